@@ -1,0 +1,5 @@
+"""python -m cnctl"""
+
+from cnctl.cli import main
+
+main()

@@ -1,0 +1,38 @@
+"""Errors that a user can mend: one sentence, what to do next, and the exit code."""
+
+
+class CnctlError(Exception):
+    """Bad input. The command line prints the sentence and the hint, never a traceback.
+
+    message: one sentence that names the thing at fault. hint: what to do next, or "".
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SomeInputsFailed(CnctlError):
+    """The batch went on to its end; each failure has been reported by name."""
+
+    exit_code = 3
+
+
+class MissingError(CnctlError):
+    """Weights, an optional package or the network is not at hand."""
+
+    exit_code = 4
+
+
+class DeviceError(CnctlError):
+    """The device is absent, or its memory is too small."""
+
+    exit_code = 5
+
+
+class OutputError(CnctlError):
+    """The output could not be written: it exists, is read-only, or the disk is full."""
+
+    exit_code = 6

@@ -1,0 +1,142 @@
+"""The public API for conditions: describe one kind of hint as a frozen value.
+
+A condition is what a plugin exports under the entry-point group `cnctl.conditions`:
+
+    def load_detector(device):
+        import cv2                                   # heavy imports belong here
+        def detect(image, radius):
+            return cv2.blur(image, (radius, radius))
+        return detect
+
+    blur = Condition(name="blur", summary="Colours without detail",
+                     load_detector=load_detector, options={"radius": Option(9, "kernel size, px")})
+
+Variants are made with `dataclasses.replace`. This module imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from cnctl.errors import CnctlError, MissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Image = np.ndarray
+    Hint = np.ndarray
+    Detector = Callable[..., "Hint | None"]
+
+__all__ = [
+    "CnctlError",
+    "Condition",
+    "GenerateDefaults",
+    "Metric",
+    "MissingError",
+    "Option",
+    "TrainDefaults",
+    "Weights",
+]
+
+OptionValue = bool | int | float | str
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting of a detector. The type of `default` is the type of the option."""
+
+    default: OptionValue
+    help: str = ""
+    choices: tuple[OptionValue, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDefaults:
+    """How to train on this condition; the built-in values are the paper's (section 3.3)."""
+
+    learning_rate: float = 1e-5
+    prompt_dropout: float = 0.5
+    resolution: int = 512
+    start_from: str = ""
+    """Condition whose ControlNet the paper starts from ("" = a fresh copy of the base)."""
+    recipe: str = ""
+    """The paper's data set for this condition, in one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateDefaults:
+    """How to generate with this condition; the built-in values are the paper's (section 4.1)."""
+
+    steps: int = 20
+    guidance_scale: float = 9.0
+    control_scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A trained ControlNet for this condition: where it lives and what it fits."""
+
+    source: str
+    """Hub id, or the name of a ControlNet that a base brings along."""
+    family: str
+    """Family of the base it was trained on, e.g. "SD 1.x"."""
+    licence: str
+    revision: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How well an output obeys its hint, measured on the hint detected again in the output."""
+
+    name: str
+    score: Callable[[Hint, Hint], float]
+    """score(hint, detected): two hints of one size, uint8 (H, W, C) -> number."""
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One kind of hint: how to detect it, how a network reads it, how to train on it.
+
+    load_detector: device ("cpu", "cuda", ...) -> detector. Slow, called once.
+    A detector is `detect(image, **options) -> hint`. `image` is upright RGB uint8 (H, W, 3) at
+    working size. The hint is uint8 (H, W) or (H, W, C) of the same H and W; one channel is
+    repeated to `hint_channels`. None means "nothing found here".
+    """
+
+    name: str
+    summary: str
+    load_detector: Callable[[str], Detector]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    hint_channels: int = 3
+    palette: Mapping[str, RGB] = field(default_factory=dict)
+    """label -> colour. A hint with a palette is resized by nearest neighbour only."""
+    train: TrainDefaults = TrainDefaults()
+    generate: GenerateDefaults = GenerateDefaults()
+    training_options: Callable[[np.random.Generator], Mapping[str, OptionValue]] | None = None
+    """Options drawn at random for each image when training data are built."""
+    augment: Callable[[Hint, np.random.Generator], Hint] | None = None
+    """Random change of a hint, uint8 (H, W, C) -> the same shape, while training."""
+    metric: str | Metric = "edge_f1"
+    """Fidelity: a name known to `cnctl.fidelity`, or a Metric of the plugin's own."""
+    base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    weights: tuple[Weights, ...] = ()
+    licence: str = ""
+    """Licence of the detector and its weights."""
+    references: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
+            raise ValueError(f"condition name {self.name!r}: use a-z, 0-9, '-' and '_'")
+        if self.hint_channels < 1:
+            raise ValueError(f"hint_channels is {self.hint_channels}; it must be at least 1")
+        for mapping in ("options", "palette"):
+            frozen: Mapping[str, Any] = MappingProxyType(dict(getattr(self, mapping)))
+            object.__setattr__(self, mapping, frozen)

@@ -1,0 +1,1 @@
+"""Conditions of the paper, each an ordinary plugin."""
