@@ -1,0 +1,133 @@
+"""The command line: one file per command, each of which parses, calls one job and prints.
+
+Nothing here or beside it imports torch, numpy or a plugin at the top: `cnctl --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from cnctl.cli.annotate import annotate
+from cnctl.cli.conditions import app as conditions
+from cnctl.cli.convert import convert
+from cnctl.cli.doctor import doctor
+from cnctl.cli.generate import generate
+from cnctl.cli.info import info
+from cnctl.cli.models import models
+from cnctl.cli.train import train
+from cnctl.errors import CnctlError
+
+EPILOG = "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
+
+app = typer.Typer(
+    name="cnctl",
+    help="ControlNets from the command line, from the first hint to the last image.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (annotate, train, generate, convert):
+    app.command(rich_help_panel="The four")(command)
+app.add_typer(conditions, name="conditions", rich_help_panel="Beside them")
+for command in (models, info, doctor):
+    app.command(rich_help_panel="Beside them")(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import cnctl
+
+        print(f"cnctl {cnctl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="CNCTL_DEBUG", help="Show tracebacks and warnings.")
+    ] = False,
+) -> None:
+    if not debug:
+        _hush()
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; unwinds like KeyboardInterrupt so that no file is left half written."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the code that the documentation's table promises."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(arguments, standalone_mode=False) or 0
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        if "--debug" in arguments or os.environ.get("CNCTL_DEBUG"):
+            raise
+        code = _report(error)
+    sys.exit(code)
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def _report(error: BaseException) -> int:
+    """Say in one line what went wrong; return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        # Python would complain once more when it flushes stdout on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    message, code = _describe(error)
+    print(f"cnctl: {message}", file=sys.stderr)
+    return code
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    import errno
+
+    match error:
+        case CnctlError():
+            return "; ".join(filter(None, [str(error), error.hint])), error.exit_code
+        case typer.TyperException():
+            return f"{_one_line(error.format_message())}; see cnctl --help", error.exit_code
+        case KeyboardInterrupt() | typer.Abort():
+            return "interrupted", 130
+        case Terminated():
+            return "terminated", 143
+        case MemoryError():
+            return "out of memory; try a smaller size or batch", 5
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EROFS):
+            return f"could not write: {error}; free some space or choose another folder", 6
+    if type(error).__name__ == "OutOfMemoryError":
+        return "out of device memory; try a smaller size or batch", 5
+    return f"unexpected {type(error).__name__}: {_one_line(str(error))}; see it with --debug", 1
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _hush() -> None:
+    """Keep third-party chatter off stderr; `--debug` lets it through."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    for name, value in {
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_VERBOSITY": "error",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,81 @@
+"""What a command says: data on stdout; notes and progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cnctl.registry import condition_names
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal, progress is one plain line at most this often."""
+
+Advance = Callable[[int, str], None]
+"""advance(done, text): `done` of the total are finished; `text` says what is at hand."""
+
+
+def emit(lines: Iterable[object]) -> None:
+    """Print data, one item per line, to stdout."""
+    for line in lines:
+        print(line)
+
+
+def emit_json(document: Any) -> None:
+    """Print one JSON document to stdout; paths become strings."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """Say something to the person, never to the pipe."""
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+def complete_condition(incomplete: str) -> list[str]:
+    """Shell completion of condition names; reads metadata only."""
+    return [name for name in condition_names() if name.startswith(incomplete)]
+
+
+@contextmanager
+def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
+    """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+    if quiet:
+        yield lambda done, text="": None
+    elif sys.stderr.isatty():
+        with _bar(label, total) as advance:
+            yield advance
+    else:
+        yield _plain(label, total)
+
+
+@contextmanager
+def _bar(label: str, total: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    ]
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(label, total=total, text="")
+        yield lambda done, text="": bars.update(task, completed=done, text=text)
+
+
+def _plain(label: str, total: int) -> Advance:
+    last = time.monotonic()
+
+    def advance(done: int, text: str = "") -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            note(f"{label}: {done}/{total} {text}".rstrip())
+
+    return advance
