@@ -1,0 +1,53 @@
+"""Where a value comes from: flag, environment, config file, base, condition, built-in."""
+
+from pathlib import Path
+
+import pytest
+
+from cnctl.errors import CnctlError
+from cnctl.settings import GenerateSettings, read_config, resolve
+
+SOURCES = {
+    "flags": {"steps": 1},
+    "environ": {"CNCTL_STEPS": "2"},
+    "config": {"steps": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [
+        ((), 1),
+        (("flags",), 2),
+        (("flags", "environ"), 3),
+        (("flags", "environ", "config"), 4),
+    ],
+)
+def test_first_source_that_gives_a_value_wins(absent: tuple[str, ...], expected: int) -> None:
+    sources = {name: {} if name in absent else value for name, value in SOURCES.items()}
+    assert resolve(GenerateSettings, {"steps": 4}, {"steps": 5}, **sources).steps == expected
+
+
+def test_defaults_are_taken_in_order_then_the_papers() -> None:
+    nothing: dict = {"flags": {"steps": None}, "config": {}, "environ": {}}
+    settings = resolve(GenerateSettings, {"guidance_scale": 3.0}, {"guidance_scale": 7.0}, **nothing)
+    assert (settings.guidance_scale, settings.steps) == (3.0, 20)
+    assert resolve(GenerateSettings, **nothing).guidance_scale == 9.0
+
+
+def test_environment_of_the_wrong_type_is_named() -> None:
+    with pytest.raises(CnctlError, match="CNCTL_STEPS='many' is not a int"):
+        resolve(GenerateSettings, flags={}, config={}, environ={"CNCTL_STEPS": "many"})
+
+
+def test_config_file_beats_pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    (tmp_path / "pyproject.toml").write_text("[tool.cnctl]\nsteps = 7\nseed = 1\n")
+    (tmp_path / "cnctl.toml").write_text("steps = 8\n")
+    assert read_config(tmp_path) == {"steps": 8, "seed": 1}
+
+
+def test_broken_config_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cnctl.toml").write_text("steps = = 8")
+    with pytest.raises(CnctlError, match=r"cnctl\.toml is not valid TOML"):
+        read_config(tmp_path)

@@ -1,0 +1,55 @@
+"""What may not be loaded for help, version and completion: looked up in sys.modules, not timed."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"PIL", "accelerate", "controlnet_aux", "cv2", "diffusers", "numpy", "torch", "transformers"}
+
+SCRIPT = """
+import sys
+from cnctl.cli import main
+try:
+    main({arguments!r})
+except SystemExit as leave:
+    code = leave.code or 0
+print("\\nLOADED", code, *sorted({heavy!r} & set(sys.modules)))
+"""
+
+
+def loaded_by(*arguments: str) -> tuple[int, list[str], str]:
+    script = SCRIPT.format(arguments=list(arguments), heavy=HEAVY)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    output, _, summary = run.stdout.rpartition("LOADED ")
+    code, *modules = summary.split()
+    return int(code), modules, output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--version",),
+        ("annotate", "--help"),
+        ("train", "--help"),
+        ("generate", "--help"),
+        ("convert", "--help"),
+        ("conditions",),
+    ],
+    ids=" ".join,
+)
+def test_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    code, modules, output = loaded_by(*arguments)
+    assert code == 0
+    assert modules == []
+    assert output.strip()
+
+
+def test_completes_condition_names_without_torch() -> None:
+    script = (
+        "import sys; from cnctl.cli.report import complete_condition;"
+        f"print(complete_condition('can'), sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "['canny'] []"
