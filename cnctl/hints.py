@@ -1,0 +1,207 @@
+"""Run a condition's detector, and hold it to its contract in both directions."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from cnctl.errors import CnctlError, DeviceError, MissingError
+from cnctl.plugin import Condition, Option, OptionValue
+
+TRUE = {"true", "yes", "1", "on"}
+FALSE = {"false", "no", "0", "off"}
+
+
+def load_detector(condition: Condition, *, device: str = "cpu") -> Callable[..., np.ndarray | None]:
+    """The condition's detector behind a check of its contract.
+
+    Returns detect(image, **options) -> hint | None. image: upright RGB uint8 (H, W, 3), never
+    changed. hint: a new uint8 (H, W, hint_channels). None: nothing found. Options not given take
+    their defaults. Whatever the plugin raises becomes a CnctlError that names it.
+    """
+    with _blame(condition, "could not be loaded"):
+        raw_detect = condition.load_detector(device)
+
+    def detect(image: np.ndarray, **options: OptionValue) -> np.ndarray | None:
+        _check_image(condition, image)
+        complete = check_options(condition, options)
+        with _blame(condition, "failed on this image"):
+            hint = raw_detect(image.copy(), **complete)
+        return None if hint is None else _checked_hint(condition, hint, size=image.shape[:2])
+
+    return detect
+
+
+def parse_options(condition: Condition, assignments: Sequence[str]) -> dict[str, OptionValue]:
+    """["radius=4", ...] -> {"radius": 4, ...}, checked; options not named are left out."""
+    parsed: dict[str, OptionValue] = {}
+    for assignment in assignments:
+        name, equals, text = (part.strip() for part in assignment.partition("="))
+        if not equals:
+            raise CnctlError(
+                f"{condition.name}: option {assignment!r} has no value",
+                hint=f"write it as {name or 'name'}=value",
+            )
+        option = _known_option(condition, name)
+        parsed[name] = _checked_value(condition, name, value=_from_text(option, text))
+    return parsed
+
+
+def check_options(
+    condition: Condition, options: Mapping[str, OptionValue]
+) -> dict[str, OptionValue]:
+    """All options of the condition: these, checked, over its defaults."""
+    defaults = {name: option.default for name, option in condition.options.items()}
+    given = {name: _checked_value(condition, name, value=value) for name, value in options.items()}
+    return defaults | given
+
+
+def _known_option(condition: Condition, name: str) -> Option:
+    if name in condition.options:
+        return condition.options[name]
+    known = ", ".join(condition.options)
+    near = get_close_matches(name, condition.options, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    raise CnctlError(
+        f"{condition.name} has no option {name!r}{guess}",
+        hint=f"its options: {known}" if known else f"{condition.name} takes no options",
+    )
+
+
+def _from_text(option: Option, text: str) -> OptionValue:
+    """The text as the option's type, or the text itself where it does not read as one."""
+    kind = type(option.default)
+    if kind is bool:
+        return {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _checked_value(condition: Condition, name: str, *, value: object) -> OptionValue:
+    option = _known_option(condition, name)
+    typed = _as_type(type(option.default), value)
+    if typed is None:
+        wanted = "true or false" if isinstance(option.default, bool) else _kind(option.default)
+        raise _bad_value(condition, name, value=value, wanted=wanted)
+    if option.choices and typed not in option.choices:
+        wanted = "one of " + ", ".join(map(str, option.choices))
+        raise _bad_value(condition, name, value=value, wanted=wanted)
+    if isinstance(typed, bool | str):
+        return typed
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    if not low <= typed <= high:
+        raise _bad_value(condition, name, value=value, wanted=describe_range(option))
+    return typed
+
+
+def describe_range(option: Option) -> str:
+    """The range of a number in words: "1 to 255", "at least 1", or "" where there is none."""
+    if option.minimum is not None and option.maximum is not None:
+        return f"{option.minimum:g} to {option.maximum:g}"
+    if option.minimum is not None:
+        return f"at least {option.minimum:g}"
+    return "" if option.maximum is None else f"at most {option.maximum:g}"
+
+
+def _as_type(kind: type, value: object) -> OptionValue | None:
+    """The value as this very type, also from numpy's; None where it is of another type."""
+    if kind is bool or isinstance(value, bool | np.bool_):
+        return bool(value) if kind is bool and isinstance(value, bool | np.bool_) else None
+    if kind is int and isinstance(value, Integral):
+        return int(value)
+    if kind is float and isinstance(value, Real) and math.isfinite(value):
+        return float(value)
+    return value if kind is str and isinstance(value, str) else None
+
+
+def _kind(default: OptionValue) -> str:
+    return {int: "a whole number", float: "a number"}.get(type(default), "text")
+
+
+def _bad_value(condition: Condition, name: str, *, value: object, wanted: str) -> CnctlError:
+    default = condition.options[name].default
+    return CnctlError(
+        f"{condition.name}: option {name} is {value!r}; it must be {wanted}",
+        hint=f"the default is {name}={default}",
+    )
+
+
+@contextmanager
+def _blame(condition: Condition, what: str) -> Iterator[None]:
+    """Turn what a plugin raises into a CnctlError, and keep what it prints off stdout.
+
+    A plugin may raise CnctlError itself. sys.stdout belongs to the whole process, so it is only
+    put aside in the main thread.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    try:
+        with redirect_stdout(sys.stderr if in_main else sys.stdout):
+            yield
+    except CnctlError:
+        raise
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())
+        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise _error_class(error)(
+            f"condition {condition.name!r} {what}: {reason}",
+            hint=f"`cnctl conditions check {condition.name}` tests the plugin",
+        ) from error
+
+
+def _error_class(error: BaseException) -> type[CnctlError]:
+    if isinstance(error, ModuleNotFoundError):
+        return MissingError
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return DeviceError  # torch's own error, told by name so that torch need not be loaded
+    return CnctlError
+
+
+def _check_image(condition: Condition, image: object) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not _is_rgb(image.shape):
+        raise CnctlError(
+            f"{condition.name}: the image must be RGB uint8 (H, W, 3), not {_describe(image)}",
+            hint="cnctl.images.read_image gives one",
+        )
+
+
+def _is_rgb(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[2] == 3 and min(shape) > 0
+
+
+def _checked_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.ndarray:
+    """The hint as a new uint8 (H, W, hint_channels), or CnctlError that says what is wrong."""
+    wanted = f"uint8 {size} with 1 or {condition.hint_channels} channels"
+    if condition.hint_channels == 1:
+        wanted = f"uint8 {size} with 1 channel"
+    as_3d = hint[..., None] if isinstance(hint, np.ndarray) and hint.ndim == 2 else hint
+    if (
+        not isinstance(as_3d, np.ndarray)
+        or as_3d.dtype != np.uint8
+        or as_3d.ndim != 3
+        or as_3d.shape[:2] != size
+        or as_3d.shape[2] not in (1, condition.hint_channels)
+    ):
+        raise CnctlError(
+            f"condition {condition.name!r} returned {_describe(hint)}; it must be {wanted}",
+            hint="this is a fault of the plugin: tell its authors",
+        )
+    if as_3d.shape[2] == condition.hint_channels:
+        return np.array(as_3d, order="C")  # a copy: the plugin may reuse its buffer
+    return np.repeat(as_3d, condition.hint_channels, axis=2)
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return f"a {type(value).__name__}"
