@@ -1,0 +1,28 @@
+"""cnctl doctor"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from cnctl.cli.report import emit, emit_json
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check this machine and installation; exit 4 where something is broken."""
+    from cnctl.jobs.doctor import doctor as run
+
+    checks = run()
+    if json:
+        emit_json({"checks": [asdict(check) for check in checks]})
+    else:
+        for check in checks:
+            emit([f"{check.status:4}  {check.name:10}  {check.text}"])
+            if check.fix:
+                emit([f"{'':18}-> {check.fix}"])
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(4)
