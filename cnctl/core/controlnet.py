@@ -1,0 +1,279 @@
+"""ControlNet, section 3 of the paper: a locked network, its trainable copy, zero convolutions.
+
+`ControlledBlock` is equation 2 for any network block. `build_controlnet` applies the idea to the
+encoder and the middle block of a diffusers U-Net (section 3.2) and gives a diffusers
+`ControlNetModel`, so that every other tool reads what is trained here. `control_residuals` runs
+that branch and `predict_noise` adds what it says to the locked U-Net.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnctl.errors import CnctlError
+
+RELEASED_WIDTHS = (16, 32, 96, 256)
+"""Widths of the released hint encoder beside Stable Diffusion's first block of 320 channels."""
+PAPER_WIDTHS = (16, 32, 64, 128)
+HINT_ENCODERS = ("released", "paper")
+CONNECTIONS = ("all", "middle")
+
+
+class ControlledBlock(nn.Module):
+    """Equation 2: y_c = F(x; Θ) + Z(F(x + Z(c; Θz1); Θc); Θz2), for a network block F.
+
+    block: any module that maps x (B, in_channels, H, W) to (B, out_channels, H, W), perhaps with
+    further arguments. It is locked as it stands; the trainable copy is a deep copy of it.
+    out_channels and hint_channels are in_channels unless given.
+    """
+
+    def __init__(
+        self,
+        block: nn.Module,
+        in_channels: int,
+        *,
+        out_channels: int | None = None,
+        hint_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        out_channels = out_channels or in_channels
+        self.trainable = copy.deepcopy(block).requires_grad_(True)
+        self.locked = lock(block)
+        self.zero_in = zero_conv(hint_channels or in_channels, in_channels)
+        self.zero_out = zero_conv(out_channels, out_channels)
+
+    def forward(self, x: Tensor, hint: Tensor, *others: object) -> Tensor:
+        """Y_c (B, out_channels, H, W) of x and a hint of x's height and width."""
+        controlled = self.trainable(x + self.zero_in(hint), *others)
+        return self.locked(x, *others) + self.zero_out(controlled)
+
+    def train(self, mode: bool = True) -> ControlledBlock:
+        """Training mode for the trainable parts; in the locked one not even statistics move."""
+        super().train(mode)
+        self.locked.eval()
+        return self
+
+
+def zero_conv(in_channels: int, out_channels: int | None = None) -> nn.Conv2d:
+    """A 1x1 convolution that starts with weight and bias zero (section 3.1)."""
+    convolution = nn.Conv2d(in_channels, out_channels or in_channels, kernel_size=1)
+    for parameter in convolution.parameters():
+        nn.init.zeros_(parameter)
+    return convolution
+
+
+def lock(module: nn.Module) -> nn.Module:
+    """The same module, in evaluation mode and closed to gradients."""
+    return module.requires_grad_(False).eval()
+
+
+def build_controlnet(
+    unet: UNet2DConditionModel,
+    *,
+    hint_channels: int = 3,
+    hint_encoder: str = "released",
+    seed: int = 0,
+) -> ControlNetModel:
+    """A fresh ControlNet for this U-Net: section 3.2, in float32, on the U-Net's device.
+
+    The trainable copy holds the U-Net's encoder blocks and middle block, as many as it has; the
+    hint encoder starts from `seed`, all that connects starts from zero.
+    hint_encoder: "released" is the form of every published ControlNet, its widths in proportion to
+    the U-Net's; "paper" is `PaperHintEncoder`.
+    """
+    if hint_encoder not in HINT_ENCODERS:
+        raise CnctlError(f"unknown hint encoder {hint_encoder!r}", hint='use "released" or "paper"')
+    on_meta = unet.device.type == "meta"
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
+        torch.manual_seed(seed)
+        controlnet = ControlNetModel.from_unet(
+            unet,
+            conditioning_embedding_out_channels=released_widths(unet.config.block_out_channels[0]),
+            conditioning_channels=hint_channels,
+        )
+        if hint_encoder == "paper":
+            use_paper_hint_encoder(controlnet)
+    return controlnet.to(unet.device)
+
+
+def released_widths(width: int) -> tuple[int, ...]:
+    """Widths of the hint encoder for a U-Net whose first block has this many channels."""
+    return tuple(max(8, 8 * round(released * width / 320 / 8)) for released in RELEASED_WIDTHS)
+
+
+def use_paper_hint_encoder(controlnet: ControlNetModel) -> None:
+    """Replace the hint encoder by a fresh one in the paper's form; the config says so from then on.
+
+    diffusers does not know this form: what loads such a ControlNet calls this before the weights.
+    """
+    controlnet.controlnet_cond_embedding = PaperHintEncoder(
+        controlnet.config.conditioning_channels, controlnet.config.block_out_channels[0]
+    )
+    controlnet.register_to_config(hint_encoder="paper")
+
+
+class PaperHintEncoder(nn.Module):
+    """E(·) of equation 9: four 4x4 convolutions, ReLU, 16/32/64/128 channels, Gaussian weights.
+
+    The paper gives every convolution a stride of 2, which turns 512 pixels into 32, and says that
+    512 become 64 in the same sentence. Latents are 64, so the last convolution has stride 1 here.
+    A zero convolution leads to the U-Net's channels, as Z(c; Θz1) does in equation 2. The paper
+    leaves the Gaussian's width open; He's keeps the signal's variance through ReLU.
+    hint (B, hint_channels, H, W) -> (B, out_channels, H / 8, W / 8).
+    """
+
+    def __init__(self, hint_channels: int, out_channels: int) -> None:
+        super().__init__()
+        sizes = zip((hint_channels, *PAPER_WIDTHS), PAPER_WIDTHS, (2, 2, 2, 1), strict=False)
+        self.layers = nn.ModuleList(nn.Conv2d(i, o, 4, stride) for i, o, stride in sizes)
+        self.zero_conv = zero_conv(PAPER_WIDTHS[-1], out_channels)
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, hint: Tensor) -> Tensor:
+        """Features of a hint."""
+        for layer in self.layers:
+            # An even kernel at stride 1 keeps the size only with one pixel more on one side.
+            padding = (1, 1, 1, 1) if layer.stride == (2, 2) else (1, 2, 1, 2)
+            hint = F.relu(layer(F.pad(hint, padding)))
+        return self.zero_conv(hint)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a ControlNet adds: one tensor per skip connection, and one for the middle block.
+
+    A zero-dimensional tensor adds its value everywhere.
+    """
+
+    down: tuple[Tensor, ...]
+    middle: Tensor
+
+    def scaled(self, scale: float | Sequence[float]) -> Residuals:
+        """All of them by one number, or each by its own: the skips from the top, then the middle.
+
+        Raises CnctlError when the number of scales is not the number of residuals.
+        """
+        count = len(self.down) + 1
+        scales = [float(scale)] * count if isinstance(scale, int | float) else list(scale)
+        if len(scales) != count:
+            raise CnctlError(
+                f"{len(scales)} control scales for {count} residuals",
+                hint=f"give one number, or {count}: the skips from the top, then the middle block",
+            )
+        *down, middle = (r * s for r, s in zip((*self.down, self.middle), scales, strict=True))
+        return Residuals(tuple(down), middle)
+
+    def __add__(self, other: Residuals) -> Residuals:
+        down = tuple(a + b for a, b in zip(self.down, other.down, strict=True))
+        return Residuals(down, self.middle + other.middle)
+
+
+@dataclass(frozen=True)
+class EncodedHint:
+    """A hint that has been through the hint encoder: features (B, C, H / 8, W / 8)."""
+
+    features: Tensor
+
+
+def encode_hint(controlnet: nn.Module, hint: Tensor) -> EncodedHint:
+    """Run the hint encoder once; it depends neither on the timestep nor on the prompt.
+
+    hint: float (B, hint_channels, H, W) in [0, 1].
+    """
+    config = cast(ControlNetModel, controlnet).config
+    if config.controlnet_conditioning_channel_order == "bgr":
+        hint = hint.flip(1)
+    first = next(controlnet.parameters())
+    return EncodedHint(controlnet.controlnet_cond_embedding(hint.to(first.device, first.dtype)))
+
+
+def control_residuals(
+    controlnet: nn.Module,
+    latents: Tensor,
+    timestep: Tensor,
+    text: Tensor,
+    hint: Tensor | EncodedHint,
+    *,
+    connect: str = "all",
+) -> Residuals:
+    """Run the branch: equation 2's second term at each skip connection and the middle block.
+
+    latents: noisy, (B, C, h, w); timestep: () or (B,); text: (B, L, D);
+    hint: float (B or 1, hint_channels, H, W) in [0, 1], or encoded (then nothing may wrap the
+    ControlNet). connect: "all", or "middle" for the middle block alone (section 3.4).
+    """
+    if connect not in CONNECTIONS:
+        raise CnctlError(f"unknown connection {connect!r}", hint='use "all" or "middle"')
+    dtype = next(controlnet.parameters()).dtype
+    if isinstance(hint, EncodedHint):
+        controlnet, condition = _with_hint_encoded(controlnet, hint), hint.features
+    else:
+        condition = hint
+    down, middle = controlnet(
+        latents.to(dtype), timestep, text.to(dtype), condition.to(dtype), return_dict=False
+    )
+    if connect == "middle":
+        # The U-Net ignores a middle residual that comes without the others: give it zeros.
+        down = [latents.new_zeros(())] * len(down)
+    return Residuals(tuple(down), middle)
+
+
+def predict_noise(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timestep: Tensor,
+    text: Tensor,
+    residuals: Residuals | None = None,
+) -> Tensor:
+    """ε_θ(z_t, t, c_t, c_f): what the U-Net predicts, (B, C, h, w), with control or without.
+
+    Where the U-Net is locked, its encoder and middle block store nothing for the way back:
+    gradient enters only where the residuals are added, which is after them.
+    """
+    if residuals is None:
+        return unet(latents.to(unet.dtype), timestep, text.to(unet.dtype), return_dict=False)[0]
+    return unet(
+        latents.to(unet.dtype),
+        timestep,
+        text.to(unet.dtype),
+        down_block_additional_residuals=[r.to(unet.dtype) for r in residuals.down],
+        mid_block_additional_residual=residuals.middle.to(unet.dtype),
+        return_dict=False,
+    )[0]
+
+
+def trainable_parameters(
+    controlnet: ControlNetModel, *, connect: str = "all"
+) -> dict[str, nn.Parameter]:
+    """The parameters that gradient reaches, by name: all, or all that lead to the middle block."""
+    unused = "controlnet_down_blocks." if connect == "middle" else None
+    named = controlnet.named_parameters()
+    return {name: p for name, p in named if not (unused and name.startswith(unused))}
+
+
+class _Given(nn.Module):
+    """Stands where the hint encoder was, and says what the hint encoder said."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.features
+
+
+def _with_hint_encoded(controlnet: nn.Module, hint: EncodedHint) -> nn.Module:
+    """A view of the ControlNet, sharing all its weights, that has its hint already."""
+    view = copy.copy(controlnet)
+    view._modules = {**controlnet._modules, "controlnet_cond_embedding": _Given(hint.features)}
+    return view

@@ -1,0 +1,156 @@
+"""What many tests share: one thread, no network, and a base model with random weights."""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import ControlNetModel
+    from transformers import CLIPTokenizer
+
+    from cnctl.core.base import Base
+
+TEXT_WIDTH = 32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _deterministic() -> None:
+    """Leave torch alone in tests that do not need it."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of Stable Diffusion's structure at small width, with random weights.
+
+    64x64 pixels, latents 4x8x8, 4 resolutions with 2 layers each: 12 skips and a middle block.
+    """
+    import torch
+    from diffusers import DDIMScheduler
+
+    folder = tmp_path_factory.mktemp("bases") / "random"
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tokenizer = _tokenizer()
+        models = {"vae": _vae(), "unet": _unet(), "text_encoder": _text_encoder(len(tokenizer))}
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    for name, part in {**models, "tokenizer": tokenizer, "scheduler": scheduler}.items():
+        part.save_pretrained(folder / name)
+    _write_index(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded_random_base(random_base: Path) -> "Base":
+    """The random base, loaded in float32 on the CPU. Do not change it."""
+    from cnctl.core.base import load_base
+
+    return load_base(random_base)
+
+
+@pytest.fixture(scope="session")
+def random_controlnet(loaded_random_base: "Base") -> "ControlNetModel":
+    """A ControlNet for the random base whose zero convolutions are not zero. Do not change it."""
+    from cnctl.core.controlnet import build_controlnet
+
+    return fill_zero_convs(build_controlnet(loaded_random_base.unet, seed=1), seed=1).eval()
+
+
+def fill_zero_convs(controlnet: "ControlNetModel", *, seed: int) -> "ControlNetModel":
+    """The same ControlNet with random weights where a fresh one has zeros, so that it acts."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in controlnet.parameters():
+            if not parameter.any():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return controlnet
+
+
+def _unet() -> "torch.nn.Module":
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32, 32, 32),
+        norm_num_groups=8,
+        attention_head_dim=2,
+        cross_attention_dim=TEXT_WIDTH,
+    )
+
+
+def _vae() -> "torch.nn.Module":
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=64,
+    )
+
+
+def _text_encoder(vocabulary: int) -> "torch.nn.Module":
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            projection_dim=TEXT_WIDTH,
+            bos_token_id=vocabulary - 2,
+            eos_token_id=vocabulary - 1,
+            pad_token_id=vocabulary - 1,
+        )
+    )
+
+
+def _tokenizer() -> "CLIPTokenizer":
+    """CLIP's tokenizer whose words are single bytes: no text is unknown to it."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
+
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
+def _write_index(folder: Path) -> None:
+    import json
+
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
