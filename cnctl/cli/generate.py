@@ -87,34 +87,36 @@ def generate(
     from cnctl.jobs.generate import parse_control
 
     with progress("denoising", 100, quiet=quiet) as advance:
-        made = run(
-            [parse_control(text) for text in cond],
-            images or [],
-            prompt,
-            out=out,
-            negative_prompt=negative_prompt,
-            prompt_mode=prompt_mode,
-            ready_hint=hint,
-            options=option,
-            weights=control,
-            base=base,
-            count=count,
-            seed=seed,
-            settings={
-                "steps": steps,
-                "guidance_scale": guidance_scale,
-                "control_scale": control_scale,
-                "control_start": control_start,
-                "control_end": control_end,
-                "resolution": resolution,
-                "scheduler": scheduler,
-            },
-            batch_size=batch_size,
-            device=device,
-            dtype=dtype,
-            overwrite=overwrite,
-            note=lambda text: note(text, quiet=quiet),
-            on_step=lambda done, total: advance(round(100 * done / total)),
+        made = list(
+            run(
+                [parse_control(text) for text in cond],
+                images or [],
+                prompt,
+                out=out,
+                negative_prompt=negative_prompt,
+                prompt_mode=prompt_mode,
+                ready_hint=hint,
+                options=option,
+                weights=control,
+                base=base,
+                count=count,
+                seed=seed,
+                settings={
+                    "steps": steps,
+                    "guidance_scale": guidance_scale,
+                    "control_scale": control_scale,
+                    "control_start": control_start,
+                    "control_end": control_end,
+                    "resolution": resolution,
+                    "scheduler": scheduler,
+                },
+                batch_size=batch_size,
+                device=device,
+                dtype=dtype,
+                overwrite=overwrite,
+                note=lambda text: note(text, quiet=quiet),
+                on_step=lambda done, total: advance(round(100 * done / total)),
+            )
         )
     if json:
         emit_json({"images": [image.as_dict() for image in made]})

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import ControlNetModel
 
 import cnctl
 from cnctl.core.base import Base
 from cnctl.core.sampling import Control, sample
 from cnctl.errors import CnctlError, OutputError
-from cnctl.hints import load_detector, parse_options
+from cnctl.hints import check_options, load_detector, parse_options
 from cnctl.images import fit_image, read_hint, read_image, working_size, write_hint, write_image
+from cnctl.jobs.provenance import metadata
 from cnctl.jobs.weights import open_base, open_control
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
@@ -32,7 +33,7 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class ControlSpec:
-    """One `--cond`: a condition, and where its hint comes from. None means "as the command says"."""
+    """One `--cond`: a condition and where its hint comes from. None means "as for all"."""
 
     condition: str
     source: Path | None = None
@@ -43,38 +44,54 @@ class ControlSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedImage:
-    """One image on disk and all that made it."""
+    """One image on disk, and all that made it."""
 
     path: Path
-    seed: int
-    prompt: str
     hint: Path
-    width: int
-    height: int
-    settings: Mapping[str, Any]
+    record: Mapping[str, Any]
+    """seed, prompt, width, height, base, controls, settings: what its metadata say too."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the fields, with the settings beside them."""
-        own = {name: getattr(self, name) for name in ("path", "seed", "prompt", "hint")}
-        return own | {"width": self.width, "height": self.height, **self.settings}
+        return {"path": self.path, "hint": self.hint, **self.record}
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """A control whose condition, detector and network are in memory."""
+@dataclass(frozen=True, kw_only=True)
+class _Branch:
+    """A control with its condition, detector and network in memory, and its settings resolved."""
 
-    spec: ControlSpec
     condition: Condition
     options: Mapping[str, OptionValue]
     detect: Callable[..., np.ndarray | None]
-    controlnet: torch.nn.Module
-    description: Mapping[str, Any]
+    controlnet: ControlNetModel
+    source: Path | None
+    scale: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    """Where the images of one input go."""
+
+    folder: Path
+    file: Path | None
+    stem: str
+    overwrite: bool
+
+    def image(self, seed: int) -> Path:
+        return self.file or self.folder / f"{self.stem}-{seed}.png"
+
+    def hint(self, channels: int) -> Path:
+        suffix = ".png" if channels in (1, 3, 4) else ".npz"
+        return self.folder / f"{self.stem}-hint{suffix}"
 
 
 def parse_control(text: str) -> ControlSpec:
     """Read NAME[:SOURCE[:SCALE[:START-END]]], e.g. "canny:edges.png:0.8:0-0.6"."""
+    number = r"\d*\.?\d+"
     match = re.fullmatch(
-        r"(?P<name>[^:]+)(?::(?P<source>.*?)(?::(?P<scale>[\d.]+)(?::(?P<start>[\d.]+)-(?P<end>[\d.]+))?)?)?",
+        rf"(?P<condition>[^:]+)(:(?P<source>.*?)"
+        rf"(:(?P<scale>{number})(:(?P<start>{number})-(?P<end>{number}))?)?)?",
         text,
     )
     if match is None:
@@ -83,20 +100,11 @@ def parse_control(text: str) -> ControlSpec:
             hint="for example --cond canny:edges.png:0.8:0-0.6",
         )
     part = match.groupdict()
+    scale, start, end = (float(part[k]) if part[k] else None for k in ("scale", "start", "end"))
+    source = Path(part["source"]) if part["source"] else None
     return ControlSpec(
-        condition=part["name"],
-        source=Path(part["source"]) if part["source"] else None,
-        scale=_number(part["scale"], text),
-        start=_number(part["start"], text),
-        end=_number(part["end"], text),
+        condition=part["condition"], source=source, scale=scale, start=start, end=end
     )
-
-
-def _number(text: str | None, spec: str) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError as error:
-        raise CnctlError(f"--cond {spec!r}: {text!r} is not a number") from error
 
 
 def generate(
@@ -120,57 +128,58 @@ def generate(
     overwrite: bool = False,
     note: Callable[[str], None] = lambda text: None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> list[GeneratedImage]:
-    """Generate `count` images for each input image under all `controls` at once.
+) -> Iterator[GeneratedImage]:
+    """Generate `count` images for each input under all controls at once; yields each when written.
 
-    images: inputs that every control without a source of its own reads; may be empty if each has
-    one. ready_hint: the sources are hints already, nothing is detected. out: a folder, or a .png
-    when exactly one image is made. seed: of the first image, the others follow; None takes the
-    first from 0 whose file does not exist. settings: GenerateSettings by name, None = default.
-    Images are written as soon as they are made.
+    images: what every control without a source of its own reads; may be empty if each has one.
+    ready_hint: the sources are hints, nothing is detected. out: a folder, or a .png where one
+    image is made. weights: one per control, or none for those that the base or condition brings.
+    seed: of the first image, the next ones follow; None takes the first from 0 whose file is not
+    there. settings: GenerateSettings by name, None for the default. on_step(done, total): image
+    steps.
     """
-    _check_arguments(controls, images, count, seed, out)
+    _check_arguments(controls, images, count=count, seed=seed, out=out)
     text = choose_prompt(prompt, prompt_mode)
-    loaded_base = open_base(base, device=device, dtype=dtype, note=note)
-    loaded = _load_controls(
-        controls, loaded_base, base_source=base, weights=weights, options=options
+    conditions = [get_condition(control.condition) for control in controls]
+    parsed = _parse_options(conditions, options)
+    on_base = open_base(base, device=device, dtype=dtype, note=note)
+    chosen = _resolve(conditions[0], on_base, settings or {})
+    branches = _open_branches(
+        controls, conditions, on_base, chosen, options=parsed, weights=weights
     )
-    chosen = _resolve(loaded[0].condition, loaded_base, settings or {})
-    _note_long_prompt(loaded_base, text, note)
-    made: list[GeneratedImage] = []
-    rounds = [image for image in images] or [None]
-    total = len(rounds) * count * chosen.steps
+    _note_long_prompt(on_base, text, note)
 
+    rounds = list(images) or [None]
     for index, image in enumerate(rounds):
-        hints, sources = _make_hints(loaded, image, ready=ready_hint, resolution=chosen.resolution)
-        name = _name(sources[0], loaded)
-        seeds = _choose_seeds(out, name, count, seed, overwrite)
-        paths = [_path(out, name, value) for value in seeds]
-        hint_path = sources[0] if ready_hint else _write_hint(out, name, hints[0])
-        if not ready_hint and any(np.ptp(hint) == 0 for hint in hints):
-            note(f"{sources[0]}: the hint is empty, so it controls nothing; try other options")
+        hints, sources = _make_hints(branches, image, ready=ready_hint, size=chosen.resolution)
+        output = _output(out, sources[0], conditions, overwrite=overwrite)
+        seeds = _choose_seeds(output, count, seed)
+        _note_dead_hints(hints, sources, note)
+        hint_path = sources[0] if ready_hint else _write_hint(output, hints[0])
+        record = _record(on_base, branches, hints, sources, chosen) | {
+            "prompt": text,
+            "negative_prompt": negative_prompt,
+        }
         for first in range(0, count, batch_size):
-            done = (index * count + first) * chosen.steps
-            part = slice(first, first + batch_size)
-            size = len(seeds[part])
+            batch = seeds[first : first + batch_size]
+            before = (index * count + first) * chosen.steps
             arrays = sample(
-                loaded_base,
-                [_control(item, hint, chosen) for item, hint in zip(loaded, hints, strict=True)],
-                [text] * size,
-                negative_prompts=[negative_prompt] * size,
-                seeds=seeds[part],
+                on_base,
+                [_control(branch, hint) for branch, hint in zip(branches, hints, strict=True)],
+                [text] * len(batch),
+                negative_prompts=[negative_prompt] * len(batch),
+                seeds=batch,
                 height=hints[0].shape[0],
                 width=hints[0].shape[1],
                 steps=chosen.steps,
                 guidance_scale=chosen.guidance_scale,
                 scheduler=chosen.scheduler,
-                on_step=lambda step, done=done, size=size: on_step(done + step * size, total),
+                on_step=lambda step, before=before, batch=batch: on_step(
+                    before + step * len(batch), len(rounds) * count * chosen.steps
+                ),
             )
-            for path, value, array in zip(paths[part], seeds[part], arrays, strict=True):
-                record = _record(loaded, sources, hints, loaded_base, chosen, text, negative_prompt)
-                _write(path, array, record | {"seed": value}, overwrite)
-                made.append(_describe(path, value, text, hint_path, array, record))
-    return made
+            for value, array in zip(batch, arrays, strict=True):
+                yield _write(output, array, hint_path, record | {"seed": value})
 
 
 def choose_prompt(prompt: str | None, mode: str | None) -> str:
@@ -191,67 +200,88 @@ def choose_prompt(prompt: str | None, mode: str | None) -> str:
 def _check_arguments(
     controls: Sequence[ControlSpec],
     images: Sequence[Path],
+    *,
     count: int,
     seed: int | None,
     out: Path,
 ) -> None:
     if not controls:
-        raise CnctlError("no condition", hint="name one: --cond canny; cnctl conditions lists them")
+        raise CnctlError("no condition", hint="name one: --cond canny; see cnctl conditions")
     if not images and any(control.source is None for control in controls):
-        raise CnctlError("no image", hint="give one, or a source per condition: --cond canny:x.png")
+        raise CnctlError("no image", hint="give one, or one per condition: --cond canny:x.png")
     if count < 1:
-        raise CnctlError(f"-n {count}: at least 1 image")
+        raise CnctlError(f"-n {count} makes no image", hint="give at least 1")
     if seed is not None and not 0 <= seed <= MAX_SEED - count:
         raise CnctlError(f"seed {seed} is out of range", hint=f"use 0 to {MAX_SEED - count}")
-    if out.suffix and (len(images) > 1 or count > 1):
-        raise CnctlError(f"-o {out} is one file but several images are made", hint="name a folder")
-    if out.suffix and out.suffix.lower() != ".png":
-        raise CnctlError(
-            f"-o {out}: images are written as .png", hint=f"-o {out.with_suffix('.png')}"
-        )
+    if out.suffix and max(len(images), count) > 1:
+        raise CnctlError(f"-o {out} is one file for several images", hint="name a folder")
+    if out.suffix not in ("", ".png"):
+        raise CnctlError(f"-o {out}: images are PNG", hint=f"-o {out.with_suffix('.png')}")
 
 
-def _load_controls(
-    controls: Sequence[ControlSpec],
-    base: Base,
-    *,
-    base_source: str | None,
-    weights: Sequence[str],
-    options: Sequence[str],
-) -> list[_Loaded]:
-    if weights and len(weights) != len(controls):
+def _parse_options(
+    conditions: Sequence[Condition], assignments: Sequence[str]
+) -> list[dict[str, OptionValue]]:
+    if assignments and len(conditions) > 1:
         raise CnctlError(
-            f"{len(controls)} conditions but {len(weights)} times --control",
-            hint="give one --control per --cond, in the same order, or none",
+            "--option is for one condition, but several are named",
+            hint="make their hints first with cnctl annotate, then pass --hint",
         )
-    if options and len(controls) > 1:
-        raise CnctlError("--option with several conditions is ambiguous", hint="annotate first")
-    loaded = []
-    for position, spec in enumerate(controls):
-        condition = get_condition(spec.condition)
-        parsed = parse_options(condition, list(options))
-        controlnet, description = open_control(
-            condition,
-            base,
-            base_source=base_source,
-            control=weights[position] if weights else None,
-        )
-        detect = load_detector(condition, device=str(base.device))
-        loaded.append(_Loaded(spec, condition, parsed, detect, controlnet, description))
-    return loaded
+    return [
+        check_options(condition, parse_options(condition, assignments)) for condition in conditions
+    ]
 
 
 def _resolve(condition: Condition, base: Base, given: Mapping[str, Any]) -> GenerateSettings:
     of_base = {"resolution": base.resolution} | dict(base.defaults)
     chosen = resolve(GenerateSettings, of_base, asdict(condition.generate), flags=given)
     if chosen.steps < 1:
-        raise CnctlError(f"steps is {chosen.steps}; it must be at least 1")
-    if not 0 <= chosen.control_start <= chosen.control_end <= 1:
-        raise CnctlError(
-            f"control runs from {chosen.control_start} to {chosen.control_end}",
-            hint="give 0 <= --control-start <= --control-end <= 1",
-        )
+        raise CnctlError(f"--steps {chosen.steps} denoises nothing", hint="give at least 1")
+    if chosen.resolution < base.latent_factor:
+        raise CnctlError(f"--resolution {chosen.resolution} is too small", hint="try 512")
     return chosen
+
+
+def _open_branches(
+    controls: Sequence[ControlSpec],
+    conditions: Sequence[Condition],
+    base: Base,
+    settings: GenerateSettings,
+    *,
+    options: Sequence[Mapping[str, OptionValue]],
+    weights: Sequence[str],
+) -> list[_Branch]:
+    if weights and len(weights) != len(controls):
+        raise CnctlError(
+            f"{len(weights)} --control for {len(controls)} --cond",
+            hint="give one for each, in the same order, or none",
+        )
+    named = list(weights) or [None] * len(controls)
+    return [
+        _Branch(
+            condition=condition,
+            options=chosen,
+            detect=load_detector(condition, device=str(base.device)),
+            controlnet=open_control(condition, base, weights=name),
+            source=control.source,
+            **_interval(control, settings),
+        )
+        for control, condition, chosen, name in zip(
+            controls, conditions, options, named, strict=True
+        )
+    ]
+
+
+def _interval(control: ControlSpec, settings: GenerateSettings) -> dict[str, float]:
+    own = {"scale": control.scale, "start": control.start, "end": control.end}
+    common = {name: getattr(settings, f"control_{name}") for name in own}
+    values = common | {name: value for name, value in own.items() if value is not None}
+    if not 0 <= values["start"] <= values["end"] <= 1:
+        raise CnctlError(
+            f"{control.condition} cannot control from {values['start']} to {values['end']}",
+            hint="give fractions of the run with 0 <= start <= end <= 1",
+        )
+    return values
 
 
 def _note_long_prompt(base: Base, prompt: str, note: Callable[[str], None]) -> None:
@@ -262,146 +292,114 @@ def _note_long_prompt(base: Base, prompt: str, note: Callable[[str], None]) -> N
 
 
 def _make_hints(
-    loaded: Sequence[_Loaded], image: Path | None, *, ready: bool, resolution: int
+    branches: Sequence[_Branch], image: Path | None, *, ready: bool, size: int
 ) -> tuple[list[np.ndarray], list[Path]]:
-    """One hint per control, uint8 (H, W, C), all of the first one's size; and their sources."""
-    sources = [item.spec.source or image for item in loaded]
-    hints: list[np.ndarray] = []
-    size: tuple[int, int] | None = None
-    for item, source in zip(loaded, sources, strict=True):
-        assert source is not None  # _check_arguments saw to it
-        channels = item.condition.hint_channels
+    """One hint per branch, uint8 (h, w, C), all of the first one's working size; their sources."""
+    sources = [source for branch in branches if (source := branch.source or image)]
+    working: tuple[int, int] | None = None
+    hints = []
+    for branch, source in zip(branches, sources, strict=True):
+        channels = branch.condition.hint_channels
         picture = read_hint(source, channels=channels) if ready else read_image(source)
-        size = size or working_size(*picture.shape[:2], resolution=resolution)
-        nearest = ready and bool(item.condition.palette)
-        fitted = fit_image(picture, size=size, resize="stretch", nearest=nearest)
-        hints.append(fitted if ready else _detect(item, fitted, source))
-    return hints, sources  # type: ignore[return-value]
+        working = working or working_size(*picture.shape[:2], resolution=size)
+        nearest = ready and bool(branch.condition.palette)
+        fitted = fit_image(picture, size=working, resize="stretch", nearest=nearest)
+        hints.append(fitted if ready else _detect(branch, fitted, source))
+    return hints, sources
 
 
-def _detect(item: _Loaded, image: np.ndarray, source: Path) -> np.ndarray:
-    hint = item.detect(image, **item.options)
+def _detect(branch: _Branch, image: np.ndarray, source: Path) -> np.ndarray:
+    hint = branch.detect(image, **branch.options)
     if hint is None:
         raise CnctlError(
-            f"{item.condition.name} found nothing in {source}",
+            f"{branch.condition.name} found nothing in {source}",
             hint="draw a hint and pass it with --hint",
         )
     return hint
 
 
-def _control(item: _Loaded, hint: np.ndarray, settings: GenerateSettings) -> Control:
-    spec = item.spec
-    tensor = torch.from_numpy(hint).permute(2, 0, 1)[None].float() / 255
-    return Control(
-        controlnet=item.controlnet,
-        hint=tensor,
-        scale=settings.control_scale if spec.scale is None else spec.scale,
-        start=settings.control_start if spec.start is None else spec.start,
-        end=settings.control_end if spec.end is None else spec.end,
-    )
+def _note_dead_hints(
+    hints: Sequence[np.ndarray], sources: Sequence[Path], note: Callable[[str], None]
+) -> None:
+    for hint, source in zip(hints, sources, strict=True):
+        if np.ptp(hint) == 0:
+            note(f"{source}: the hint is empty, so it controls nothing; try other options")
 
 
-def _name(source: Path, loaded: Sequence[_Loaded]) -> str:
-    return f"{source.stem}-{'+'.join(item.condition.name for item in loaded)}"
+def _output(
+    out: Path, source: Path, conditions: Sequence[Condition], *, overwrite: bool
+) -> _Output:
+    stem = f"{source.stem}-{'+'.join(condition.name for condition in conditions)}"
+    folder, file = (out.parent, out) if out.suffix else (out, None)
+    return _Output(folder=folder, file=file, stem=stem, overwrite=overwrite)
 
 
-def _path(out: Path, name: str, seed: int) -> Path:
-    return out if out.suffix else out / f"{name}-{seed}.png"
+def _choose_seeds(output: _Output, count: int, seed: int | None) -> list[int]:
+    """`count` seeds in a row whose files may be written; from the first free ones if not told."""
+    first = seed or 0
+    if seed is None and output.file is None:
+        while any(output.image(first + offset).exists() for offset in range(count)):
+            first += 1
+    seeds = list(range(first, first + count))
+    taken = [path for path in map(output.image, seeds) if path.exists()]
+    if taken and not output.overwrite:
+        raise OutputError(f"{taken[0]} exists", hint="take another --seed or -o, or --overwrite")
+    return seeds
 
 
-def _choose_seeds(out: Path, name: str, count: int, seed: int | None, overwrite: bool) -> list[int]:
-    if seed is not None or out.suffix:
-        seeds = list(range(seed or 0, (seed or 0) + count))
-        taken = [path for path in (_path(out, name, value) for value in seeds) if path.exists()]
-        if taken and not overwrite:
-            raise OutputError(
-                f"{taken[0]} exists", hint="take another --seed or -o, or --overwrite"
-            )
-        return seeds
-    first = 0
-    while any(_path(out, name, first + offset).exists() for offset in range(count)):
-        first += 1
-    return list(range(first, first + count))
-
-
-def _write_hint(out: Path, name: str, hint: np.ndarray) -> Path:
-    folder = out.parent if out.suffix else out
-    suffix = ".png" if hint.shape[2] in (1, 3, 4) else ".npz"
-    path = folder / f"{name}-hint{suffix}"
+def _write_hint(output: _Output, hint: np.ndarray) -> Path:
+    path = output.hint(hint.shape[2])
     write_hint(path, hint, overwrite=True)
     return path
 
 
+def _control(branch: _Branch, hint: np.ndarray) -> Control:
+    tensor = torch.from_numpy(hint).permute(2, 0, 1)[None].float() / 255
+    return Control(
+        controlnet=branch.controlnet,
+        hint=tensor,
+        scale=branch.scale,
+        start=branch.start,
+        end=branch.end,
+    )
+
+
 def _record(
-    loaded: Sequence[_Loaded],
-    sources: Sequence[Path],
-    hints: Sequence[np.ndarray],
     base: Base,
+    branches: Sequence[_Branch],
+    hints: Sequence[np.ndarray],
+    sources: Sequence[Path],
     settings: GenerateSettings,
-    prompt: str,
-    negative_prompt: str,
 ) -> dict[str, Any]:
-    """All that made an image, for its metadata; no path of this machine but file names."""
+    """What the images of one input have in common; no path of this machine, only file names."""
     controls = [
         {
-            "condition": item.condition.name,
-            "options": dict(item.options),
+            "condition": branch.condition.name,
+            "options": dict(branch.options),
             "source": source.name,
             "hint_sha256": hashlib.sha256(hint.tobytes()).hexdigest(),
-            "scale": settings.control_scale if item.spec.scale is None else item.spec.scale,
+            "scale": branch.scale,
+            "start": branch.start,
+            "end": branch.end,
         }
-        for item, source, hint in zip(loaded, sources, hints, strict=True)
+        for branch, hint, source in zip(branches, hints, sources, strict=True)
     ]
+    per_control = {"control_scale", "control_start", "control_end"}
+    common = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return {
         "version": cnctl.__version__,
         "base": base.name,
-        "family": base.family,
-        "prompt": prompt,
-        "negative_prompt": negative_prompt,
+        "family": base.family.name,
         "controls": controls,
-        **asdict(settings),
+        **{name: value for name, value in common.items() if name not in per_control},
     }
 
 
-def _write(path: Path, image: np.ndarray, record: dict[str, Any], overwrite: bool) -> None:
-    metadata = {
-        "cnctl": json.dumps(record, ensure_ascii=False),
-        "parameters": _a1111(record, image),
-    }
-    write_image(path, image, metadata=metadata, overwrite=overwrite)
-
-
-def _a1111(record: Mapping[str, Any], image: np.ndarray) -> str:
-    """The text that the web interfaces paste from (AUTOMATIC1111's "parameters")."""
-    lines = [record["prompt"]]
-    if record["negative_prompt"]:
-        lines.append(f"Negative prompt: {record['negative_prompt']}")
-    fields = {
-        "Steps": record["steps"],
-        "Sampler": record["scheduler"].upper(),
-        "CFG scale": record["guidance_scale"],
-        "Seed": record["seed"],
-        "Size": f"{image.shape[1]}x{image.shape[0]}",
-        "Model": record["base"],
-    }
-    for number, control in enumerate(record["controls"]):
-        text = f"Module: {control['condition']}, Weight: {control['scale']}"
-        fields[f"ControlNet {number}"] = f'"{text}"'
-    lines.append(", ".join(f"{key}: {value}" for key, value in fields.items()))
-    return "\n".join(lines)
-
-
-def _describe(
-    path: Path, seed: int, prompt: str, hint: Path, array: np.ndarray, record: Mapping[str, Any]
+def _write(
+    output: _Output, image: np.ndarray, hint: Path, record: dict[str, Any]
 ) -> GeneratedImage:
-    height, width = array.shape[:2]
-    settings = {key: value for key, value in record.items() if key not in ("prompt", "seed")}
-    return GeneratedImage(
-        path=path,
-        seed=seed,
-        prompt=prompt,
-        hint=hint,
-        width=width,
-        height=height,
-        settings=settings,
-    )
+    height, width = image.shape[:2]
+    full = record | {"width": width, "height": height}
+    path = output.image(full["seed"])
+    write_image(path, image, metadata=metadata(full), overwrite=output.overwrite)
+    return GeneratedImage(path=path, hint=hint, record=full)

@@ -1,0 +1,58 @@
+"""cnctl models"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnctl.cli.report import emit, emit_json, note
+
+if TYPE_CHECKING:
+    from cnctl.jobs.models import Model
+
+app = typer.Typer(help="List the bases and ControlNets at hand, or fetch one.")
+
+
+@app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the bases and ControlNets at hand and how to get the others; or `pull` one."""
+    if context.invoked_subcommand is None:
+        show(json=json)
+
+
+@app.command("list")
+def show(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the bases and ControlNets at hand, and how to get the others."""
+    from dataclasses import asdict
+
+    from cnctl.jobs.models import list_models
+
+    found = list_models()
+    if json:
+        emit_json({"models": [asdict(model) for model in found]})
+    else:
+        emit(_line(model) for model in found)
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="sd15, sd21, or a hub id such as OWNER/MODEL.")],
+) -> None:
+    """Fetch a model into the Hugging Face cache; the only command that uses the network."""
+    from cnctl.jobs.models import pull_model
+
+    note(f"fetching {name} ...")
+    emit([pull_model(name)])
+
+
+def _line(model: Model) -> str:
+    state = "at hand" if model.path else "missing"
+    what = f"{model.condition} on {model.family}" if model.condition else f"base, {model.family}"
+    about = model.about if model.path else f"get it: {model.about}"
+    return f"{state}  {model.name:42} {what:18} {about}".rstrip()

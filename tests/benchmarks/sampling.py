@@ -1,0 +1,109 @@
+"""Our denoising loop beside diffusers' own pipeline, same weights, same work, in turn.
+
+    python tests/benchmarks/sampling.py [--base tiny] [--runs 5]
+
+Prints seconds per image (least of the runs) and the ratio to the stock pipeline, for control over
+the whole run, over its first half (paper, figure 27) and at scale 0, and the largest difference
+of the pictures where both do the same.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
+
+from cnctl.core.base import load_base
+from cnctl.core.sampling import Control, sample
+from cnctl.formats import load_controlnet
+
+
+def least_seconds(makers: dict[str, Callable[[], np.ndarray]], runs: int) -> dict[str, float]:
+    """The least wall time of each, the makers taking turns."""
+    least = dict.fromkeys(makers, float("inf"))
+    for _ in range(runs + 1):
+        for name, make in makers.items():
+            start = time.perf_counter()
+            make()
+            least[name] = min(least[name], time.perf_counter() - start)
+    return least
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", default="tiny")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device", default=None)
+    arguments = parser.parse_args()
+
+    base = load_base(arguments.base, device=arguments.device)
+    controlnet, _ = load_controlnet(
+        base.path / "controls" / "canny", device=base.device, dtype=base.dtype
+    )
+    side = base.resolution
+    hint = torch.zeros(1, controlnet.config.conditioning_channels, side, side)
+    hint[..., side // 4 : 3 * side // 4, side // 4] = 1
+    stock = StableDiffusionControlNetPipeline(
+        vae=base.vae,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=base.unet,
+        controlnet=controlnet,
+        scheduler=DDIMScheduler.from_config(base.scheduler.config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    stock.set_progress_bar_config(disable=True)
+
+    def by_stock(end: float = 1.0, scale: float = 1.0) -> np.ndarray:
+        generator = torch.Generator("cpu").manual_seed(0)
+        return stock(
+            "a red house",
+            image=hint,
+            height=side,
+            width=side,
+            num_inference_steps=20,
+            guidance_scale=3.0,
+            generator=generator,
+            controlnet_conditioning_scale=scale,
+            control_guidance_end=end,
+            output_type="np",
+        ).images[0]
+
+    def by_us(end: float = 1.0, scale: float = 1.0) -> np.ndarray:
+        control = Control(controlnet, hint, scale=scale, end=end)
+        return sample(
+            base,
+            [control],
+            ["a red house"],
+            seeds=[0],
+            height=side,
+            width=side,
+            steps=20,
+            guidance_scale=3.0,
+        )[0]
+
+    difference = np.abs(by_stock() * 255 - by_us()).max()
+    print(f"{base.name}, {side} px, 20 steps, {base.device} {base.dtype}")
+    print(f"largest difference of a pixel: {difference:.2f} of 255 (half a level is rounding)")
+    for name, options in {
+        "control throughout": {},
+        "control in the first half": {"end": 0.5},
+        "control at scale 0": {"scale": 0.0},
+    }.items():
+        makers = {
+            "stock": lambda options=options: by_stock(**options),
+            "cnctl": lambda options=options: by_us(**options),
+        }
+        took = least_seconds(makers, arguments.runs)
+        print(
+            f"{name:26} stock {took['stock']:.3f} s  cnctl {took['cnctl']:.3f} s  "
+            f"ratio {took['cnctl'] / took['stock']:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
