@@ -78,7 +78,7 @@ METRICS = {
 
 
 def _edges(hint: np.ndarray) -> np.ndarray:
-    return (hint > 127).any(axis=2)
+    return hint.max(axis=2) > 127
 
 
 def _share_near(edges: np.ndarray, others: np.ndarray, tolerance: float) -> float:

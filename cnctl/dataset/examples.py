@@ -1,0 +1,192 @@
+"""What a training set is, and how one is opened: a folder of pairs, or scenes drawn on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cnctl.errors import CnctlError
+from cnctl.images import read_hint, read_image, shown
+
+METADATA = "metadata.jsonl"
+FILL50K = "prompt.json"
+LAYOUTS = {
+    METADATA: ("image", "hint", "prompt"),
+    FILL50K: ("target", "source", "prompt"),  # the original repository's names
+}
+"""Index files, JSON lines both: the keys of image, hint and prompt."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """image: RGB uint8 (H, W, 3); hint: uint8 (h, w, C), or None where it is to be detected."""
+
+    image: np.ndarray
+    hint: np.ndarray | None
+    prompt: str
+
+
+class Dataset(Protocol):
+    """Examples by number, each the same whenever it is read."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the examples do, as far as their index tells."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+    def name(self, index: int) -> str:
+        """What to call an example in a message."""
+
+
+def open_dataset(spec: str | Path, *, hint_channels: int = 3, size: int = 128) -> Dataset:
+    """Open `scenes:N`, or a folder with metadata.jsonl or fill50k's prompt.json (or that file).
+
+    Paths in the index are relative to its folder; without a hint it is detected later. Only the
+    index is read here. hint_channels: how hint files are to be read. size: side of a scene, pixels.
+    """
+    if match := re.fullmatch(r"scenes:(\d+)", str(spec)):
+        return SceneDataset(count=_at_least_one(int(match[1]), spec), size=size)
+    index = _find_index(Path(spec))
+    return FolderDataset(index=index, rows=tuple(_read_rows(index)), hint_channels=hint_channels)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of an index: where the files are."""
+
+    image: Path
+    hint: Path | None
+    prompt: str
+
+
+@dataclass(frozen=True)
+class FolderDataset:
+    """Pairs that lie in files."""
+
+    index: Path
+    rows: tuple[Row, ...]
+    hint_channels: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the index file's bytes; the images themselves are not read."""
+        return hashlib.sha256(self.index.read_bytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        row = self.rows[index]
+        hint = read_hint(row.hint, channels=self.hint_channels) if row.hint else None
+        return Example(read_image(row.image), hint, row.prompt)
+
+    def name(self, index: int) -> str:
+        """The image's path below the folder."""
+        return shown(_below(self.rows[index].image, self.index.parent))
+
+    def missing(self) -> list[Path]:
+        """Files that the index names and that are not there."""
+        paths = (path for row in self.rows for path in (row.image, row.hint) if path)
+        return [path for path in paths if not path.is_file()]
+
+
+@dataclass(frozen=True)
+class SceneDataset:
+    """Captioned scenes, drawn when they are asked for; hints are always detected."""
+
+    count: int
+    size: int
+
+    @property
+    def fingerprint(self) -> str:
+        """The scenes are a function of their numbers and their size."""
+        return f"scenes:{self.count}@{self.size}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        from cnctl.tiny.scenes import render_scene
+
+        scene = render_scene(index, size=self.size)
+        return Example(scene.image, None, scene.prompt)
+
+    def name(self, index: int) -> str:
+        """The scene's seed."""
+        return f"scene {index}"
+
+
+def _at_least_one(count: int, spec: str | Path) -> int:
+    if count < 1:
+        raise CnctlError(f"--data {spec} holds no examples", hint="for example scenes:2000")
+    return count
+
+
+def _find_index(path: Path) -> Path:
+    """The index file at this path or in this folder."""
+    if path.is_file() and path.name in LAYOUTS:
+        return path
+    if not path.is_dir():
+        raise CnctlError(
+            f"--data {shown(path)}: no such folder", hint="give a folder of pairs, or scenes:2000"
+        )
+    for name in LAYOUTS:
+        if (path / name).is_file():
+            return path / name
+    raise CnctlError(
+        f"{shown(path)} has neither {METADATA} nor {FILL50K}",
+        hint="`cnctl annotate --dataset` makes such a folder from images",
+    )
+
+
+def _read_rows(index: Path) -> list[Row]:
+    lines = index.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = [
+        _read_row(index, number, line) for number, line in enumerate(lines, start=1) if line.strip()
+    ]
+    if not rows:
+        raise CnctlError(f"{shown(index)} holds no examples", hint="it needs one JSON line each")
+    return rows
+
+
+def _read_row(index: Path, number: int, line: str) -> Row:
+    where = f"line {number} of {shown(index)}"
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CnctlError(f"{where} is not JSON: {error.msg}", hint="mend or remove it") from error
+    image, hint, prompt = LAYOUTS[index.name]
+    if not isinstance(entry, dict) or not isinstance(entry.get(image), str):
+        raise CnctlError(f"{where} names no {image!r}", hint=f"write {_sample_line(index.name)}")
+    return Row(
+        image=index.parent / entry[image],
+        hint=index.parent / entry[hint] if _text(entry, hint, where) else None,
+        prompt=_text(entry, prompt, where),
+    )
+
+
+def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
+    value = entry.get(key) or ""
+    if not isinstance(value, str):
+        raise CnctlError(f"{where}: {key!r} is not text", hint="mend or remove it")
+    return value
+
+
+def _sample_line(name: str) -> str:
+    image, hint, prompt = LAYOUTS[name]
+    return json.dumps({image: "images/1.png", hint: "hints/1.png", prompt: "a red house"})
+
+
+def _below(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

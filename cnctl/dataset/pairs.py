@@ -1,0 +1,75 @@
+"""Examples as training needs them: one size, with a hint, augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnctl.dataset.examples import Dataset, Example
+from cnctl.errors import CnctlError
+from cnctl.images import fit_image
+
+Detect = Callable[[np.ndarray, np.random.Generator | None], np.ndarray | None]
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPairs:
+    """Pairs of one size, made anew from their dataset each time they are asked for.
+
+    size: (height, width); image and hint keep their aspect and are cut alike.
+    detect: (RGB uint8 (H, W, 3), generator) -> hint uint8 (H, W, C) or None. Given a generator it
+    draws its options at random, given None it uses its defaults.
+    nearest: resize hints without inventing values (palettes).
+    """
+
+    dataset: Dataset
+    size: tuple[int, int]
+    hint_channels: int
+    detect: Detect
+    augment: Augment | None = None
+    nearest: bool = False
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Example:
+        """The pair of this number; all that is random in it comes from `rng`, None means nothing.
+
+        Where the detector finds nothing the hint is zero. Raises CnctlError that names the example.
+        """
+        try:
+            example = self.dataset[index]
+            image = fit_image(example.image, size=self.size, resize="crop")
+            hint = self._hint(example, image, rng)
+            if rng is not None and self.augment is not None:
+                hint = _checked(self.augment(hint, rng), like=hint)
+        except CnctlError as error:
+            raise _with_name(error, self.dataset.name(index)) from error
+        return Example(image, hint, example.prompt)
+
+    def _hint(
+        self, example: Example, image: np.ndarray, rng: np.random.Generator | None
+    ) -> np.ndarray:
+        if example.hint is not None:
+            return fit_image(example.hint, size=self.size, resize="crop", nearest=self.nearest)
+        hint = self.detect(image, rng)
+        return np.zeros((*self.size, self.hint_channels), np.uint8) if hint is None else hint
+
+
+def _checked(augmented: np.ndarray, *, like: np.ndarray) -> np.ndarray:
+    if augmented.dtype != like.dtype or augmented.shape != like.shape:
+        raise CnctlError(
+            f"the augmentation returned {augmented.dtype} {augmented.shape} "
+            f"for a hint {like.dtype} {like.shape}",
+            hint="this is a fault of the condition's plugin: tell its authors",
+        )
+    return augmented
+
+
+def _with_name(error: CnctlError, name: str) -> CnctlError:
+    if name in str(error):
+        return error
+    return type(error)(f"{name}: {error}", hint=error.hint)
