@@ -30,7 +30,9 @@ def test_first_source_that_gives_a_value_wins(absent: tuple[str, ...], expected:
 
 def test_defaults_are_taken_in_order_then_the_papers() -> None:
     nothing: dict = {"flags": {"steps": None}, "config": {}, "environ": {}}
-    settings = resolve(GenerateSettings, {"guidance_scale": 3.0}, {"guidance_scale": 7.0}, **nothing)
+    settings = resolve(
+        GenerateSettings, {"guidance_scale": 3.0}, {"guidance_scale": 7.0}, **nothing
+    )
     assert (settings.guidance_scale, settings.steps) == (3.0, 20)
     assert resolve(GenerateSettings, **nothing).guidance_scale == 9.0
 

@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-HEAVY = {"PIL", "accelerate", "controlnet_aux", "cv2", "diffusers", "numpy", "torch", "transformers"}
+HEAVY = {
+    "PIL",
+    "accelerate",
+    "controlnet_aux",
+    "cv2",
+    "diffusers",
+    "numpy",
+    "torch",
+    "transformers",
+}
 
 SCRIPT = """
 import sys

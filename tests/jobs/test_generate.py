@@ -1,0 +1,176 @@
+"""Generation as a job, on a base of random weights."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffusers import ControlNetModel
+from PIL import Image
+
+from cnctl.errors import CnctlError, MissingError, OutputError
+from cnctl.jobs.generate import DEFAULT_PROMPT, ControlSpec, choose_prompt, generate, parse_control
+
+CANNY = [ControlSpec(condition="canny")]
+
+
+@pytest.fixture(scope="module")
+def base(
+    random_base: Path, random_controlnet: ControlNetModel, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The random base with a ControlNet of its own for canny, as the embedded base has."""
+    folder = tmp_path_factory.mktemp("bases") / "with-control"
+    shutil.copytree(random_base, folder)
+    random_controlnet.save_pretrained(folder / "controls" / "canny")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pixels = np.full((80, 120, 3), 40, np.uint8)
+    pixels[20:60, 30:90] = (230, 120, 40)
+    path = tmp_path_factory.mktemp("photos") / "box.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("canny", ControlSpec(condition="canny")),
+        ("canny:a.png", ControlSpec(condition="canny", source=Path("a.png"))),
+        ("canny::0.8", ControlSpec(condition="canny", scale=0.8)),
+        ("canny:C:/a.png:.5", ControlSpec(condition="canny", source=Path("C:/a.png"), scale=0.5)),
+        (
+            "depth:x/y.jpg:1.5:0.1-0.6",
+            ControlSpec(condition="depth", source=Path("x/y.jpg"), scale=1.5, start=0.1, end=0.6),
+        ),
+    ],
+)
+def test_parses_cond(text: str, expected: ControlSpec) -> None:
+    assert parse_control(text) == expected
+
+
+def test_prompt_modes_of_section_4_1() -> None:
+    assert choose_prompt(None, "none") == ""
+    assert choose_prompt(None, None) == DEFAULT_PROMPT
+    assert choose_prompt("a cat", None) == "a cat"
+    with pytest.raises(CnctlError, match="needs a prompt"):
+        choose_prompt(None, "user")
+    with pytest.raises(CnctlError, match="takes no prompt"):
+        choose_prompt("a cat", "default")
+
+
+def test_writes_images_with_their_hint_and_settings(base: str, photo: Path, tmp_path: Path) -> None:
+    made = list(
+        generate(CANNY, [photo], "a box", out=tmp_path, base=base, count=2, settings={"steps": 2})
+    )
+    assert [image.path.name for image in made] == ["box-canny-0.png", "box-canny-1.png"]
+    assert [image.record["seed"] for image in made] == [0, 1]
+    hint = pixels(made[0].hint)
+    assert set(np.unique(hint)) == {0, 255}
+    # The short side is the base's 64 px; the long one keeps 120 / 80, to a multiple of 8.
+    assert hint.shape[:2] == pixels(made[0].path).shape[:2] == (64, 96)
+    chunks = Image.open(made[1].path).text
+    record = json.loads(chunks["cnctl"])
+    assert record["seed"] == 1
+    assert record["prompt"] == "a box"
+    assert record["controls"][0]["condition"] == "canny"
+    assert "Steps: 2, Sampler: DDIM, CFG scale: 9.0, Seed: 1, Size: 96x64" in chunks["parameters"]
+
+
+def test_an_image_depends_on_its_seed_alone(base: str, photo: Path, tmp_path: Path) -> None:
+    together = list(
+        generate(CANNY, [photo], "a", out=tmp_path / "a", base=base, count=3, settings={"steps": 2})
+    )
+    alone = next(
+        generate(CANNY, [photo], "a", out=tmp_path / "b", base=base, seed=2, settings={"steps": 2})
+    )
+    difference = np.abs(pixels(together[2].path).astype(int) - pixels(alone.path))
+    assert difference.max() <= 1  # a batch of another size may round a level differently
+    assert np.abs(pixels(together[0].path).astype(int) - pixels(alone.path)).max() > 1
+
+
+def test_the_default_seed_never_replaces_an_image(base: str, photo: Path, tmp_path: Path) -> None:
+    def once(**more: object) -> Path:
+        return next(
+            generate(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 1}, **more)  # type: ignore[arg-type]
+        ).path
+
+    assert [once().name, once().name] == ["box-canny-0.png", "box-canny-1.png"]
+    with pytest.raises(OutputError, match="exists"):
+        once(seed=0)
+    assert once(seed=0, overwrite=True).name == "box-canny-0.png"
+
+
+def test_a_ready_hint_is_taken_as_it_is(base: str, photo: Path, tmp_path: Path) -> None:
+    first = next(generate(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 2}))
+    again = next(
+        generate(
+            CANNY,
+            [first.hint],
+            "a",
+            ready_hint=True,
+            out=tmp_path / "again",
+            base=base,
+            settings={"steps": 2},
+        )
+    )
+    assert np.array_equal(pixels(first.path), pixels(again.path))
+
+
+def test_two_controls_differ_from_one(base: str, photo: Path, tmp_path: Path) -> None:
+    one = next(generate(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 2}))
+    two = next(generate(CANNY * 2, [photo], "a", out=tmp_path, base=base, settings={"steps": 2}))
+    assert two.path.name == "box-canny+canny-0.png"
+    assert len(two.record["controls"]) == 2
+    assert not np.array_equal(pixels(one.path), pixels(two.path))
+
+
+def test_says_where_to_get_what_is_missing(random_base: Path, photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no ControlNet for canny") as caught:
+        next(generate(CANNY, [photo], "a", out=tmp_path, base=str(random_base)))
+    assert "cnctl train --cond canny" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_a_control_of_another_family(base: str, photo: Path, tmp_path: Path) -> None:
+    other = ControlNetModel(
+        block_out_channels=(32, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        cross_attention_dim=24,
+        attention_head_dim=4,
+        conditioning_embedding_out_channels=(8, 8),
+    )
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(CnctlError, match=r"this ControlNet was made for .*; the base is"):
+        next(
+            generate(
+                CANNY, [photo], "a", out=tmp_path, base=base, weights=[str(tmp_path / "other")]
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"count": 0}, "makes no image"),
+        ({"seed": -1}, "out of range"),
+        ({"out": Path("a.jpg")}, "images are PNG"),
+        ({"out": Path("a.png"), "count": 2}, "one file for several"),
+        ({"settings": {"steps": 0}}, "denoises nothing"),
+        ({"settings": {"control_start": 0.9, "control_end": 0.1}}, "cannot control from 0.9"),
+        ({"weights": ["a", "b"]}, "2 --control for 1 --cond"),
+        ({"options": ["low=1"]}, "no option 'low'"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(
+    base: str, photo: Path, arguments: dict, message: str
+) -> None:
+    with pytest.raises(CnctlError, match=message):
+        next(generate(CANNY, [photo], "a", base=base, **arguments))

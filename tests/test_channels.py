@@ -1,0 +1,76 @@
+"""Nothing assumes three hint channels: conditions of one and of six train and generate."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from cnctl.jobs.generate import ControlSpec, generate
+from cnctl.jobs.train import train
+from cnctl.registry import get_condition
+
+PLUGIN = """
+import dataclasses
+from cnctl.plugin import Condition
+
+def load_gray(device):
+    def detect(image):
+        return image[..., 1].copy()
+    return detect
+
+def load_six(device):
+    import numpy as np
+    def detect(image):
+        return np.concatenate([image, 255 - image], axis=2)
+    return detect
+
+gray = Condition(name="gray", summary="Brightness", load_detector=load_gray, hint_channels=1,
+                 metric="rmse")
+six = dataclasses.replace(gray, name="six", summary="Twice", load_detector=load_six,
+                          hint_channels=6)
+"""
+
+
+@pytest.fixture
+def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "site"
+    metadata = folder / "channels-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (folder / "channels_plugin.py").write_text(PLUGIN)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: channels\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[cnctl.conditions]\ngray = channels_plugin:gray\nsix = channels_plugin:six\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+
+
+@pytest.mark.usefixtures("_plugin")
+@pytest.mark.parametrize(("name", "channels", "suffix"), [("gray", 1, ".png"), ("six", 6, ".npz")])
+def test_trains_and_generates(
+    name: str, channels: int, suffix: str, random_base: Path, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.png"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(photo)
+    run = tmp_path / "run"
+    train(
+        get_condition(name),
+        "scenes:4",
+        run,
+        base=str(random_base),
+        settings={"steps": 2, "batch_size": 2, "resolution": 64},
+    )
+    with safe_open(next((run / "controlnet").glob("*.safetensors")), "pt") as weights:
+        first = weights.get_slice("controlnet_cond_embedding.conv_in.weight").get_shape()
+    assert first[1] == channels
+
+    spec = [ControlSpec(condition=name)]
+    one = {"base": str(random_base), "weights": [str(run)], "settings": {"steps": 2}}
+    made = next(generate(spec, [photo], "a", out=tmp_path, **one))  # type: ignore[arg-type]
+    assert made.hint.suffix == suffix
+    again = next(
+        generate(spec, [made.hint], "a", ready_hint=True, out=tmp_path / "again", **one)  # type: ignore[arg-type]
+    )
+    assert np.array_equal(np.asarray(Image.open(made.path)), np.asarray(Image.open(again.path)))
