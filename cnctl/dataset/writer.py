@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import Any
 
 from cnctl.dataset.examples import METADATA, Example
 from cnctl.errors import CnctlError, OutputError
@@ -32,7 +34,7 @@ class DatasetWriter:
             )
         except OSError as error:
             raise OutputError(f"{shown(folder)} cannot be written: {error.strerror}") from error
-        self._names = self._recover()
+        self._entries = self._recover()
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -47,18 +49,25 @@ class DatasetWriter:
 
     def __contains__(self, name: str) -> bool:
         """Whether the pair of this name is in the folder."""
-        return name in self._names
+        return name in self._entries
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._entries)
 
-    def add(self, name: str, example: Example) -> None:
+    def entry(self, name: str) -> Mapping[str, Any]:
+        """The line of a pair that is in the folder."""
+        return self._entries[name]
+
+    def add(
+        self, name: str, example: Example, *, record: Mapping[str, Any] | None = None
+    ) -> None:
         """Write one pair. name: its path below images/ and hints/ without suffix, "a/b".
+        record: what else its line shall say, how the hint was made for instance.
 
         Files of this name without a line are left from an interruption, and are replaced.
         Raises OutputError where the disk is full or not writable; the folder is then as before.
         """
-        if name in self._names:
+        if name in self._entries:
             raise CnctlError(f"{shown(name)} is in {shown(self.folder)} already")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise CnctlError(f"{shown(name)} does not lie below the folder")
@@ -67,10 +76,11 @@ class DatasetWriter:
         hint = f"hints/{name}{hint_suffix(example.hint.shape[2])}"
         write_image(self.folder / image, example.image, overwrite=True)
         write_hint(self.folder / hint, example.hint, overwrite=True)
-        self._append({"image": image, "hint": hint, "prompt": example.prompt})
-        self._names.add(name)
+        entry = {**(record or {}), "image": image, "hint": hint, "prompt": example.prompt}
+        self._append(entry)
+        self._entries[name] = entry
 
-    def _append(self, entry: dict[str, str]) -> None:
+    def _append(self, entry: Mapping[str, Any]) -> None:
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
@@ -83,13 +93,14 @@ class DatasetWriter:
                 hint="free some space and run it again; what is written stays",
             ) from error
 
-    def _recover(self) -> set[str]:
-        """Names of the pairs that are there; cuts a torn last line off."""
+    def _recover(self) -> dict[str, Mapping[str, Any]]:
+        """The pairs that are there, by name; cuts a torn last line off."""
         data = (self.folder / METADATA).read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             os.ftruncate(self._file, len(whole))
-        return {_name(json.loads(line)["image"]) for line in whole.splitlines() if line.strip()}
+        entries = [json.loads(line) for line in whole.splitlines() if line.strip()]
+        return {_name(entry["image"]): entry for entry in entries}
 
 
 def _name(image: str) -> str:
