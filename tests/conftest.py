@@ -1,16 +1,17 @@
 """What many tests share: one thread, no network, and a base model with random weights."""
 
+import json
 import os
-
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+# Torch, tokenizers and the hub's client read these when they are imported, which is later.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 if TYPE_CHECKING:
     import torch
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
     from cnctl.core.base import Base
 
 TEXT_WIDTH = 32
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _deterministic() -> None:
-    """Leave torch alone in tests that do not need it."""
-    import sys
-
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +33,6 @@ def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from diffusers import DDIMScheduler
 
     folder = tmp_path_factory.mktemp("bases") / "random"
-    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tokenizer = _tokenizer()
@@ -143,8 +134,6 @@ def _tokenizer() -> "CLIPTokenizer":
 
 
 def _write_index(folder: Path) -> None:
-    import json
-
     index = {
         "_class_name": "StableDiffusionPipeline",
         "vae": ["diffusers", "AutoencoderKL"],

