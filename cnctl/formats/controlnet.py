@@ -1,0 +1,77 @@
+"""A ControlNet from disk to a diffusers module and back, whatever form the file has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel
+
+from cnctl.errors import CnctlError
+from cnctl.formats import config as configs
+from cnctl.formats.source import Source, describe, open_source
+from cnctl.formats.tensors import read_tensors
+from cnctl.formats.write import write_folder
+
+HintEncoders = Mapping[str, Callable[[ControlNetModel], object]]
+
+
+def load_controlnet(
+    source: str | Path | Source,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    hint_encoders: HintEncoders | None = None,
+) -> tuple[ControlNetModel, dict[str, Any]]:
+    """Load a ControlNet of any known form, with its description (see `read_description`).
+
+    source: a diffusers folder or file, an original checkpoint (whole, alone, or with bare keys), as
+    safetensors or as torch's `.pth` and `.ckpt`, which are read without running what they contain.
+    dtype: None keeps the file's own. hint_encoders: what puts a hint encoder that diffusers does
+    not know into a fresh module, by the name in the config ("paper").
+    """
+    opened = source if isinstance(source, Source) else open_source(source)
+    controlnet = _build(opened, hint_encoders or {})
+    # Cast before the module has them: `ControlNetModel.to` warns of precisions it has no care for.
+    tensors = {name: t.to(device, dtype or t.dtype) for name, t in read_tensors(opened).items()}
+    controlnet.load_state_dict(tensors, strict=True, assign=True)
+    return controlnet.eval(), describe(opened)
+
+
+def save_controlnet(
+    controlnet: ControlNetModel, folder: str | Path, *, description: Mapping[str, Any]
+) -> None:
+    """Write a folder that `ControlNetModel.from_pretrained` reads, with cnctl.json beside.
+
+    The folder appears whole or not at all. An earlier ControlNet at that place is replaced; a
+    folder with anything else in it is left alone (OutputError). description: JSON values.
+    """
+    config = {name: value for name, value in controlnet.config.items() if name != "_name_or_path"}
+    config = {"_class_name": "ControlNetModel"} | config
+    tensors = {name: tensor.detach().cpu() for name, tensor in controlnet.state_dict().items()}
+    described = {name: value for name, value in description.items() if name != "config"}
+    write_folder(Path(folder), tensors, config=config, description=described, overwrite=True)
+
+
+def _build(source: Source, hint_encoders: HintEncoders) -> ControlNetModel:
+    """An empty module on the meta device."""
+    config = configs.complete_config(source.config, source.architecture)
+    hint_encoder = source.architecture.hint_encoder
+    if hint_encoder != "released" and hint_encoder not in hint_encoders:
+        raise CnctlError(
+            f"{source.path} has the hint encoder of the {hint_encoder}, which is not read here",
+            hint="use it with cnctl train and cnctl generate",
+        )
+    try:
+        with torch.device("meta"):
+            controlnet = ControlNetModel(**config)
+            if hint_encoder in hint_encoders:
+                hint_encoders[hint_encoder](controlnet)
+    except (ValueError, TypeError, ZeroDivisionError, KeyError, NotImplementedError) as error:
+        raise CnctlError(
+            f"{source.path}: its config makes no ControlNet: {' '.join(str(error).split())[:200]}",
+            hint="give the right config.json with --config FILE",
+        ) from error
+    return controlnet

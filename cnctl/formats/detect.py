@@ -1,0 +1,129 @@
+"""Which form a file of weights has, told by the names of its tensors, never by the file's name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cnctl.errors import CnctlError
+from cnctl.formats.keymap import first_few
+
+PREFIX = "control_model."
+
+COMPANIONS = {
+    "model.diffusion_model.": "the U-Net of Stable Diffusion",
+    "first_stage_model.": "the VAE",
+    "cond_stage_model.": "the text encoder",
+    "model_ema.": "averaged weights of the U-Net",
+}
+SCHEDULE = frozenset(
+    {
+        "alphas_cumprod",
+        "alphas_cumprod_prev",
+        "betas",
+        "log_one_minus_alphas_cumprod",
+        "logvar",
+        "lvlb_weights",
+        "posterior_log_variance_clipped",
+        "posterior_mean_coef1",
+        "posterior_mean_coef2",
+        "posterior_variance",
+        "scale_factor",
+        "sqrt_alphas_cumprod",
+        "sqrt_one_minus_alphas_cumprod",
+        "sqrt_recip_alphas_cumprod",
+        "sqrt_recipm1_alphas_cumprod",
+    }
+)
+
+# What people hand in by mistake. Order matters: the first whose mark is there names the file.
+STRANGERS = (
+    ("lora_controlnet", "a Control-LoRA"),
+    ("difference", "a webui difference file (it needs the base that it was taken from)"),
+    ("add_embedding.", "a ControlNet for SDXL"),
+    ("control_add_embedding.", "a ControlNet-Union for SDXL"),
+    ("task_embedding", "a ControlNet-Union for SDXL"),
+    ("label_emb.", "a ControlNet for SDXL"),
+    ("control_model.label_emb.", "a ControlNet for SDXL"),
+    ("lllite_", "a ControlNet-LLLite"),
+    ("lora_unet_", "a LoRA"),
+    ("lora_te", "a LoRA"),
+    ("adapter.body.", "a T2I-Adapter"),
+    ("body.0.block", "a T2I-Adapter"),
+    ("image_proj.", "an IP-Adapter"),
+    ("motion_modules.", "a motion module"),
+    ("down_blocks.0.motion_modules.", "a motion module"),
+    ("double_blocks.", "a ControlNet or model for FLUX"),
+    ("transformer_blocks.0.attn.", "a ControlNet or model for a diffusion transformer"),
+    ("up_blocks.", "a U-Net of diffusers, not a ControlNet"),
+    ("model.diffusion_model.", "a Stable Diffusion checkpoint without a ControlNet"),
+    ("text_model.", "a text encoder"),
+    ("decoder.", "a VAE"),
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """name: "diffusers", "original" or "bare"; prefix: what stands before each tensor's name."""
+
+    name: str
+    label: str
+    prefix: str = ""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """What else lies in the file: description -> number of tensors."""
+
+
+def detect(names: Iterable[str]) -> Form:
+    """Tell the form; CnctlError names what it is instead, with five of its keys."""
+    names = list(names)
+    for mark, what in STRANGERS[:7]:  # these also carry a ControlNet's own names
+        if any(name.startswith(mark) for name in names):
+            raise _refused(what, names)
+    if any(name.startswith("controlnet_cond_embedding.") for name in names):
+        return Form("diffusers", "diffusers")
+    if any(name.startswith(PREFIX) for name in names):
+        return _original(names)
+    if any(name.startswith("input_hint_block.") for name in names):
+        return Form("bare", "original, bare keys", dropped=_dropped(names, prefix=""))
+    for mark, what in STRANGERS[7:]:
+        if any(name.startswith(mark) for name in names):
+            raise _refused(what, names)
+    raise _refused("no ControlNet of a known form", names)
+
+
+def belongs(name: str, form: Form) -> bool:
+    """Whether a tensor is the ControlNet's, or unknown: everything but the known companions."""
+    return name.startswith(PREFIX) if form.prefix and _companion(name) else not _companion(name)
+
+
+def _original(names: list[str]) -> Form:
+    dropped = _dropped(names, prefix=PREFIX)
+    full = any(name.startswith("model.diffusion_model.") for name in names)
+    label = "original, full checkpoint" if full else "original, ControlNet alone"
+    return Form("original", label, PREFIX, dropped)
+
+
+def _dropped(names: list[str], *, prefix: str) -> dict[str, int]:
+    found = Counter(
+        what
+        for name in names
+        if not (prefix and name.startswith(prefix)) and (what := _companion(name))
+    )
+    return dict(found)
+
+
+def _companion(name: str) -> str:
+    """What a known companion of the ControlNet is; "" for everything else."""
+    if name in SCHEDULE:
+        return "buffers of the noise schedule"
+    if name.endswith("position_ids"):
+        return "position ids of the text encoder"
+    return next((what for start, what in COMPANIONS.items() if name.startswith(start)), "")
+
+
+def _refused(what: str, names: list[str]) -> CnctlError:
+    return CnctlError(
+        f"this file holds {what}; its keys begin {first_few(sorted(names)) or '(none)'}",
+        hint="cnctl reads ControlNets for Stable Diffusion 1.x and 2.x",
+    )

@@ -1,0 +1,312 @@
+"""Read a pickle as data: nothing in it is imported, called or built, whatever it says.
+
+A pickle is a program for a small stack machine. This machine runs only the instructions that
+`torch.save` writes (the same that torch's own weights_only reader knows), keeps every name of a
+class or function as a name, and refuses the file when a name is not on the short list below or is
+called in a way that torch would not call it.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+MAX_BYTES = 64 << 20
+MAX_OPCODES = 2_000_000
+
+STORAGES = {
+    "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
+    "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8",
+    "ByteStorage": "U8", "BoolStorage": "BOOL",
+}  # fmt: skip
+DTYPES = frozenset(
+    "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()  # noqa: SIM905
+)
+
+REBUILD = "torch._utils._rebuild_tensor_v2"
+PARAMETER = "torch._utils._rebuild_parameter"
+ORDERED = frozenset({"collections.OrderedDict", "collections.defaultdict"})
+ENCODE = "_codecs.encode"
+
+# Classes in training checkpoints of old Lightning that hold no weights. torch gets an empty class
+# under each of these names, so nothing of Lightning or numpy ever runs.
+INERT = frozenset(
+    {
+        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+        "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
+        "lightning_fabric.utilities.data.AttributeDict",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.dtype",
+    }
+)
+# Python 2 wrote these under their old names; torch's reader maps them as this table does.
+RENAMED = {"__builtin__.": "builtins."}
+
+
+class UnsafePickleError(Exception):
+    """Why a pickle is refused, as the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """The name of a class or function. It is never looked up."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class Inert:
+    """Stands for an object of a class on the list `INERT`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    key: str
+    dtype: str
+    numel: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pickle:
+    value: Any
+    """Plain data, with `Tensor`, `Storage`, `Global` and `Inert` where torch would build things."""
+    storages: dict[str, Storage]
+    """Every piece of data that the pickle refers to, by key."""
+
+
+def read_pickle(file: BinaryIO) -> Pickle:
+    """Read one pickle and leave `file` behind it. Raises UnsafePickleError, ValueError."""
+    machine = _Machine()
+    limited: Any = _Limited(file)
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(limited)):
+        if count > MAX_OPCODES:
+            raise UnsafePickleError("its pickle is too long")
+        if opcode.name == "STOP":
+            break
+        machine.step(opcode.name, argument)
+    return Pickle(machine.pop(), machine.storages)
+
+
+class _Limited:
+    """A reader that will not give one pickle more than MAX_BYTES."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, MAX_BYTES
+
+    def read(self, size: int) -> bytes:
+        if size > self._left:
+            raise UnsafePickleError("its pickle is too long")
+        self._left -= size
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        line = self._file.readline(1000)  # names of modules and classes, nothing else
+        self._left -= len(line)
+        return line
+
+
+@dataclass
+class _Machine:
+    stack: list[Any] = field(default_factory=list)
+    outer: list[list[Any]] = field(default_factory=list)
+    memo: dict[int, Any] = field(default_factory=dict)
+    storages: dict[str, Storage] = field(default_factory=dict)
+
+    def step(self, name: str, argument: Any) -> None:
+        if name in _PUSH_ARGUMENT:
+            self.stack.append(argument)
+        elif name in _PUSH:
+            self.stack.append(_PUSH[name]())
+        elif name in _ACT:
+            _ACT[name](self, argument)
+        else:
+            raise UnsafePickleError(
+                f"its pickle has the instruction {name}, which torch.save never writes"
+            )
+
+    def pop(self) -> Any:
+        if not self.stack:
+            raise UnsafePickleError("its pickle is broken")
+        return self.stack.pop()
+
+    def top(self) -> Any:
+        if not self.stack:
+            raise UnsafePickleError("its pickle is broken")
+        return self.stack[-1]
+
+    def mark(self) -> None:
+        self.outer.append(self.stack)
+        self.stack = []
+
+    def since_mark(self) -> list[Any]:
+        if not self.outer:
+            raise UnsafePickleError("its pickle is broken")
+        items, self.stack = self.stack, self.outer.pop()
+        return items
+
+    def make_tuple(self, size: int | None) -> None:
+        items = self.since_mark() if size is None else [self.pop() for _ in range(size)][::-1]
+        self.stack.append(tuple(items))
+
+    def append(self, items: list[Any]) -> None:
+        if type(self.top()) is not list:
+            raise UnsafePickleError("its pickle appends to what is no list")
+        self.top().extend(items)
+
+    def set_items(self, items: list[Any]) -> None:
+        if type(self.top()) is not dict or len(items) % 2:
+            raise UnsafePickleError("its pickle sets items of what is no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Only text can name a tensor; other keys count for nothing (hashing a deeply nested
+            # one would overrun the C stack).
+            self.top()[key if type(key) is str else _Other()] = value
+
+    def recall(self, index: int) -> None:
+        if index not in self.memo:
+            raise UnsafePickleError("its pickle is broken")
+        self.stack.append(self.memo[index])
+
+    def name(self, argument: str) -> None:
+        module, _, attribute = argument.partition(" ")
+        name = f"{module}.{attribute}"
+        for old, new in RENAMED.items():
+            name = new + name.removeprefix(old) if name.startswith(old) else name
+        if not is_allowed(name):
+            raise UnsafePickleError(f"it asks for {name[:120].encode('unicode_escape').decode()}")
+        self.stack.append(Global(name))
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        if type(arguments) is not tuple or type(function) is not Global:
+            raise UnsafePickleError("it calls what is no function")
+        self.stack.append(_call(function.name, arguments))
+
+    def new_object(self) -> None:
+        _, kind = self.pop(), self.pop()
+        if type(kind) is not Global or kind.name not in INERT:
+            raise UnsafePickleError("it builds objects that hold no weights")
+        self.stack.append(Inert(kind.name))
+
+    def build(self) -> None:
+        self.pop()
+        if type(self.top()) not in (dict, Inert):
+            raise UnsafePickleError("it sets the state of objects that hold no weights")
+
+    def persistent(self) -> None:
+        storage = _storage(self.pop())
+        if self.storages.setdefault(storage.key, storage) != storage:
+            raise UnsafePickleError("it describes the same data in two ways")
+        self.stack.append(storage)
+
+
+class _Other:
+    """A key that is not text."""
+
+
+def is_allowed(name: str) -> bool:
+    """Whether a pickle may mention this class or function."""
+    module, _, attribute = name.rpartition(".")
+    if module in ("torch", "torch.cuda") and attribute in STORAGES:
+        return True
+    if module == "torch" and attribute in DTYPES:
+        return True
+    return name in {REBUILD, PARAMETER, ENCODE} | ORDERED | INERT
+
+
+def _call(name: str, arguments: tuple[Any, ...]) -> Any:
+    match name, arguments:
+        case "torch._utils._rebuild_tensor_v2", (Storage(), int(), tuple(), tuple(), bool(), _, *_):
+            return _tensor(*arguments[:4])
+        case "torch._utils._rebuild_parameter", (Tensor() as tensor, bool(), _):
+            return tensor
+        case "collections.OrderedDict", ():
+            return {}
+        case "collections.OrderedDict", ([*pairs],) if all(map(_is_pair, pairs)):
+            return dict(pairs)
+        case "collections.defaultdict", _:
+            return {}
+        case "_codecs.encode", (str() as text, "latin1"):
+            return text.encode("latin1")
+    if name in INERT:
+        return Inert(name)
+    raise UnsafePickleError(f"it calls {name} in a way that torch.save never does")
+
+
+def _is_pair(pair: Any) -> bool:
+    return type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) is str
+
+
+def _tensor(
+    storage: Storage, offset: int, shape: tuple[Any, ...], stride: tuple[Any, ...]
+) -> Tensor:
+    numbers = (offset, *shape, *stride)
+    if len(shape) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise UnsafePickleError("it has a tensor of impossible shape")
+    reach = offset + 1 + sum((side - 1) * step for side, step in zip(shape, stride, strict=True))
+    if 0 not in shape and reach > storage.numel:
+        raise UnsafePickleError("it has a tensor that reaches beyond its own data")
+    return Tensor(storage, offset, shape, stride)
+
+
+def _storage(identity: Any) -> Storage:
+    match identity:
+        case ("storage", Global(name), str(key), str(), int(numel)):
+            pass
+        case ("storage", Global(name), str(key), str(), int(numel), None):
+            pass
+        case _:
+            raise UnsafePickleError("it refers to data in a way that torch.save never does")
+    kind = name.rpartition(".")[2]
+    if kind not in STORAGES or numel < 0:
+        raise UnsafePickleError("it has data of an unknown type")
+    return Storage(key, STORAGES[kind], numel)
+
+
+_PUSH_ARGUMENT = frozenset(
+    {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"}
+)
+_PUSH: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": lambda: Inert("set"),
+}
+_ACT: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": lambda machine, version: None,
+    "MARK": lambda machine, _: machine.mark(),
+    "TUPLE": lambda machine, _: machine.make_tuple(None),
+    "TUPLE1": lambda machine, _: machine.make_tuple(1),
+    "TUPLE2": lambda machine, _: machine.make_tuple(2),
+    "TUPLE3": lambda machine, _: machine.make_tuple(3),
+    "APPEND": lambda machine, _: machine.append([machine.pop()]),
+    "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
+    "BINPUT": lambda machine, index: machine.memo.__setitem__(index, machine.top()),
+    "LONG_BINPUT": lambda machine, index: machine.memo.__setitem__(index, machine.top()),
+    "BINGET": lambda machine, index: machine.recall(index),
+    "LONG_BINGET": lambda machine, index: machine.recall(index),
+    "GLOBAL": lambda machine, argument: machine.name(argument),
+    "REDUCE": lambda machine, _: machine.reduce(),
+    "NEWOBJ": lambda machine, _: machine.new_object(),
+    "BUILD": lambda machine, _: machine.build(),
+    "BINPERSID": lambda machine, _: machine.persistent(),
+}
