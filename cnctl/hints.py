@@ -35,7 +35,7 @@ def load_detector(condition: Condition, *, device: str = "cpu") -> Callable[...,
         complete = check_options(condition, options)
         with _blame(condition, "failed on this image"):
             hint = raw_detect(image.copy(), **complete)
-        return None if hint is None else _checked_hint(condition, hint, size=image.shape[:2])
+        return None if hint is None else check_hint(condition, hint, size=image.shape[:2])
 
     return detect
 
@@ -64,12 +64,45 @@ def check_options(
     return defaults | given
 
 
+def check_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.ndarray:
+    """The hint as a new uint8 (H, W, hint_channels), or CnctlError that says what is wrong."""
+    wanted = f"uint8 {size} with 1 or {condition.hint_channels} channels"
+    if condition.hint_channels == 1:
+        wanted = f"uint8 {size} with 1 channel"
+    as_3d = hint[..., None] if isinstance(hint, np.ndarray) and hint.ndim == 2 else hint
+    if (
+        not isinstance(as_3d, np.ndarray)
+        or as_3d.dtype != np.uint8
+        or as_3d.ndim != 3
+        or as_3d.shape[:2] != size
+        or as_3d.shape[2] not in (1, condition.hint_channels)
+    ):
+        raise CnctlError(
+            f"condition {condition.name!r} returned {_describe(hint)}; it must be {wanted}",
+            hint="this is a fault of the plugin: tell its authors",
+        )
+    if as_3d.shape[2] == condition.hint_channels:
+        return np.array(as_3d, order="C")  # a copy: the plugin may reuse its buffer
+    return np.repeat(as_3d, condition.hint_channels, axis=2)
+
+
+def describe_range(option: Option) -> str:
+    """What an option accepts, in words: "1 to 255", "one of a, b"; "" where there is no limit."""
+    if option.choices:
+        return "one of " + ", ".join(map(str, option.choices))
+    if option.minimum is not None and option.maximum is not None:
+        return f"{option.minimum:g} to {option.maximum:g}"
+    if option.minimum is not None:
+        return f"at least {option.minimum:g}"
+    return "" if option.maximum is None else f"at most {option.maximum:g}"
+
+
 def _known_option(condition: Condition, name: str) -> Option:
     if name in condition.options:
         return condition.options[name]
     known = ", ".join(condition.options)
     near = get_close_matches(name, condition.options, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    guess = f"; nearest is {near[0]!r}" if near else ""
     raise CnctlError(
         f"{condition.name} has no option {name!r}{guess}",
         hint=f"its options: {known}" if known else f"{condition.name} takes no options",
@@ -93,25 +126,19 @@ def _checked_value(condition: Condition, name: str, *, value: object) -> OptionV
     if typed is None:
         wanted = "true or false" if isinstance(option.default, bool) else _kind(option.default)
         raise _bad_value(condition, name, value=value, wanted=wanted)
-    if option.choices and typed not in option.choices:
-        wanted = "one of " + ", ".join(map(str, option.choices))
-        raise _bad_value(condition, name, value=value, wanted=wanted)
-    if isinstance(typed, bool | str):
-        return typed
-    low = -math.inf if option.minimum is None else option.minimum
-    high = math.inf if option.maximum is None else option.maximum
-    if not low <= typed <= high:
+    if not _is_in_range(option, typed):
         raise _bad_value(condition, name, value=value, wanted=describe_range(option))
     return typed
 
 
-def describe_range(option: Option) -> str:
-    """The range of a number in words: "1 to 255", "at least 1", or "" where there is none."""
-    if option.minimum is not None and option.maximum is not None:
-        return f"{option.minimum:g} to {option.maximum:g}"
-    if option.minimum is not None:
-        return f"at least {option.minimum:g}"
-    return "" if option.maximum is None else f"at most {option.maximum:g}"
+def _is_in_range(option: Option, value: OptionValue) -> bool:
+    if option.choices and value not in option.choices:
+        return False
+    if isinstance(value, bool | str):
+        return True
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    return low <= value <= high
 
 
 def _as_type(kind: type, value: object) -> OptionValue | None:
@@ -177,28 +204,6 @@ def _check_image(condition: Condition, image: object) -> None:
 
 def _is_rgb(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[2] == 3 and min(shape) > 0
-
-
-def _checked_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.ndarray:
-    """The hint as a new uint8 (H, W, hint_channels), or CnctlError that says what is wrong."""
-    wanted = f"uint8 {size} with 1 or {condition.hint_channels} channels"
-    if condition.hint_channels == 1:
-        wanted = f"uint8 {size} with 1 channel"
-    as_3d = hint[..., None] if isinstance(hint, np.ndarray) and hint.ndim == 2 else hint
-    if (
-        not isinstance(as_3d, np.ndarray)
-        or as_3d.dtype != np.uint8
-        or as_3d.ndim != 3
-        or as_3d.shape[:2] != size
-        or as_3d.shape[2] not in (1, condition.hint_channels)
-    ):
-        raise CnctlError(
-            f"condition {condition.name!r} returned {_describe(hint)}; it must be {wanted}",
-            hint="this is a fault of the plugin: tell its authors",
-        )
-    if as_3d.shape[2] == condition.hint_channels:
-        return np.array(as_3d, order="C")  # a copy: the plugin may reuse its buffer
-    return np.repeat(as_3d, condition.hint_channels, axis=2)
 
 
 def _describe(value: object) -> str:

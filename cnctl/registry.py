@@ -29,6 +29,7 @@ class Entry:
     value: str
     """Where the Condition is: "module:attribute"."""
     distribution: str
+    """The package, spelt as PEP 503 normalises names."""
     version: str
     problem: str = ""
     """Why it cannot be used, in one sentence; "" where it can or has not been tried."""
@@ -45,7 +46,7 @@ class Entry:
 
     @property
     def module(self) -> str:
-        return self.value.partition(":")[0].strip()
+        return re.split(r"[:\[]", self.value)[0].strip()
 
     @property
     def summary(self) -> str:
@@ -86,9 +87,7 @@ def load_entry(entry: Entry) -> Condition:
     try:
         with redirect_stdout(sys.stderr):  # stdout is for data; a plugin's greeting is not
             found = _import_value(entry.value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         kind = MissingError if isinstance(error, ModuleNotFoundError) else CnctlError
         raise kind(
             f"{entry.claim} failed to import: {_one_line(error)}",
@@ -140,7 +139,7 @@ def _unknown(name: str) -> CnctlError:
         )
     known = condition_names()
     near = get_close_matches(name, known, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    guess = f"; nearest is {near[0]!r}" if near else ""
     listed = f"installed: {', '.join(known)}" if known else "no condition is installed"
     return CnctlError(f"unknown condition {name!r}{guess}", hint=listed)
 
@@ -157,13 +156,13 @@ def _is_allowed(entry: Entry) -> bool:
     if allowed is None:
         return True
     names = {_normal(name.strip()) for name in allowed.split(",")}
-    return bool({_normal(entry.name), _normal(entry.distribution)} & names)
+    return _normal(entry.name) in names or entry.distribution in names
 
 
 def _rivalry(entry: Entry, entries: list[Entry]) -> str:
     """Why this claim to a name fails against the others: cnctl's own wins, strangers tie."""
     claims = [other for other in entries if other.name == entry.name]
-    own = [other for other in claims if _normal(other.distribution) == OWN_DISTRIBUTION]
+    own = [other for other in claims if other.distribution == OWN_DISTRIBUTION]
     if len(claims) == 1 or own == [entry]:
         return ""
     if len(own) == 1:
@@ -185,9 +184,8 @@ def _read_entries(path: tuple[str, ...]) -> tuple[list[Entry], str]:
     except Exception as error:
         trouble = _one_line(error)
         found = list(_read_one_by_one(path))
-    unique = {(_normal(e.distribution), e.name, e.value): e for e in reversed(found)}
-    order = sorted(unique.values(), key=lambda e: (e.name, e.distribution, e.value))
-    return order, trouble
+    unique = {(e.name, e.distribution, e.value): e for e in reversed(found)}
+    return [unique[key] for key in sorted(unique)], trouble
 
 
 def _read_all_at_once(path: tuple[str, ...]) -> Iterator[Entry]:
@@ -200,8 +198,8 @@ def _read_all_at_once(path: tuple[str, ...]) -> Iterator[Entry]:
         points = entrypoints.get_group_all(GROUP, path=list(path))
     for point in points:
         value = point.module_name + (f":{point.object_name}" if point.object_name else "")
-        distribution, version = point.distro.name, point.distro.version or ""
-        yield Entry(name=point.name, value=value, distribution=distribution, version=version)
+        package, version = _normal(point.distro.name), point.distro.version or ""
+        yield Entry(name=point.name, value=value, distribution=package, version=version)
 
 
 def _read_one_by_one(path: tuple[str, ...]) -> Iterator[Entry]:
@@ -211,12 +209,11 @@ def _read_one_by_one(path: tuple[str, ...]) -> Iterator[Entry]:
     for package in distributions(path=list(path)):
         try:
             points = package.entry_points.select(group=GROUP)
-            name, version = package.metadata["Name"], package.version
-            key = _normal(name)
+            name, version = _normal(package.metadata["Name"]), package.version
         except Exception:
             continue  # another package's fault, and not one that can be mended here
-        if points and key not in seen:
-            seen.add(key)
+        if points and name not in seen:
+            seen.add(name)
             for point in points:
                 value = re.sub(r"\s+", "", point.value)
                 yield Entry(name=point.name, value=value, distribution=name, version=version)

@@ -61,7 +61,7 @@ canny = Condition(
         ),
         Weights(source="tiny/canny", family="tiny", licence="Apache-2.0"),
     ),
-    licence="Apache-2.0 (OpenCV)",
+    licence="Apache-2.0",
     references=(
         "Zhang, Agrawala: Adding Conditional Control to Text-to-Image Diffusion Models, "
         "arXiv 2302.05543v1, section 3.5",

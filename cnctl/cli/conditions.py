@@ -1,0 +1,229 @@
+"""cnctl conditions: what is installed, all about one, write a new one, hold one to its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnctl.cli.report import complete_condition, emit, emit_json, note
+from cnctl.errors import CnctlError
+
+if TYPE_CHECKING:
+    from cnctl.plugin import Condition, Option, OptionValue
+    from cnctl.registry import Entry
+
+COLUMNS = ("name", "summary", "licence", "weights", "provider")
+
+
+def conditions(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A condition, or `new NAME`, or `check NAME...`.",
+            show_default=False,
+            autocompletion=complete_condition,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="With `new`: the folder for the package.")
+    ] = Path(),
+    image: Annotated[
+        Path | None, typer.Option(help="With `check`: a picture in which there is much to find.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the installed conditions, or show all about one.
+
+    \b
+    cnctl conditions               one line each
+    cnctl conditions canny         all about one: options, training, weights
+    cnctl conditions new NAME      write the package of a new condition
+    cnctl conditions check NAME    hold an installed one to its contract
+    """
+    match words or []:
+        case []:
+            _list(json=json)
+        case ["new", name]:
+            _new(name, output, json=json)
+        case ["check", *names] if names:
+            _check(names, image, json=json)
+        case [name] if name not in ("new", "check"):
+            _show(name, json=json)
+        case _:
+            raise CnctlError(
+                f"`cnctl conditions {' '.join(words or [])}` is not understood",
+                hint="it takes nothing, NAME, `new NAME` or `check NAME...`",
+            )
+
+
+def _list(*, json: bool) -> None:
+    import sys
+
+    from cnctl.registry import list_conditions
+
+    entries = list_conditions()
+    if json:
+        emit_json({"conditions": [_document(entry) for entry in entries]})
+        return
+    rows = [_row(entry, entry.condition) for entry in entries if entry.condition]
+    if sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        emit("\t".join(row) for row in rows)
+    emit(f"! {entry.problem}" for entry in entries if entry.problem)
+    if not entries:
+        note("no condition is installed, or CNCTL_PLUGINS leaves them out")
+
+
+def _show(name: str, *, json: bool) -> None:
+    from cnctl.registry import find_entry, load_entry
+
+    entry = find_entry(name)
+    condition = load_entry(entry)
+    if json:
+        from dataclasses import replace
+
+        emit_json({"conditions": [_document(replace(entry, condition=condition))]})
+    else:
+        emit(_describe(entry, condition))
+
+
+def _new(name: str, folder: Path, *, json: bool) -> None:
+    from cnctl.jobs.new_condition import new_condition
+
+    package = new_condition(name, folder=folder)
+    if json:
+        emit_json({"path": package})
+    else:
+        emit([package])
+        note(f"next: pip install {package} && cnctl conditions check {name}")
+
+
+def _check(names: list[str], image: Path | None, *, json: bool) -> None:
+    from cnctl.images import read_image
+    from cnctl.jobs.conditions import check_plugin
+
+    picture = None if image is None else read_image(image)
+    problems = {name: check_plugin(name, image=picture) for name in names}
+    if json:
+        emit_json({"conditions": [{"name": n, "problems": found} for n, found in problems.items()]})
+    for name, found in problems.items():
+        if not json:
+            emit(f"{name}: {problem}" for problem in found)
+        if not found:
+            note(f"{name} keeps its contract")
+    if any(problems.values()):
+        raise typer.Exit(2)
+
+
+def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
+    families = ", ".join(dict.fromkeys(weights.family for weights in condition.weights))
+    licence = condition.licence or "not stated"
+    return entry.name, entry.summary, licence, families or "none", entry.provider
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*COLUMNS, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _describe(entry: Entry, condition: Condition) -> Iterator[str]:
+    """All about one condition, as lines of text."""
+    yield f"{condition.name}: {condition.summary}"
+    yield ""
+    yield f"provider       {entry.provider} ({entry.value})"
+    yield f"licence        {condition.licence or 'not stated'}"
+    yield f"hint channels  {condition.hint_channels}"
+    metric = condition.metric
+    yield f"fidelity       {metric if isinstance(metric, str) else metric.name}"
+    yield f"base           {condition.base}"
+    yield from _section("options", [_option_line(n, o) for n, o in condition.options.items()])
+    palette = [f"{label}  {rgb}" for label, rgb in condition.palette.items()]
+    yield from _section("palette", palette)
+    yield from _section("training", list(_training_lines(condition)))
+    generate = condition.generate
+    yield from _section(
+        "generation",
+        [
+            f"steps {generate.steps}, guidance scale {generate.guidance_scale:g}, "
+            f"control scale {generate.control_scale:g}"
+        ],
+    )
+    weights = [
+        "  ".join(filter(None, [w.source, w.family, w.licence, w.revision]))
+        for w in condition.weights
+    ]
+    yield from _section("weights", weights or ["none known: train them with `cnctl train`"])
+    yield from _section("references", list(condition.references))
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return ["", title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _option_line(name: str, option: Option) -> str:
+    from cnctl.hints import describe_range
+
+    limits = describe_range(option)
+    return "  ".join(filter(None, [f"{name}={_text(option.default)}", limits, option.help]))
+
+
+def _text(value: OptionValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _training_lines(condition: Condition) -> Iterator[str]:
+    train = condition.train
+    if train.recipe:
+        yield train.recipe
+    if train.start_from:
+        yield f"starts from the ControlNet for {train.start_from}"
+    if condition.training_options:
+        yield "options are drawn at random for each image"
+    if condition.augment:
+        yield "hints are changed at random while training"
+    yield (
+        f"learning rate {train.learning_rate:g}, prompt dropout {train.prompt_dropout:g}, "
+        f"resolution {train.resolution}"
+    )
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    """The entry as JSON; what only a loaded condition knows is left out where it did not load."""
+    from dataclasses import asdict
+
+    about: dict[str, Any] = {
+        "name": entry.name,
+        "summary": entry.summary,
+        "provider": entry.provider,
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "value": entry.value,
+        "problem": entry.problem,
+    }
+    condition = entry.condition
+    if condition is None:
+        return about
+    metric = condition.metric
+    return about | {
+        "licence": condition.licence,
+        "options": {name: asdict(option) for name, option in condition.options.items()},
+        "hint_channels": condition.hint_channels,
+        "palette": dict(condition.palette),
+        "train": asdict(condition.train),
+        "generate": asdict(condition.generate),
+        "metric": metric if isinstance(metric, str) else metric.name,
+        "base": condition.base,
+        "weights": [asdict(weights) for weights in condition.weights],
+        "references": list(condition.references),
+    }

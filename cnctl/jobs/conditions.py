@@ -1,0 +1,406 @@
+"""Hold a condition to its contract: what `cnctl conditions check` and plugins' own tests run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from cnctl.errors import CnctlError
+from cnctl.fidelity import METRICS, score
+from cnctl.hints import check_hint, check_options, parse_options
+from cnctl.plugin import Condition, Metric, Option, OptionValue
+from cnctl.registry import find_entry, load_entry
+
+HEAVY = {
+    *("PIL", "accelerate", "controlnet_aux", "cv2", "diffusers", "jax", "matplotlib", "mediapipe"),
+    *("numpy", "onnxruntime", "pandas", "peft", "scipy", "skimage", "sklearn", "tensorflow"),
+    *("torch", "torchvision", "transformers", "ultralytics"),
+}
+"""Packages that a plugin's module must not import before its `load_detector` runs."""
+
+STRANGE_ARGUMENTS = ["cnctl", "--no-such-flag", "no-such-word"]
+
+Detect = Callable[..., Any]
+
+
+def check_plugin(name: str, *, image: np.ndarray | None = None) -> list[str]:
+    """What is wrong with an installed plugin, one line each; [] where it keeps its contract.
+
+    Beyond `check_condition`, its module is imported in a fresh process to see what that loads.
+    image: RGB uint8 (H, W, 3) to detect on, for detectors that find nothing in a drawn scene.
+    """
+    entry = find_entry(name)
+    try:
+        condition = load_entry(entry)
+    except CnctlError as error:
+        return [str(error)]
+    return [*_check_import(entry.module), *check_condition(condition, image=image)]
+
+
+def check_condition(condition: Condition, *, image: np.ndarray | None = None) -> list[str]:
+    """What is wrong with a condition, one line each; [] where it keeps its contract.
+
+    For a plugin's own tests: `assert check_condition(blur) == []`. The detector is loaded three
+    times, on the CPU; global state that it might disturb is put back.
+    """
+    with _restored_process():
+        sys.argv[:] = STRANGE_ARGUMENTS[:1]
+        problems = [*_check_fields(condition), *_check_training(condition)]
+        problems += _check_detector(condition, image=image)
+    return list(dict.fromkeys(problems))
+
+
+# --- the module, in a process of its own --------------------------------------------------------
+
+IMPORT_PROBE = """
+import importlib, json, sys
+module, path, arguments = json.loads(sys.stdin.read())
+sys.path[:], sys.argv[:] = path, arguments
+import cnctl.plugin
+before = set(sys.modules)
+importlib.import_module(module)
+print()
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+def _check_import(module: str) -> Iterator[str]:
+    question = json.dumps([module, sys.path, STRANGE_ARGUMENTS])
+    probe = subprocess.run(
+        [sys.executable, "-c", IMPORT_PROBE],
+        input=question,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if probe.returncode:
+        reason = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
+        yield f"{module} does not import in a process of its own: {reason}"
+        return
+    printed, _, loaded = probe.stdout.rstrip("\n").rpartition("\n")
+    if printed.strip():
+        yield f"{module} prints to stdout when it is imported"
+    heavy = sorted(HEAVY & set(json.loads(loaded)))
+    if heavy:
+        yield f"{module} imports {', '.join(heavy)} at the top; import inside load_detector"
+
+
+# --- the value ----------------------------------------------------------------------------------
+
+
+def _check_fields(condition: Condition) -> Iterator[str]:
+    if not condition.summary.strip() or len(condition.summary.splitlines()) != 1:
+        yield "summary must be one line of text"
+    for name, option in condition.options.items():
+        yield from _check_option(condition, name, option=option)
+    if not isinstance(condition.metric, Metric) and condition.metric not in METRICS:
+        yield f"metric {condition.metric!r} is neither a Metric nor one of {', '.join(METRICS)}"
+
+
+def _check_option(condition: Condition, name: str, *, option: Option) -> Iterator[str]:
+    if not name.isidentifier():
+        yield f"option {name!r} cannot be a keyword argument of detect"
+    if not isinstance(option.default, bool | int | float | str):
+        kind = type(option.default).__name__
+        yield f"option {name}: its default is a {kind}; it must be bool, int, float or str"
+        return
+    for value in (option.default, *option.choices):
+        try:
+            back = parse_options(condition, [f"{name}={value}"])[name]
+        except CnctlError as error:
+            yield f"option {name}={value} is refused by its own declaration: {error}"
+            continue
+        if back != value or type(back) is not type(value):
+            yield f"option {name}={value!r} comes back from the command line as {back!r}"
+
+
+def _check_training(condition: Condition) -> Iterator[str]:
+    if condition.training_options is not None:
+        yield from _check_drawn_options(condition, condition.training_options)
+    if condition.augment is not None:
+        yield from _check_augment(condition, condition.augment)
+
+
+def _check_drawn_options(condition: Condition, draw: Callable[..., Any]) -> Iterator[str]:
+    for seed in range(20):
+        try:
+            options, again = draw(np.random.default_rng(seed)), draw(np.random.default_rng(seed))
+            check_options(condition, options)
+        except Exception as error:
+            yield f"training_options: {_reason(error)}"
+            return
+        if options != again:
+            yield "training_options must draw from the generator it is given, and nowhere else"
+            return
+
+
+def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterator[str]:
+    hint = np.resize(_picture(64, 96), (64, 96, condition.hint_channels))
+    untouched = hint.copy()
+    try:
+        changed = augment(hint, np.random.default_rng(0))
+        again = augment(untouched.copy(), np.random.default_rng(0))
+    except Exception as error:
+        yield f"augment: {_reason(error)}"
+        return
+    if not np.array_equal(hint, untouched):
+        yield "augment changes the hint it is given; it must return a new one"
+    if getattr(changed, "dtype", None) != np.uint8 or changed.shape != hint.shape:
+        yield f"augment must return uint8 of the hint's own shape, not {_kind(changed)}"
+    elif not np.array_equal(changed, again):
+        yield "augment must draw from the generator it is given, and nowhere else"
+
+
+# --- the detector -------------------------------------------------------------------------------
+
+
+def _check_detector(condition: Condition, *, image: np.ndarray | None) -> list[str]:
+    detect, problems = _watched("load_detector", lambda: condition.load_detector("cpu"))
+    if not callable(detect):
+        return problems or [f"load_detector must return a function, not {_kind(detect)}"]
+    found = []
+    for picture in [_picture(64, 96), _picture(61, 43)] if image is None else [image]:
+        hint, faults = _detect(condition, detect, picture=picture)
+        problems += faults
+        found += [] if hint is None else [(picture, hint)]
+    if problems or not found:
+        nothing = "detect found nothing, so no hint was checked; give a better picture with --image"
+        return problems or [nothing]
+    picture, hint = found[0]
+    problems += _check_determinism(condition, detect, picture=picture)
+    if not problems:
+        problems += _check_surroundings(condition, picture=picture, hint=hint)
+    problems += _check_limits(condition, detect, picture=picture)
+    return problems + _check_score(condition, hint=hint)
+
+
+def _detect(
+    condition: Condition,
+    detect: Detect,
+    *,
+    picture: np.ndarray,
+    options: Mapping[str, OptionValue] = MappingProxyType({}),
+    step: str = "detect",
+) -> tuple[np.ndarray | None, list[str]]:
+    """The checked hint (None: nothing found, or at fault) and what the detector did wrong."""
+    given, complete = picture.copy(), check_options(condition, options)
+    hint, problems = _watched(step, lambda: detect(given, **complete))
+    if not np.array_equal(given, picture):
+        problems.append(f"{step} changes the image it is given; it must work on a copy")
+    if hint is None:
+        return None, problems
+    try:
+        return check_hint(condition, hint, size=picture.shape[:2]), problems
+    except CnctlError as error:
+        return None, [*problems, f"{step}: {error}"]
+
+
+def _check_determinism(condition: Condition, detect: Detect, *, picture: np.ndarray) -> list[str]:
+    hints = []
+    for seed in (1, 1, 2):
+        _seed_globals(seed)
+        hints.append(_detect(condition, detect, picture=picture)[0])
+    if not _same(hints[0], hints[1]):
+        return ["detect gives another hint when it sees the same image again"]
+    if not _same(hints[0], hints[2]):
+        return ["the hint depends on the global random state"]
+    return []
+
+
+def _check_surroundings(
+    condition: Condition, *, picture: np.ndarray, hint: np.ndarray
+) -> list[str]:
+    """Load and detect once more with other arguments, then in another folder."""
+    problems = []
+    with tempfile.TemporaryDirectory() as elsewhere:
+        for what, arguments, folder in (
+            ("sys.argv", STRANGE_ARGUMENTS, os.getcwd()),
+            ("the working folder", sys.argv[:], elsewhere),
+        ):
+            with _restored_process():
+                sys.argv[:] = arguments
+                os.chdir(folder)
+                again, faults = _load_and_detect(condition, picture=picture)
+            if faults:
+                problems.append(f"it fails when {what} is another: {faults[0]}")
+            elif not _same(again, hint):
+                problems.append(f"the hint depends on {what}")
+    return problems
+
+
+def _load_and_detect(
+    condition: Condition, *, picture: np.ndarray
+) -> tuple[np.ndarray | None, list[str]]:
+    detect, problems = _watched("load_detector", lambda: condition.load_detector("cpu"))
+    return (None, problems) if problems else _detect(condition, detect, picture=picture)
+
+
+def _check_limits(condition: Condition, detect: Detect, *, picture: np.ndarray) -> list[str]:
+    """Detect with each option at each end of what it declares."""
+    problems: list[str] = []
+    for name, option in condition.options.items():
+        ends = [option.minimum, option.maximum]
+        kind = type(option.default)
+        values = option.choices or tuple(kind(end) for end in ends if end is not None)
+        for value in (True, False) if kind is bool else values:
+            step = f"detect with {name}={value}"
+            problems += _detect(
+                condition, detect, picture=picture, options={name: value}, step=step
+            )[1]
+    return problems
+
+
+def _check_score(condition: Condition, *, hint: np.ndarray) -> list[str]:
+    try:
+        value = score(condition.metric, hint, hint)
+    except Exception as error:
+        return [f"metric: {_reason(error)}"]
+    return [] if math.isfinite(value) else [f"metric scores a hint against itself as {value}"]
+
+
+# --- what a plugin must leave alone -------------------------------------------------------------
+
+
+def _watched(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """The result (None where it raised), and what the call did that a plugin must not do."""
+    result, problems = None, []
+    before = _surroundings()
+    with _caught_stdout() as printed, _caught_network() as addresses:
+        try:
+            result = call()
+        except (Exception, SystemExit) as error:
+            problems.append(f"{step} raises {_reason(error)}")
+    if any(printed):
+        problems.append(f"{step} writes to stdout, which is for data")
+    problems += [f"{step} reaches for the network ({address})" for address in addresses[:1]]
+    after = _surroundings()
+    problems += [f"{step} changes {what}" for what in before if before[what] != after[what]]
+    return result, problems
+
+
+def _surroundings() -> dict[str, Any]:
+    numpy_state: Any = np.random.get_state()
+    return {
+        "sys.argv": list(sys.argv),
+        "the working folder": os.getcwd(),
+        "the global state of random": random.getstate(),
+        "the global state of numpy.random": (numpy_state[1].tobytes(), *numpy_state[2:]),
+    }
+
+
+@contextmanager
+def _restored_process() -> Iterator[None]:
+    """Put sys.argv, the working folder and the global random states back."""
+    arguments, folder = list(sys.argv), os.getcwd()
+    states = random.getstate(), np.random.get_state()
+    torch = sys.modules.get("torch")
+    torch_state = torch.get_rng_state() if torch else None
+    try:
+        yield
+    finally:
+        sys.argv[:] = arguments
+        os.chdir(folder)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        if torch and torch_state is not None:
+            torch.set_rng_state(torch_state)
+
+
+def _seed_globals(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+@contextmanager
+def _caught_stdout() -> Iterator[list[str]]:
+    """Collect what Python or C code writes to stdout; the list is filled at the end."""
+    printed: list[str] = []
+    sys.stdout.flush()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as scratch:
+        kept_descriptor, kept_stream = os.dup(1), sys.stdout
+        os.dup2(scratch.fileno(), 1)
+        sys.stdout = scratch
+        try:
+            yield printed
+        finally:
+            scratch.flush()
+            sys.stdout = kept_stream
+            os.dup2(kept_descriptor, 1)
+            os.close(kept_descriptor)
+            scratch.seek(0)
+            printed.append(scratch.read())
+
+
+@contextmanager
+def _caught_network() -> Iterator[list[str]]:
+    """Refuse names and connections, and collect what was asked for."""
+    asked: list[str] = []
+
+    def refuse(address: object, *_: object, **__: object) -> None:
+        asked.append(str(address))
+        raise OSError("no network while a condition is checked")
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(connection: socket.socket, *arguments: Any) -> Any:
+            local = connection.family == getattr(socket, "AF_UNIX", None)
+            return method(connection, *arguments) if local else refuse(arguments[-1])
+
+        return call
+
+    kept: list[tuple[object, str, Any]] = [
+        *((socket, name, getattr(socket, name)) for name in ("getaddrinfo", "gethostbyname")),
+        *(
+            (socket.socket, n, getattr(socket.socket, n))
+            for n in ("connect", "connect_ex", "sendto")
+        ),
+    ]
+    try:
+        for owner, name, original in kept:
+            setattr(owner, name, refuse if owner is socket else guarded(original))
+        yield asked
+    finally:
+        for owner, name, original in kept:
+            setattr(owner, name, original)
+
+
+# --- small things -------------------------------------------------------------------------------
+
+
+def _picture(height: int, width: int) -> np.ndarray:
+    """A drawn scene with gradients, a box, a disc and a little noise: uint8 RGB (H, W, 3)."""
+    y, x = np.mgrid[:height, :width]
+    scene = np.stack([255 * y / height, 255 * x / width, np.full((height, width), 96)], axis=2)
+    scene[height // 8 : height // 2, width // 8 : width // 2] = (230, 40, 30)
+    disc = (y - height * 0.65) ** 2 + (x - width * 0.65) ** 2 < (min(height, width) / 4) ** 2
+    scene[disc] = (30, 60, 220)
+    noise = np.random.default_rng(0).integers(-8, 9, scene.shape)
+    return np.clip(scene + noise, 0, 255).astype(np.uint8)
+
+
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return f"a {type(value).__name__}"

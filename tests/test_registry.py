@@ -1,0 +1,229 @@
+"""Each case installs packages for real: dist-info folders on the path of a fresh process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = """
+from cnctl.plugin import Condition
+{name} = Condition(name="{name}", summary="The {name} one", load_detector=lambda device: None)
+"""
+
+BROKEN = {
+    "raises": ("raise RuntimeError('no\\nluck')", "RuntimeError: no luck"),
+    "leaves": ("import sys; sys.exit('goodbye')", "SystemExit: goodbye"),
+    "needs": ("import no_such_package", "No module named 'no_such_package'"),
+    "lacks": ("", "has no attribute 'lacks'"),
+    "wrong": ("wrong = {'name': 'wrong'}", "is a dict, not a cnctl.plugin.Condition"),
+    "renamed": (GOOD.format(name="other") + "renamed = other", "is named 'other', unlike"),
+    "invalid": (GOOD.format(name="in valid").replace("in valid =", "invalid ="), "use a-z"),
+}
+
+MALFORMED = {
+    "key given twice": b"[unrelated]\na = b:c\na = b:d\n",
+    "text before a section": b"hello\n[unrelated]\na = b:c\n",
+    "not UTF-8": b"[unrelated]\na = b:c\n# caf\xe9\n",
+}
+
+
+def install(folder, package, *, entries=(), modules=(), version="1.0", raw=None):
+    info = folder / f"{package.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    lines = [f"{name} = {value}\n" for name, value in dict(entries).items()]
+    text = ("[cnctl.conditions]\n" + "".join(lines)).encode()
+    (info / "entry_points.txt").write_bytes(text if raw is None else raw)
+    for name, code in dict(modules).items():
+        (folder / f"{name}.py").write_text(code)
+
+
+def install_good(folder, package, name, **more):
+    module = f"{package.replace('-', '_')}_module"
+    entries, modules = {name: f"{module}:{name}"}, {module: GOOD.format(name=name)}
+    install(folder, package, entries=entries, modules=modules, **more)
+
+
+def run(*arguments, path, **variables):
+    folders = [str(folder) for folder in ([path] if isinstance(path, Path) else path)]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CNCTL_")}
+    paths = os.pathsep.join(filter(None, [*folders, kept.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=kept | {"PYTHONPATH": paths} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def ask(code, *, path, **variables):
+    """What the code prints as JSON, where it can use everything in the registry."""
+    prelude = "import json, sys\nfrom cnctl.registry import *\n"
+    result = run("-c", prelude + code, path=path, **variables)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def names(*, path, **variables):
+    return ask("print(json.dumps(condition_names()))", path=path, **variables)
+
+
+def error_of(name, *, path, **variables):
+    code = f"""
+try:
+    get_condition({name!r})
+except CnctlError as error:
+    print(json.dumps([str(error), error.hint, error.exit_code]))
+"""
+    return ask(code, path=path, **variables)
+
+
+def listing(*, path, **variables):
+    result = run("-m", "cnctl", "conditions", path=path, **variables)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_names_come_from_metadata_alone(tmp_path):
+    install(tmp_path, "bomb", entries={"bomb": "bomb_module:bomb"}, modules={"bomb_module": "1/0"})
+    code = "print(json.dumps([condition_names(), sorted(sys.modules)]))"
+    found, modules = ask(code, path=tmp_path)
+    assert {"bomb", "canny"} <= set(found)
+    unwanted = {"bomb_module", "cnctl_conditions.canny", "numpy", "torch", "importlib.metadata"}
+    assert not unwanted & set(modules)
+
+
+def test_names_are_those_that_the_standard_library_finds(tmp_path):
+    install_good(tmp_path, "cnctl-red", "red")
+    code = """
+import importlib.metadata
+theirs = {point.name for point in importlib.metadata.entry_points(group="cnctl.conditions")}
+print(json.dumps([condition_names(), sorted(theirs)]))
+"""
+    ours, theirs = ask(code, path=tmp_path)
+    assert ours == theirs
+
+
+def test_an_entry_says_who_provides_it(tmp_path):
+    install_good(tmp_path, "Red_Things", "red", version="2.1")
+    code = """
+entry = next(entry for entry in list_conditions() if entry.name == "red")
+fields = [entry.value, entry.distribution, entry.version, entry.summary, entry.module]
+print(json.dumps(fields))
+"""
+    value, module = "Red_Things_module:red", "Red_Things_module"
+    assert ask(code, path=tmp_path) == [value, "red-things", "2.1", "The red one", module]
+
+
+def test_broken_plugins_take_a_line_each_and_break_nothing_else(tmp_path):
+    for name, (code, _) in BROKEN.items():
+        modules = {f"{name}_module": "print('hello')\n" + code}
+        install(tmp_path, f"p-{name}", entries={name: f"{name}_module:{name}"}, modules=modules)
+    install_good(tmp_path, "p-fine", "fine")
+    lines = listing(path=tmp_path)
+    for name, (_, reason) in BROKEN.items():
+        (line,) = [line for line in lines if f"'{name}'" in line]
+        assert reason in line
+        assert f"p-{name} 1.0" in line
+    assert "hello" not in lines
+    assert {"canny", "fine"} <= {line.split("\t")[0] for line in lines}
+
+
+def test_a_broken_plugin_that_is_asked_for_gives_the_reason(tmp_path):
+    for name in ("leaves", "needs"):
+        modules = {f"{name}_module": BROKEN[name][0]}
+        install(tmp_path, f"p-{name}", entries={name: f"{name}_module:{name}"}, modules=modules)
+    message, hint, code = error_of("leaves", path=tmp_path)
+    assert message == "condition 'leaves' (p-leaves 1.0) failed to import: SystemExit: goodbye"
+    assert "p-leaves" in hint
+    assert code == 2
+    assert error_of("needs", path=tmp_path)[2] == 4
+
+
+def test_an_interrupt_is_not_a_fault_of_the_plugin(tmp_path):
+    modules = {"slow_module": "raise KeyboardInterrupt"}
+    install(tmp_path, "slow", entries={"slow": "slow_module:slow"}, modules=modules)
+    code = """
+try:
+    list_conditions()
+except KeyboardInterrupt:
+    print("true")
+"""
+    assert ask(code, path=tmp_path) is True
+
+
+def test_a_value_that_is_no_module_is_a_broken_plugin(tmp_path):
+    install(tmp_path, "odd", entries={"odd": "this is not : a value"})
+    assert "canny" in names(path=tmp_path)
+    (line,) = [line for line in listing(path=tmp_path) if "'odd'" in line]
+    assert "odd 1.0" in line
+
+
+def test_a_stranger_cannot_take_the_name_of_a_built_in(tmp_path):
+    install_good(tmp_path, "aaa-rival", "canny")
+    code = 'print(json.dumps(get_condition("canny").load_detector.__module__))'
+    assert ask(code, path=tmp_path) == "cnctl_conditions.canny"
+    lines = listing(path=tmp_path)
+    assert any("aaa-rival 1.0" in line and "taken by cnctl" in line for line in lines)
+    assert any(line.startswith("canny\t") and "cnctl" in line for line in lines)
+
+
+def test_two_strangers_with_one_name_are_told_apart_by_the_user(tmp_path):
+    install_good(tmp_path, "one", "red")
+    install_good(tmp_path, "two", "red")
+    assert len([line for line in listing(path=tmp_path) if "also claimed by" in line]) == 2
+    message, hint, _ = error_of("red", path=tmp_path)
+    assert "one 1.0" in message
+    assert "two 1.0 (two_module:red)" in message
+    assert "CNCTL_PLUGINS" in hint
+    code = 'print(json.dumps(get_condition("red").load_detector.__module__))'
+    assert ask(code, path=tmp_path, CNCTL_PLUGINS="two") == "two_module"
+
+
+def test_one_package_found_twice_is_one(tmp_path):
+    first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
+    install_good(first, "my-red", "red", version="2.0")
+    install_good(second, "my-red", "red", version="1.0")
+    install(third, "My.Red", entries={"red": "my_red_module:red"})
+    rows = [line for line in listing(path=[first, second, third]) if "red" in line]
+    assert rows == ["red\tThe red one\tnot stated\tnone\tmy-red 2.0"]
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_metadata_of_an_unrelated_package_costs_one_note(tmp_path, raw):
+    install_good(tmp_path, "my-red", "red")
+    install(tmp_path, "unrelated", raw=raw)
+    result = run("-m", "cnctl", "conditions", path=tmp_path, PYTHONUTF8="1")
+    assert {"canny", "red"} <= {line.split("\t")[0] for line in result.stdout.splitlines()}
+    assert "my-red 1.0" in result.stdout
+    assert result.stderr.count("metadata is malformed") == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("allowed", "left"),
+    [("", []), ("red", ["red"]), ("cnctl", ["canny"]), ("my_red , canny", ["canny", "red"])],
+)
+def test_cnctl_plugins_limits_what_is_loaded(tmp_path, allowed, left):
+    install_good(tmp_path, "my-red", "red")
+    found = names(path=tmp_path, CNCTL_PLUGINS=allowed)
+    assert [name for name in found if name in ("canny", "red")] == left
+
+
+def test_a_name_left_out_by_cnctl_plugins_says_so(tmp_path):
+    message, hint, _ = error_of("canny", path=tmp_path, CNCTL_PLUGINS="")
+    assert "CNCTL_PLUGINS='' leaves it out" in message
+    assert "unset" in hint
+
+
+def test_an_unknown_name_gives_the_nearest(tmp_path):
+    message, hint, code = error_of("cany", path=tmp_path)
+    assert "unknown condition 'cany'" in message
+    assert "'canny'" in message
+    assert "canny" in hint
+    assert code == 2
+    assert "nearest" not in error_of("zzzzzz", path=tmp_path)[0]
