@@ -211,14 +211,15 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Make a folder for output and try to write there. Raises OutputError where that fails."""
-    probe = Path(folder) / _temporary_name()
+    """Raise OutputError if nothing can be written in this folder, which need not exist yet."""
+    folder = Path(folder)
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        probe = existing / _temporary_name()
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise _output_error(Path(folder), error) from error
+        raise _output_error(folder, error) from error
 
 
 def shown(path: str | Path) -> str:

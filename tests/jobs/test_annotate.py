@@ -1,0 +1,350 @@
+"""Annotating one image, trees and data sets; hints are compared with cv2 called directly."""
+
+import io
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnctl.dataset import open_dataset
+from cnctl.errors import CnctlError, MissingError, OutputError
+from cnctl.images import read_hint, read_image
+from cnctl.jobs.annotate import annotate
+from cnctl.plugin import Condition, Option
+from cnctl.registry import get_condition
+
+calls: list[tuple[str, int]] = []
+
+
+def _shade(device):
+    def detect(image, strength):
+        calls.append(("shade", strength))
+        return (image[:, :, 0] // strength).astype(np.uint8)
+
+    return detect
+
+
+def _six(device):
+    return lambda image: np.concatenate([image, 255 - image], axis=2)
+
+
+def _bright(device):
+    """Finds something in bright images only."""
+    return lambda image: image if image.mean() > 100 else None
+
+
+def _greedy(device):
+    raise MissingError("greedy has no weights", hint="cnctl models pull greedy")
+
+
+STRANGERS = [
+    Condition(
+        name="shade",
+        summary="One channel",
+        load_detector=_shade,
+        options={"strength": Option(2, minimum=1, maximum=9)},
+        hint_channels=1,
+        training_options=lambda rng: {"strength": int(rng.integers(1, 10))},
+    ),
+    Condition(name="six", summary="Six channels", load_detector=_six, hint_channels=6),
+    Condition(name="bright", summary="Picky", load_detector=_bright),
+    Condition(name="greedy", summary="Without weights", load_detector=_greedy),
+]
+
+
+@pytest.fixture(autouse=True)
+def _strangers(monkeypatch):
+    """Strangers' conditions beside canny, as values; finding them is the registry's test."""
+    known = {condition.name: condition for condition in [*STRANGERS, get_condition("canny")]}
+    monkeypatch.setattr("cnctl.jobs.annotate.get_condition", known.__getitem__)
+    calls.clear()
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """A tree of three small photographs below the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(["a.png", "sub/b.jpg", "sub/deep/c.webp"]):
+        _paint(Path("photos", name), shade=120 + number)
+    return Path("photos")
+
+
+def _paint(path: Path, shade: int = 130) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((48, 64, 3), shade, np.uint8)
+    image[10:30, 20:50] = (250, 240, 20)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def _tree(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_hint_is_what_the_detector_says_at_working_size(photos):
+    result = annotate("canny", ["photos/a.png"], resolution=96, options=["low_threshold=50"])
+    assert [hint.path for hint in result.hints] == [Path("out/a-canny.png")]
+    enlarged = cv2.resize(read_image("photos/a.png"), (128, 96), interpolation=cv2.INTER_CUBIC)
+    expected = cv2.Canny(enlarged, 50, 200)
+    assert expected.any()
+    assert np.array_equal(read_hint("out/a-canny.png", channels=1)[:, :, 0], expected)
+
+
+def test_the_tree_is_kept(photos):
+    annotate("canny", [photos], out="hints", resolution=32)
+    assert _tree(Path("hints")) == ["a-canny.png", "sub/b-canny.png", "sub/deep/c-canny.png"]
+
+
+def test_several_conditions_decode_each_image_once(photos, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "cnctl.jobs.annotate.read_image", lambda path: opened.append(path) or read_image(path)
+    )
+    options = ["shade.strength=3", "canny.high_threshold=90"]
+    result = annotate(["canny", "shade", "six"], [photos], resolution=32, options=options)
+    assert len(result.hints) == 9
+    assert len(opened) == 3
+    assert Path("out/sub/b-six.npz").is_file()
+    assert read_hint("out/sub/b-six.npz", channels=6).shape == (32, 40, 6)
+    assert {value for _, value in calls} == {3}
+
+
+def test_options_without_an_owner_are_refused(photos):
+    with pytest.raises(CnctlError, match="does not say which condition") as caught:
+        annotate(["canny", "shade"], [photos], options=["strength=3"])
+    assert caught.value.hint == "write canny.strength=3"
+
+
+def test_a_second_run_makes_only_what_is_missing(photos):
+    first = annotate("shade", [photos], resolution=32)
+    assert (len(first.hints), first.skipped, len(calls)) == (3, 0, 3)
+    Path("out/sub/b-shade.png").unlink()
+    second = annotate("shade", [photos], resolution=32)
+    assert (len(second.hints), second.skipped, len(calls)) == (3, 2, 4)
+    assert {hint.path for hint in second.hints} == {hint.path for hint in first.hints}
+
+
+def test_a_hint_made_otherwise_is_not_taken_for_done(photos):
+    annotate("shade", [photos], resolution=32)
+    for changed in ({"resolution": 40}, {"resolution": 32, "options": ["strength=5"]}):
+        with pytest.raises(OutputError, match="exists already and is not this hint"):
+            annotate("shade", [photos], **changed)
+    annotate("shade", [photos], resolution=40, overwrite=True)
+    assert read_hint("out/a-shade.png", channels=1).shape == (40, 56, 1)
+
+
+@pytest.mark.parametrize("foreign", [b"", b"mine"])
+def test_a_foreign_file_is_never_taken_for_a_hint(photos, foreign):
+    Path("out").mkdir()
+    Path("out/a-canny.png").write_bytes(foreign)
+    with pytest.raises(OutputError, match="exists already"):
+        annotate("canny", [photos])
+    assert Path("out/a-canny.png").read_bytes() == foreign
+
+
+def test_an_interrupted_run_is_finished_by_repeating_it(photos, monkeypatch):
+    interrupted = 0
+    real = os.fsync
+
+    def interrupt(descriptor):
+        nonlocal interrupted
+        interrupted += 1
+        if interrupted == 2:
+            raise KeyboardInterrupt
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        annotate("canny", [photos], resolution=32)
+    assert _tree(Path("out")) == ["a-canny.png"], "no half file, no temporary one"
+    result = annotate("canny", [photos], resolution=32)
+    assert (len(result.hints), result.skipped) == (3, 1)
+
+
+def test_a_failed_image_is_told_and_the_rest_goes_on(photos):
+    Path("photos/bad.png").write_bytes(b"<html>")
+    Path("photos/sliver.png").write_bytes(b"")
+    Image.new("RGB", (8000, 20)).save("photos/sliver.png")
+    told, steps = [], []
+    result = annotate(
+        "canny",
+        [photos],
+        resolution=512,
+        on_failure=told.append,
+        on_progress=lambda done, total: steps.append((done, total)),
+    )
+    assert len(result.hints) == 3
+    assert told == result.failed
+    assert [failure.image.name for failure in result.failed] == ["bad.png", "sliver.png"]
+    assert result.failed[0].error.startswith("photos/bad.png is an HTML page")
+    assert result.failed[1].error.startswith("photos/sliver.png: a 8000 x 20 image is too narrow")
+    assert steps == [(n, 5) for n in range(1, 6)]
+
+
+def test_an_image_in_which_nothing_is_found_fails_alone(photos):
+    _paint(Path("photos/dark.png"), shade=0)
+    result = annotate("bright", [photos], resolution=32)
+    assert [failure.error for failure in result.failed] == [
+        "bright found nothing in photos/dark.png"
+    ]
+    assert not Path("out/dark-bright.png").exists()
+
+
+def test_one_image_raises_its_own_error(photos):
+    Path("bad.png").write_bytes(b"")
+    with pytest.raises(CnctlError, match=r"bad\.png is empty"):
+        annotate("canny", ["bad.png"])
+    assert not Path("out").exists()
+
+
+def test_missing_weights_end_the_run(photos):
+    with pytest.raises(MissingError, match="greedy has no weights"):
+        annotate("greedy", [photos])
+
+
+def test_what_would_collide_is_refused_before_work(photos):
+    _paint(Path("photos/a.jpg"))
+    with pytest.raises(CnctlError, match=r"photos/a\.(jpg|png) and .* both become out/a-canny.png"):
+        annotate("canny", [photos])
+    assert not Path("out").exists()
+
+
+def test_output_inside_the_input_is_not_input(photos):
+    for _ in range(2):
+        result = annotate("canny", [photos], out="photos/hints", resolution=32)
+        assert len(result.hints) == 3
+    result = annotate("shade", ["."], out="photos/hints", resolution=32)
+    assert len(result.hints) == 3
+
+
+def test_output_beside_the_input_is_not_input(photos):
+    for _ in range(2):
+        assert len(annotate("canny", [photos], out=photos, resolution=32).hints) == 3
+    assert "a-canny.png" in _tree(photos)
+    assert "a-canny-canny.png" not in _tree(photos)
+
+
+def test_one_file(photos):
+    result = annotate("canny", ["photos/a.png"], out="new/hint.png", resolution=32)
+    assert result.hints[0].path == Path("new/hint.png")
+    with pytest.raises(OutputError, match=r"new/hint.png exists already"):
+        annotate("canny", ["photos/a.png"], out="new/hint.png", resolution=32)
+    annotate("canny", ["photos/a.png"], out="new/hint.png", resolution=48, overwrite=True)
+    assert read_hint("new/hint.png", channels=3).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("condition", "inputs", "out", "expected"),
+    [
+        ("canny", ["photos"], "hint.png", "one file for 3 hints"),
+        (["canny", "shade"], ["photos/a.png"], "hint.png", "one file for 2 hints"),
+        (["canny", "shade"], ["photos/a.png"], "-", "one file for 2 hints"),
+        ("canny", ["photos/a.png"], "hint.jpg", r"stored as \.png"),
+        ("six", ["photos/a.png"], "hint.png", r"stored as \.npz"),
+        ("canny", ["photos/a.png"], "photos/a.png", "replace its own image"),
+        ("canny", [], "out", "no image"),
+        ([], ["photos"], "out", "no condition"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(photos, condition, inputs, out, expected):
+    with pytest.raises(CnctlError, match=expected):
+        annotate(condition, inputs, out=out, overwrite=True)
+
+
+def test_resolution_comes_from_the_settings_then_the_condition(photos, monkeypatch):
+    known = replace(STRANGERS[1], train=replace(STRANGERS[1].train, resolution=24))
+    monkeypatch.setattr("cnctl.jobs.annotate.get_condition", lambda name: known)
+    assert annotate("six", ["photos/a.png"]).hints[0].record["resolution"] == 24
+    monkeypatch.setenv("CNCTL_RESOLUTION", "40")
+    assert annotate("six", ["photos/a.png"], out="b").hints[0].record["resolution"] == 40
+    with pytest.raises(CnctlError, match="--resolution 4 is too small"):
+        annotate("six", ["photos/a.png"], out="c", resolution=4)
+
+
+def test_stdin_and_stdout(photos, monkeypatch):
+    data = Path("photos/a.png").read_bytes()
+    for name in ("stdin", "stdout"):
+        stream = io.TextIOWrapper(io.BytesIO(data if name == "stdin" else b""))
+        monkeypatch.setattr(sys, name, stream)
+    annotate("canny", ["-"], out="-", resolution=48)
+    hint = Image.open(io.BytesIO(sys.stdout.buffer.getvalue()))
+    assert (hint.format, hint.size) == ("PNG", (64, 48))
+
+
+def test_a_terminal_gets_no_png(photos, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(CnctlError, match="no text for a terminal"):
+        annotate("canny", ["photos/a.png"], out="-")
+
+
+# --- data sets ----------------------------------------------------------------------------------
+
+
+def _rows(folder: str) -> list[dict]:
+    return [json.loads(line) for line in Path(folder, "metadata.jsonl").read_text().splitlines()]
+
+
+def test_a_data_set_can_be_trained_on(photos):
+    Path("photos/sub/b.txt").write_text("\ufeffa yellow\r\nbox", encoding="utf-8")
+    annotate("shade", [photos], out="set", dataset=True, prompt="grey", resolution=32)
+    assert [row["prompt"] for row in _rows("set")] == ["grey", "a yellow box", "grey"]
+    pairs = open_dataset("set", hint_channels=1)
+    for index, row in enumerate(_rows("set")):
+        example = pairs[index]
+        expected = example.image[:, :, :1] // row["options"]["strength"]
+        assert example.image.shape == (32, 40, 3)
+        assert np.array_equal(example.hint, expected)
+
+
+def test_random_options_depend_on_seed_and_name_alone(photos):
+    def drawn(out: str, inputs, **settings):
+        annotate("shade", inputs, out=out, dataset=True, prompt="", resolution=16, **settings)
+        return {row["image"]: row["options"]["strength"] for row in _rows(out)}
+
+    for number in range(8):
+        _paint(photos / f"more{number}.png")
+    everything = drawn("set1", [photos])
+    assert len(set(everything.values())) > 2
+    assert (
+        drawn("set2", [photos / "more3.png"])["images/more3.png"] == everything["images/more3.png"]
+    )
+    assert drawn("set3", [photos], seed=1) != everything
+    assert set(drawn("set4", [photos], options=["strength=4"]).values()) == {4}
+
+
+def test_a_data_set_goes_on_where_it_stopped(photos):
+    def run(**changes):
+        settings = {"out": "set", "dataset": True, "prompt": "x", "resolution": 32} | changes
+        return annotate("shade", [photos], **settings)
+
+    run()
+    whole = Path("set/metadata.jsonl").read_bytes()
+    Path("set/metadata.jsonl").write_bytes(whole[:-20])
+    result = run()
+    assert (len(result.hints), result.skipped) == (3, 2)
+    assert Path("set/metadata.jsonl").read_bytes() == whole
+    with pytest.raises(OutputError, match="another condition, seed or options"):
+        run(seed=3)
+    with pytest.raises(CnctlError, match="adds to a folder"):
+        run(overwrite=True)
+
+
+def test_an_image_without_prompt_is_passed_over(photos):
+    Path("photos/a.txt").write_text("a box")
+    Path("photos/sub/b.txt").write_bytes("Bär".encode("latin-1"))
+    result = annotate("shade", [photos], out="set", dataset=True, resolution=32)
+    assert [row["image"] for row in _rows("set")] == ["images/a.png"]
+    errors = {failure.image.name: failure.error for failure in result.failed}
+    assert "b.txt cannot be read as UTF-8" in errors["b.jpg"]
+    assert "comes without a prompt" in errors["c.webp"]
+
+
+def test_a_data_set_has_one_condition(photos):
+    with pytest.raises(CnctlError, match="hints of one condition"):
+        annotate(["canny", "shade"], [photos], out="set", dataset=True)
