@@ -199,11 +199,6 @@ def read_defaults(path: Path) -> dict[str, Any]:
 def family_of(config: Mapping[str, Any]) -> Family:
     """The family of a U-Net or a ControlNet, from its diffusers config."""
     shape = _shape(config)
-    names = {
-        (768, (320, 640, 1280, 1280), 2): "SD 1.x",
-        (1024, (320, 640, 1280, 1280), 2): "SD 2.x",
-    }
-    names[(2048, (320, 640, 1280), 2)] = "SDXL"
     if shape == _embedded_shape():
         return Family("tiny", *shape)
     text_width, widths, layers, channels = shape

@@ -183,8 +183,10 @@ def build_scheduler(base: Base, name: str) -> Any:
             f"the scheduler {name!r} does not suit a Stable Diffusion base",
             hint="use ddim, euler, euler_ancestral, unipc or dpm_solver_multistep",
         )
+    # PNDM's warm-up would make more steps than were asked for; Stable Diffusion goes without.
+    options = {"skip_prk_steps": True} if "skip_prk_steps" in parameters else {}
     try:
-        return kind.from_config(base.scheduler.config)
+        return kind.from_config(base.scheduler.config, **options)
     except ImportError as error:
         raise MissingError(
             f"the scheduler {name!r} needs a package that is not installed",
