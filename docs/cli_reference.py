@@ -12,8 +12,6 @@ COMMANDS = (
     ("generate",),
     ("convert",),
     ("conditions",),
-    ("conditions", "new"),
-    ("conditions", "check"),
     ("models",),
     ("models", "pull"),
     ("info",),

@@ -174,7 +174,7 @@ def generate(
                 steps=chosen.steps,
                 guidance_scale=chosen.guidance_scale,
                 scheduler=chosen.scheduler,
-                on_step=lambda step, steps, latents, before=before, batch=batch: on_step(
+                on_step=lambda step, before=before, batch=batch: on_step(
                     before + step * len(batch), len(rounds) * count * chosen.steps
                 ),
             )

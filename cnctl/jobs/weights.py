@@ -10,6 +10,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from cnctl.core.base import Base, check_same_family, default_base, load_base
+from cnctl.core.controlnet import use_paper_hint_encoder
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description
 from cnctl.plugin import Condition
@@ -53,7 +54,12 @@ def open_control(
             f"but {condition.name} makes {condition.hint_channels}",
             hint="give the ControlNet that was trained on this condition",
         )
-    controlnet, _ = load_controlnet(source, device=base.device, dtype=base.dtype)
+    controlnet, _ = load_controlnet(
+        source,
+        device=base.device,
+        dtype=base.dtype,
+        hint_encoders={"paper": use_paper_hint_encoder},
+    )
     return controlnet
 
 
