@@ -78,7 +78,7 @@ def check_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.
         or as_3d.shape[2] not in (1, condition.hint_channels)
     ):
         raise CnctlError(
-            f"condition {condition.name!r} returned {_describe(hint)}; it must be {wanted}",
+            f"condition {condition.name!r} returned {describe_value(hint)}; it must be {wanted}",
             hint="this is a fault of the plugin: tell its authors",
         )
     if as_3d.shape[2] == condition.hint_channels:
@@ -95,6 +95,19 @@ def describe_range(option: Option) -> str:
     if option.minimum is not None:
         return f"at least {option.minimum:g}"
     return "" if option.maximum is None else f"at most {option.maximum:g}"
+
+
+def describe_value(value: object) -> str:
+    """A value in words: "uint8 (64, 96, 3)" for an array, else "a list" and the like."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return f"a {type(value).__name__}"
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception in one line, however many its text has."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _known_option(condition: Condition, name: str) -> Option:
@@ -178,10 +191,8 @@ def _blame(condition: Condition, what: str) -> Iterator[None]:
     except CnctlError:
         raise
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())
-        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         raise _error_class(error)(
-            f"condition {condition.name!r} {what}: {reason}",
+            f"condition {condition.name!r} {what}: {describe_error(error)}",
             hint=f"`cnctl conditions check {condition.name}` tests the plugin",
         ) from error
 
@@ -197,16 +208,10 @@ def _error_class(error: BaseException) -> type[CnctlError]:
 def _check_image(condition: Condition, image: object) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not _is_rgb(image.shape):
         raise CnctlError(
-            f"{condition.name}: the image must be RGB uint8 (H, W, 3), not {_describe(image)}",
+            f"{condition.name}: the image must be RGB uint8 (H, W, 3), not {describe_value(image)}",
             hint="cnctl.images.read_image gives one",
         )
 
 
 def _is_rgb(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[2] == 3 and min(shape) > 0
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
-    return f"a {type(value).__name__}"

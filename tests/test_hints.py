@@ -1,4 +1,5 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -179,6 +180,15 @@ def test_a_chatty_plugin_does_not_reach_stdout(capsys):
     load_detector(make(detect))(IMAGE)
     assert capsys.readouterr() == ("", "detecting\n")
     assert sys.stdout is not sys.stderr
+
+
+def test_detectors_run_side_by_side():
+    """sys.stdout is shared by all threads: none may leave it turned away."""
+    detect, stdout = load_detector(make(lambda image: image // 2)), sys.stdout
+    with ThreadPoolExecutor(8) as pool:
+        hints = list(pool.map(detect, [IMAGE] * 64))
+    assert sys.stdout is stdout
+    assert all((hint == IMAGE // 2).all() for hint in hints)
 
 
 def test_options_not_given_take_their_defaults():

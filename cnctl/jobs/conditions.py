@@ -19,7 +19,13 @@ import numpy as np
 
 from cnctl.errors import CnctlError
 from cnctl.fidelity import METRICS, score
-from cnctl.hints import check_hint, check_options, parse_options
+from cnctl.hints import (
+    check_hint,
+    check_options,
+    describe_error,
+    describe_value,
+    parse_options,
+)
 from cnctl.plugin import Condition, Metric, Option, OptionValue
 from cnctl.registry import find_entry, load_entry
 
@@ -139,7 +145,7 @@ def _check_drawn_options(condition: Condition, draw: Callable[..., Any]) -> Iter
             options, again = draw(np.random.default_rng(seed)), draw(np.random.default_rng(seed))
             check_options(condition, options)
         except Exception as error:
-            yield f"training_options: {_reason(error)}"
+            yield f"training_options: {describe_error(error)}"
             return
         if options != again:
             yield "training_options must draw from the generator it is given, and nowhere else"
@@ -153,12 +159,12 @@ def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterato
         changed = augment(hint, np.random.default_rng(0))
         again = augment(untouched.copy(), np.random.default_rng(0))
     except Exception as error:
-        yield f"augment: {_reason(error)}"
+        yield f"augment: {describe_error(error)}"
         return
     if not np.array_equal(hint, untouched):
         yield "augment changes the hint it is given; it must return a new one"
     if getattr(changed, "dtype", None) != np.uint8 or changed.shape != hint.shape:
-        yield f"augment must return uint8 of the hint's own shape, not {_kind(changed)}"
+        yield f"augment must return uint8 of the hint's own shape, not {describe_value(changed)}"
     elif not np.array_equal(changed, again):
         yield "augment must draw from the generator it is given, and nowhere else"
 
@@ -169,7 +175,7 @@ def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterato
 def _check_detector(condition: Condition, *, image: np.ndarray | None) -> list[str]:
     detect, problems = _watched("load_detector", lambda: condition.load_detector("cpu"))
     if not callable(detect):
-        return problems or [f"load_detector must return a function, not {_kind(detect)}"]
+        return problems or [f"load_detector must return a function, not {describe_value(detect)}"]
     found = []
     for picture in [_picture(64, 96), _picture(61, 43)] if image is None else [image]:
         hint, faults = _detect(condition, detect, picture=picture)
@@ -266,7 +272,7 @@ def _check_score(condition: Condition, *, hint: np.ndarray) -> list[str]:
     try:
         value = score(condition.metric, hint, hint)
     except Exception as error:
-        return [f"metric: {_reason(error)}"]
+        return [f"metric: {describe_error(error)}"]
     return [] if math.isfinite(value) else [f"metric scores a hint against itself as {value}"]
 
 
@@ -281,7 +287,7 @@ def _watched(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
         try:
             result = call()
         except (Exception, SystemExit) as error:
-            problems.append(f"{step} raises {_reason(error)}")
+            problems.append(f"{step} raises {describe_error(error)}")
     if any(printed):
         problems.append(f"{step} writes to stdout, which is for data")
     problems += [f"{step} reaches for the network ({address})" for address in addresses[:1]]
@@ -393,14 +399,3 @@ def _picture(height: int, width: int) -> np.ndarray:
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
-    return f"a {type(value).__name__}"
