@@ -56,6 +56,10 @@ ALLOWED = frozenset(COMMON) - {"_class_name"} | {
 """Keys that reach `ControlNetModel`; a stranger's config.json can set nothing else."""
 
 
+class UnknownHeadsError(CnctlError):
+    """Nothing tells how many heads the attentions have."""
+
+
 def family_name(architecture: Architecture) -> str:
     """Stable Diffusion's families by their widths: "SD 1.x", "SD 2.x", else ""."""
     if architecture.widths != SD_WIDTHS:
@@ -71,7 +75,7 @@ def config_from_shapes(architecture: Architecture) -> Config:
     }
     family = family_name(architecture)
     if not family:
-        raise CnctlError(
+        raise UnknownHeadsError(
             f"the number of attention heads is not in this file, and blocks of "
             f"{list(architecture.widths)} channels do not tell it",
             hint="give the config.json of the same ControlNet or base with --config FILE",

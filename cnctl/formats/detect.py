@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cnctl.errors import CnctlError
@@ -37,30 +37,31 @@ SCHEDULE = frozenset(
     }
 )
 
-# What people hand in by mistake. Order matters: the first whose mark is there names the file.
-STRANGERS = (
-    ("lora_controlnet", "a Control-LoRA"),
-    ("difference", "a webui difference file (it needs the base that it was taken from)"),
-    ("add_embedding.", "a ControlNet for SDXL"),
-    ("control_add_embedding.", "a ControlNet-Union for SDXL"),
-    ("task_embedding", "a ControlNet-Union for SDXL"),
-    ("label_emb.", "a ControlNet for SDXL"),
-    ("control_model.label_emb.", "a ControlNet for SDXL"),
-    ("lllite_", "a ControlNet-LLLite"),
-    ("lora_unet_", "a LoRA"),
-    ("lora_te", "a LoRA"),
-    ("adapter.body.", "a T2I-Adapter"),
-    ("body.0.block", "a T2I-Adapter"),
-    ("image_proj.", "an IP-Adapter"),
-    ("motion_modules.", "a motion module"),
-    ("down_blocks.0.motion_modules.", "a motion module"),
-    ("double_blocks.", "a ControlNet or model for FLUX"),
-    ("transformer_blocks.0.attn.", "a ControlNet or model for a diffusion transformer"),
-    ("up_blocks.", "a U-Net of diffusers, not a ControlNet"),
-    ("model.diffusion_model.", "a Stable Diffusion checkpoint without a ControlNet"),
-    ("text_model.", "a text encoder"),
-    ("decoder.", "a VAE"),
-)
+# What people hand in by mistake: how a key of it begins -> what it is. The first table names files
+# that also carry keys of a ControlNet, the second is asked when nothing of a ControlNet is there.
+RELATIVES = {
+    "lora_controlnet": "a Control-LoRA",
+    "difference": "a webui difference file, which needs the base that it was taken from",
+    "add_embedding.": "a ControlNet for SDXL",
+    "control_add_embedding.": "a ControlNet-Union for SDXL",
+    "task_embedding": "a ControlNet-Union for SDXL",
+    "label_emb.": "a ControlNet for SDXL",
+    "control_model.label_emb.": "a ControlNet for SDXL",
+}
+STRANGERS = {
+    "lllite_": "a ControlNet-LLLite",
+    "lora_": "a LoRA",
+    "adapter.body.": "a T2I-Adapter",
+    "body.0.block": "a T2I-Adapter",
+    "image_proj.": "an IP-Adapter",
+    "down_blocks.0.motion_modules.": "a motion module",
+    "double_blocks.": "a model or ControlNet of FLUX",
+    "transformer_blocks.0.attn.": "a model or ControlNet of a diffusion transformer",
+    "model.diffusion_model.": "a Stable Diffusion checkpoint without a ControlNet",
+    "up_blocks.": "a U-Net of diffusers, not a ControlNet",
+    "text_model.": "a text encoder",
+    "decoder.": "a VAE",
+}
 
 
 @dataclass(frozen=True)
@@ -75,51 +76,47 @@ class Form:
 
 
 def detect(names: Iterable[str]) -> Form:
-    """Tell the form; CnctlError names what it is instead, with five of its keys."""
+    """Tell the form; CnctlError says what the file holds instead, with five of its keys."""
     names = list(names)
-    for mark, what in STRANGERS[:7]:  # these also carry a ControlNet's own names
-        if any(name.startswith(mark) for name in names):
-            raise _refused(what, names)
+    _refuse(names, RELATIVES)
+    dropped = dict(Counter(what for name in names if (what := _companion(name))))
     if any(name.startswith("controlnet_cond_embedding.") for name in names):
-        return Form("diffusers", "diffusers")
+        return Form("diffusers", "diffusers", dropped=dropped)
     if any(name.startswith(PREFIX) for name in names):
-        return _original(names)
+        full = any(name.startswith("model.diffusion_model.") for name in names)
+        label = "original, full checkpoint" if full else "original, ControlNet alone"
+        return Form("original", label, PREFIX, dropped)
     if any(name.startswith("input_hint_block.") for name in names):
-        return Form("bare", "original, bare keys", dropped=_dropped(names, prefix=""))
-    for mark, what in STRANGERS[7:]:
-        if any(name.startswith(mark) for name in names):
-            raise _refused(what, names)
+        return Form("bare", "original, bare keys", dropped=dropped)
+    _refuse(names, STRANGERS)
     raise _refused("no ControlNet of a known form", names)
 
 
-def belongs(name: str, form: Form) -> bool:
-    """Whether a tensor is the ControlNet's, or unknown: everything but the known companions."""
-    return name.startswith(PREFIX) if form.prefix and _companion(name) else not _companion(name)
-
-
-def _original(names: list[str]) -> Form:
-    dropped = _dropped(names, prefix=PREFIX)
-    full = any(name.startswith("model.diffusion_model.") for name in names)
-    label = "original, full checkpoint" if full else "original, ControlNet alone"
-    return Form("original", label, PREFIX, dropped)
-
-
-def _dropped(names: list[str], *, prefix: str) -> dict[str, int]:
-    found = Counter(
-        what
-        for name in names
-        if not (prefix and name.startswith(prefix)) and (what := _companion(name))
-    )
-    return dict(found)
+def select(names: Iterable[str], form: Form) -> dict[str, str]:
+    """Name without prefix -> name in the file, for all that is no known companion."""
+    own = [name for name in names if not _companion(name)]
+    strangers = [name for name in own if not name.startswith(form.prefix)]
+    if strangers:
+        raise CnctlError(
+            f"{len(strangers)} unknown tensors beside the ControlNet: {first_few(strangers)}",
+            hint="nothing was converted; tell us what made this file",
+        )
+    return {name.removeprefix(form.prefix): name for name in own}
 
 
 def _companion(name: str) -> str:
     """What a known companion of the ControlNet is; "" for everything else."""
     if name in SCHEDULE:
         return "buffers of the noise schedule"
-    if name.endswith("position_ids"):
+    if name.endswith(".position_ids"):
         return "position ids of the text encoder"
     return next((what for start, what in COMPANIONS.items() if name.startswith(start)), "")
+
+
+def _refuse(names: list[str], table: Mapping[str, str]) -> None:
+    for mark, what in table.items():
+        if any(name.startswith(mark) for name in names):
+            raise _refused(what, names)
 
 
 def _refused(what: str, names: list[str]) -> CnctlError:

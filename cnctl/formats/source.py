@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import config as configs
 from cnctl.formats import keymap
 from cnctl.formats.architecture import Architecture, read_architecture
-from cnctl.formats.detect import Form, belongs, detect
+from cnctl.formats.detect import Form, detect, select
 from cnctl.formats.header import TensorSpec, read_header
 from cnctl.formats.torchfile import LEGACY_MAGIC, ZIP_MAGIC, list_torch_file
 
@@ -35,7 +37,7 @@ class Source:
     path: Path
     """The file with the tensors."""
     container: str
-    """"safetensors" or "torch"."""
+    """"safetensors", "torch", or "torch, under state_dict"."""
     form: Form
     tensors: dict[str, TensorSpec]
     architecture: Architecture
@@ -51,19 +53,36 @@ class Source:
         """Name without prefix -> name in the file."""
         return {name: self.form.prefix + name for name in self.tensors}
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes in use, as safetensors codes, most frequent first."""
+        counts = Counter(spec.dtype for spec in self.tensors.values())
+        return tuple(dtype for dtype, _ in counts.most_common())
 
-def open_source(source: str | Path, *, config: Path | None = None) -> Source:
+    @property
+    def parameters(self) -> int:
+        return sum(prod(spec.shape) for spec in self.tensors.values())
+
+
+def open_source(
+    source: str | Path, *, config: Path | None = None, needs_config: bool = True
+) -> Source:
     """Read headers only. Strict: every tensor is known and of the right shape, or CnctlError.
 
     config: a config.json to take from what no shape tells, such as the number of heads.
+    needs_config: False leaves the config empty, and says so in a note, where nothing tells it.
     """
     path, folder = _locate(Path(source))
     try:
-        return _open(path, folder, config)
+        return _open(path, folder, config, needs_config)
     except CnctlError as error:
         if str(path) in str(error) or (config is not None and str(config) in str(error)):
             raise
         raise type(error)(f"{path}: {error}", hint=error.hint) from error
+    except OSError as error:
+        raise CnctlError(
+            f"{path} cannot be read: {error.strerror}", hint="check the path"
+        ) from error
 
 
 def read_description(source: str | Path) -> dict[str, Any]:
@@ -85,16 +104,19 @@ def describe(source: Source) -> dict[str, Any]:
     return source.description | {"family": family} | known
 
 
-def _open(path: Path, folder: Path | None, config_file: Path | None) -> Source:
+def _open(path: Path, folder: Path | None, config_file: Path | None, needs_config: bool) -> Source:
     container, listed, metadata, others = _list(path)
     form = detect(listed)
-    tensors = {
-        name.removeprefix(form.prefix): spec for name, spec in listed.items() if belongs(name, form)
-    }
+    tensors = {name: listed[full] for name, full in select(listed, form).items()}
     architecture = _check_tensors(tensors, form)
     written = _read_metadata(metadata)
-    description = _read_json(folder / DESCRIPTION) if folder else written.get("description", {})
-    config = _config(architecture, folder, config_file, written)
+    notes = _notes(form, others)
+    try:
+        config = _config(architecture, folder, config_file, written)
+    except configs.UnknownHeadsError as error:
+        if needs_config:
+            raise
+        config, notes = {}, [*notes, f"{error}; {error.hint}"]
     return Source(
         path=path,
         container=container,
@@ -102,8 +124,8 @@ def _open(path: Path, folder: Path | None, config_file: Path | None) -> Source:
         tensors=tensors,
         architecture=architecture,
         config=config,
-        description=description,
-        notes=tuple(_notes(form, others)),
+        description=_description(folder, written),
+        notes=tuple(notes),
     )
 
 
@@ -113,6 +135,8 @@ def _locate(source: Path) -> tuple[Path, Path | None]:
         return source, None
     if not source.is_dir():
         raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
+    if (source / "controlnet" / CONFIG).is_file():  # a run of `cnctl train`, or a whole pipeline
+        source = source / "controlnet"
     for name in WEIGHTS_NAMES:
         if (source / name).is_file():
             if not (source / CONFIG).is_file():
@@ -129,7 +153,8 @@ def _list(path: Path) -> tuple[str, dict[str, TensorSpec], dict[str, str], tuple
         start = file.read(512)
     if start.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
         listing = list_torch_file(path)
-        return "torch", listing.tensors, {}, listing.others
+        container = "torch, under state_dict" if listing.wrapped else "torch"
+        return container, listing.tensors, {}, listing.others
     if start[8:9] == b"{":
         header = read_header(path)
         return "safetensors", header.tensors, header.metadata, ()
@@ -196,10 +221,12 @@ def _read_metadata(metadata: dict[str, str]) -> dict[str, Any]:
     return written if isinstance(written, dict) else {}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    return configs.read_config(path)
+def _description(folder: Path | None, written: dict[str, Any]) -> dict[str, Any]:
+    if folder is not None:
+        path = folder / DESCRIPTION
+        return configs.read_config(path) if path.is_file() else {}
+    described = written.get("description", {})
+    return described if isinstance(described, dict) else {}
 
 
 def _notes(form: Form, others: tuple[str, ...]) -> list[str]:

@@ -22,7 +22,7 @@ def read_tensors(source: Source) -> Tensors:
 
     Tensors of a safetensors file are mapped from it, and are read when they are used.
     """
-    if source.container == "torch":
+    if source.container.startswith("torch"):
         tensors = _through_child(source)
     else:
         tensors = _mapped(source.path, list(source.full_names.values()))

@@ -75,9 +75,9 @@ def _is_zip(file: BinaryIO) -> bool:
 
 def _read_zip(file: BinaryIO) -> tuple[Pickle, dict[str, int]]:
     """The value of data.pkl, and the bytes that each storage has."""
-    size = os.fstat(file.fileno()).st_size
-    file.seek(-22, os.SEEK_END)
-    if not file.read(4) == b"PK\x05\x06":
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 22))
+    if file.read(4) != b"PK\x05\x06":
         raise ValueError("its directory is not at its end")
     archive = zipfile.ZipFile(file)
     members = archive.infolist()

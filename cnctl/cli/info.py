@@ -1,0 +1,61 @@
+"""cnctl info"""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnctl.cli.report import emit, emit_json, note
+
+if TYPE_CHECKING:
+    from cnctl.jobs.info import ImageInfo, WeightsInfo
+
+
+def info(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="ControlNet weights, or an image of generate.")
+    ],
+    hash: Annotated[bool, typer.Option("--hash", help="Also the sha256 of the weights.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what a file is: form, family and oddities of weights, or how an image was made.
+
+    cnctl info control_v11p_sd15_canny.pth
+    """
+    from cnctl.jobs.info import ImageInfo
+    from cnctl.jobs.info import info as run
+
+    found = run(file, hash=hash)
+    if json:
+        emit_json(found.as_dict())
+    elif isinstance(found, ImageInfo):
+        _print_image(found)
+    else:
+        _print_weights(found)
+
+
+def _print_image(found: ImageInfo) -> None:
+    if not found.metadata:
+        note(f"{found.path} does not say how it was made")
+    for key, value in found.metadata.items():
+        text = value if isinstance(value, str) else json_text.dumps(value, ensure_ascii=False)
+        emit([f"{key}: {text}"])
+
+
+def _print_weights(found: WeightsInfo) -> None:
+    rows = {
+        "form": f"{found.form} ({found.container})",
+        "family": found.family or "unknown",
+        "condition": found.condition or "not said in the file",
+        "hint channels": found.hint_channels,
+        "dtype": found.dtype,
+        "parameters": f"{found.parameters:,} in {found.tensors} tensors",
+        "size": f"{found.bytes / 1e6:,.1f} MB",
+        "fits": found.fits,
+        "sha256": found.sha256,
+    }
+    emit(f"{name:14} {value}" for name, value in rows.items() if value != "")
+    emit(f"{'odd' if number == 0 else '':14} {text}" for number, text in enumerate(found.notes))

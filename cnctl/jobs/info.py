@@ -1,0 +1,129 @@
+"""`cnctl info`: what a file is, before anything is done with it. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import MissingError
+from cnctl.formats.digest import sha256
+from cnctl.formats.source import Source, describe, open_source
+
+IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3",
+    "F8_E5M2": "float8_e5m2",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsInfo:
+    """What the headers of a ControlNet's file say."""
+
+    path: Path
+    form: str
+    container: str
+    family: str
+    condition: str
+    """"" where the file does not tell; most files do not."""
+    hint_channels: int
+    dtype: str
+    tensors: int
+    parameters: int
+    bytes: int
+    fits: str
+    notes: tuple[str, ...]
+    sha256: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInfo:
+    """What an image says of how it was made: the texts in it, "cnctl" as JSON where it is that."""
+
+    path: Path
+    metadata: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def info(source: str | Path, *, hash: bool = False) -> WeightsInfo | ImageInfo:
+    """Describe ControlNet weights (file, folder, run) or an image made by `generate`.
+
+    hash: also read the whole file for its sha256. CnctlError says what another file is.
+    """
+    path = Path(source)
+    if path.is_file() and _is_image(path):
+        return _describe_image(path)
+    if not path.exists():
+        raise MissingError(f"{path} does not exist", hint="give weights, or an image of generate")
+    return _describe_weights(open_source(path, needs_config=False), hash=hash)
+
+
+def _is_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8).startswith(IMAGES)
+
+
+def _describe_image(path: Path) -> ImageInfo:
+    from cnctl.images import read_metadata
+
+    metadata: dict[str, Any] = dict(read_metadata(path))
+    with suppress(KeyError, ValueError):
+        metadata["cnctl"] = json.loads(metadata["cnctl"])
+    return ImageInfo(path=path, metadata=metadata)
+
+
+def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
+    description = describe(source)
+    return WeightsInfo(
+        path=source.path,
+        form=source.form.label,
+        container=source.container,
+        family=description["family"],
+        condition=str(description.get("condition", "")),
+        hint_channels=source.architecture.hint_channels,
+        dtype=", ".join(DTYPES[code] for code in source.dtypes),
+        tensors=len(source.tensors),
+        parameters=source.parameters,
+        bytes=source.path.stat().st_size,
+        fits=_fits(source, description["family"]),
+        notes=(*source.notes, *_oddities(source)),
+        sha256=sha256(source.path) if hash else "",
+    )
+
+
+def _fits(source: Source, family: str) -> str:
+    a = source.architecture
+    if family in ("SD 1.x", "SD 2.x"):
+        return f"bases of {family}, fine-tuned ones too"
+    widths = "-".join(map(str, a.widths))
+    return f"bases with blocks of {widths} channels and text of width {a.text_width}"
+
+
+def _oddities(source: Source) -> list[str]:
+    a = source.architecture
+    odd = []
+    if a.hint_channels != 3:
+        odd.append(f"hints have {a.hint_channels} channels; webui and ComfyUI give 3")
+    if a.in_channels != 4:
+        odd.append(f"latents have {a.in_channels} channels, not 4")
+    if len(source.dtypes) > 1:
+        odd.append("tensors have different dtypes")
+    if a.hint_encoder != "released":
+        odd.append("the hint encoder has the paper's form, which only cnctl reads")
+    if a.hint_encoder == "released" and len(a.hint_widths) != 4:
+        odd.append(f"the hint encoder shrinks by {2 ** (len(a.hint_widths) - 1)}, not by 8")
+    return odd
