@@ -245,14 +245,16 @@ def predict_noise(
     Where the U-Net is locked, its encoder and middle block store nothing for the way back:
     gradient enters only where the residuals are added, which is after them.
     """
+    dtype = next(unet.parameters()).dtype  # unet.dtype walks all modules to find this
+    latents, text = latents.to(dtype), text.to(dtype)
     if residuals is None:
-        return unet(latents.to(unet.dtype), timestep, text.to(unet.dtype), return_dict=False)[0]
+        return unet(latents, timestep, text, return_dict=False)[0]
     return unet(
-        latents.to(unet.dtype),
+        latents,
         timestep,
-        text.to(unet.dtype),
-        down_block_additional_residuals=[r.to(unet.dtype) for r in residuals.down],
-        mid_block_additional_residual=residuals.middle.to(unet.dtype),
+        text,
+        down_block_additional_residuals=[r.to(dtype) for r in residuals.down],
+        mid_block_additional_residual=residuals.middle.to(dtype),
         return_dict=False,
     )[0]
 
