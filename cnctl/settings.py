@@ -49,7 +49,13 @@ class TrainSettings:
     """"all" thirteen residuals, or "middle" for the middle block alone (section 3.4)."""
     checkpoint_every: int = 500
     preview_every: int = 100
+    """Steps between previews with a score of fidelity; 0 for none."""
+    preview_steps: int = 20
+    """Denoising steps of a preview."""
+    held_out: int = 16
+    """Examples that are not trained on, to measure fidelity of control."""
     workers: int = 0
+    """Processes that read data beside the training one."""
 
 
 def resolve(

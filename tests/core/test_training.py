@@ -1,0 +1,275 @@
+import hashlib
+import multiprocessing
+import random
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cnctl.core.base import Base, load_base
+from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
+from cnctl.core.controlnet import build_controlnet
+from cnctl.core.training import (
+    DivergedError,
+    Training,
+    epoch_at,
+    examples_at,
+    expected_memory,
+    hold_out,
+)
+from cnctl.dataset import Example
+from cnctl.errors import CnctlError, DeviceError
+from cnctl.settings import TrainSettings
+
+SETTINGS = TrainSettings(steps=4, batch_size=2, learning_rate=1e-2, resolution=32, seed=3)
+
+
+class Noise:
+    """Five examples; image and hint are functions of the number and of what `rng` draws."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def load(self, index: int, rng: np.random.Generator | None) -> Example:
+        image = np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        flip = rng is not None and rng.random() < 0.5
+        return Example(image, image[::-1, :, :1] if flip else image[..., :1], f"a {index}")
+
+    def name(self, index: int) -> str:
+        return f"noise {index}"
+
+
+class OneBad(Noise):
+    def load(self, index: int, rng: np.random.Generator | None) -> Example:
+        if index == 2:
+            raise CnctlError("noise 2 is damaged", hint="look at it")
+        return super().load(index, rng)
+
+
+def start(base: Base, *, examples: Noise | None = None, **changes: object) -> Training:
+    controlnet = build_controlnet(base.unet, hint_channels=1, seed=1)
+    settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    return Training(base, controlnet, examples or Noise(), settings=settings)
+
+
+def digest(training: Training) -> str:
+    found = hashlib.sha256()
+    for group in training.tensors().values():
+        for name in sorted(group):
+            found.update(name.encode() + group[name].numpy().tobytes())
+    return found.hexdigest()
+
+
+def save(training: Training, folder: Path) -> None:
+    save_checkpoint(folder, training.step, tensors=training.tensors(), state=training.state())
+
+
+def test_each_epoch_is_a_permutation_and_no_example_is_dropped() -> None:
+    places = [
+        place for step in range(15) for place in examples_at(step, count=5, batch_size=2, seed=0)
+    ]
+    epochs = [[index for epoch, index in places if epoch == number] for number in range(6)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    assert places != [p for s in range(15) for p in examples_at(s, count=5, batch_size=2, seed=1)]
+    assert [epoch_at(step, 5, 2) for step in (0, 2, 3, 5)] == [0, 0, 1, 2]
+
+
+def test_a_batch_may_be_larger_than_the_set() -> None:
+    assert [e for e, _ in examples_at(0, count=3, batch_size=7, seed=0)] == [0, 0, 0, 1, 1, 1, 2]
+
+
+def test_hold_out_splits_by_seed() -> None:
+    train, held = hold_out(100, wanted=8, seed=0)
+    assert len(held) == 8
+    assert sorted(train + held) == list(range(100))
+    assert hold_out(100, wanted=8, seed=0) == (train, held)
+    assert hold_out(100, wanted=8, seed=1)[1] != held
+    assert hold_out(30, wanted=8, seed=0)[1] != []
+    assert len(hold_out(30, wanted=8, seed=0)[1]) == 3
+    assert hold_out(5, wanted=8, seed=0) == ([0, 1, 2, 3, 4], [])
+
+
+def test_gradient_wakes_in_stages_and_the_base_sleeps(loaded_random_base: Base) -> None:
+    training = start(loaded_random_base)
+    base_before = {k: v.clone() for k, v in loaded_random_base.unet.state_dict().items()}
+    moved = []
+    for _ in training.run():
+        fresh = build_controlnet(loaded_random_base.unet, hint_channels=1, seed=1).state_dict()
+        now = training.controlnet.state_dict()
+        moved.append({name for name in now if not torch.equal(now[name], fresh[name])})
+    is_zero = ("controlnet_down_blocks", "controlnet_mid_block")
+    # AdamW's weight decay moves what has a gradient, even one of zero, by lr * decay.
+    assert {name for name in moved[0] if name.startswith(is_zero)} == {
+        name for name in training.controlnet.state_dict() if name.startswith(is_zero)
+    }
+    assert any(name.startswith("down_blocks") for name in moved[1])
+    assert any("controlnet_cond_embedding.conv_out" in name for name in moved[1])
+    after = loaded_random_base.unet.state_dict()
+    assert all(torch.equal(after[name], base_before[name]) for name in after)
+
+
+def test_it_learns(loaded_random_base: Base) -> None:
+    losses = [r.loss for r in start(loaded_random_base, steps=24, prompt_dropout=0.0).run()]
+    assert np.mean(losses[-6:]) < 0.9 * np.mean(losses[:6])
+
+
+def test_reports_count_steps_and_epochs(loaded_random_base: Base) -> None:
+    reports = list(start(loaded_random_base).run())
+    assert [report.step for report in reports] == [1, 2, 3, 4]
+    assert [report.epoch for report in reports] == [0, 0, 1, 1]
+    assert all(report.learning_rate == 1e-2 and report.seconds > 0 for report in reports)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted_is_uninterrupted_bit_for_bit(
+    loaded_random_base: Base, tmp_path: Path, workers: int
+) -> None:
+    whole = start(loaded_random_base)
+    losses = [report.loss for report in whole.run()]
+    begun = start(loaded_random_base, workers=workers)
+    first = [report.loss for report in islice(begun.run(), 1)]
+    save(begun, tmp_path)
+    del begun
+    resumed = start(loaded_random_base, workers=workers)
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None
+    resumed.restore(checkpoint)
+    assert first + [report.loss for report in resumed.run()] == losses
+    assert digest(resumed) == digest(whole)
+
+
+def test_random_kills_lose_nothing(random_base: Path, tmp_path: Path) -> None:
+    """Five kill -9 at random moments, then to the end: the same bits as without any."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cnctl.core.training"])
+    base = load_base(random_base)
+    whole = start(base, steps=16)
+    list(whole.run())
+    moments = random.Random(0)
+    for _ in range(5):
+        child = context.Process(target=train_in_child, args=(random_base, tmp_path, None))
+        child.start()
+        wait_for_news(tmp_path, seconds=30)
+        time.sleep(moments.uniform(0, 0.4))
+        child.kill()
+        child.join()
+    answer = context.Queue()
+    child = context.Process(target=train_in_child, args=(random_base, tmp_path, answer))
+    child.start()
+    assert answer.get(timeout=120) == digest(whole)
+    child.join()
+
+
+def wait_for_news(folder: Path, *, seconds: float) -> None:
+    """Until the child has begun to write, so that kills fall among checkpoints."""
+    end = time.monotonic() + seconds
+    known = set(folder.iterdir())
+    while set(folder.iterdir()) == known and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def train_in_child(base: Path, folder: Path, answer: "multiprocessing.Queue[str] | None") -> None:
+    torch.set_num_threads(1)
+    training = start(load_base(base), steps=16)
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    for _ in training.run():
+        save(training, folder)
+    if answer is not None:
+        answer.put(digest(training))
+
+
+def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> None:
+    middle = start(loaded_random_base, connect="middle")
+    list(middle.run())
+    links = [n for n in middle.tensors()["optimizer"] if "controlnet_down_blocks" in n]
+    assert links == []
+    assert not any(p.any() for p in middle.controlnet.controlnet_down_blocks.parameters())
+    save(middle, tmp_path)
+    everything = start(loaded_random_base, steps=6)
+    everything.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+    list(everything.run())
+    assert all(p.any() for p in everything.controlnet.controlnet_down_blocks.parameters())
+    steps = {
+        name: float(t) for name, t in everything.tensors()["optimizer"].items() if "step/" in name
+    }
+    assert set(steps.values()) == {2.0, 6.0}
+
+
+def test_prompts_are_dropped_by_chance(
+    loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    from cnctl.core import training as module
+
+    encode = module.encode_prompts
+    monkeypatch.setattr(
+        module,
+        "encode_prompts",
+        lambda base, prompts: seen.extend(prompts) or encode(base, prompts),
+    )
+    for share, expected in ((0.0, 0), (1.0, 8)):
+        seen.clear()
+        list(start(loaded_random_base, prompt_dropout=share).run())
+        assert seen.count("") == expected
+    seen.clear()
+    list(start(loaded_random_base, steps=20, prompt_dropout=0.5).run())
+    assert 10 <= seen.count("") <= 30  # of 40
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_an_example_raises_arrives_as_it_is(loaded_random_base: Base, workers: int) -> None:
+    training = start(loaded_random_base, examples=OneBad(), workers=workers)
+    with pytest.raises(CnctlError, match=r"^noise 2 is damaged$") as caught:
+        list(training.run())
+    assert caught.value.hint == "look at it"
+
+
+def test_a_loss_that_is_no_number_stops_before_the_step(loaded_random_base: Base) -> None:
+    training = start(loaded_random_base)
+    run = training.run()
+    next(run)
+    with torch.no_grad():
+        training.controlnet.controlnet_mid_block.weight[0] = float("nan")
+    kept = training.controlnet.controlnet_mid_block.bias.clone()
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 2 \(noise \d, noise \d\)"):
+        next(run)
+    assert training.step == 1
+    assert torch.equal(training.controlnet.controlnet_mid_block.bias, kept)
+    with pytest.raises(DivergedError, match="weights are not finite"):
+        training.tensors()
+
+
+def test_a_checkpoint_of_another_shape_is_refused(loaded_random_base: Base, tmp_path: Path) -> None:
+    save(start(loaded_random_base), tmp_path)
+    other = build_controlnet(loaded_random_base.unet, hint_channels=3, seed=1)
+    training = Training(loaded_random_base, other, Noise(), settings=SETTINGS)
+    with pytest.raises(CnctlError, match="does not fit this base"):
+        training.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+
+
+def test_half_precision_learns_in_full(random_base: Path) -> None:
+    training = start(load_base(random_base, dtype="bfloat16"), steps=2)
+    losses = [report.loss for report in training.run()]
+    assert all(np.isfinite(losses))
+    assert all(
+        tensor.dtype == torch.float32 for tensor in training.tensors()["controlnet"].values()
+    )
+    with pytest.raises(DeviceError, match="float16 does not train on the CPU"):
+        start(load_base(random_base, dtype="float16"))
+
+
+def test_expected_memory_counts_moments_of_what_is_trained(loaded_random_base: Base) -> None:
+    controlnet = build_controlnet(loaded_random_base.unet)
+    all_of_it = expected_memory(loaded_random_base, controlnet, settings=SETTINGS)
+    middle = expected_memory(
+        loaded_random_base, controlnet, settings=replace(SETTINGS, connect="middle")
+    )
+    links = sum(p.numel() for p in controlnet.controlnet_down_blocks.parameters())
+    assert all_of_it - middle == 12 * links
