@@ -81,6 +81,7 @@ def annotate(
     elif out != "-":
         emit(hint.path for hint in result.hints)
     if result.skipped:
-        note(f"{result.skipped} hints were there already; --overwrite makes them anew", quiet=quiet)
+        what = "1 hint was" if result.skipped == 1 else f"{result.skipped} hints were"
+        note(f"{what} there already; --overwrite makes anew", quiet=quiet)
     if failed := len(result.failed):
         raise SomeInputsFailed(f"{failed} of {result.images} images failed")

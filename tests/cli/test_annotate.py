@@ -1,0 +1,117 @@
+"""cnctl annotate: what is on stdout, what is on stderr, what is loaded."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cnctl.images import read_hint, read_image
+
+
+def test_one_path_per_line_and_nothing_else(cnctl, photo, tmp_path):
+    run = cnctl("annotate", "--cond", "canny", photo)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "out/photo-canny.png\n", "")
+    assert read_hint(tmp_path / "out/photo-canny.png", channels=3).shape == (512, 680, 3)
+
+
+def test_a_batch_with_failures_is_one_json_document_and_exit_3(cnctl, photo, tmp_path):
+    (tmp_path / "set/sub").mkdir(parents=True)
+    (tmp_path / photo).rename(tmp_path / "set/sub/a.png")
+    (tmp_path / "set/bad.jpg").write_bytes(b"no image")
+    run = cnctl("annotate", "--cond", "canny", "set", "--resolution", "64", "--json")
+    document = json.loads(run.stdout)
+    assert run.returncode == 3
+    assert document["hints"] == [
+        {
+            "path": "out/sub/a-canny.png",
+            "image": "set/sub/a.png",
+            "condition": "canny",
+            "options": {"low_threshold": 100, "high_threshold": 200},
+            "resolution": 64,
+            "skipped": False,
+        }
+    ]
+    sentence = "set/bad.jpg is a text file, not an image that can be read here"
+    assert document["failed"] == [{"image": "set/bad.jpg", "error": sentence}]
+    assert run.stderr.splitlines() == [f"cnctl: {sentence}", "cnctl: 1 of 2 images failed"]
+
+
+def test_a_repeated_run_says_what_was_there(cnctl, photo):
+    first = cnctl("annotate", "--cond", "canny", photo, "--resolution", "64")
+    again = cnctl("annotate", "--cond", "canny", photo, "--resolution", "64")
+    assert again.stdout == first.stdout
+    assert again.stderr == "1 hint was there already; --overwrite makes anew\n"
+
+
+def test_a_pipe_through_stdin_and_stdout(command, photo, tmp_path):
+    words = ["annotate", "--cond", "canny", "-", "-o", "-", "--resolution", "64"]
+    with command(*words, stdin=subprocess.PIPE) as process:
+        output, errors = process.communicate((tmp_path / photo).read_bytes())
+    assert (process.returncode, errors) == (0, b"")
+    assert read_image(output).shape == (64, 88, 3)
+    assert os.listdir(tmp_path) == ["photo.png"]
+
+
+def test_a_data_set(cnctl, photo, tmp_path):
+    run = cnctl("annotate", "--cond", "canny", photo, "--dataset", "-o", "set", "-p", "a box", "-q")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "set/hints/photo.png\n", "")
+    row = json.loads((tmp_path / "set/metadata.jsonl").read_text())
+    files = (row["image"], row["hint"], row["prompt"])
+    assert files == ("images/photo.png", "hints/photo.png", "a box")
+    assert set(row["options"]) == {"low_threshold", "high_threshold"}
+
+
+def test_names_that_are_no_utf8(cnctl, photo, tmp_path):
+    odd = os.fsdecode(b"\xff\xfe.png")
+    (tmp_path / photo).rename(tmp_path / odd)
+    run = cnctl("annotate", "--cond", "canny", odd, "--resolution", "64")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert os.fsencode(run.stdout) == b"out/\xff\xfe-canny.png\n"
+    document = json.loads(
+        cnctl("annotate", "--cond", "canny", odd, "--json", "-q", "--resolution", "64").stdout
+    )
+    assert document["hints"][0]["image"] == odd
+
+
+SCRIPT = """
+import sys
+from cnctl.cli import main
+sys.argv[0] = "cnctl"
+try:
+    main()
+except SystemExit as leave:
+    print(leave.code, *sorted({heavy} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def loaded_by(*arguments: str, heavy: set[str], **settings) -> tuple[list[str], list[str]]:
+    """Lines on stdout; exit code and which of `heavy` were loaded."""
+    words = [sys.executable, "-c", SCRIPT.format(heavy=heavy), *arguments]
+    run = subprocess.run(words, capture_output=True, text=True, check=True, **settings)
+    return run.stdout.split(), run.stderr.split()
+
+
+def test_canny_loads_neither_torch_nor_diffusers(photo, tmp_path, environment):
+    heavy = {"torch", "diffusers", "transformers", "controlnet_aux", "rich"}
+    words = ["annotate", "--cond", "canny", "photo.png"]
+    output, loaded = loaded_by(*words, heavy=heavy, cwd=tmp_path, env=environment)
+    assert (output, loaded) == (["out/photo-canny.png"], ["0"])
+
+
+def test_condition_names_are_completed_without_loading_anything(environment):
+    typed = {"COMP_WORDS": "cnctl annotate --cond ca", "COMP_CWORD": "3"}
+    variables = environment | typed | {"_CNCTL_COMPLETE": "complete_bash"}
+    output, loaded = loaded_by(heavy={"torch", "numpy", "cv2", "PIL"}, env=variables)
+    assert (output, loaded) == (["canny"], ["0"])
+
+
+def test_the_body_of_the_command_is_short():
+    """Parse, call one job, print: about a dozen statements, nested ones counted."""
+    import cnctl.cli.annotate as module
+
+    tree = ast.parse(Path(module.__file__).read_text())
+    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef))
+    statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
+    assert len(statements) <= 16
