@@ -26,6 +26,7 @@ import transformers
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 from torch import Tensor
 
 from cnctl.core import single_file
@@ -174,7 +175,7 @@ def locate_base(source: str | Path) -> Location:
     if name in HUB_NAMES:
         return _locate_cached(HUB_NAMES[name], f"cnctl models pull {name}")
     path = Path(source).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return _check_folder(path)
     if path.is_file():
         return _check_file(path)
@@ -453,13 +454,25 @@ def _load_part(folder: Path, kind: Any, *, dtype: torch.dtype | None) -> Any:
     if dtype is not None:
         name = "torch_dtype" if issubclass(kind, diffusers.ModelMixin) else "dtype"
         options |= {name: dtype, "use_safetensors": True, "variant": _variant(folder)}
+        options["output_loading_info"] = True
     try:
-        return kind.from_pretrained(folder, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+        loaded = kind.from_pretrained(folder, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is incomplete"
         raise MissingError(
             f"{folder} cannot be read: {reason}", hint="fetch the whole base again"
         ) from error
+    return loaded if dtype is None else _complete(folder, *loaded)
+
+
+def _complete(folder: Path, model: Any, info: Mapping[str, Any]) -> Any:
+    """The model, unless its file left some of it to chance."""
+    if missing := sorted(info["missing_keys"]):
+        raise CnctlError(
+            f"{folder} lacks {len(missing)} of its weights, {missing[0]} for one",
+            hint="fetch the whole base again",
+        )
+    return model
 
 
 def _variant(folder: Path) -> str | None:

@@ -37,6 +37,7 @@ TOKENIZERS = (
 )
 """Where the hub's cache may hold CLIP's vocabulary, which both families use."""
 
+KINDS = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -61,18 +62,18 @@ def load_parts(path: Path, *, dtypes: Mapping[str, torch.dtype]) -> dict[str, An
     with safe_open(path, framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata() or {}
-    vae = _fill(AutoencoderKL, configs["vae"], convert_ldm_vae_checkpoint(weights, configs["vae"]))
-    unet = _fill(
-        UNet2DConditionModel,
-        configs["unet"],
-        convert_ldm_unet_checkpoint(weights, configs["unet"]),
-    )
-    text_encoder = _load_text_encoder(configs["text_encoder"], weights)
-    parts = {"vae": vae, "unet": unet, "text_encoder": text_encoder}
-    parts = {name: part.to(dtypes[name]).eval() for name, part in parts.items()}
+    renamed = {
+        "vae": convert_ldm_vae_checkpoint(weights, configs["vae"]),
+        "unet": convert_ldm_unet_checkpoint(weights, configs["unet"]),
+        "text_encoder": _rename_text_encoder(weights, configs["text_encoder"]),
+    }
+    parts = {
+        part: _fill(kind, configs[part], renamed[part], dtype=dtypes[part])
+        for part, kind in KINDS.items()
+    }
     prediction = _prediction_type(parts["unet"], metadata)
     if prediction == "v_prediction":
-        unet.register_to_config(sample_size=96)
+        parts["unet"].register_to_config(sample_size=96)
     return {**parts, "tokenizer": tokenizer, "scheduler": _scheduler(prediction)}
 
 
@@ -180,7 +181,7 @@ def _is_open_clip(shapes: Shapes) -> bool:
 def _load_tokenizer(path: Path, *, is_open_clip: bool) -> CLIPTokenizer:
     """CLIP's tokenizer from a folder `tokenizer` beside the file, or from the hub's cache."""
     folder = path.parent / "tokenizer"
-    folders = [folder] if (folder / "vocab.json").is_file() else []
+    folders = [folder] if folder.is_dir() else []
     for hub_id, subfolder in TOKENIZERS:
         found = try_to_load_from_cache(hub_id, f"{subfolder}vocab.json")
         folders += [Path(found).parent] if isinstance(found, str) else []
@@ -196,7 +197,9 @@ def _load_tokenizer(path: Path, *, is_open_clip: bool) -> CLIPTokenizer:
     )
 
 
-def _load_text_encoder(config: dict[str, Any], weights: Mapping[str, Tensor]) -> CLIPTextModel:
+def _rename_text_encoder(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> dict[str, Tensor]:
     if any(name.startswith(OPEN_CLIP) for name in weights):
         left_out = (
             f"{OPEN_CLIP}transformer.resblocks.{config['num_hidden_layers']}.",
@@ -208,11 +211,7 @@ def _load_text_encoder(config: dict[str, Any], weights: Mapping[str, Tensor]) ->
         renamed = convert_ldm_clip_checkpoint(weights)
     plain = {name.removeprefix("text_model."): w for name, w in renamed.items()}
     plain.pop("embeddings.position_ids", None)
-    with init_empty_weights(include_buffers=False):
-        model = CLIPTextModel(CLIPTextConfig(**config))
-    # Before 5.6, transformers kept the text model one level deeper.
-    _assign(getattr(model, "text_model", model), plain)
-    return model
+    return plain
 
 
 class _Sized:
@@ -223,23 +222,24 @@ class _Sized:
         self.hidden_size = hidden_size
 
 
-def _fill(kind: Any, config: dict[str, Any], weights: Mapping[str, Tensor]) -> Any:
+def _fill(
+    kind: Any, config: Mapping[str, Any], weights: Mapping[str, Tensor], *, dtype: torch.dtype
+) -> Any:
+    """A model with these tensors in it, none missing and none left over."""
     with init_empty_weights(include_buffers=False):
-        model = kind.from_config(config)
-    return _assign(model, weights)
-
-
-def _assign(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> torch.nn.Module:
-    """Put the tensors in, each where it belongs, none missing and none left over."""
+        is_text = kind is CLIPTextModel
+        model = kind(CLIPTextConfig(**config)) if is_text else kind.from_config(config)
+    cast = {name: w.to(dtype).contiguous() for name, w in weights.items()}
     try:
-        model.load_state_dict(weights, assign=True)
+        # Before 5.6, transformers kept the text model one level deeper.
+        getattr(model, "text_model", model).load_state_dict(cast, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CnctlError(
-            f"the file does not hold a whole {type(model).__name__}: {reason}",
+            f"the file does not hold a whole {kind.__name__}: {reason}",
             hint="give the whole checkpoint of an SD 1.x or SD 2.x base",
         ) from error
-    return model
+    return model.eval()
 
 
 def _prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:

@@ -1,0 +1,52 @@
+"""Equation 10, computed by hand from the noise schedule's definition."""
+
+import dataclasses
+
+import pytest
+import torch
+from diffusers import ControlNetModel, DDIMScheduler
+
+from cnctl.core.base import Base, encode_prompts
+from cnctl.core.loss import noise_prediction_loss
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("connect", ["all", "middle"])
+def test_is_equation_10(
+    loaded_random_base: Base, random_controlnet: ControlNetModel, prediction: str, connect: str
+) -> None:
+    scheduler = DDIMScheduler.from_config(
+        loaded_random_base.scheduler.config, prediction_type=prediction
+    )
+    base = dataclasses.replace(loaded_random_base, scheduler=scheduler)
+    generator = torch.Generator().manual_seed(0)
+    latents, noise = torch.randn(2, 2, 4, 8, 8, generator=generator)
+    hint = torch.rand(2, 3, 64, 64, generator=generator)
+    timesteps = torch.tensor([20, 800])
+    text = encode_prompts(base, ["a cat", ""])
+    with torch.no_grad():
+        loss = noise_prediction_loss(
+            base,
+            random_controlnet,
+            latents=latents,
+            text=text,
+            hint=hint,
+            timesteps=timesteps,
+            noise=noise,
+            connect=connect,
+        )
+        # Stable Diffusion's schedule: betas linear in the square root, 0.00085 to 0.012.
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+        signal = torch.cumprod(1 - betas, 0)[timesteps].reshape(2, 1, 1, 1)
+        noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
+        velocity = signal.sqrt() * noise - (1 - signal).sqrt() * latents
+        down, middle = random_controlnet(noisy, timesteps, text, hint, return_dict=False)
+        predicted = base.unet(
+            noisy,
+            timesteps,
+            text,
+            down_block_additional_residuals=[r * (connect == "all") for r in down],
+            mid_block_additional_residual=middle,
+        ).sample
+    target = noise if prediction == "epsilon" else velocity
+    torch.testing.assert_close(loss, ((target - predicted) ** 2).mean())
