@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.plugin import Condition
+from cnctl.plugin import Condition, GenerateDefaults, Metric, Option, TrainDefaults, Weights
 
 GROUP = "cnctl.conditions"
 OWN_DISTRIBUTION = "cnctl"
@@ -93,15 +93,38 @@ def load_entry(entry: Entry) -> Condition:
             f"{entry.claim} failed to import: {_one_line(error)}",
             hint=f"mend, upgrade or uninstall {entry.distribution}; other conditions still work",
         ) from error
-    if isinstance(found, Condition) and found.name == entry.name:
-        return found
-    fault = f"is a {type(found).__name__}, not a cnctl.plugin.Condition"
-    if isinstance(found, Condition):
-        fault = f"is named {found.name!r}, unlike its entry point"
-    raise CnctlError(
-        f"{entry.claim}: {entry.value} {fault}",
-        hint=f"tell the authors of {entry.distribution}; other conditions still work",
-    )
+    fault = _fault(entry, found)
+    if fault or not isinstance(found, Condition):
+        raise CnctlError(
+            f"{entry.claim}: {entry.value} {fault}",
+            hint=f"tell the authors of {entry.distribution}; other conditions still work",
+        )
+    return found
+
+
+def misfit(condition: Condition) -> str:
+    """The first field that holds a value of the wrong type, in words; "" where all are right."""
+    items = [
+        ("summary", condition.summary, str),
+        ("licence", condition.licence, str),
+        ("base", condition.base, str),
+        ("hint_channels", condition.hint_channels, int),
+        ("load_detector", condition.load_detector, Callable),
+        ("training_options", condition.training_options, Callable | None),
+        ("augment", condition.augment, Callable | None),
+        ("metric", condition.metric, str | Metric),
+        ("train", condition.train, TrainDefaults),
+        ("generate", condition.generate, GenerateDefaults),
+        ("weights", condition.weights, list | tuple),
+        ("references", condition.references, list | tuple),
+        *((f"options[{name!r}]", option, Option) for name, option in condition.options.items()),
+    ]
+    for name, value, kind in items:
+        if not isinstance(value, kind):  # type: ignore[arg-type]
+            return f"has {name} of type {type(value).__name__}"
+    if not all(isinstance(weights, Weights) for weights in condition.weights):
+        return "has weights that are no cnctl.plugin.Weights"
+    return ""
 
 
 def _try_load(entry: Entry) -> Entry:
@@ -121,6 +144,14 @@ def _import_value(value: str) -> object:
     for attribute in filter(None, attributes.strip().split(".")):
         found = getattr(found, attribute)
     return found
+
+
+def _fault(entry: Entry, found: object) -> str:
+    if not isinstance(found, Condition):
+        return f"is a {type(found).__name__}, not a cnctl.plugin.Condition"
+    if found.name != entry.name:
+        return f"is named {found.name!r}, unlike its entry point"
+    return misfit(found)
 
 
 def _one_line(error: BaseException) -> str:

@@ -20,6 +20,14 @@ BROKEN = {
     "lacks": ("", "has no attribute 'lacks'"),
     "wrong": ("wrong = {'name': 'wrong'}", "is a dict, not a cnctl.plugin.Condition"),
     "renamed": (GOOD.format(name="other") + "renamed = other", "is named 'other', unlike"),
+    "untyped": (
+        GOOD.format(name="untyped").replace("device: None", "device: None, weights=None"),
+        "has weights of type NoneType",
+    ),
+    "optioned": (
+        GOOD.format(name="optioned").replace("device: None", "device: None, options={'a': 1}"),
+        "has options['a'] of type int",
+    ),
     "invalid": (GOOD.format(name="in valid").replace("in valid =", "invalid ="), "use a-z"),
 }
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -26,8 +23,9 @@ from cnctl.hints import (
     describe_value,
     parse_options,
 )
+from cnctl.jobs.surroundings import restored_process, seed_globals, watched
 from cnctl.plugin import Condition, Metric, Option, OptionValue
-from cnctl.registry import find_entry, load_entry
+from cnctl.registry import find_entry, load_entry, misfit
 
 HEAVY = {
     *("PIL", "accelerate", "controlnet_aux", "cv2", "diffusers", "jax", "matplotlib", "mediapipe"),
@@ -61,14 +59,14 @@ def check_condition(condition: Condition, *, image: np.ndarray | None = None) ->
     For a plugin's own tests: `assert check_condition(blur) == []`. The detector is loaded three
     times, on the CPU; global state that it might disturb is put back.
     """
-    with _restored_process():
+    if misfit(condition):
+        return [f"it {misfit(condition)}"]
+    with restored_process():
         sys.argv[:] = STRANGE_ARGUMENTS[:1]
         problems = [*_check_fields(condition), *_check_training(condition)]
         problems += _check_detector(condition, image=image)
     return list(dict.fromkeys(problems))
 
-
-# --- the module, in a process of its own --------------------------------------------------------
 
 IMPORT_PROBE = """
 import importlib, json, sys
@@ -91,7 +89,8 @@ def _check_import(module: str) -> Iterator[str]:
         text=True,
         check=False,
     )
-    if probe.returncode:
+    printed, _, loaded = probe.stdout.rstrip("\n").rpartition("\n")
+    if probe.returncode or not loaded.startswith("["):
         reason = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
         yield f"{module} does not import in a process of its own: {reason}"
         return
@@ -101,9 +100,6 @@ def _check_import(module: str) -> Iterator[str]:
     heavy = sorted(HEAVY & set(json.loads(loaded)))
     if heavy:
         yield f"{module} imports {', '.join(heavy)} at the top; import inside load_detector"
-
-
-# --- the value ----------------------------------------------------------------------------------
 
 
 def _check_fields(condition: Condition) -> Iterator[str]:
@@ -169,11 +165,8 @@ def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterato
         yield "augment must draw from the generator it is given, and nowhere else"
 
 
-# --- the detector -------------------------------------------------------------------------------
-
-
 def _check_detector(condition: Condition, *, image: np.ndarray | None) -> list[str]:
-    detect, problems = _watched("load_detector", lambda: condition.load_detector("cpu"))
+    detect, problems = watched("load_detector", lambda: condition.load_detector("cpu"))
     if not callable(detect):
         return problems or [f"load_detector must return a function, not {describe_value(detect)}"]
     found = []
@@ -201,8 +194,11 @@ def _detect(
     step: str = "detect",
 ) -> tuple[np.ndarray | None, list[str]]:
     """The checked hint (None: nothing found, or at fault) and what the detector did wrong."""
-    given, complete = picture.copy(), check_options(condition, options)
-    hint, problems = _watched(step, lambda: detect(given, **complete))
+    try:
+        given, complete = picture.copy(), check_options(condition, options)
+    except CnctlError as error:
+        return None, [str(error)]
+    hint, problems = watched(step, lambda: detect(given, **complete))
     if not np.array_equal(given, picture):
         problems.append(f"{step} changes the image it is given; it must work on a copy")
     if hint is None:
@@ -216,7 +212,7 @@ def _detect(
 def _check_determinism(condition: Condition, detect: Detect, *, picture: np.ndarray) -> list[str]:
     hints = []
     for seed in (1, 1, 2):
-        _seed_globals(seed)
+        seed_globals(seed)
         hints.append(_detect(condition, detect, picture=picture)[0])
     if not _same(hints[0], hints[1]):
         return ["detect gives another hint when it sees the same image again"]
@@ -235,7 +231,7 @@ def _check_surroundings(
             ("sys.argv", STRANGE_ARGUMENTS, os.getcwd()),
             ("the working folder", sys.argv[:], elsewhere),
         ):
-            with _restored_process():
+            with restored_process():
                 sys.argv[:] = arguments
                 os.chdir(folder)
                 again, faults = _load_and_detect(condition, picture=picture)
@@ -249,7 +245,7 @@ def _check_surroundings(
 def _load_and_detect(
     condition: Condition, *, picture: np.ndarray
 ) -> tuple[np.ndarray | None, list[str]]:
-    detect, problems = _watched("load_detector", lambda: condition.load_detector("cpu"))
+    detect, problems = watched("load_detector", lambda: condition.load_detector("cpu"))
     return (None, problems) if problems else _detect(condition, detect, picture=picture)
 
 
@@ -257,9 +253,9 @@ def _check_limits(condition: Condition, detect: Detect, *, picture: np.ndarray) 
     """Detect with each option at each end of what it declares."""
     problems: list[str] = []
     for name, option in condition.options.items():
-        ends = [option.minimum, option.maximum]
+        ends = [end for end in (option.minimum, option.maximum) if end is not None]
         kind = type(option.default)
-        values = option.choices or tuple(kind(end) for end in ends if end is not None)
+        values = option.choices or tuple(kind(end) for end in ends if kind(end) == end)
         for value in (True, False) if kind is bool else values:
             step = f"detect with {name}={value}"
             problems += _detect(
@@ -274,116 +270,6 @@ def _check_score(condition: Condition, *, hint: np.ndarray) -> list[str]:
     except Exception as error:
         return [f"metric: {describe_error(error)}"]
     return [] if math.isfinite(value) else [f"metric scores a hint against itself as {value}"]
-
-
-# --- what a plugin must leave alone -------------------------------------------------------------
-
-
-def _watched(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
-    """The result (None where it raised), and what the call did that a plugin must not do."""
-    result, problems = None, []
-    before = _surroundings()
-    with _caught_stdout() as printed, _caught_network() as addresses:
-        try:
-            result = call()
-        except (Exception, SystemExit) as error:
-            problems.append(f"{step} raises {describe_error(error)}")
-    if any(printed):
-        problems.append(f"{step} writes to stdout, which is for data")
-    problems += [f"{step} reaches for the network ({address})" for address in addresses[:1]]
-    after = _surroundings()
-    problems += [f"{step} changes {what}" for what in before if before[what] != after[what]]
-    return result, problems
-
-
-def _surroundings() -> dict[str, Any]:
-    numpy_state: Any = np.random.get_state()
-    return {
-        "sys.argv": list(sys.argv),
-        "the working folder": os.getcwd(),
-        "the global state of random": random.getstate(),
-        "the global state of numpy.random": (numpy_state[1].tobytes(), *numpy_state[2:]),
-    }
-
-
-@contextmanager
-def _restored_process() -> Iterator[None]:
-    """Put sys.argv, the working folder and the global random states back."""
-    arguments, folder = list(sys.argv), os.getcwd()
-    states = random.getstate(), np.random.get_state()
-    torch = sys.modules.get("torch")
-    torch_state = torch.get_rng_state() if torch else None
-    try:
-        yield
-    finally:
-        sys.argv[:] = arguments
-        os.chdir(folder)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        if torch and torch_state is not None:
-            torch.set_rng_state(torch_state)
-
-
-def _seed_globals(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
-
-
-@contextmanager
-def _caught_stdout() -> Iterator[list[str]]:
-    """Collect what Python or C code writes to stdout; the list is filled at the end."""
-    printed: list[str] = []
-    sys.stdout.flush()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as scratch:
-        kept_descriptor, kept_stream = os.dup(1), sys.stdout
-        os.dup2(scratch.fileno(), 1)
-        sys.stdout = scratch
-        try:
-            yield printed
-        finally:
-            scratch.flush()
-            sys.stdout = kept_stream
-            os.dup2(kept_descriptor, 1)
-            os.close(kept_descriptor)
-            scratch.seek(0)
-            printed.append(scratch.read())
-
-
-@contextmanager
-def _caught_network() -> Iterator[list[str]]:
-    """Refuse names and connections, and collect what was asked for."""
-    asked: list[str] = []
-
-    def refuse(address: object, *_: object, **__: object) -> None:
-        asked.append(str(address))
-        raise OSError("no network while a condition is checked")
-
-    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(connection: socket.socket, *arguments: Any) -> Any:
-            local = connection.family == getattr(socket, "AF_UNIX", None)
-            return method(connection, *arguments) if local else refuse(arguments[-1])
-
-        return call
-
-    kept: list[tuple[object, str, Any]] = [
-        *((socket, name, getattr(socket, name)) for name in ("getaddrinfo", "gethostbyname")),
-        *(
-            (socket.socket, n, getattr(socket.socket, n))
-            for n in ("connect", "connect_ex", "sendto")
-        ),
-    ]
-    try:
-        for owner, name, original in kept:
-            setattr(owner, name, refuse if owner is socket else guarded(original))
-        yield asked
-    finally:
-        for owner, name, original in kept:
-            setattr(owner, name, original)
-
-
-# --- small things -------------------------------------------------------------------------------
 
 
 def _picture(height: int, width: int) -> np.ndarray:

@@ -131,9 +131,14 @@ FALSE_DEFAULT = {"gain": Option(5, minimum=0, maximum=2)}
 FAULTS = {
     "two-line summary": (sound(summary="One\ntwo"), "summary must be one line"),
     "no summary": (sound(summary=" "), "summary must be one line"),
+    "wrong type": (sound(weights=None), "it has weights of type NoneType"),
     "unknown metric": (sound(metric="taste"), "metric 'taste' is neither"),
     "metric is nan": (sound(metric=NAN), "metric scores a hint against itself as nan"),
     "default out of range": (sound(options=FALSE_DEFAULT), "option gain=5 is refused"),
+    "choices unlike their default": (
+        sound(options={"gain": Option(1, choices=(1, "two"))}),
+        "option gain=two is refused",
+    ),
     "default of no type": (sound(options={"gain": Option(None)}), "its default is a NoneType"),
     "option name": (sound(options={"a-b": Option(1)}), "option 'a-b' cannot be a keyword"),
     "option unknown to detect": (sound(options={"width": Option(1)}), "detect raises TypeError"),
@@ -192,6 +197,11 @@ def test_missing_weights_are_told_as_such():
 
     problems = check_condition(sound(load_detector=load_detector))
     assert problems == ["load_detector raises MissingError: the weights are missing"]
+
+
+def test_limits_between_whole_numbers_are_no_fault():
+    options = {"gain": Option(1, minimum=0.5, maximum=2.5)}
+    assert check_condition(sound(options=options, training_options=None)) == []
 
 
 def test_a_given_image_is_used():
