@@ -94,7 +94,6 @@ def _check_import(module: str) -> Iterator[str]:
         reason = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
         yield f"{module} does not import in a process of its own: {reason}"
         return
-    printed, _, loaded = probe.stdout.rstrip("\n").rpartition("\n")
     if printed.strip():
         yield f"{module} prints to stdout when it is imported"
     heavy = sorted(HEAVY & set(json.loads(loaded)))
