@@ -100,14 +100,19 @@ def check_request(
     base: Base, controls: Sequence[Control], count: int, *, height: int, width: int
 ) -> None:
     """Raise CnctlError where a size, a hint or a ControlNet does not fit; nothing has run yet."""
-    factor = base.latent_factor
+    unet, factor = base.unet.config, base.latent_factor
+    if unet.in_channels != unet.out_channels:
+        raise CnctlError(
+            f"{base.name} is made for inpainting and cannot generate from noise alone",
+            hint="use the base that it was made from",
+        )
     if height % factor or width % factor or min(height, width) < factor:
         raise CnctlError(
             f"{width}x{height} pixels cannot be generated",
             hint=f"width and height must be multiples of {factor}",
         )
     for control in controls:
-        check_same_family(control.controlnet.config, base.unet.config)
+        check_same_family(control.controlnet.config, unet)
         _check_hint(control, count, height=height, width=width)
         if not 0 <= control.start <= control.end <= 1:
             raise CnctlError(

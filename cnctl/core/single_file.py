@@ -60,7 +60,8 @@ def load_parts(path: Path, *, dtypes: Mapping[str, torch.dtype]) -> dict[str, An
     configs = read_configs(path)
     tokenizer = _load_tokenizer(path, is_open_clip=_is_open_clip(_read_shapes(path)))
     with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        ours = [name for name in file.keys() if name.startswith((UNET, VAE, CLIP, OPEN_CLIP))]  # noqa: SIM118
+        weights = {name: file.get_tensor(name) for name in ours}
         metadata = file.metadata() or {}
     renamed = {
         "vae": convert_ldm_vae_checkpoint(weights, configs["vae"]),
@@ -71,10 +72,30 @@ def load_parts(path: Path, *, dtypes: Mapping[str, torch.dtype]) -> dict[str, An
         part: _fill(kind, configs[part], renamed[part], dtype=dtypes[part])
         for part, kind in KINDS.items()
     }
-    prediction = _prediction_type(parts["unet"], metadata)
+    prediction = find_prediction_type(parts["unet"], metadata)
     if prediction == "v_prediction":
         parts["unet"].register_to_config(sample_size=96)
     return {**parts, "tokenizer": tokenizer, "scheduler": _scheduler(prediction)}
+
+
+def find_prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:
+    """What the U-Net predicts: said in the metadata, known of SD 1.x, else tried.
+
+    At the noisiest step an image is nearly all noise: a U-Net that predicts the noise returns what
+    it was given, one that predicts v does not.
+    """
+    said = metadata.get("modelspec.prediction_type")
+    if said in ("epsilon", "v"):
+        return "epsilon" if said == "epsilon" else "v_prediction"
+    if not unet.config.use_linear_projection:
+        return "epsilon"
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, unet.config.in_channels, 32, 32, generator=generator)
+    text = torch.zeros(1, 77, unet.config.cross_attention_dim, dtype=unet.dtype)
+    with torch.no_grad():
+        predicted = unet(noise.to(unet.dtype), 999, text).sample.float()
+    alike = torch.cosine_similarity(predicted.flatten(), noise.flatten(), dim=0)
+    return "epsilon" if alike > 0.5 else "v_prediction"
 
 
 def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -240,26 +261,6 @@ def _fill(
             hint="give the whole checkpoint of an SD 1.x or SD 2.x base",
         ) from error
     return model.eval()
-
-
-def _prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:
-    """What the U-Net predicts: said in the metadata, known of SD 1.x, else tried.
-
-    At the noisiest step an image is nearly all noise: a U-Net that predicts the noise returns what
-    it was given, one that predicts v does not.
-    """
-    said = metadata.get("modelspec.prediction_type")
-    if said in ("epsilon", "v"):
-        return "epsilon" if said == "epsilon" else "v_prediction"
-    if not unet.config.use_linear_projection:
-        return "epsilon"
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(1, unet.config.in_channels, 32, 32, generator=generator)
-    text = torch.zeros(1, 77, unet.config.cross_attention_dim, dtype=unet.dtype)
-    with torch.no_grad():
-        predicted = unet(noise.to(unet.dtype), 999, text).sample.float()
-    alike = torch.cosine_similarity(predicted.flatten(), noise.flatten(), dim=0)
-    return "epsilon" if alike > 0.5 else "v_prediction"
 
 
 def _scheduler(prediction_type: str) -> DDIMScheduler:

@@ -28,6 +28,7 @@ from cnctl.core.base import (
     read_family,
 )
 from cnctl.errors import CnctlError, DeviceError, MissingError
+from cnctl.tiny.autoencoder import PatchAutoencoder
 
 SD15 = {"block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768}
 SD21 = {**SD15, "cross_attention_dim": 1024}
@@ -78,6 +79,16 @@ class TestLoadBase:
         assert isinstance(base.scheduler, DDIMScheduler)
         assert base.scheduler.config.beta_end == 0.012
         assert not base.scheduler.config.clip_sample
+
+    def test_an_autoencoder_of_our_own(self, own_base: Path) -> None:
+        shutil.rmtree(own_base / "vae")
+        PatchAutoencoder(latent_channels=4).save_pretrained(own_base / "vae")
+        entry = ["cnctl.tiny.autoencoder", "PatchAutoencoder"]
+        change_json(own_base / "model_index.json", vae=entry)
+        base = load_base(own_base)
+        assert isinstance(base.vae, PatchAutoencoder)
+        assert base.latent_factor == 8
+        assert decode_latents(base, torch.zeros(1, 4, 8, 6)).shape == (1, 64, 48, 3)
 
     @pytest.mark.parametrize(("dtype", "vae"), [("bf16", "bfloat16"), ("float16", "float32")])
     def test_precision(self, random_base: Path, dtype: str, vae: str) -> None:

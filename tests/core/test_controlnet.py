@@ -197,6 +197,12 @@ class TestBuildControlnet:
         assert torch.equal(one.state_dict()[name], same.state_dict()[name])
         assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
 
+    def test_is_in_full_precision_even_for_a_base_that_is_not(
+        self, unet: UNet2DConditionModel
+    ) -> None:
+        controlnet = build_controlnet(copy.deepcopy(unet).to(torch.bfloat16))
+        assert {p.dtype for p in controlnet.parameters()} == {torch.float32}
+
     @pytest.mark.parametrize("channels", [1, 6])
     @pytest.mark.parametrize("form", ["released", "paper"])
     def test_any_number_of_hint_channels(

@@ -8,6 +8,7 @@ import json
 import re
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from cnctl.core.base import family_of, load_base, read_family
 from cnctl.core.controlnet import build_controlnet
-from cnctl.core.single_file import read_configs
+from cnctl.core.single_file import find_prediction_type, read_configs
 from cnctl.errors import CnctlError, MissingError
 
 RESNET = {
@@ -201,6 +202,19 @@ class TestLoad:
         weights = {n: w.contiguous().clone() for n, w in original_weights(*parts).items()}
         save_file(weights, path, metadata={"modelspec.prediction_type": "epsilon"})
         assert load_base(path).prediction_type == "epsilon"
+
+    def test_a_network_that_returns_the_noise_predicts_the_noise(self) -> None:
+        class Returns(nn.Module):
+            config = SimpleNamespace(
+                use_linear_projection=True, in_channels=4, cross_attention_dim=8
+            )
+            dtype = torch.float32
+
+            def forward(self, noisy: Tensor, timestep: int, text: Tensor) -> SimpleNamespace:
+                assert timestep == 999
+                return SimpleNamespace(sample=0.9 * noisy + 0.1)
+
+        assert find_prediction_type(Returns(), {}) == "epsilon"
 
     def test_half_precision(self, written: tuple) -> None:
         base = load_base(written[0], dtype="bfloat16")
