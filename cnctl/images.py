@@ -98,14 +98,14 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def working_size(height: int, width: int, *, resolution: int, multiple: int = 8) -> tuple[int, int]:
     """(height, width) with the short side at `resolution`, the aspect kept, and each side rounded
-    to a multiple. Raises CnctlError where an extreme aspect would make it too large to work on.
+    to a multiple. Raises CnctlError where that is too large to work on (a sliver may be).
     """
     scale = resolution / min(height, width)
     rows, columns = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
     if rows * columns > MAX_PIXELS:
         raise CnctlError(
-            f"a {width} x {height} image is too narrow for resolution {resolution}: "
-            f"it would become {columns} x {rows} pixels",
+            f"a {width} x {height} image would become {columns} x {rows} at resolution "
+            f"{resolution}; the limit is {MAX_PIXELS / 1e6:.0f} million pixels",
             hint="crop it, or choose a smaller --resolution",
         )
     return rows, columns

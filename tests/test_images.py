@@ -1,6 +1,7 @@
 """Reading, fitting and writing image files; references are computed by hand or by numpy."""
 
 import contextlib
+import errno
 import io
 import os
 import random
@@ -357,7 +358,7 @@ def test_working_size(height, width, resolution, expected):
 
 
 def test_a_sliver_is_refused_in_one_sentence():
-    with pytest.raises(CnctlError, match="8000 x 20 image is too narrow for resolution 512"):
+    with pytest.raises(CnctlError, match="8000 x 20 image would become 204800 x 512"):
         working_size(20, 8000, resolution=512)
 
 
@@ -510,6 +511,17 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_old_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(tmp_path) == ["a.bin"]
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_turns_out_full_leaves_nothing(tmp_path, monkeypatch, number):
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OutputError, match="the disk is full"):
+        write_file(tmp_path / "a.bin", b"data")
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -303,7 +304,7 @@ def _check_plan(targets: Sequence[_Target]) -> None:
                 hint="rename one, or annotate them into two folders",
             )
         sources[path] = source
-        if path != STDOUT and path.exists() and source.exists() and path.samefile(source):
+        if path != STDOUT and _same_file(path, source):
             raise CnctlError(
                 f"the hint would replace its own image {shown(path)}", hint="choose another -o"
             )
@@ -313,6 +314,12 @@ def _check_plan(targets: Sequence[_Target]) -> None:
                 f"-o {shown(path)}: hints of {target.run.condition.name} are stored as {suffix}",
                 hint=f"-o {shown(path.with_suffix(suffix))}",
             )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError):  # one of them is not there
+        return one.samefile(other)
+    return False
 
 
 # --- doing it -----------------------------------------------------------------------------------
@@ -331,8 +338,8 @@ def _failures(
         yield
     except CnctlError as error:
         named = _with_name(error, _title(image))
-        if alone or error.exit_code != CnctlError.exit_code:
-            raise named from error
+        if alone or not _is_of_the_image(error):
+            raise named from error.__cause__
         failure = FailedImage(image=image.path, error=str(named))
         result.failed.append(failure)
         on_failure(failure)
@@ -340,6 +347,12 @@ def _failures(
 
 def _title(image: ImageFile) -> str:
     return "standard input" if image is STDIN else shown(image.path)
+
+
+def _is_of_the_image(error: CnctlError) -> bool:
+    """Whether the next image may fare better."""
+    too_long = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG
+    return too_long or error.exit_code == CnctlError.exit_code
 
 
 def _with_name(error: CnctlError, name: str) -> CnctlError:
@@ -423,7 +436,7 @@ class _Files:
     overwrite: bool
 
     def holds(self, target: _Target) -> bool:
-        if self.overwrite or not target.path.exists():
+        if self.overwrite or not os.path.exists(target.path):
             return False
         if not target.path.is_file() or _stored_metadata(target.path) != _metadata(target):
             raise OutputError(
@@ -433,7 +446,11 @@ class _Files:
         return True
 
     def write(self, target: _Target, image: np.ndarray, hint: np.ndarray) -> None:
-        write_hint(target.path, hint, metadata=_metadata(target), overwrite=self.overwrite)
+        try:
+            write_hint(target.path, hint, metadata=_metadata(target), overwrite=self.overwrite)
+        except OutputError:
+            if not self.holds(target):  # another run may have made it meanwhile
+                raise
 
 
 def _metadata(target: _Target) -> dict[str, str]:

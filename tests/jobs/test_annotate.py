@@ -183,8 +183,29 @@ def test_a_failed_image_is_told_and_the_rest_goes_on(photos):
     assert told == result.failed
     assert [failure.image.name for failure in result.failed] == ["bad.png", "sliver.png"]
     assert result.failed[0].error.startswith("photos/bad.png is an HTML page")
-    assert result.failed[1].error.startswith("photos/sliver.png: a 8000 x 20 image is too narrow")
+    assert result.failed[1].error.startswith("photos/sliver.png: a 8000 x 20 image would become")
     assert steps == [(n, 5) for n in range(1, 6)]
+
+
+def test_a_name_that_is_too_long_fails_alone(photos):
+    _paint(photos / f"{'x' * 248}.png")
+    result = annotate("canny", [photos], resolution=32)
+    assert len(result.hints) == 3
+    assert "file name too long" in result.failed[0].error
+
+
+def test_a_hint_that_another_run_made_meanwhile_is_taken(photos, monkeypatch):
+    detect = STRANGERS[1].load_detector("cpu")
+
+    def slow(image):
+        if len(calls) < 1:  # the other run starts now and is done first
+            calls.append(("six", 0))
+            annotate("six", [photos], resolution=32)
+        return detect(image)
+
+    racing = replace(STRANGERS[1], load_detector=lambda device: slow)
+    monkeypatch.setattr("cnctl.jobs.annotate.get_condition", lambda name: racing)
+    assert len(annotate("six", [photos], resolution=32).hints) == 3
 
 
 def test_an_image_in_which_nothing_is_found_fails_alone(photos):

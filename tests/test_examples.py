@@ -1,0 +1,109 @@
+"""The shell scripts of examples/, run as they stand on a small folder of photographs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cnctl.images import read_hint, read_image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Two of the example photographs, one in a folder with a space, and a broken one."""
+    folder = tmp_path / "my photos"
+    (folder / "of pets").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "images/cat.jpg", folder / "of pets")
+    shutil.copy(EXAMPLES / "images/rocket.jpg", folder)
+    return folder
+
+
+def run_script(name: str, photos: Path) -> tuple[list[str], str]:
+    """Lines on stdout, and stderr, of a script that ends well. It writes to photos/../out."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    settings = {"CNCTL_BASE": "tiny", "CNCTL_STEPS": "2", "PATH": path}
+    run = subprocess.run(
+        ["sh", str(EXAMPLES / name), photos.name, "out"],
+        cwd=photos.parent,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines(), run.stderr
+
+
+def images_below(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
+
+
+def test_pipe(photos):
+    output, errors = run_script("pipe.sh", photos)
+    assert errors == ""
+    assert images_below(photos.parent / "out") == ["rocket.png"]
+    hint = read_hint(photos.parent / "out/rocket.png", channels=1)
+    white = int((hint == 255).sum())
+    assert output == [f"{hint.shape[1]} x {hint.shape[0]}, {white} pixels of edge"]
+
+
+def test_find_xargs(photos):
+    output, errors = run_script("find-xargs.sh", photos)
+    assert errors == ""
+    out = photos.parent / "out"
+    assert len(output) == 4
+    assert all((photos.parent / line).is_file() for line in output)
+    folders = ("", "low-150/", "low-50/")
+    expected = [f"{folder}{name}-canny.png" for folder in folders for name in ("cat", "rocket")]
+    assert images_below(out) == sorted(expected)
+    few, many = (read_hint(out / f"low-{low}/cat-canny.png", channels=1) for low in (150, 50))
+    assert (few > 0).sum() < (many > 0).sum()
+
+
+def test_folder(photos):
+    (photos / "broken.jpg").write_bytes(b"no image")
+    output, errors = run_script("folder.sh", photos)
+    out = photos.parent / "out"
+    assert "broken.jpg is a text file" in errors
+    assert images_below(out / "hints") == ["of pets/cat-canny.png", "rocket-canny.png"]
+    assert len(images_below(out / "images")) >= 2
+    made = [line for line in output if line.startswith("out/images/")]
+    assert len(made) == 2
+    assert all(read_image(photos.parent / line).any() for line in made)
+
+
+def test_json_loop(photos):
+    output, _ = run_script("json-loop.sh", photos)
+    out = photos.parent / "out"
+    hints = json.loads((out / "hints.json").read_text())["hints"]
+    assert [Path(hint["image"]).name for hint in hints] == ["cat.jpg", "rocket.jpg"]
+    prompts = []
+    for line in output:
+        with Image.open(photos.parent / line) as image:
+            prompts.append(json.loads(image.info["cnctl"])["prompt"])
+    assert prompts == ["cat", "rocket"]
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_short_and_safe(script):
+    lines = script.read_text().splitlines()
+    assert len(lines) <= 30
+    assert lines[0] == "#!/bin/sh"
+    assert "set -eu" in lines
+    assert sum(line.startswith("#") for line in lines) >= 4
+    assert os.access(script, os.X_OK) or sys.platform == "win32"
+
+
+@pytest.mark.parametrize("photo", sorted((EXAMPLES / "images").glob("*.jpg")), ids=lambda p: p.name)
+def test_each_photograph_states_its_licence(photo):
+    lines = (EXAMPLES / "images/README.md").read_text().splitlines()
+    (row,) = [line for line in lines if f"`{photo.name}`" in line]
+    assert row.split("|")[4].strip() in ("CC0", "Public domain")
+    assert max(read_image(photo).shape[:2]) <= 512
