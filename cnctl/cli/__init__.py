@@ -5,38 +5,59 @@ Nothing here or beside it imports torch, numpy or a plugin at the top: `cnctl --
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from cnctl.cli.annotate import annotate
-from cnctl.cli.conditions import app as conditions
+from cnctl.cli.conditions import conditions
 from cnctl.cli.convert import convert
 from cnctl.cli.doctor import doctor
 from cnctl.cli.generate import generate
 from cnctl.cli.info import info
-from cnctl.cli.models import models
+from cnctl.cli.models import app as models
 from cnctl.cli.train import train
 from cnctl.errors import CnctlError
 
-EPILOG = "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
+EPILOG = (
+    "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
+)
+
+
+class Passed(BaseException):
+    """Carries its cause past Typer, which would end the process itself, silently or with 1."""
+
+
+class Group(typer.core.TyperGroup):
+    """Leaves Ctrl-C and a closed pipe to `main`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            raise Passed from error
+
 
 app = typer.Typer(
     name="cnctl",
+    cls=Group,
     help="ControlNets from the command line, from the first hint to the last image.",
     epilog=EPILOG,
     no_args_is_help=True,
+    rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (annotate, train, generate, convert):
-    app.command(rich_help_panel="The four")(command)
-app.add_typer(conditions, name="conditions", rich_help_panel="Beside them")
-for command in (models, info, doctor):
-    app.command(rich_help_panel="Beside them")(command)
+for command in (annotate, train, generate, convert, conditions):
+    app.command()(command)
+app.add_typer(models, name="models")
+for command in (info, doctor):
+    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,7 +72,9 @@ def _print_version(wanted: bool) -> None:
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="CNCTL_DEBUG", help="Show tracebacks and warnings.")
@@ -69,13 +92,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the documentation's table promises."""
     arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file name's bytes leave as they came
     try:
         code = app(arguments, standalone_mode=False) or 0
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt, Terminated) as error:
+    except (Exception, KeyboardInterrupt, Passed, Terminated) as error:
         if "--debug" in arguments or os.environ.get("CNCTL_DEBUG"):
             raise
-        code = _report(error)
+        code = _report(error.__cause__ if isinstance(error, Passed) else error)
     sys.exit(code)
 
 
@@ -83,18 +108,19 @@ def _terminate(signum: int, frame: object) -> NoReturn:
     raise Terminated
 
 
-def _report(error: BaseException) -> int:
+def _report(error: BaseException | None) -> int:
     """Say in one line what went wrong; return the exit code."""
-    if isinstance(error, BrokenPipeError):
-        # Python would complain once more when it flushes stdout on its way out.
+    if isinstance(error, OSError):
+        # Where stdout is broken or full, Python would fail to flush it once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
         return 141
     message, code = _describe(error)
     print(f"cnctl: {message}", file=sys.stderr)
     return code
 
 
-def _describe(error: BaseException) -> tuple[str, int]:
+def _describe(error: BaseException | None) -> tuple[str, int]:
     import errno
 
     match error:

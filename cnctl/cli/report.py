@@ -26,7 +26,9 @@ def emit(lines: Iterable[object]) -> None:
 
 def emit_json(document: Any) -> None:
     """Print one JSON document to stdout; paths become strings."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    # A file name that is no UTF-8 holds lone surrogates, which JSON can write escaped only.
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
 def note(text: str, *, quiet: bool = False) -> None:

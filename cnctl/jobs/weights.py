@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from diffusers import ControlNetModel
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
@@ -28,7 +29,7 @@ def open_base(
     """Load the named base, or the default one; `note` hears which it is and what it cannot do."""
     if source is None:
         location = default_base()
-        source = "tiny" if location.name == "tiny" else location.path
+        source = location.name
         note(location.reason)
     base = load_base(source, device=device, dtype=dtype)
     if limits := base.defaults.get("limits"):
@@ -37,12 +38,17 @@ def open_base(
 
 
 def open_control(
-    condition: Condition, base: Base, *, weights: str | None = None
+    condition: Condition,
+    base: Base,
+    *,
+    weights: str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> ControlNetModel:
     """The ControlNet for a condition on this base; families and channels checked before it loads.
 
     weights: a folder, a run of `cnctl train`, a file, a cached hub id, or None for the one that
-    the base brings along or that the condition recommends for the base's family.
+    the base brings along or that the condition recommends for the base's family. dtype: None is
+    the base's.
     """
     source = locate_control(condition, base, weights=weights)
     description = read_description(source)
@@ -57,7 +63,7 @@ def open_control(
     controlnet, _ = load_controlnet(
         source,
         device=base.device,
-        dtype=base.dtype,
+        dtype=dtype or base.dtype,
         hint_encoders={"paper": use_paper_hint_encoder},
     )
     return controlnet
