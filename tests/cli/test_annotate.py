@@ -63,7 +63,8 @@ def test_a_data_set(cnctl, photo, tmp_path):
     assert set(row["options"]) == {"low_threshold", "high_threshold"}
 
 
-def test_names_that_are_no_utf8(cnctl, photo, tmp_path):
+def test_names_that_are_no_utf8(cnctl, photo, tmp_path, environment):
+    environment["PYTHONIOENCODING"] = "utf-8:strict"  # as in a desktop's locale
     odd = os.fsdecode(b"\xff\xfe.png")
     (tmp_path / photo).rename(tmp_path / odd)
     run = cnctl("annotate", "--cond", "canny", odd, "--resolution", "64")
