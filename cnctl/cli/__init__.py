@@ -29,18 +29,18 @@ EPILOG = (
 )
 
 
-class Passed(BaseException):
-    """Carries its cause past Typer, which would end the process itself, silently or with 1."""
+class ClosedPipe(BaseException):
+    """Whoever read our output is gone. No OSError: at one, Typer would end the process with 1."""
 
 
 class Group(typer.core.TyperGroup):
-    """Leaves Ctrl-C and a closed pipe to `main`."""
+    """Leaves a closed pipe to `main`."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, BrokenPipeError) as error:
-            raise Passed from error
+        except BrokenPipeError as error:
+            raise ClosedPipe from error
 
 
 app = typer.Typer(
@@ -96,11 +96,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="surrogateescape")  # a file name's bytes leave as they came
     try:
         code = app(arguments, standalone_mode=False) or 0
+        if code == 130:  # Typer has caught Ctrl-C and says no more
+            raise KeyboardInterrupt
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt, Passed, Terminated) as error:
+    except (Exception, KeyboardInterrupt, ClosedPipe, Terminated) as error:
         if "--debug" in arguments or os.environ.get("CNCTL_DEBUG"):
             raise
-        code = _report(error.__cause__ if isinstance(error, Passed) else error)
+        code = _report(error)
     sys.exit(code)
 
 
@@ -108,19 +110,19 @@ def _terminate(signum: int, frame: object) -> NoReturn:
     raise Terminated
 
 
-def _report(error: BaseException | None) -> int:
+def _report(error: BaseException) -> int:
     """Say in one line what went wrong; return the exit code."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError | ClosedPipe):
         # Where stdout is broken or full, Python would fail to flush it once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | ClosedPipe):
         return 141
     message, code = _describe(error)
     print(f"cnctl: {message}", file=sys.stderr)
     return code
 
 
-def _describe(error: BaseException | None) -> tuple[str, int]:
+def _describe(error: BaseException) -> tuple[str, int]:
     import errno
 
     match error:
