@@ -10,6 +10,7 @@ import contextlib
 import errno
 import glob
 import io
+import itertools
 import json
 import logging
 import os
@@ -235,14 +236,21 @@ def _find_below(item: str) -> list[ImageFile]:
     path = Path(item)
     if path.is_dir():
         return _walk(path)
-    if not os.path.lexists(path) and glob.has_magic(item):
-        matches = sorted(glob.glob(item, recursive=True), key=_natural)
-        files = [ImageFile(Path(match), Path(Path(match).name)) for match in matches]
-        if files := [file for file in files if file.path.is_file()]:
-            return files
-    if not path.exists():
-        raise CnctlError(f"{shown(item)}: no such file or folder", hint="check the name")
-    return [ImageFile(path, Path(path.name))]
+    if path.exists():
+        return [ImageFile(path, Path(path.name))]
+    if files := _expand(item):
+        return files
+    raise CnctlError(f"{shown(item)}: no such file or folder", hint="check the name")
+
+
+def _expand(pattern: str) -> list[ImageFile]:
+    """The files that a glob matches, relative to its part without wildcards."""
+    if not glob.has_magic(pattern):
+        return []
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)
+    root = Path(*plain)
+    matches = map(Path, sorted(glob.glob(pattern, recursive=True), key=_natural))
+    return [ImageFile(match, match.relative_to(root)) for match in matches if match.is_file()]
 
 
 def _walk(folder: Path) -> list[ImageFile]:

@@ -314,6 +314,8 @@ def test_files_globs_and_repetitions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _touch(Path("d/a.png"), Path("d/b.png"), Path("odd"), Path("[x].png"))
     assert [i.path.name for i in find_images(["d/*.png"])] == ["a.png", "b.png"]
+    _touch(Path("t/u/c.png"))
+    assert find_images(["t/**/*.png"]) == [ImageFile(Path("t/u/c.png"), Path("u/c.png"))]
     assert find_images(["d/b.png", "d", "odd"]) == [
         ImageFile(Path("d/b.png"), Path("b.png")),
         ImageFile(Path("d/a.png"), Path("a.png")),

@@ -41,7 +41,9 @@ def annotate(
     dataset: Annotated[
         bool, typer.Option("--dataset", help="Write a folder for cnctl train --data.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="For the options that --dataset draws at random.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="For the options that --dataset draws at random.")
+    ] = 0,
     prompt: Annotated[
         str | None,
         typer.Option("--prompt", "-p", help="For --dataset, where a.jpg has no text in a.txt."),

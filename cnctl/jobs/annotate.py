@@ -253,8 +253,13 @@ def _plan(
             record = _record(image, run, dataset_seed)
             targets.append(_Target(image=image, run=run, path=path, record=record))
         groups.append(targets)
-    outputs = {target.path for targets in groups for target in targets}
-    return [targets for targets in groups if one_file or targets[0].image.path not in outputs]
+    return groups if one_file else _without_hints(groups)
+
+
+def _without_hints(groups: list[list[_Target]]) -> list[list[_Target]]:
+    """Leave out images that are hints of this very plan, where -o is an input folder."""
+    hints = {os.path.abspath(target.path) for targets in groups for target in targets}
+    return [targets for targets in groups if os.path.abspath(targets[0].image.path) not in hints]
 
 
 def _is_file_name(out: str | Path) -> bool:
@@ -482,8 +487,11 @@ class _Pairs:
         return True
 
     def write(self, target: _Target, image: np.ndarray, hint: np.ndarray) -> None:
+        name = _pair_name(target.image)
+        if not _is_utf8(name):
+            raise CnctlError(f"{shown(name)}: a data set's names must be UTF-8", hint="rename it")
         example = Example(image, hint, self._prompt_of(target.image.path))
-        self.writer.add(_pair_name(target.image), example, record=target.record)
+        self.writer.add(name, example, record=target.record)
 
     def _prompt_of(self, image: Path) -> str:
         """The text beside the image in one line, or else the prompt for all."""
@@ -499,3 +507,8 @@ class _Pairs:
                 hint=f"write {sidecar.name}, or give --prompt",
             )
         return self.prompt
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether the name has no lone surrogate, which stands for a byte that could not be decoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)

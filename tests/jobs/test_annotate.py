@@ -246,7 +246,7 @@ def test_output_inside_the_input_is_not_input(photos):
 
 def test_output_beside_the_input_is_not_input(photos):
     for _ in range(2):
-        assert len(annotate("canny", [photos], out=photos, resolution=32).hints) == 3
+        assert len(annotate("canny", [photos.absolute()], out=photos, resolution=32).hints) == 3
     assert "a-canny.png" in _tree(photos)
     assert "a-canny-canny.png" not in _tree(photos)
 
@@ -364,6 +364,13 @@ def test_an_image_without_prompt_is_passed_over(photos):
     errors = {failure.image.name: failure.error for failure in result.failed}
     assert "b.txt cannot be read as UTF-8" in errors["b.jpg"]
     assert "comes without a prompt" in errors["c.webp"]
+
+
+def test_a_name_that_is_no_utf8_is_no_name_in_a_data_set(photos):
+    Path("photos/a.png").rename(photos / os.fsdecode(b"\xff.png"))
+    result = annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=32)
+    assert len(_rows("set")) == 2
+    assert "names must be UTF-8" in result.failed[0].error
 
 
 def test_a_data_set_has_one_condition(photos):
