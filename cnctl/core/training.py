@@ -38,12 +38,19 @@ ACTIVATION_BYTES = 347
 precision: Stable Diffusion 1.5 keeps 867 MiB at 64 x 64 latents in two bytes."""
 
 
-class Example(Protocol):
-    """image: RGB uint8 (H, W, 3); hint: uint8 (H, W, C)."""
+class Pair(Protocol):
+    """An image with its hint and prompt."""
 
-    image: np.ndarray
-    hint: np.ndarray
-    prompt: str
+    @property
+    def image(self) -> np.ndarray:
+        """RGB uint8 (H, W, 3)"""
+
+    @property
+    def hint(self) -> np.ndarray:
+        """uint8 (H, W, C)"""
+
+    @property
+    def prompt(self) -> str: ...
 
 
 class Examples(Protocol):
@@ -51,7 +58,7 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(self, index: int, rng: np.random.Generator | None) -> Example:
+    def load(self, index: int, rng: np.random.Generator | None) -> Pair:
         """Example `index`, with augmentations drawn from `rng` alone (None: without any)."""
 
     def name(self, index: int) -> str:
@@ -289,7 +296,7 @@ class _Numbered(Dataset):
         self.examples = examples
         self.seed = seed
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[int, Example | CnctlError]:
+    def __getitem__(self, place: tuple[int, int]) -> tuple[int, Pair | CnctlError]:
         epoch, index = place
         rng = np.random.default_rng([self.seed, EXAMPLE, epoch, index])
         try:
@@ -319,7 +326,7 @@ class _Schedule:
             )
 
 
-def _collate(numbered: Sequence[tuple[int, Example | CnctlError]]) -> Batch | CnctlError:
+def _collate(numbered: Sequence[tuple[int, Pair | CnctlError]]) -> Batch | CnctlError:
     examples = []
     for _, example in numbered:
         if isinstance(example, CnctlError):

@@ -2,7 +2,7 @@
 
 from cnctl.dataset.check import DataReport, Problem, check_dataset
 from cnctl.dataset.examples import Dataset, Example, open_dataset
-from cnctl.dataset.pairs import TrainingPairs
+from cnctl.dataset.pairs import Pair, Selection, TrainingPairs
 from cnctl.dataset.writer import DatasetWriter
 
 __all__ = [
@@ -10,7 +10,9 @@ __all__ = [
     "Dataset",
     "DatasetWriter",
     "Example",
+    "Pair",
     "Problem",
+    "Selection",
     "TrainingPairs",
     "check_dataset",
     "open_dataset",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,26 @@ class DataReport:
     def fatal(self) -> int:
         """How many examples would stop the training."""
         return sum(problem.fatal for problem in self.problems)
+
+    def summary(self) -> str:
+        """In one line."""
+        sizes = ", ".join(
+            f"{count} of {width} x {height}" for (height, width), count in self.sizes.most_common(3)
+        )
+        more = f" and {len(self.sizes) - 3} more sizes" if len(self.sizes) > 3 else ""
+        return (
+            f"{self.examples} examples ({sizes}{more}), {self.detected} without a hint of their "
+            f"own, {len(self.problems)} remarks, {self.fatal} examples that stop a training"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "examples": self.examples,
+            "detected": self.detected,
+            "sizes": {f"{width}x{height}": n for (height, width), n in self.sizes.items()},
+            "problems": [asdict(problem) for problem in self.problems],
+        }
 
 
 def check_dataset(

@@ -15,6 +15,15 @@ Detect = Callable[[np.ndarray, np.random.Generator | None], np.ndarray | None]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """image: RGB uint8 (H, W, 3); hint: uint8 (H, W, C), of the same size."""
+
+    image: np.ndarray
+    hint: np.ndarray
+    prompt: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingPairs:
     """Pairs of one size, made anew from their dataset each time they are asked for.
@@ -35,7 +44,7 @@ class TrainingPairs:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Example:
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Pair:
         """The pair of this number; all that is random in it comes from `rng`, None means nothing.
 
         Where the detector finds nothing the hint is zero. Raises CnctlError that names the example.
@@ -48,7 +57,7 @@ class TrainingPairs:
                 hint = _checked(self.augment(hint, rng), like=hint)
         except CnctlError as error:
             raise _with_name(error, self.dataset.name(index)) from error
-        return Example(image, hint, example.prompt)
+        return Pair(image, hint, example.prompt)
 
     def _hint(
         self, example: Example, image: np.ndarray, rng: np.random.Generator | None
@@ -57,6 +66,25 @@ class TrainingPairs:
             return fit_image(example.hint, size=self.size, resize="crop", nearest=self.nearest)
         hint = self.detect(image, rng)
         return np.zeros((*self.size, self.hint_channels), np.uint8) if hint is None else hint
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the pairs, numbered anew from 0."""
+
+    pairs: TrainingPairs
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Pair:
+        """As `TrainingPairs.load`."""
+        return self.pairs.load(self.indices[index], rng)
+
+    def name(self, index: int) -> str:
+        """What to call the example in a message."""
+        return self.pairs.dataset.name(self.indices[index])
 
 
 def _checked(augmented: np.ndarray, *, like: np.ndarray) -> np.ndarray:

@@ -58,9 +58,7 @@ class DatasetWriter:
         """The line of a pair that is in the folder."""
         return self._entries[name]
 
-    def add(
-        self, name: str, example: Example, *, record: Mapping[str, Any] | None = None
-    ) -> None:
+    def add(self, name: str, example: Example, *, record: Mapping[str, Any] | None = None) -> None:
         """Write one pair. name: its path below images/ and hints/ without suffix, "a/b".
         record: what else its line shall say, how the hint was made for instance.
 

@@ -21,7 +21,7 @@ from cnctl.core.training import (
     expected_memory,
     hold_out,
 )
-from cnctl.dataset import Example
+from cnctl.dataset import Pair
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
 
@@ -34,17 +34,17 @@ class Noise:
     def __len__(self) -> int:
         return 5
 
-    def load(self, index: int, rng: np.random.Generator | None) -> Example:
+    def load(self, index: int, rng: np.random.Generator | None) -> Pair:
         image = np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         flip = rng is not None and rng.random() < 0.5
-        return Example(image, image[::-1, :, :1] if flip else image[..., :1], f"a {index}")
+        return Pair(image, image[::-1, :, :1] if flip else image[..., :1], f"a {index}")
 
     def name(self, index: int) -> str:
         return f"noise {index}"
 
 
 class OneBad(Noise):
-    def load(self, index: int, rng: np.random.Generator | None) -> Example:
+    def load(self, index: int, rng: np.random.Generator | None) -> Pair:
         if index == 2:
             raise CnctlError("noise 2 is damaged", hint="look at it")
         return super().load(index, rng)

@@ -1,0 +1,127 @@
+"""What a ControlNet does with held-out examples: a picture to look at, and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel
+
+from cnctl.core.base import Base
+from cnctl.core.sampling import Control, sample
+from cnctl.fidelity import score
+from cnctl.plugin import Metric
+
+ROWS = 4
+"""Examples in the picture."""
+GAP = 4
+"""White pixels between its cells."""
+
+Detect = Callable[[np.ndarray], np.ndarray | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Examples and how to generate from them, the same at each preview of a run.
+
+    hints: uint8 (N, H, W, C), none of them dead. detect: RGB uint8 (H, W, 3) -> its hint.
+    """
+
+    hints: np.ndarray
+    prompts: Sequence[str]
+    detect: Detect
+    metric: str | Metric
+    steps: int
+    guidance_scale: float
+    scheduler: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """fidelity: mean over the examples, None without any. picture: RGB uint8 (H, W, 3)."""
+
+    fidelity: float | None
+    picture: np.ndarray
+
+
+def make_preview(
+    base: Base,
+    controlnet: ControlNetModel,
+    trial: Trial,
+    *,
+    on_step: Callable[[], None] = lambda: None,
+) -> Preview | None:
+    """Generate from each hint with its prompt, and from the first few with the empty one too.
+
+    The picture has a row for each of the first examples: hint, output with prompt, output without.
+    Example i is always generated with seed i. Returns None where there are no examples.
+    """
+    if not len(trial.hints):
+        return None
+    training = controlnet.training
+    controlnet.eval()
+    try:
+        outputs = _generate(base, controlnet, trial, trial.prompts, on_step)
+        without = _generate(base, controlnet, trial, [""] * min(ROWS, len(outputs)), on_step)
+    finally:
+        controlnet.train(training)
+    scores = [
+        score(trial.metric, hint, trial.detect(output))
+        for hint, output in zip(trial.hints, outputs, strict=True)
+    ]
+    rows = zip(trial.hints[:ROWS], outputs[:ROWS], without, strict=True)
+    picture = arrange([[visible(hint), *pair] for hint, *pair in rows])
+    return Preview(float(np.mean(scores)), picture)
+
+
+def visible(hint: np.ndarray) -> np.ndarray:
+    """A hint uint8 (H, W, C) as RGB: one channel as grey, else the first three (two are padded)."""
+    if hint.shape[2] == 1:
+        return np.repeat(hint, 3, axis=2)
+    padding = np.zeros((*hint.shape[:2], max(0, 3 - hint.shape[2])), np.uint8)
+    return np.concatenate([hint[..., :3], padding], axis=2)
+
+
+def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Cells uint8 (H, W, 3), all of one size, as one picture with white between them."""
+    height, width = rows[0][0].shape[:2]
+    down, across = height + GAP, width + GAP
+    picture = np.full((len(rows) * down + GAP, len(rows[0]) * across + GAP, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            top, left = GAP + i * down, GAP + j * across
+            picture[top : top + height, left : left + width] = cell
+    return picture
+
+
+def _generate(
+    base: Base,
+    controlnet: ControlNetModel,
+    trial: Trial,
+    prompts: Sequence[str],
+    on_step: Callable[[], None],
+) -> np.ndarray:
+    """Outputs uint8 (B, H, W, 3) from the first B hints."""
+    parts = []
+    for first in range(0, len(prompts), trial.batch_size):
+        part = slice(first, min(first + trial.batch_size, len(prompts)))
+        hints = torch.from_numpy(trial.hints[part]).permute(0, 3, 1, 2).float() / 255
+        parts.append(
+            sample(
+                base,
+                [Control(controlnet, hints)],
+                prompts[part],
+                seeds=range(part.start, part.stop),
+                height=hints.shape[2],
+                width=hints.shape[3],
+                steps=trial.steps,
+                # Without a prompt both halves of the guidance are one and the same.
+                guidance_scale=trial.guidance_scale if any(prompts[part]) else 1.0,
+                scheduler=trial.scheduler,
+                on_step=lambda _: on_step(),
+            )
+        )
+    return np.concatenate(parts)

@@ -1,0 +1,350 @@
+"""From what the user said, and what a checkpoint remembers, to all that a training run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel
+
+import cnctl
+from cnctl.core.base import Base
+from cnctl.core.checkpoints import Checkpoint
+from cnctl.core.controlnet import CONNECTIONS, build_controlnet, trainable_parameters
+from cnctl.core.training import expected_memory, hold_out
+from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
+from cnctl.dataset.examples import FolderDataset
+from cnctl.errors import CnctlError
+from cnctl.hints import load_detector
+from cnctl.jobs.previews import Trial
+from cnctl.jobs.weights import open_base, open_control
+from cnctl.plugin import Condition
+from cnctl.registry import get_condition
+from cnctl.settings import GenerateSettings, TrainSettings, resolve
+
+FREE = {"steps", "checkpoint_every", "preview_every", "preview_steps", "workers"}
+"""Settings that may change when a run is resumed: they do not change what a step does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asked for. None: not said. settings: TrainSettings by name, None for unsaid."""
+
+    condition: str | Condition | None = None
+    data: str | None = None
+    base: str | None = None
+    init_from: str | None = None
+    settings: Mapping[str, Any]
+    device: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """What a run will do, told before it does it."""
+
+    condition: str
+    base: str
+    family: str
+    device: str
+    dtype: str
+    data: str
+    examples: int
+    held_out: int
+    hints: str
+    parameters: int
+    memory: int
+    """Bytes, roughly."""
+    settings: TrainSettings
+
+    @property
+    def epochs(self) -> float:
+        """How often each example is seen."""
+        return self.settings.steps * self.settings.batch_size / self.examples
+
+    def lines(self) -> list[str]:
+        """For people."""
+        chosen = self.settings
+        return [
+            f"condition   {self.condition}, hints {self.hints}",
+            f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
+            f"data        {self.data}: {self.examples} examples to train on, "
+            f"{self.held_out} held out",
+            f"trained     {self.parameters:,} parameters, connected: {chosen.connect}",
+            f"steps       {chosen.steps} of batch {chosen.batch_size}, {self.epochs:.2f} epochs, "
+            f"learning rate {chosen.learning_rate:g}, seed {chosen.seed}",
+            f"resolution  {chosen.resolution} px, prompt dropout {chosen.prompt_dropout:g}",
+            f"memory      about {self.memory / 2**20:,.0f} MiB",
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        return named | {"epochs": round(self.epochs, 3)} | asdict(self.settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """All that a run needs, in memory."""
+
+    condition: Condition
+    base: Base
+    controlnet: ControlNetModel
+    settings: TrainSettings
+    examples: Selection
+    trial: Trial
+    plan: TrainPlan
+    record: Mapping[str, Any]
+    """What a checkpoint remembers, to be resumed by and compared with."""
+
+
+@dataclass
+class HintMaker:
+    """The condition's detector as data workers need it: loaded where it is used first."""
+
+    condition: Condition
+    device: str
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator | None) -> np.ndarray | None:
+        """The hint, with training options drawn from `rng`, or with the defaults for None."""
+        if not hasattr(self, "_detect"):
+            self._detect = load_detector(self.condition, device=self.device)
+        draw = self.condition.training_options
+        options = {} if rng is None or draw is None else draw(rng)
+        return self._detect(image, **options)
+
+
+def prepare(
+    request: Request, checkpoint: Checkpoint | None, *, note: Callable[[str], None]
+) -> Setup:
+    """Load and check everything. Raises CnctlError where the checkpoint's run was another one."""
+    asked, settings = _merge(request, checkpoint)
+    condition = find_condition(asked.condition)
+    if asked.data is None:
+        raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
+    base = open_base(asked.base, device=asked.device, dtype=asked.dtype, note=note)
+    chosen = _check(settings or _resolve(condition, base, asked.settings), base)
+    dataset = open_training_data(asked.data, condition, resolution=chosen.resolution)
+    record = _record(asked, base, chosen, dataset)
+    if checkpoint is not None:
+        _check_data(record, checkpoint.state["run"], note=note)
+    train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
+    pairs = _pairs(dataset, condition, chosen, device=str(base.device))
+    if not held and chosen.held_out:
+        note("too few examples to hold any out: fidelity is measured on ones that are trained on")
+    controlnet = _open_controlnet(asked, condition, base, chosen, fresh=checkpoint is None)
+    return Setup(
+        condition=condition,
+        base=base,
+        controlnet=controlnet,
+        settings=chosen,
+        examples=Selection(pairs, tuple(train)),
+        trial=_trial(pairs, held or train[: chosen.held_out], condition, base, chosen),
+        plan=_plan(asked, condition, base, controlnet, chosen, dataset, held=len(held)),
+        record=record,
+    )
+
+
+def find_condition(condition: str | Condition | None) -> Condition:
+    """The condition of this name, or the condition itself."""
+    if condition is None:
+        raise CnctlError("no condition is named", hint="give --cond; cnctl conditions lists them")
+    return condition if isinstance(condition, Condition) else get_condition(condition)
+
+
+def open_training_data(data: str, condition: Condition, *, resolution: int) -> Dataset:
+    """The data set, with hints as this condition reads them; CnctlError where files are missing."""
+    dataset = open_dataset(data, hint_channels=condition.hint_channels, size=resolution)
+    if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
+        raise CnctlError(
+            f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",
+            hint="--check lists them all",
+        )
+    return dataset
+
+
+def _merge(request: Request, checkpoint: Checkpoint | None) -> tuple[Request, TrainSettings | None]:
+    """The request completed by the checkpoint's run, and that run's settings where there is one.
+
+    Raises CnctlError that names what the request says otherwise.
+    """
+    request = replace(request, data=_full(request.data), base=_full(request.base))
+    if checkpoint is None:
+        return request, None
+    run = checkpoint.state["run"]
+    given = {name: value for name, value in request.settings.items() if value is not None}
+    asked = {"condition": _name(request.condition), "base": request.base} | given
+    begun = {"condition": run["condition"], "base": run["base"]} | run["settings"]
+    changed = [
+        f"{name} was {begun[name]!r}, not {value!r}"
+        for name, value in asked.items()
+        if value not in (None, begun[name]) and not _may_change(name, begun[name], value)
+    ]
+    if changed:
+        raise CnctlError(
+            f"this run was begun otherwise: {'; '.join(changed)}",
+            hint="leave them out to go on, or choose another -o",
+        )
+    whole = {name: getattr(request, name) or run[name] for name in ("condition", "data", "base")}
+    return replace(request, **whole), TrainSettings(**run["settings"] | given)
+
+
+def _name(condition: str | Condition | None) -> str | None:
+    return condition.name if isinstance(condition, Condition) else condition
+
+
+def _may_change(name: str, begun: object, asked: object) -> bool:
+    return name in FREE or (name, begun, asked) == ("connect", "middle", "all")
+
+
+def _full(source: str | None) -> str | None:
+    """A path as it reads from any folder; other names as they are."""
+    return str(Path(source).resolve()) if source and Path(source).exists() else source
+
+
+def _resolve(condition: Condition, base: Base, flags: Mapping[str, Any]) -> TrainSettings:
+    of_base = {"resolution": base.resolution} | dict(base.defaults.get("train", {}))
+    return resolve(TrainSettings, of_base, asdict(condition.train), flags=flags)
+
+
+def _check(settings: TrainSettings, base: Base) -> TrainSettings:
+    """The settings, or CnctlError that names the one out of range."""
+    factor = base.latent_factor
+    wrong = {
+        "steps": settings.steps < 1 and "at least 1",
+        "batch_size": settings.batch_size < 1 and "at least 1",
+        "learning_rate": not 0 < settings.learning_rate < 1 and "between 0 and 1",
+        "prompt_dropout": not 0 <= settings.prompt_dropout <= 1 and "from 0 to 1",
+        "resolution": (settings.resolution < factor or settings.resolution % factor)
+        and f"a multiple of {factor}",
+        "seed": not 0 <= settings.seed < 2**63 and "from 0 to 2^63 - 1",
+        "connect": settings.connect not in CONNECTIONS and "all or middle",
+        "checkpoint_every": settings.checkpoint_every < 1 and "at least 1",
+        "preview_every": settings.preview_every < 0 and "at least 1, or 0 for no previews",
+        "preview_steps": settings.preview_steps < 1 and "at least 1",
+        "held_out": settings.held_out < 0 and "at least 0",
+        "workers": settings.workers < 0 and "at least 0",
+    }
+    for name, must in wrong.items():
+        if must:
+            raise CnctlError(f"{name} is {getattr(settings, name)}; it must be {must}")
+    return settings
+
+
+def _record(
+    asked: Request, base: Base, settings: TrainSettings, dataset: Dataset
+) -> dict[str, Any]:
+    return {
+        "version": cnctl.__version__,
+        "condition": _name(asked.condition),
+        "data": asked.data,
+        "examples": len(dataset),
+        "fingerprint": dataset.fingerprint,
+        "base": asked.base or ("tiny" if base.name == "tiny" else str(base.path)),
+        "init_from": asked.init_from,
+        "device": base.device.type,
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "settings": asdict(settings),
+    }
+
+
+def _check_data(
+    now: Mapping[str, Any], begun: Mapping[str, Any], *, note: Callable[[str], None]
+) -> None:
+    """Raise CnctlError where the data are not those that the run was begun with."""
+    if now["examples"] < begun["examples"]:
+        raise CnctlError(
+            f"the data have shrunk: {now['data']} holds {now['examples']} examples, "
+            f"this run was begun with {begun['examples']}",
+            hint="bring them back, or begin a new run from its weights with --init-from",
+        )
+    if now["fingerprint"] != begun["fingerprint"]:
+        raise CnctlError(
+            f"data were {begun['data']!r}; what {now['data']!r} holds is not the same",
+            hint="bring them back, or begin a new run from its weights with --init-from",
+        )
+    if (now["device"], now["dtype"]) != (begun["device"], begun["dtype"]):
+        note(
+            f"begun on {begun['device']} in {begun['dtype']}, resumed on {now['device']} in "
+            f"{now['dtype']}: as good as uninterrupted, but not bit for bit"
+        )
+
+
+def _pairs(
+    dataset: Dataset, condition: Condition, settings: TrainSettings, *, device: str
+) -> TrainingPairs:
+    return TrainingPairs(
+        dataset=dataset,
+        size=(settings.resolution, settings.resolution),
+        hint_channels=condition.hint_channels,
+        # A worker is a fork, which must not touch the parent's CUDA.
+        detect=HintMaker(condition, "cpu" if settings.workers else device),
+        augment=condition.augment,
+        nearest=bool(condition.palette),
+    )
+
+
+def _open_controlnet(
+    asked: Request, condition: Condition, base: Base, settings: TrainSettings, *, fresh: bool
+) -> ControlNetModel:
+    """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
+    if asked.init_from and fresh:
+        return open_control(condition, base, weights=asked.init_from, dtype=torch.float32)
+    return build_controlnet(base.unet, hint_channels=condition.hint_channels, seed=settings.seed)
+
+
+def _trial(
+    pairs: TrainingPairs,
+    held: Sequence[int],
+    condition: Condition,
+    base: Base,
+    settings: TrainSettings,
+) -> Trial:
+    """Examples to measure with, as they are; one whose hint is dead cannot be obeyed."""
+    examples = [pairs.load(index) for index in (held if settings.preview_every else [])]
+    living = [example for example in examples if np.ptp(example.hint) > 0]
+    shape = (0, *pairs.size, condition.hint_channels)
+    of_base = {"resolution": base.resolution} | dict(base.defaults)
+    guided = resolve(GenerateSettings, of_base, asdict(condition.generate), flags={})
+    return Trial(
+        hints=np.stack([e.hint for e in living]) if living else np.zeros(shape, np.uint8),
+        prompts=[example.prompt for example in living],
+        detect=lambda image: pairs.detect(image, None),
+        metric=condition.metric,
+        steps=settings.preview_steps,
+        guidance_scale=guided.guidance_scale,
+        scheduler=guided.scheduler,
+        batch_size=settings.batch_size,
+    )
+
+
+def _plan(
+    asked: Request,
+    condition: Condition,
+    base: Base,
+    controlnet: ControlNetModel,
+    settings: TrainSettings,
+    dataset: Dataset,
+    *,
+    held: int,
+) -> TrainPlan:
+    trained = trainable_parameters(controlnet, connect=settings.connect)
+    from_files = isinstance(dataset, FolderDataset) and all(row.hint for row in dataset.rows)
+    return TrainPlan(
+        condition=condition.name,
+        base=base.name,
+        family=base.family.name,
+        device=str(base.device),
+        dtype=str(base.dtype).removeprefix("torch."),
+        data=str(asked.data),
+        examples=len(dataset) - held,
+        held_out=held,
+        hints="from files" if from_files else "detected on the way",
+        parameters=sum(parameter.numel() for parameter in trained.values()),
+        memory=expected_memory(base, controlnet, settings=settings),
+        settings=settings,
+    )

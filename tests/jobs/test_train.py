@@ -1,0 +1,349 @@
+"""Training as a job, on a base of random weights: runs, resumes, refusals."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from cnctl.core.training import DivergedError, StepReport
+from cnctl.errors import CnctlError, OutputError
+from cnctl.formats import read_description
+from cnctl.images import write_hint, write_image
+from cnctl.jobs.train import Previewed, Started, check_data, plan_training, train
+
+SETTINGS = {
+    "steps": 4,
+    "batch_size": 2,
+    "learning_rate": 1e-3,
+    "checkpoint_every": 2,
+    "preview_every": 0,
+    "seed": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run. Do not change it."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    start(random_base, out)
+    return out
+
+
+def start(base: Path, out: Path, **changes: Any) -> Any:
+    settings = SETTINGS | {k: changes.pop(k) for k in list(changes) if k in SETTINGS}
+    arguments: dict[str, Any] = {"condition": "canny", "data": "scenes:12"} | changes
+    return train(out=out, base=str(base), settings=settings, **arguments)
+
+
+def weights(out: Path) -> bytes:
+    return next((out / "controlnet").glob("*.safetensors")).read_bytes()
+
+
+def log(out: Path) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in entries]
+
+
+def stop_at(step: int, number: int) -> Callable[[object], None]:
+    def on_event(event: object) -> None:
+        if isinstance(event, StepReport) and event.step == step:
+            signal.raise_signal(number)
+
+    return on_event
+
+
+def test_a_run_leaves_a_controlnet_a_log_previews_and_checkpoints(
+    random_base: Path, tmp_path: Path
+) -> None:
+    events: list[object] = []
+    result = train(
+        "canny",
+        "scenes:40",
+        tmp_path / "run",
+        base=str(random_base),
+        settings=SETTINGS | {"preview_every": 4, "preview_steps": 2},
+        on_event=events.append,
+    )
+    assert result.controlnet == tmp_path / "run/controlnet"
+    described = read_description(result.controlnet)
+    for key, value in {"condition": "canny", "hint_channels": 3, "steps": 4, "seed": 5}.items():
+        assert described[key] == value
+    assert isinstance(events[0], Started)
+    assert (events[0].plan.examples, events[0].plan.held_out) == (36, 4)
+    looks = [event for event in events if isinstance(event, Previewed)]
+    assert [look.step for look in looks] == [0, 4]
+    assert (result.fidelity_before, result.fidelity_after) == tuple(look.fidelity for look in looks)
+    picture = np.asarray(Image.open(looks[0].path))
+    assert picture.shape == (4 * 68 + 4, 3 * 68 + 4, 3)  # 4 examples: hint, with, without prompt
+    kinds = [entry["event"] for entry in log(tmp_path / "run")]
+    assert kinds == ["start", "preview", "step", "step", "step", "step", "preview"]
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert names == ["step-00000002", "step-00000004"]
+
+
+def test_the_first_preview_is_the_base_alone(random_base: Path, tmp_path: Path) -> None:
+    """A fresh ControlNet changes nothing: the outputs do not depend on the hint."""
+    pictures = []
+    for name, seed in (("a", 1), ("b", 1)):
+        condition = "canny"
+        settings = SETTINGS | {"steps": 1, "preview_every": 1, "preview_steps": 2, "seed": seed}
+        out = tmp_path / name
+        data = "scenes:10"
+        train(condition, data, out, base=str(random_base), settings=settings)
+        pictures.append((out / "previews/step-00000000.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_resumed_is_uninterrupted_bit_for_bit(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    start(random_base, out, steps=2)
+    train(None, None, out, settings={"steps": 4}, resume=True)
+    assert weights(out) == weights(whole)
+    assert log(out)[1:] == log(whole)[1:]
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_saves_says_how_to_go_on_and_is_raised_again(
+    whole: Path, random_base: Path, tmp_path: Path, number: int, raised: type[BaseException]
+) -> None:
+    out = tmp_path / "run"
+    said: list[str] = []
+    earlier = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        with pytest.raises(raised):
+            start(random_base, out, on_event=stop_at(3, number), note=said.append)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert said[-1] == f"saved after step 3 of 4; go on with: cnctl train -o {out} --resume"
+    assert read_description(out / "controlnet")["steps"] == 3
+    train(None, None, out, resume=True)
+    assert weights(out) == weights(whole)
+
+
+def test_the_command_saves_on_sigterm_and_goes_on_by_its_own_words(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in SETTINGS.items() if k != "steps"]
+    command = [sys.executable, "-m", "cnctl", "train"]
+    long = [*command, "--cond=canny", "--data=scenes:12", f"--base={random_base}", *flags]
+    with subprocess.Popen(
+        [*long, "--steps=4000", "-o", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for(tmp_path / "run/checkpoints")
+        process.terminate()
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (143, "")
+    assert "go on with: cnctl train -o run --resume" in errors
+    assert errors.splitlines()[-1] == "cnctl: terminated"
+    done = max(int(p.name[5:]) for p in (tmp_path / "run/checkpoints").iterdir())
+    resumed = subprocess.run(
+        [*command, "-o", "run", "--resume", f"--steps={done + 1}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (resumed.returncode, resumed.stdout) == (0, "run/controlnet\n")
+    assert read_description(tmp_path / "run/controlnet")["steps"] == done + 1
+
+
+def wait_for(folder: Path, *, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not list(folder.glob("step-*")) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_used(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    path = out / "checkpoints/step-00000004/optimizer.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    said: list[str] = []
+    train(None, None, out, resume=True, note=said.append)
+    assert [line for line in said if "damaged" in line] == [
+        f"{path.parent} is damaged (optimizer.safetensors has changed); the one before is used"
+    ]
+    assert weights(out) == weights(whole)
+
+
+def test_resume_begins_where_there_is_nothing_yet(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    start(random_base, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.1}, r"learning_rate was 0\.001, not 0\.1"),
+        ({"batch_size": 3, "seed": 6}, "batch_size was 2, not 3; seed was 5, not 6"),
+        ({"data": "scenes:13"}, "data were 'scenes:12'; what 'scenes:13' holds is not the same"),
+        ({"data": "scenes:11"}, "the data have shrunk: scenes:11 holds 11 examples"),
+        ({"base": "tiny"}, "base was .* not 'tiny'"),
+    ],
+)
+def test_a_resume_that_would_be_another_run_is_refused(
+    whole: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    where = {name: changes.pop(name) for name in ("data", "base") if name in changes}
+    arguments: dict[str, Any] = {"data": "scenes:12"} | where
+    with pytest.raises(CnctlError, match=message):
+        train("canny", out=out, settings=SETTINGS | changes, resume=True, **arguments)
+    assert weights(out) == weights(whole)
+
+
+def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = SETTINGS | {"connect": "middle", "steps": 2}
+    train("canny", "scenes:12", out, base=str(random_base), settings=settings)
+    links = lambda: {  # noqa: E731
+        name: bool(tensor.any())
+        for name, tensor in load_file(next((out / "controlnet").glob("*.safetensors"))).items()
+        if name.startswith("controlnet_down_blocks")
+    }
+    assert not any(links().values())
+    train(None, None, out, settings={"connect": "all", "steps": 4}, resume=True)
+    assert all(links().values())
+    with pytest.raises(CnctlError, match="connect was 'all', not 'middle'"):
+        train(None, None, out, settings={"connect": "middle", "steps": 6}, resume=True)
+
+
+def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_path: Path) -> None:
+    start(random_base, tmp_path / "run", init_from=str(whole), steps=1)
+    after, before = (
+        load_file(next((out / "controlnet").glob("*.safetensors")))
+        for out in (tmp_path / "run", whole)
+    )
+    assert after.keys() == before.keys()
+    # AdamW's first step moves each weight by no more than the learning rate and a little decay.
+    assert all((after[n] - before[n]).abs().max() < 2e-3 for n in after)
+    assert after["controlnet_mid_block.weight"].any()
+
+
+def test_a_loss_that_is_no_number_names_the_batch_and_what_is_kept(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(whole / "controlnet", broken)
+    path = next(broken.glob("*.safetensors"))
+    tensors = load_file(path)
+    tensors["controlnet_mid_block.bias"][0] = torch.nan
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(
+        DivergedError, match=r"^the loss is nan at step 1 \(scene \d+, scene \d+\)$"
+    ) as caught:
+        start(random_base, tmp_path / "run", init_from=str(broken))
+    assert "learning rate" in caught.value.hint
+
+
+def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = []
+    for name in "abc":
+        image = rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)
+        write_image(tmp_path / f"set/{name}.png", image)
+        write_hint(tmp_path / f"set/{name}-hint.png", image[..., :1])
+        entry = {"image": f"{name}.png", "hint": f"{name}-hint.png", "prompt": name}
+        lines.append(json.dumps(entry))
+    index = tmp_path / "set/metadata.jsonl"
+    index.write_text("\n".join(lines))
+    said: list[str] = []
+    start(random_base, tmp_path / "run", data=str(tmp_path / "set"), note=said.append)
+    assert any("too few examples to hold any out" in line for line in said)
+    index.write_text("\n".join(lines[:2]))
+    with pytest.raises(
+        CnctlError, match=r"the data have shrunk: .* holds 2 examples, this run was"
+    ):
+        train(None, None, tmp_path / "run", settings={"steps": 6}, resume=True)
+    (tmp_path / "set/a.png").unlink()
+    with pytest.raises(CnctlError, match=r"1 of its files are missing, the first is .*a\.png"):
+        start(random_base, tmp_path / "other", data=str(tmp_path / "set"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_in_use_or_not_empty_is_refused(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="holds a training run") as caught:
+        start(random_base, whole)
+    assert "--resume goes on with it" in caught.value.hint
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/one.txt").touch()
+    with pytest.raises(OutputError, match="is not empty"):
+        start(random_base, tmp_path / "letters")
+    with pytest.raises(OutputError, match="holds no training run"):
+        start(random_base, tmp_path / "letters", resume=True)
+    with pytest.raises(OutputError, match="is not a folder"):
+        start(random_base, tmp_path / "letters/one.txt")
+    with pytest.raises(CnctlError, match="no condition is named"):
+        train(None, None, tmp_path / "new", resume=True)
+    assert os.listdir(tmp_path) == ["letters"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("steps", 0, "steps is 0; it must be at least 1"),
+        ("learning_rate", -1.0, "it must be between 0 and 1"),
+        ("resolution", 65, "it must be a multiple of 8"),
+        ("connect", "some", "it must be all or middle"),
+    ],
+)
+def test_settings_out_of_range(
+    random_base: Path, tmp_path: Path, setting: str, value: object, message: str
+) -> None:
+    with pytest.raises(CnctlError, match=message):
+        train(
+            "canny", "scenes:4", tmp_path / "run", base=str(random_base), settings={setting: value}
+        )
+
+
+def test_a_plan_tells_what_would_be_trained_and_writes_nothing(
+    random_base: Path, tmp_path: Path
+) -> None:
+    plan = plan_training(
+        "canny", "scenes:100", tmp_path / "run", base=str(random_base), settings=SETTINGS
+    )
+    assert (plan.examples, plan.held_out, plan.epochs) == (90, 10, 8 / 90)
+    assert plan.as_dict()["learning_rate"] == 1e-3
+    assert any(f"{plan.parameters:,} parameters" in line for line in plan.lines())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_check_reads_all_and_trains_nothing(random_base: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "plain.png", np.full((64, 64, 3), 90, np.uint8))
+    entries = [{"image": "plain.png", "prompt": "plain"}, {"image": "gone.png", "prompt": "gone"}]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(entry) for entry in entries))
+    report = check_data("canny", str(tmp_path), base=str(random_base), resolution=64)
+    assert [str(problem) for problem in report.problems] == [
+        "plain.png: the hint is dead: every value is 0",
+        "gone.png: no such file",
+    ]
+    assert report.fatal == 1
+    assert sorted(os.listdir(tmp_path)) == ["metadata.jsonl", "plain.png"]
