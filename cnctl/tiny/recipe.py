@@ -1,0 +1,166 @@
+"""How the weights of the tiny base were made: `python -m cnctl.tiny.recipe PART`.
+
+One command per part, going on from the committed weights unless `--fresh`. In order of use:
+`scenes`, `autoencoder`, `latents`, `text`, `unet`, `control`; and to look at the result `sheet`
+and `score`. Everything is written under `--out`; copy it over `cnctl/tiny/weights` to ship it.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor
+
+from cnctl.tiny.base import (
+    WEIGHTS,
+    Base,
+    fresh_unet,
+    load_base,
+    read_guidance_scale,
+)
+from cnctl.tiny.dataset import Pictures, encode_folder, render_chunks
+from cnctl.tiny.judge import class_and_colour, train_judge
+from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
+from cnctl.tiny.train_autoencoder import round_trip, train_autoencoder
+from cnctl.tiny.train_control import control_scores, train_control
+from cnctl.tiny.train_text import train_text
+from cnctl.tiny.train_unet import Latents, quiet_start, train_unet
+
+PARTS = ("scenes", "autoencoder", "latents", "text", "unet", "control", "sheet", "score")
+CONTROL = Path("controls") / "canny"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one part of the recipe."""
+    settings = parser().parse_args(arguments)
+    torch.set_num_threads(settings.threads)
+    prepare(settings.out, settings.start)
+    COMMANDS[settings.part](settings)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    line = argparse.ArgumentParser(prog="python -m cnctl.tiny.recipe", description=__doc__)
+    line.add_argument("part", choices=PARTS)
+    line.add_argument("--minutes", type=float, default=10.0, help="wall time to train")
+    line.add_argument("--out", type=Path, default=Path("out/tiny"), help="a diffusers folder")
+    line.add_argument("--from", dest="start", type=Path, default=WEIGHTS, help="where to go on")
+    line.add_argument("--fresh", action="store_true", help="start the part anew")
+    line.add_argument("--data", type=Path, default=Path("out/scenes"), help="rendered scenes")
+    line.add_argument("--count", type=int, default=40000, help="how many scenes to render")
+    line.add_argument("--batch-size", type=int, default=32, help="of the U-Net")
+    line.add_argument("--rate", type=float, default=1.0, help="factor of the U-Net's rates")
+    line.add_argument("--seed", type=int, default=0)
+    line.add_argument("--threads", type=int, default=1)
+    return line
+
+
+def prepare(out: Path, start: Path) -> None:
+    """Begin `out` as a copy of where we start, so that it is always a whole base."""
+    if not (out / "model_index.json").exists() and start.exists():
+        shutil.copytree(start, out, dirs_exist_ok=True)
+
+
+def scenes(settings: argparse.Namespace) -> None:
+    """Render the training scenes that are missing."""
+    for path in render_chunks(settings.data, settings.count):
+        print(path, flush=True)
+
+
+def autoencoder(settings: argparse.Namespace) -> None:
+    """Train the autoencoder."""
+    start = None if settings.fresh else load_base(settings.out).vae
+    pictures = Pictures(settings.data)
+    train_autoencoder(pictures, minutes=settings.minutes, out=settings.out / "vae", start=start)
+
+
+def latents(settings: argparse.Namespace) -> None:
+    """Encode the rendered scenes; delete old latents first if the autoencoder changed."""
+    base = load_base(settings.out)
+
+    def encode(pictures: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return base.encode(pictures).float()
+
+    for path in encode_folder(settings.data, encode):
+        print(path, flush=True)
+
+
+def text(settings: argparse.Namespace) -> None:
+    """Train the text encoder, always anew: the U-Net has to be trained again after it."""
+    train_text(minutes=settings.minutes, out=settings.out)
+
+
+def unet(settings: argparse.Namespace) -> None:
+    """Train the U-Net."""
+    base = load_base(settings.out)
+    if settings.fresh:
+        torch.manual_seed(settings.seed)
+        base = Base(
+            base.vae, base.text_encoder, base.tokenizer, quiet_start(fresh_unet()), base.scheduler
+        )
+    train_unet(
+        base,
+        Latents(settings.data, base),
+        minutes=settings.minutes,
+        out=settings.out / "unet",
+        batch_size=settings.batch_size,
+        rate=settings.rate,
+        seed=settings.seed,
+    )
+
+
+def control(settings: argparse.Namespace) -> None:
+    """Train the canny ControlNet."""
+    base = load_base(settings.out)
+    start = None if settings.fresh else load_control(settings.out)
+    data = Latents(settings.data, base)
+    train_control(base, data, minutes=settings.minutes, out=settings.out / CONTROL, start=start)
+
+
+def sheet(settings: argparse.Namespace) -> None:
+    """Write sheet.png: the fixed prompts, four seeds each."""
+    base, guidance_scale = load_base(settings.out), read_guidance_scale(settings.out)
+    pictures = [
+        picture
+        for seed in range(4)
+        for picture in sample(base, SHEET_PROMPTS, guidance_scale=guidance_scale, seed=seed)
+    ]
+    write_grid(str(settings.out / "sheet.png"), pictures, columns=len(SHEET_PROMPTS))
+
+
+def score(settings: argparse.Namespace) -> None:
+    """Print the scores of every part as one JSON document."""
+    base, guidance_scale = load_base(settings.out), read_guidance_scale(settings.out)
+    judge, judged = train_judge()
+    scores = {
+        "autoencoder": round_trip(base.vae, 256),
+        "judge": judged,
+        "base": class_and_colour(base, judge, guidance_scale=guidance_scale),
+        "canny": control_scores(base, load_control(settings.out), guidance_scale=guidance_scale),
+    }
+    print(json.dumps(scores, indent=2))
+
+
+def load_control(folder: Path) -> ControlNetModel:
+    """The canny ControlNet of a base folder, float32."""
+    return ControlNetModel.from_pretrained(folder / CONTROL, torch_dtype=torch.float32)
+
+
+COMMANDS = {
+    "scenes": scenes,
+    "autoencoder": autoencoder,
+    "latents": latents,
+    "text": text,
+    "unet": unet,
+    "control": control,
+    "sheet": sheet,
+    "score": score,
+}
+
+
+if __name__ == "__main__":
+    main()
