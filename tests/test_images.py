@@ -18,6 +18,7 @@ from cnctl.errors import CnctlError, OutputError
 from cnctl.images import (
     ImageFile,
     find_images,
+    fit_hint,
     fit_image,
     hint_suffix,
     read_hint,
@@ -397,6 +398,27 @@ def test_fit_never_returns_its_input(picture):
     fitted = fit_image(picture, size=(24, 40))
     fitted[:] = 0
     assert picture.any()
+
+
+def test_thin_lines_of_a_hint_survive_shrinking():
+    """Straight lines of one pixel, at every offset, stay connected and thin."""
+    for offset in range(4):
+        hint = np.zeros((64, 64, 1), np.uint8)
+        hint[:, 20 + offset] = 255
+        fitted = fit_hint(hint, size=(16, 16))[:, :, 0]
+        assert set(np.unique(fitted)) == {0, 255}
+        assert (fitted.sum(axis=1) == 255).all()
+    diagonal = np.eye(64, dtype=np.uint8)[:, :, None] * 255
+    assert np.array_equal(
+        fit_hint(diagonal, size=(16, 16)), np.eye(16, dtype=np.uint8)[:, :, None] * 255
+    )
+
+
+def test_other_hints_are_fitted_like_images(picture):
+    smooth = fit_hint(picture, size=(12, 20))
+    assert np.array_equal(smooth, fit_image(picture, size=(12, 20)))
+    palette = np.random.default_rng(0).choice(np.uint8([7, 90, 200]), (32, 32, 3))
+    assert np.isin(fit_hint(palette, size=(20, 24), palette=True), (7, 90, 200)).all()
 
 
 # --- writing ------------------------------------------------------------------------------------
