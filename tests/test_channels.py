@@ -60,7 +60,7 @@ def test_trains_and_generates(
         "scenes:4",
         run,
         base=str(random_base),
-        settings={"steps": 2, "batch_size": 2, "resolution": 64},
+        settings={"steps": 2, "batch_size": 2, "resolution": 64, "preview_every": 0},
     )
     with safe_open(next((run / "controlnet").glob("*.safetensors")), "pt") as weights:
         first = weights.get_slice("controlnet_cond_embedding.conv_in.weight").get_shape()

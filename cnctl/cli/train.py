@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnctl.cli import flags
 from cnctl.cli.report import Advance, complete_condition, emit, emit_json, note, progress
 from cnctl.errors import SomeInputsFailed
 
@@ -33,12 +34,7 @@ def train(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("run"),
-    base: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CNCTL_BASE", help="Base model: folder, file, cached hub id, tiny, sd15."
-        ),
-    ] = None,
+    base: flags.Base = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps. [by base]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per step. [by base]")] = None,
     learning_rate: Annotated[
@@ -74,12 +70,10 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Look at every example, and stop.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. [best]")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16. [by device]")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress.")] = False,
+    device: flags.Device = None,
+    dtype: flags.Dtype = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Train a ControlNet on pairs of image and hint.
 

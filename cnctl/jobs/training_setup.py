@@ -117,6 +117,14 @@ class HintMaker:
         options = {} if rng is None or draw is None else draw(rng)
         return self._detect(image, **options)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, for workers that are no forks; neither condition nor detector can be pickled."""
+        return _hint_maker, (self.condition.name, self.device)
+
+
+def _hint_maker(name: str, device: str) -> HintMaker:
+    return HintMaker(get_condition(name), device)
+
 
 def prepare(
     request: Request, checkpoint: Checkpoint | None, *, note: Callable[[str], None]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from cnctl.errors import CnctlError, OutputError
 from cnctl.formats import read_description
 from cnctl.images import write_hint, write_image
 from cnctl.jobs.train import Previewed, Started, check_data, plan_training, train
+from cnctl.jobs.training_setup import HintMaker
+from cnctl.registry import get_condition
 
 SETTINGS = {
     "steps": 4,
@@ -91,19 +94,6 @@ def test_a_run_leaves_a_controlnet_a_log_previews_and_checkpoints(
     assert kinds == ["start", "preview", "step", "step", "step", "step", "preview"]
     names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert names == ["step-00000002", "step-00000004"]
-
-
-def test_the_first_preview_is_the_base_alone(random_base: Path, tmp_path: Path) -> None:
-    """A fresh ControlNet changes nothing: the outputs do not depend on the hint."""
-    pictures = []
-    for name, seed in (("a", 1), ("b", 1)):
-        condition = "canny"
-        settings = SETTINGS | {"steps": 1, "preview_every": 1, "preview_steps": 2, "seed": seed}
-        out = tmp_path / name
-        data = "scenes:10"
-        train(condition, data, out, base=str(random_base), settings=settings)
-        pictures.append((out / "previews/step-00000000.png").read_bytes())
-    assert pictures[0] == pictures[1]
 
 
 def test_resumed_is_uninterrupted_bit_for_bit(
@@ -285,6 +275,22 @@ def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
     with pytest.raises(CnctlError, match=r"1 of its files are missing, the first is .*a\.png"):
         start(random_base, tmp_path / "other", data=str(tmp_path / "set"))
     assert not (tmp_path / "other").exists()
+
+
+def test_workers_do_not_change_the_result(whole: Path, random_base: Path, tmp_path: Path) -> None:
+    settings = SETTINGS | {"workers": 2}
+    train("canny", "scenes:12", tmp_path / "run", base=str(random_base), settings=settings)
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+def test_detectors_reach_workers_that_are_no_forks() -> None:
+    maker = HintMaker(get_condition("canny"), "cpu")
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    maker(image, None)
+    again = pickle.loads(pickle.dumps(maker))
+    for seed in range(3):
+        hints = [m(image, np.random.default_rng(seed)) for m in (maker, again)]
+        np.testing.assert_array_equal(*hints)
 
 
 def test_a_folder_in_use_or_not_empty_is_refused(

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from diffusers import ControlNetModel
+
+from cnctl.core.base import Base
+from cnctl.core.controlnet import build_controlnet
+from cnctl.core.sampling import sample
+from cnctl.jobs.previews import GAP, Trial, arrange, make_preview, visible
+
+
+def trial(count: int, **changes: object) -> Trial:
+    rng = np.random.default_rng(0)
+    settings: dict = {
+        "hints": rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8),
+        "prompts": ["a"] * count,
+        "detect": lambda image: image,
+        "metric": "rmse",
+        "steps": 1,
+        "guidance_scale": 2.0,
+        "scheduler": "ddim",
+        "batch_size": 2,
+    }
+    return Trial(**settings | changes)
+
+
+def test_fidelity_is_the_mean_over_all_and_the_picture_shows_the_first(
+    loaded_random_base: Base, random_controlnet: ControlNetModel
+) -> None:
+    seen: list[np.ndarray] = []
+    kept = trial(5, detect=lambda image: seen.append(image) or image)
+    made = make_preview(loaded_random_base, random_controlnet, kept)
+    assert made is not None
+    errors = [
+        np.sqrt(np.mean((hint.astype(float) - image) ** 2)) / 255
+        for hint, image in zip(kept.hints, seen, strict=True)
+    ]
+    assert made.fidelity == pytest.approx(np.mean(errors))
+    assert made.picture.shape == (4 * (64 + GAP) + GAP, 3 * (64 + GAP) + GAP, 3)
+    cell = made.picture[GAP : GAP + 64, GAP:]
+    np.testing.assert_array_equal(cell[:, :64], kept.hints[0])
+    np.testing.assert_array_equal(cell[:, 64 + GAP : 128 + GAP], seen[0])
+
+
+def test_before_training_it_shows_the_base_alone(loaded_random_base: Base) -> None:
+    settings = {"height": 64, "width": 64, "steps": 1}
+    alone = sample(loaded_random_base, [], ["a"], seeds=[0], guidance_scale=2.0, **settings)
+    seen: list[np.ndarray] = []
+    fresh = build_controlnet(loaded_random_base.unet)
+    make_preview(
+        loaded_random_base, fresh, trial(1, detect=lambda image: seen.append(image) or image)
+    )
+    np.testing.assert_array_equal(seen, alone)
+
+
+def test_previews_do_not_depend_on_the_batch(
+    loaded_random_base: Base, random_controlnet: ControlNetModel
+) -> None:
+    one, many = (
+        make_preview(loaded_random_base, random_controlnet, trial(3, batch_size=size))
+        for size in (1, 3)
+    )
+    assert one is not None
+    assert many is not None
+    assert np.abs(one.picture.astype(int) - many.picture).max() <= 1
+
+
+def test_training_mode_is_left_as_it_was(
+    loaded_random_base: Base, random_controlnet: ControlNetModel
+) -> None:
+    random_controlnet.train()
+    try:
+        make_preview(loaded_random_base, random_controlnet, trial(1))
+        assert random_controlnet.training
+    finally:
+        random_controlnet.eval()
+
+
+def test_without_examples_there_is_no_preview(
+    loaded_random_base: Base, random_controlnet: ControlNetModel
+) -> None:
+    assert make_preview(loaded_random_base, random_controlnet, trial(0)) is None
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+def test_hints_of_any_channels_can_be_looked_at(channels: int) -> None:
+    hint = np.random.default_rng(0).integers(0, 256, (4, 5, channels), dtype=np.uint8)
+    seen = visible(hint)
+    assert seen.shape == (4, 5, 3)
+    np.testing.assert_array_equal(seen[..., :channels], hint[..., :3])
+
+
+def test_cells_stand_side_by_side_with_white_between() -> None:
+    cells = [
+        [np.full((2, 3, 3), 10 * row + column, np.uint8) for column in range(2)] for row in (0, 1)
+    ]
+    picture = arrange(cells)
+    assert picture.shape == (2 * (2 + GAP) + GAP, 2 * (3 + GAP) + GAP, 3)
+    assert (picture[GAP : GAP + 2, 2 * GAP + 3 : 2 * GAP + 6] == 1).all()
+    assert (picture[:GAP] == 255).all()
