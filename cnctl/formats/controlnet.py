@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,12 @@ def load_controlnet(
     """
     opened = source if isinstance(source, Source) else open_source(source)
     controlnet = _build(opened, hint_encoders or {})
-    # Cast before the module has them: `ControlNetModel.to` warns of precisions it has no care for.
-    tensors = {name: t.to(device, dtype or t.dtype) for name, t in read_tensors(opened).items()}
+    # Copied: a mapped file may change, and on the CPU the last bits of a result depend on where in
+    # memory a tensor lies. Cast here, because `ControlNetModel.to` would warn.
+    tensors = {
+        name: tensor.to(device, dtype or tensor.dtype, copy=True)
+        for name, tensor in read_tensors(opened).items()
+    }
     controlnet.load_state_dict(tensors, strict=True, assign=True)
     return controlnet.eval(), describe(opened)
 
@@ -48,8 +53,8 @@ def save_controlnet(
     The folder appears whole or not at all. An earlier ControlNet at that place is replaced; a
     folder with anything else in it is left alone (OutputError). description: JSON values.
     """
-    config = {name: value for name, value in controlnet.config.items() if name != "_name_or_path"}
-    config = {"_class_name": "ControlNetModel"} | config
+    config = json.loads(controlnet.to_json_string())
+    config.pop("_name_or_path", None)  # a place on this machine, nobody else's business
     tensors = {name: tensor.detach().cpu() for name, tensor in controlnet.state_dict().items()}
     described = {name: value for name, value in description.items() if name != "config"}
     write_folder(Path(folder), tensors, config=config, description=described, overwrite=True)

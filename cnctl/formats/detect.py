@@ -79,7 +79,7 @@ def detect(names: Iterable[str]) -> Form:
     """Tell the form; CnctlError says what the file holds instead, with five of its keys."""
     names = list(names)
     _refuse(names, RELATIVES)
-    dropped = dict(Counter(what for name in names if (what := _companion(name))))
+    dropped = dict(sorted(Counter(what for name in names if (what := _companion(name))).items()))
     if any(name.startswith("controlnet_cond_embedding.") for name in names):
         return Form("diffusers", "diffusers", dropped=dropped)
     if any(name.startswith(PREFIX) for name in names):

@@ -42,6 +42,9 @@ INERT = frozenset(
         "numpy.core.multiarray.scalar",
         "numpy._core.multiarray.scalar",
         "numpy.dtype",
+        "builtins.dict",  # these three: what a defaultdict fills itself with
+        "builtins.int",
+        "builtins.list",
     }
 )
 # Python 2 wrote these under their old names; torch's reader maps them as this table does.

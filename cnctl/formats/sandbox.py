@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from cnctl.formats.torchfile import ZIP_MAGIC
 
 CHILD = Path(__file__).with_name("torch_child.py")
 SPARE_BYTES = 2 << 30
+LEAST_SECONDS: float = 60
 BYTES_PER_SECOND = 10_000_000
 """Slower than any disk in use; decides how long the child may run."""
 
@@ -27,7 +29,7 @@ def extract_tensors(source: Path, target: Path, *, names: Iterable[str]) -> None
     """
     source = source.resolve()
     size = source.stat().st_size
-    seconds = 60 + size // BYTES_PER_SECOND
+    seconds = LEAST_SECONDS + size / BYTES_PER_SECOND
     with source.open("rb") as file:
         mapped = file.read(4) == ZIP_MAGIC
     request = {
@@ -37,13 +39,15 @@ def extract_tensors(source: Path, target: Path, *, names: Iterable[str]) -> None
         "names": list(names),
         "inert": sorted(INERT),
         "bytes": 3 * size + SPARE_BYTES,
-        "seconds": seconds,
+        "seconds": math.ceil(seconds),
     }
     with tempfile.TemporaryDirectory() as empty:
         _check(source, _run(json.dumps(request), empty, 4 * seconds, source))
 
 
-def _run(request: str, folder: str, seconds: int, source: Path) -> subprocess.CompletedProcess[str]:
+def _run(
+    request: str, folder: str, seconds: float, source: Path
+) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             [sys.executable, "-P", "-B", str(CHILD)],
@@ -58,7 +62,7 @@ def _run(request: str, folder: str, seconds: int, source: Path) -> subprocess.Co
         )
     except subprocess.TimeoutExpired as error:
         raise CnctlError(
-            f"{source} was refused: torch needed more than {seconds} s to read it",
+            f"{source} was refused: torch needed more than {seconds:.0f} s to read it",
             hint="ask for a safetensors file",
         ) from error
 

@@ -230,7 +230,10 @@ def _description(folder: Path | None, written: dict[str, Any]) -> dict[str, Any]
 
 
 def _notes(form: Form, others: tuple[str, ...]) -> list[str]:
-    notes = [f"left out {what} ({count} tensors)" for what, count in form.dropped.items()]
+    notes = [
+        f"left out {what} ({count} tensor{'s' * (count > 1)})"
+        for what, count in form.dropped.items()
+    ]
     if others:
         notes.append(f"left out what holds no weights: {keymap.first_few(list(others))}")
     if form.label == "original, full checkpoint":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from cnctl.errors import OutputError
@@ -112,7 +113,13 @@ def _write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]
 ) -> None:
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(whole, path, metadata=metadata)
+    path.touch()
+    mode = path.stat().st_mode  # as the umask says; the library would close the file to others
+    try:
+        save_file(whole, path, metadata=metadata)
+        path.chmod(mode)
+    except SafetensorError as error:  # this is how it reports a full disk
+        raise OSError(str(error)) from error
     _sync(path)
 
 

@@ -1,0 +1,96 @@
+"""What `info` says of weights and images."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from cnctl.errors import CnctlError, MissingError
+from cnctl.formats import save_controlnet
+from cnctl.images import write_image
+from cnctl.jobs.convert import convert
+from cnctl.jobs.info import ImageInfo, WeightsInfo, info
+
+
+@pytest.fixture
+def folder(random_controlnet, tmp_path):
+    save_controlnet(
+        random_controlnet, tmp_path / "canny", description={"condition": "canny", "family": "tiny"}
+    )
+    return tmp_path / "canny"
+
+
+def test_weights(folder, random_controlnet, tmp_path) -> None:
+    path = convert(folder, tmp_path / "x.safetensors", dtype="float16").path
+    for source, form, dtype in (
+        (folder, "diffusers", "float32"),
+        (path, "original, ControlNet alone", "float16"),
+    ):
+        found = info(source)
+        assert isinstance(found, WeightsInfo)
+        assert (found.form, found.dtype, found.family) == (form, dtype, "tiny")
+        assert found.condition == "canny"
+        assert found.hint_channels == 3
+        assert found.parameters == sum(p.numel() for p in random_controlnet.parameters())
+        assert found.fits == "bases with blocks of 16-32-32-32 channels and text of width 32"
+        assert found.notes == ()
+        assert json.loads(json.dumps(found.as_dict()))["sha256"] == ""
+
+
+def test_hash_of_the_weights(folder) -> None:
+    found = info(folder, hash=True)
+    assert isinstance(found, WeightsInfo)
+    assert found.path.name == "diffusion_pytorch_model.safetensors"
+    assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
+
+
+def test_oddities(folder, tmp_path) -> None:
+    from safetensors.torch import load_file
+
+    path = convert(folder, tmp_path / "x.safetensors", to="bare").path
+    tensors = load_file(path)
+    tensors["time_embed.0.bias"] = tensors["time_embed.0.bias"].half()
+    torch.save({"state_dict": tensors, "epoch": 2}, tmp_path / "x.pth")
+    found = info(tmp_path / "x.pth")
+    assert isinstance(found, WeightsInfo)
+    assert found.container == "torch, under state_dict"
+    assert found.family == ""
+    dropped, heads, mixed = found.notes
+    assert dropped == "left out what holds no weights: epoch"
+    assert heads.startswith("the number of attention heads is not in this file")
+    assert mixed == "tensors have different dtypes"
+
+
+def test_images(tmp_path) -> None:
+    record = {"prompt": "ü", "seed": 3}
+    texts = {"cnctl": json.dumps(record), "parameters": "ü\nSteps: 20"}
+    write_image(tmp_path / "x.png", np.zeros((8, 8, 3), np.uint8), metadata=texts)
+    found = info(tmp_path / "x.png")
+    assert isinstance(found, ImageInfo)
+    assert found.metadata["cnctl"] == record
+    assert found.metadata["parameters"] == texts["parameters"]
+    write_image(tmp_path / "y.png", np.zeros((8, 8, 3), np.uint8))
+    assert info(tmp_path / "y.png").metadata == {}
+
+
+def test_other_files(tmp_path) -> None:
+    with pytest.raises(MissingError, match="does not exist"):
+        info(tmp_path / "nowhere")
+    (tmp_path / "x").write_text("hello")
+    with pytest.raises(CnctlError, match="no file of weights"):
+        info(tmp_path / "x")
+
+
+def test_imports_neither_torch_nor_diffusers(folder) -> None:
+    script = (
+        "import sys; from cnctl.jobs.info import info; info(sys.argv[1], hash=True);"
+        "print(sorted({'torch', 'diffusers', 'numpy', 'safetensors'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
