@@ -41,6 +41,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     ) -> None:
         """`block_out_channels` has one entry per halving and one more, as pipelines count them."""
         super().__init__()
+        self.latent_mean: Tensor
+        self.latent_std: Tensor
         self.project = nn.Conv2d(in_channels, latent_channels, PATCH, PATCH)
         self.expand = nn.ConvTranspose2d(latent_channels, out_channels, PATCH, PATCH)
         self.encoder = PatchEncoder(in_channels, latent_channels, encoder_widths)
@@ -48,9 +50,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
-    def encode(
-        self, x: Tensor, return_dict: bool = True
-    ) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
+    def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput:
         """The distribution of latents of pictures; its samples equal its mode."""
         latents = (self.raw_latents(x) - self._mean()) / self._std()
         moments = torch.cat([latents, torch.full_like(latents, LOG_VARIANCE)], 1)
@@ -59,12 +59,12 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def decode(
         self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None
-    ) -> DecoderOutput | tuple[Tensor]:
+    ) -> DecoderOutput:
         """Pictures of latents; `generator` is part of the interface and unused."""
         sample = self.raw_decode(z * self._std() + self._mean())
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
-    def forward(self, sample: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
+    def forward(self, sample: Tensor, return_dict: bool = True) -> DecoderOutput:
         """Encode and decode."""
         return self.decode(self.encode(sample).latent_dist.mode(), return_dict=return_dict)
 
@@ -85,10 +85,13 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         standard deviations along them; mean: (3*8*8,) the mean patch.
         """
         down, up = (components / scales).T, (components * scales).T
-        self.project.weight.copy_(down.reshape(self.project.weight.shape))
-        self.project.bias.copy_(-(down @ mean))
-        self.expand.weight.copy_(up.reshape(self.expand.weight.shape))
-        self.expand.bias.copy_(mean.reshape(3, -1).mean(1))
+        encoding = {"weight": down.reshape(self.project.weight.shape), "bias": -(down @ mean)}
+        decoding = {
+            "weight": up.reshape(self.expand.weight.shape),
+            "bias": mean.view(3, -1).mean(1),
+        }
+        self.project.load_state_dict(encoding)
+        self.expand.load_state_dict(decoding)
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
@@ -110,8 +113,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.silu(self.conv1(F.silu(x))))

@@ -4,9 +4,9 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 Colour = tuple[float, float, float]
 SHIFT = 4  # fractional bits of cv2 coordinates
 LIGHTING = 0.62  # how much of the brightness depends on the angle to the light
@@ -126,17 +126,19 @@ def rounded(left: float, top: float, right: float, bottom: float, radius: float)
     return np.concatenate(arcs)
 
 
-def capsule(start: Array, end: Array, width: float, end_width: float | None = None) -> Array:
+def capsule(
+    start: ArrayLike, end: ArrayLike, width: float, end_width: float | None = None
+) -> Array:
     """A limb with round ends from one point to another, a polygon (16, 2)."""
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    first, last = np.asarray(start, np.float64), np.asarray(end, np.float64)
     end_width = width if end_width is None else end_width
-    along = math.atan2(end[1] - start[1], end[0] - start[0])
+    along = math.atan2(last[1] - first[1], last[0] - first[0])
     half = np.linspace(-math.pi / 2, math.pi / 2, 8)
     front, back = along + half, along + half + math.pi
     return np.concatenate(
         [
-            end + end_width * np.stack([np.cos(front), np.sin(front)], 1),
-            start + width * np.stack([np.cos(back), np.sin(back)], 1),
+            last + end_width * np.stack([np.cos(front), np.sin(front)], 1),
+            first + width * np.stack([np.cos(back), np.sin(back)], 1),
         ]
     )
 

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -30,10 +31,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._step_one(parameter, group)
+                    self._step_one(parameter, parameter.grad, group)
 
-    def _step_one(self, parameter: nn.Parameter, group: dict) -> None:
-        gradient = parameter.grad
+    def _step_one(self, parameter: nn.Parameter, gradient: Tensor, group: dict) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
@@ -105,7 +105,8 @@ class BrainFloatTwin:
 
     def __init__(self, original: nn.Module) -> None:
         self.original = list(original.parameters())
-        self.net = copy.deepcopy(original).to(torch.bfloat16).train()
+        net: Any = copy.deepcopy(original)
+        self.net = net.to(torch.bfloat16).train()
         self.net.set_attn_processor(AttnProcessor())
         self.pairs = [
             (mine, twin)

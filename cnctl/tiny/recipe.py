@@ -29,7 +29,6 @@ from cnctl.tiny.train_control import control_scores, train_control
 from cnctl.tiny.train_text import train_text
 from cnctl.tiny.train_unet import Latents, quiet_start, train_unet
 
-PARTS = ("scenes", "autoencoder", "latents", "text", "unet", "control", "sheet", "score")
 CONTROL = Path("controls") / "canny"
 
 
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     line = argparse.ArgumentParser(prog="python -m cnctl.tiny.recipe", description=__doc__)
-    line.add_argument("part", choices=PARTS)
+    line.add_argument("part", choices=tuple(COMMANDS))
     line.add_argument("--minutes", type=float, default=10.0, help="wall time to train")
     line.add_argument("--out", type=Path, default=Path("out/tiny"), help="a diffusers folder")
     line.add_argument("--from", dest="start", type=Path, default=WEIGHTS, help="where to go on")

@@ -9,7 +9,7 @@ Picture = NDArray[np.uint8]
 
 def psnr(picture: Picture, other: Picture) -> float:
     """Peak signal-to-noise ratio in dB of uint8 pictures of one shape."""
-    error = np.mean((picture.astype(np.float64) - other) ** 2)
+    error = float(np.mean((picture.astype(np.float64) - other) ** 2))
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 

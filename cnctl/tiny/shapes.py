@@ -317,25 +317,20 @@ def person(colour: Colour, rng: np.random.Generator) -> Toy:
     for hip, knee, ankle, side in ((8, 9, 10, -1), (11, 12, 13, 1)):
         parts += [Part(capsule(joints[hip], joints[knee], 0.13, 0.11), trousers, 0.4)]
         parts += [Part(capsule(joints[knee], joints[ankle], 0.11, 0.09), trousers, 0.4)]
-        parts += [Part(ellipse(*(joints[ankle] + (side * 0.06, 0.05)), 0.14, 0.08), DARK, 0.4)]
+        x, y = joints[ankle] + (side * 0.06, 0.05)
+        parts += [Part(ellipse(x, y, 0.14, 0.08), DARK, 0.4)]
     for shoulder, elbow, wrist in ((2, 3, 4), (5, 6, 7)):
-        parts += [
-            Part(
-                capsule(joints[shoulder], joints[elbow], 0.11, 0.09), mixed(colour, DARK, 0.12), 0.4
-            )
-        ]
+        sleeve = mixed(colour, DARK, 0.12)
+        parts += [Part(capsule(joints[shoulder], joints[elbow], 0.11, 0.09), sleeve, 0.4)]
         parts += [Part(capsule(joints[elbow], joints[wrist], 0.075, 0.085), skin, 0.4)]
     parts += [Part(rounded(-0.29, -0.36, 0.29, 0.32, 0.12), colour, 0.5)]
     x, y = joints[0]
     parts += [Part(ellipse(x, y - 0.06, 0.33, 0.34), hair, 0.6)]
     parts += [detail(ellipse(x, y + 0.02, 0.26, 0.25), skin, 0.5)]
-    parts += [
-        detail(ellipse(*joints[14], 0.04, 0.055), DARK),
-        detail(ellipse(*joints[15], 0.04, 0.055), DARK),
-    ]
-    return Toy(
-        [*parts, detail(ellipse(x, y + 0.15, 0.09, 0.04), (206, 84, 84))], joints.astype(np.float32)
-    )
+    for eye in (14, 15):
+        parts += [detail(ellipse(joints[eye, 0], joints[eye, 1], 0.04, 0.055), DARK)]
+    parts += [detail(ellipse(x, y + 0.15, 0.09, 0.04), (206, 84, 84))]
+    return Toy(parts, joints.astype(np.float32))
 
 
 def person_joints(rng: np.random.Generator) -> Array:

@@ -181,8 +181,8 @@ def quiet_start(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """Zero the last layer of each residual branch and of the net: it starts as a linear map."""
     for name, module in unet.named_modules():
         if name.endswith((".conv2", ".proj_out")) or name == "conv_out":
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)
     return unet
 
 

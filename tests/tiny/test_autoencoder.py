@@ -1,0 +1,71 @@
+"""The shipped autoencoder keeps held-out scenes, at any size, within bounds."""
+
+import numpy as np
+import pytest
+import torch
+
+from cnctl.tiny.autoencoder import PatchAutoencoder
+from cnctl.tiny.base import WEIGHTS
+from cnctl.tiny.dataset import held_out_scenes, to_pictures, to_tensor
+from cnctl.tiny.scores import edge_f1, edges, psnr
+from cnctl.tiny.train_autoencoder import round_trip
+
+
+@pytest.fixture(scope="module")
+def autoencoder():
+    return PatchAutoencoder.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32).eval()
+
+
+def test_round_trip_of_held_out_scenes(autoencoder):
+    scores = round_trip(autoencoder, 64)
+    assert scores["psnr"] >= 31
+    assert scores["edge_f1"] >= 0.9
+    assert scores["largest_latent"] < 15
+
+
+@torch.no_grad()
+def test_latents_are_normalised(autoencoder):
+    pictures = to_tensor(np.stack([scene.image for scene in held_out_scenes(64)]))
+    latents = autoencoder.encode(pictures).latent_dist.mode()
+    assert latents.shape == (64, 8, 16, 16)
+    assert latents.mean((0, 2, 3)).abs().max() < 0.2
+    assert (latents.std((0, 2, 3)) - 1).abs().max() < 0.2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(8, 8), (64, 128), (200, 136)])
+def test_any_multiple_of_eight(autoencoder, size):
+    pictures = torch.rand(1, 3, *size) * 2 - 1
+    latents = autoencoder.encode(pictures).latent_dist.sample()
+    assert latents.shape[2:] == (size[0] // 8, size[1] // 8)
+    assert autoencoder.decode(latents).sample.shape == pictures.shape
+
+
+@torch.no_grad()
+def test_extreme_pictures_stay_bounded(autoencoder):
+    noise = torch.randint(0, 2, (4, 3, 128, 128)).float() * 2 - 1
+    assert autoencoder.encode(noise).latent_dist.mode().abs().max() < 30
+
+
+@torch.no_grad()
+def test_samples_equal_the_mode(autoencoder):
+    pictures = to_tensor(np.stack([scene.image for scene in held_out_scenes(2)]))
+    distribution = autoencoder.encode(pictures).latent_dist
+    torch.testing.assert_close(distribution.sample(), distribution.mode(), atol=1e-5, rtol=0)
+    (tuple_form,) = autoencoder.encode(pictures, return_dict=False)
+    assert torch.equal(tuple_form.mode(), distribution.mode())
+
+
+def test_pictures_survive_the_way_to_tensors_and_back():
+    picture = held_out_scenes(1)[0].image
+    assert np.array_equal(to_pictures(to_tensor(picture[None]))[0], picture)
+
+
+def test_scores_have_their_known_answers():
+    picture = held_out_scenes(1)[0].image
+    found = edges(picture)
+    assert edge_f1(found, found, tolerance=1) == pytest.approx(1)
+    assert edge_f1(found, np.zeros_like(found), tolerance=1) == 0
+    flat = np.zeros((8, 8, 3), np.uint8)
+    assert psnr(flat, flat + 255) == pytest.approx(0)
+    assert psnr(flat, flat + 1) == pytest.approx(48.13, abs=0.01)
