@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import threading
@@ -13,31 +14,71 @@ from typing import Any
 
 import numpy as np
 
+from cnctl.detector_files import open_detector
 from cnctl.errors import CnctlError, DeviceError, MissingError
-from cnctl.plugin import Condition, Option, OptionValue
+from cnctl.plugin import Condition, Detection, Option, OptionValue
 
 TRUE = {"true", "yes", "1", "on"}
 FALSE = {"false", "no", "0", "off"}
 
 
-def load_detector(condition: Condition, *, device: str = "cpu") -> Callable[..., np.ndarray | None]:
+def load_detector(
+    condition: Condition, *, device: str = "cpu", commercial: bool | None = None
+) -> Callable[..., np.ndarray | None]:
     """The condition's detector behind a check of its contract.
 
     Returns detect(image, **options) -> hint | None. image: upright RGB uint8 (H, W, 3), never
     changed. hint: a new uint8 (H, W, hint_channels). None: nothing found. Options not given take
     their defaults. Whatever the plugin raises becomes a CnctlError that names it.
+    commercial: refuse weights not licensed for commercial use; None asks CNCTL_COMMERCIAL.
     """
-    with _blame(condition, "could not be loaded"):
-        raw_detect = condition.load_detector(device)
+    find = load_detections(condition, device=device, commercial=commercial)
 
     def detect(image: np.ndarray, **options: OptionValue) -> np.ndarray | None:
+        found = find(image, **options)
+        return None if found is None else found.hint
+
+    return detect
+
+
+def load_detections(
+    condition: Condition, *, device: str = "cpu", commercial: bool | None = None
+) -> Callable[..., Detection | None]:
+    """As `load_detector`, with the data that a hint was drawn from beside each hint."""
+    with _blame(condition, "could not be loaded"):
+        raw_detect = open_detector(condition, device, commercial=commercial)
+
+    def detect(image: np.ndarray, **options: OptionValue) -> Detection | None:
         _check_image(condition, image)
         complete = check_options(condition, options)
         with _blame(condition, "failed on this image"):
-            hint = raw_detect(image.copy(), **complete)
-        return None if hint is None else check_hint(condition, hint, size=image.shape[:2])
+            found = raw_detect(image.copy(), **complete)
+        return None if found is None else check_detection(condition, found, size=image.shape[:2])
 
     return detect
+
+
+def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
+    """The hint that these data describe, uint8 (H, W, hint_channels); CnctlError where none."""
+    if condition.draw is None:
+        raise CnctlError(f"{condition.name} has no data to draw from", hint="give it an image")
+    with _blame(condition, "could not draw these data"):
+        hint = condition.draw(data)
+    return check_hint(condition, hint, size=np.shape(hint)[:2])
+
+
+def check_detection(condition: Condition, found: Any, *, size: tuple[int, ...]) -> Detection:
+    """What a detector returned, checked: its hint by `check_hint`, and data that JSON can hold."""
+    if not isinstance(found, Detection):
+        return Detection(hint=check_hint(condition, found, size=size))
+    try:
+        data = json.loads(json.dumps(dict(found.data), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise CnctlError(
+            f"condition {condition.name!r} returned data that are no JSON: {error}",
+            hint="this is a fault of the plugin: tell its authors",
+        ) from error
+    return Detection(hint=check_hint(condition, found.hint, size=size), data=data)
 
 
 def parse_options(condition: Condition, assignments: Sequence[str]) -> dict[str, OptionValue]:

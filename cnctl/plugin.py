@@ -11,7 +11,8 @@ A condition is what a plugin exports under the entry-point group `cnctl.conditio
     blur = Condition(name="blur", summary="Colours without detail",
                      load_detector=load_detector, options={"radius": Option(9, "kernel size, px")})
 
-Variants are made with `dataclasses.replace`. This module imports the standard library only.
+Variants are made with `dataclasses.replace`. A detector that needs weights declares them in
+`files`; the host finds them. This module imports the standard library only.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ if TYPE_CHECKING:
 
     Image = np.ndarray
     Hint = np.ndarray
-    Detector = Callable[..., "Hint | None"]
+    Detector = Callable[..., "Hint | Detection | None"]
 
 __all__ = [
     "CnctlError",
     "Condition",
+    "Detection",
     "GenerateDefaults",
     "Metric",
     "MissingError",
     "Option",
     "TrainDefaults",
+    "WeightFile",
     "Weights",
 ]
 
@@ -55,6 +58,34 @@ class Option:
     choices: tuple[OptionValue, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """Weights that a detector needs: which file, from where, under which licence."""
+
+    repo: str
+    """Hub id, "owner/name"."""
+    filename: str = ""
+    """Path in the repository; "" for the folder of a transformers model."""
+    revision: str = ""
+    """Commit to fetch; "" for the newest."""
+    sha256: str = ""
+    """Of the file as published, in hexadecimal; "" where unknown."""
+    size: int = 0
+    """Bytes to fetch, as near as is known; 0 where unknown."""
+    licence: str = ""
+    commercial: bool = True
+    """Whether the licence permits commercial use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """A hint and what it was drawn from. A detector may return this in place of a hint."""
+
+    hint: Hint
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """JSON: numbers, text, lists and mappings; lines, key points and the like."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +136,9 @@ class Metric:
 class Condition:
     """One kind of hint: how to detect it, how a network reads it, how to train on it.
 
-    load_detector: device ("cpu", "cuda", ...) -> detector. Slow, called once.
+    load_detector: device ("cpu", "cuda", ...) -> detector. Slow, called once. With `files` it is
+    called as load_detector(device, files): `files[key]` is the path of a .safetensors file, or of a
+    transformers folder that holds no pickle; it raises MissingError where that is not at hand.
     A detector is `detect(image, **options) -> hint`. `image` is upright RGB uint8 (H, W, 3) at
     working size. The hint is uint8 (H, W) or (H, W, C) of the same H and W; one channel is
     repeated to `hint_channels`. None means "nothing found here".
@@ -113,7 +146,9 @@ class Condition:
 
     name: str
     summary: str
-    load_detector: Callable[[str], Detector]
+    load_detector: Callable[..., Detector]
+    files: Mapping[str, WeightFile] = field(default_factory=dict)
+    """Weights that the detector reads, by a key of the plugin's own."""
     options: Mapping[str, Option] = field(default_factory=dict)
     hint_channels: int = 3
     palette: Mapping[str, RGB] = field(default_factory=dict)
@@ -124,6 +159,8 @@ class Condition:
     """Options drawn at random for each image when training data are built."""
     augment: Callable[[Hint, np.random.Generator], Hint] | None = None
     """Random change of a hint, uint8 (H, W, C) -> the same shape, while training."""
+    draw: Callable[[Mapping[str, Any]], Hint] | None = None
+    """The hint that belongs to a detection's data, which a user may have edited or made."""
     metric: str | Metric = "edge_f1"
     """Fidelity: a name known to `cnctl.fidelity`, or a Metric of the plugin's own."""
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -137,6 +174,6 @@ class Condition:
             raise ValueError(f"condition name {self.name!r}: use a-z, 0-9, '-' and '_'")
         if self.hint_channels < 1:
             raise ValueError(f"hint_channels is {self.hint_channels}; it must be at least 1")
-        for mapping in ("options", "palette"):
+        for mapping in ("files", "options", "palette"):
             frozen: Mapping[str, Any] = MappingProxyType(dict(getattr(self, mapping)))
             object.__setattr__(self, mapping, frozen)

@@ -15,7 +15,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.plugin import Condition, GenerateDefaults, Metric, Option, TrainDefaults, Weights
+from cnctl.plugin import (
+    Condition,
+    GenerateDefaults,
+    Metric,
+    Option,
+    TrainDefaults,
+    WeightFile,
+    Weights,
+)
 
 GROUP = "cnctl.conditions"
 OWN_DISTRIBUTION = "cnctl"
@@ -112,12 +120,14 @@ def misfit(condition: Condition) -> str:
         ("load_detector", condition.load_detector, Callable),
         ("training_options", condition.training_options, Callable | None),
         ("augment", condition.augment, Callable | None),
+        ("draw", condition.draw, Callable | None),
         ("metric", condition.metric, str | Metric),
         ("train", condition.train, TrainDefaults),
         ("generate", condition.generate, GenerateDefaults),
         ("weights", condition.weights, list | tuple),
         ("references", condition.references, list | tuple),
         *((f"options[{name!r}]", option, Option) for name, option in condition.options.items()),
+        *((f"files[{key!r}]", file, WeightFile) for key, file in condition.files.items()),
     ]
     for name, value, kind in items:
         if not isinstance(value, kind):  # type: ignore[arg-type]

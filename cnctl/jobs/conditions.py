@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from cnctl.detector_files import open_detector
 from cnctl.errors import CnctlError
 from cnctl.fidelity import METRICS, score
 from cnctl.hints import (
-    check_hint,
+    check_detection,
     check_options,
     describe_error,
     describe_value,
@@ -165,7 +166,7 @@ def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterato
 
 
 def _check_detector(condition: Condition, *, image: np.ndarray | None) -> list[str]:
-    detect, problems = watched("load_detector", lambda: condition.load_detector("cpu"))
+    detect, problems = watched("load_detector", lambda: open_detector(condition, "cpu"))
     if not callable(detect):
         return problems or [f"load_detector must return a function, not {describe_value(detect)}"]
     found = []
@@ -203,7 +204,7 @@ def _detect(
     if hint is None:
         return None, problems
     try:
-        return check_hint(condition, hint, size=picture.shape[:2]), problems
+        return check_detection(condition, hint, size=picture.shape[:2]).hint, problems
     except CnctlError as error:
         return None, [*problems, f"{step}: {error}"]
 
@@ -244,7 +245,7 @@ def _check_surroundings(
 def _load_and_detect(
     condition: Condition, *, picture: np.ndarray
 ) -> tuple[np.ndarray | None, list[str]]:
-    detect, problems = watched("load_detector", lambda: condition.load_detector("cpu"))
+    detect, problems = watched("load_detector", lambda: open_detector(condition, "cpu"))
     return (None, problems) if problems else _detect(condition, detect, picture=picture)
 
 
