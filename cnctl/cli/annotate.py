@@ -50,6 +50,7 @@ def annotate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing hints.")] = False,
     device: Annotated[str, typer.Option(help="Where detectors run: cpu, cuda, mps.")] = "cpu",
+    commercial: Annotated[bool, typer.Option("--commercial", help="No research weights.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress.")] = False,
 ) -> None:
@@ -75,6 +76,7 @@ def annotate(
             prompt=prompt,
             overwrite=overwrite,
             device=device,
+            commercial=commercial,
             on_progress=lambda done, total: advance(100 * done // total, f"{done} of {total}"),
             on_failure=lambda failure: note(f"cnctl: {failure.error}"),
         )

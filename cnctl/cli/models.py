@@ -11,7 +11,7 @@ from cnctl.cli.report import emit, emit_json, note
 if TYPE_CHECKING:
     from cnctl.jobs.models import Model
 
-app = typer.Typer(help="List the bases and ControlNets at hand, or fetch one.")
+app = typer.Typer(help="List the bases, ControlNets and detectors at hand, or fetch one.")
 
 
 @app.callback(invoke_without_command=True)
@@ -19,7 +19,7 @@ def models(
     context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """List the bases and ControlNets at hand and how to get the others; or `pull` one."""
+    """List what is at hand of bases, ControlNets and detectors; or `pull` one."""
     if context.invoked_subcommand is None:
         show(json=json)
 
@@ -28,7 +28,7 @@ def models(
 def show(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """List the bases and ControlNets at hand, and how to get the others."""
+    """List the bases, ControlNets and detectors at hand, and how to get the others."""
     from dataclasses import asdict
 
     from cnctl.jobs.models import list_models
@@ -42,17 +42,23 @@ def show(
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="sd15, sd21, or a hub id such as OWNER/MODEL.")],
+    name: Annotated[
+        str, typer.Argument(help="sd15, sd21, OWNER/MODEL, or a condition for its detector.")
+    ],
 ) -> None:
     """Fetch a model into the Hugging Face cache; the only command that uses the network."""
-    from cnctl.jobs.models import pull_model
+    from cnctl.jobs.models import pull as run
 
     note(f"fetching {name} ...")
-    emit([pull_model(name)])
+    emit(run(name))
 
 
 def _line(model: Model) -> str:
     state = "at hand" if model.path else "missing"
-    what = f"{model.condition} on {model.family}" if model.condition else f"base, {model.family}"
+    what = {
+        "base": f"base, {model.family}",
+        "control": f"{model.condition} on {model.family}",
+        "detector": f"detects {model.condition}",
+    }[model.kind]
     about = model.about if model.path else f"get it: {model.about}"
     return f"{state}  {model.name:42} {what:18} {about}".rstrip()

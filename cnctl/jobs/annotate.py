@@ -137,6 +137,7 @@ def annotate(
     prompt: str | None = None,
     overwrite: bool = False,
     device: str = "cpu",
+    commercial: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_failure: Callable[[FailedImage], None] = lambda failure: None,
 ) -> AnnotateResult:
@@ -151,6 +152,9 @@ def annotate(
     the text of a.txt beside it, or else `prompt`; options that the condition draws at random are
     a function of (seed, relative path), and options that are given stay as given.
 
+    commercial: refuse detectors whose weights are not licensed for commercial use; CNCTL_COMMERCIAL
+    asks for the same.
+
     Hints of an earlier run with the same options are kept, so a run that was stopped can be
     repeated. An image that fails is put down in the result (and told to `on_failure`) and the
     rest goes on; a single one raises its CnctlError. OutputError ends the run.
@@ -162,7 +166,12 @@ def annotate(
     result = AnnotateResult(images=len(groups))
     failures = partial(_failures, result=result, on_failure=on_failure, alone=len(groups) == 1)
     with _open_store(out, dataset=dataset, prompt=prompt, overwrite=overwrite) as store:
-        detectors = {r.condition.name: load_detector(r.condition, device=device) for r in runs}
+        detectors = {
+            run.condition.name: load_detector(
+                run.condition, device=device, commercial=commercial or None
+            )
+            for run in runs
+        }
         for done, targets in enumerate(groups, start=1):
             with failures(targets[0].image):
                 for hint in _annotate_image(targets, store, detectors, failures):

@@ -1,12 +1,13 @@
-"""`cnctl models`: bases and ControlNets, at hand or to be fetched."""
+"""`cnctl models`: bases, ControlNets and detectors' weights, at hand or to be fetched."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -17,21 +18,24 @@ from huggingface_hub.errors import (
 )
 
 from cnctl.core.base import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults, read_family
+from cnctl.detector_files import check_sha256, describe, find_file, safe_file, title
 from cnctl.errors import CnctlError, MissingError
 from cnctl.jobs.weights import cached_folder
-from cnctl.registry import list_conditions
+from cnctl.plugin import WeightFile
+from cnctl.registry import condition_names, get_condition, list_conditions
 
 WANTED_FILES = ["*.json", "*.txt", "*.safetensors", "tokenizer/*"]
 UNWANTED_FILES = ["*.fp16.safetensors", "*non_ema*", "v1-5-*", "v2-1_*", "safety_checker/*"]
 """Second copies of the same weights, and what cnctl does not run."""
+DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A base, or a ControlNet for a condition."""
+    """A base, a ControlNet for a condition, or what a condition's detector reads."""
 
     kind: str
-    """ "base" or "control"."""
+    """ "base", "control" or "detector"."""
     name: str
     family: str
     condition: str = ""
@@ -44,7 +48,31 @@ class Model:
 
 def list_models() -> list[Model]:
     """What this machine has, and what the installed conditions recommend besides."""
-    return [*_bases(), *_controls()]
+    return [*_bases(), *_controls(), *_detectors()]
+
+
+def pull(name: str) -> list[Path]:
+    """Fetch a base, a hub id, or all that a condition's detector reads; where it lies now."""
+    if name in HUB_NAMES or name == "tiny" or "/" in name or name not in condition_names():
+        return [pull_model(name)]
+    condition = get_condition(name)
+    if not condition.files:
+        raise CnctlError(
+            f"the detector of {name} needs no weights",
+            hint=f"its ControlNets: cnctl conditions {name}",
+        )
+    return [pull_detector(file) for file in condition.files.values()]
+
+
+def pull_detector(file: WeightFile) -> Path:
+    """Fetch one file or folder, hold it to its published hash, and convert it if need be."""
+    found = find_file(file)
+    if found is None:
+        with _told_what_failed(file.repo):
+            found = _fetch(file)
+        if file.filename:
+            check_sha256(file, found)
+    return safe_file(found)
 
 
 def pull_model(name: str) -> Path:
@@ -58,10 +86,27 @@ def pull_model(name: str) -> Path:
     if hub_id.count("/") != 1:
         known = ", ".join(HUB_NAMES)
         raise CnctlError(f"no model {name!r} to fetch", hint=f"give a hub id, or one of {known}")
-    try:
+    with _told_what_failed(hub_id):
         return Path(
             snapshot_download(hub_id, allow_patterns=WANTED_FILES, ignore_patterns=UNWANTED_FILES)
         )
+
+
+def _fetch(file: WeightFile) -> Path:
+    revision = file.revision or None
+    if file.filename:
+        return Path(hf_hub_download(file.repo, file.filename, revision=revision))
+    folder = Path(snapshot_download(file.repo, revision=revision, allow_patterns=DETECTOR_FILES))
+    if not any(folder.glob("*.safetensors")):
+        hf_hub_download(file.repo, "pytorch_model.bin", revision=revision)
+    return folder
+
+
+@contextmanager
+def _told_what_failed(hub_id: str) -> Iterator[None]:
+    """Say in a sentence why the hub gave nothing."""
+    try:
+        yield
     except (HFValidationError, RepositoryNotFoundError) as error:
         if isinstance(error, GatedRepoError):
             hint = f"accept its licence on https://huggingface.co/{hub_id}, then: hf auth login"
@@ -102,4 +147,24 @@ def _controls() -> Iterator[Model]:
                 licence=known.licence,
                 path=path,
                 about="" if path else f"cnctl models pull {known.source}",
+            )
+
+
+def _detectors() -> Iterator[Model]:
+    for condition in (entry.condition for entry in list_conditions() if entry.condition):
+        for file in condition.files.values():
+            try:
+                path = find_file(file)
+            except CnctlError as error:
+                path, about = None, f"{error}; {error.hint}"
+            else:
+                about = describe(file) if path else f"cnctl models pull {condition.name}"
+            yield Model(
+                kind="detector",
+                name=title(file),
+                family="",
+                condition=condition.name,
+                licence=file.licence,
+                path=path,
+                about=about,
             )

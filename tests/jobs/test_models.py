@@ -1,0 +1,106 @@
+"""`cnctl models`: what is at hand, and pulling, with a hub of our own on this machine."""
+
+import hashlib
+import http.server
+import json
+import threading
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cnctl.errors import CnctlError, MissingError
+from cnctl.jobs.models import list_models, pull, pull_detector
+from cnctl.plugin import WeightFile
+
+COMMIT = "1" * 40
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub as its client asks for one file: headers with commit and hash, data."""
+
+    files: dict[str, bytes] = {}  # noqa: RUF012  set by the fixture
+
+    def do_HEAD(self):
+        self._answer(with_body=False)
+
+    def do_GET(self):
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body):
+        body = self.files.get(self.path.rsplit("/", 1)[-1])
+        if "/someone/nets/resolve/" not in self.path or body is None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        address + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CNCTL_DETECTORS", raising=False)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_pull_fetches_checks_and_converts(hub, tmp_path, monkeypatch):
+    torch.save({"weight": torch.ones(3)}, tmp_path / "net.pth")
+    body = (tmp_path / "net.pth").read_bytes()
+    monkeypatch.setattr(Hub, "files", {"net.pth": body})
+    digest = hashlib.sha256(body).hexdigest()
+    file = WeightFile(repo="someone/nets", filename="net.pth", revision=COMMIT, sha256=digest)
+    path = pull_detector(file)
+    assert path.name == f"{digest}.safetensors"
+    assert load_file(path)["weight"].tolist() == [1, 1, 1]
+    monkeypatch.setattr(Hub, "files", {})
+    assert pull_detector(file) == path  # at hand: nothing is asked
+
+
+def test_pull_refuses_another_file_than_was_published(hub, monkeypatch):
+    monkeypatch.setattr(Hub, "files", {"net.pth": b"something else"})
+    file = WeightFile(repo="someone/nets", filename="net.pth", sha256="0" * 64)
+    with pytest.raises(CnctlError, match="sha256"):
+        pull_detector(file)
+
+
+def test_pull_of_what_the_hub_lacks_says_so(hub):
+    with pytest.raises(MissingError, match="no/where"):
+        pull_detector(WeightFile(repo="no/where", filename="net.pth"))
+
+
+def test_pull_by_name():
+    with pytest.raises(CnctlError, match="detector of canny needs no weights"):
+        pull("canny")
+    with pytest.raises(CnctlError, match="no model 'nonsense' to fetch"):
+        pull("nonsense")
+
+
+def test_list_shows_detectors_with_their_licence():
+    found = {model.name: model for model in list_models() if model.condition == "hough"}
+    mlsd = found["mlsd_large_512_fp32.pth of lllyasviel/Annotators"]
+    assert (mlsd.kind, mlsd.licence) == ("detector", "Apache-2.0")
+    assert mlsd.path or mlsd.about == "cnctl models pull hough"
+    json.dumps([str(model.path) for model in found.values()])
