@@ -1,0 +1,99 @@
+"""The part of docs/conditions/ that the conditions themselves state: run it after changing one.
+
+Each page keeps what stands above the marker and gets its facts below; index.md is written whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnctl.detector_files import describe
+from cnctl.hints import describe_range
+from cnctl.plugin import Condition
+from cnctl.registry import OWN_DISTRIBUTION, list_conditions
+
+FOLDER = Path(__file__).with_name("conditions")
+MARKER = "<!-- Below: written by docs/conditions_reference.py. -->"
+
+
+def own_conditions() -> list[Condition]:
+    entries = list_conditions()
+    return [e.condition for e in entries if e.condition and e.distribution == OWN_DISTRIBUTION]
+
+
+def page(condition: Condition, written: str) -> str:
+    """The page: what a person wrote, the marker, the facts."""
+    above = written.partition(MARKER)[0] or f"# {condition.name}\n\n{condition.summary}.\n\n"
+    return above.rstrip() + f"\n\n{MARKER}\n\n" + "\n".join(facts(condition)).rstrip() + "\n"
+
+
+def facts(condition: Condition) -> Iterator[str]:
+    if condition.options:
+        yield from ("## Options", "", "| option | default | values | |", "|---|---|---|---|")
+        for name, option in condition.options.items():
+            default = str(option.default)
+            default = default.lower() if isinstance(option.default, bool) else default
+            yield f"| `{name}` | {default} | {describe_range(option)} | {option.help} |"
+        yield ""
+    yield from ("## Weights of the detector", "")
+    yield from [f"- {describe(file)}" for file in condition.files.values()] or ["None are needed."]
+    if condition.files:
+        yield from ("", f"`cnctl models pull {condition.name}` fetches them.")
+    yield from ("", "## ControlNets", "")
+    if condition.weights:
+        yield from ("| weights | base | licence |", "|---|---|---|")
+        yield from (f"| `{w.source}` | {w.family} | {w.licence} |" for w in condition.weights)
+    else:
+        yield f"None are known; train one: `cnctl train --cond {condition.name}`."
+    yield from ("", "## Training", "")
+    yield from training(condition)
+    yield from ("", "## References", "", *(f"- {text}" for text in condition.references))
+
+
+def training(condition: Condition) -> Iterator[str]:
+    train = condition.train
+    yield f"- data: {train.recipe or 'not stated'}"
+    start = f"the ControlNet for {train.start_from}" if train.start_from else "a copy of the base"
+    yield f"- starts from {start}; base `{condition.base}`"
+    metric = condition.metric
+    yield f"- fidelity: `{metric if isinstance(metric, str) else metric.name}`"
+
+
+def index(conditions: list[Condition]) -> str:
+    rows = [f"| [{c.name}]({c.name}.md) | {c.summary} | {c.licence} |" for c in conditions]
+    names = [c.name for c in conditions]
+    return "\n".join(
+        [
+            "# Conditions",
+            "",
+            "Kinds of hint that cnctl brings along. `cnctl conditions` lists these and those of",
+            "other packages; [write a condition](../write-a-condition.md) to add one.",
+            "",
+            "| name | hint | licence of the detector |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "```{toctree}",
+            ":hidden:",
+            *names,
+            "```",
+            "",
+        ]
+    )
+
+
+def pages() -> dict[Path, str]:
+    """Every page as it should stand."""
+    conditions = own_conditions()
+    texts = {FOLDER / "index.md": index(conditions)}
+    for condition in conditions:
+        path = FOLDER / f"{condition.name}.md"
+        texts[path] = page(condition, path.read_text("utf-8") if path.is_file() else "")
+    return texts
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,45 @@
+"""What several conditions say alike: the paper, the released models, the repository of weights."""
+
+from __future__ import annotations
+
+from cnctl.plugin import WeightFile, Weights
+
+PAPER = (
+    "Zhang, Agrawala: Adding Conditional Control to Text-to-Image Diffusion Models, "
+    "arXiv 2302.05543v1"
+)
+SECTION = f"{PAPER}, section 3.5"
+
+REPOSITORY = "lllyasviel/Annotators"
+REVISION = "982e7edaec38759d914a963c48c4726685de7d96"
+
+
+def annotator(
+    filename: str, *, sha256: str, size: int, licence: str, commercial: bool = True
+) -> WeightFile:
+    """A file of the repository that collects the detectors of the released ControlNets."""
+    return WeightFile(
+        repo=REPOSITORY,
+        filename=filename,
+        revision=REVISION,
+        sha256=sha256,
+        size=size,
+        licence=licence,
+        commercial=commercial,
+    )
+
+
+def sd15(*names: str) -> tuple[Weights, ...]:
+    """ControlNets of the paper's author for Stable Diffusion 1.5, best first."""
+    licence = "CreativeML OpenRAIL-M"
+    return tuple(
+        Weights(source=f"lllyasviel/{name}", family="SD 1.x", licence=licence) for name in names
+    )
+
+
+def sd21(*names: str) -> tuple[Weights, ...]:
+    """Thibaud Zamora's ControlNets for Stable Diffusion 2.1."""
+    licence = "see the model card"
+    return tuple(
+        Weights(source=f"thibaud/{name}", family="SD 2.x", licence=licence) for name in names
+    )
