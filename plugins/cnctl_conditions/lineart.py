@@ -1,0 +1,137 @@
+"""Line drawings: of photos by informative-drawings, of cartoons by Anime2Sketch (section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnctl.plugin import Condition, Option, TrainDefaults
+from cnctl_conditions.annotators import SECTION, annotator, sd15
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from cnctl.plugin import Detector, Image
+
+SHRINKS_TWICE = 4
+SHRINKS_EIGHT_TIMES = 256
+
+
+def load_lineart(device: str, files: Mapping[str, Path]) -> Detector:
+    """Loads the fine or the coarse network when it is first asked for."""
+    from cnctl_conditions.networks import import_network, load_network, to_batch
+
+    generator = import_network("lineart", "Generator")
+    networks: dict[str, torch.nn.Module] = {}
+
+    def detect(image: Image, *, coarse: bool) -> np.ndarray:
+        import torch
+
+        key = "coarse" if coarse else "fine"
+        if key not in networks:
+            networks[key] = load_network(lambda: generator(3, 1, 3), files[key], device=device)
+        batch = to_batch(image, device=device, multiple=SHRINKS_TWICE)
+        with torch.inference_mode():
+            drawing = networks[key](batch / 255)[0, 0]
+        return white_on_black(drawing, size=image.shape[:2])
+
+    return detect
+
+
+def load_cartoon(device: str, files: Mapping[str, Path]) -> Detector:
+    import torch
+
+    from cnctl_conditions.networks import load_network, to_batch
+
+    def rename(name: str) -> str:
+        return name.replace("module.", "")
+
+    network = load_network(build_anime2sketch(), files["net"], device=device, rename=rename)
+
+    def detect(image: Image) -> np.ndarray:
+        batch = to_batch(image, device=device, multiple=SHRINKS_EIGHT_TIMES)
+        with torch.inference_mode():
+            drawing = (network(batch / 127.5 - 1)[0, 0] + 1) / 2
+        return white_on_black(drawing, size=image.shape[:2])
+
+    return detect
+
+
+def build_anime2sketch() -> Callable[[], torch.nn.Module]:
+    """Builder of the U-Net of Anime2Sketch: 8 halvings, instance norms without parameters."""
+    from functools import partial
+
+    import torch
+
+    from cnctl_conditions.networks import import_network
+
+    norm = partial(torch.nn.InstanceNorm2d, affine=False, track_running_stats=False)
+    unet = import_network("lineart_anime", "UnetGenerator")
+    return partial(unet, 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
+
+
+def white_on_black(drawing: torch.Tensor, *, size: tuple[int, ...]) -> np.ndarray:
+    """Black on white in [0, 1], as the networks draw it, cut to size and inverted: uint8 (H, W)."""
+    import numpy as np
+
+    lines = (255 * drawing[: size[0], : size[1]]).clamp(0, 255).cpu().numpy().astype(np.uint8)
+    return 255 - lines
+
+
+lineart = Condition(
+    name="lineart",
+    summary="Line drawing of a photo, white on black",
+    load_detector=load_lineart,
+    files={
+        "fine": annotator(
+            "sk_model.pth",
+            sha256="c686ced2a666b4850b4bb6ccf0748031c3eda9f822de73a34b8979970d90f0c6",
+            size=17_200_000,
+            licence="MIT",
+        ),
+        "coarse": annotator(
+            "sk_model2.pth",
+            sha256="30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0",
+            size=17_200_000,
+            licence="MIT",
+        ),
+    },
+    options={"coarse": Option(False, "fewer, bolder lines")},
+    train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
+    metric="ssim",
+    weights=sd15("control_v11p_sd15_lineart"),
+    licence="MIT",
+    references=(
+        "Chan, Durand, Isola: Learning to generate line drawings that convey geometry and "
+        "semantics, CVPR 2022",
+    ),
+)
+
+cartoon = Condition(
+    name="cartoon",
+    summary="Line drawing of a cartoon, white on black",
+    load_detector=load_cartoon,
+    files={
+        "net": annotator(
+            "netG.pth",
+            sha256="ccabdcc3f5cf3c07cf65d58776acb21df7dfda825cdc70c9766a93fd62bfc488",
+            size=217_700_000,
+            licence="MIT",
+        )
+    },
+    train=TrainDefaults(
+        recipe="1M lineart-cartoon-caption pairs, the most popular of the internet's cartoons; "
+        "300 A100 80G GPU-hours",
+    ),
+    metric="ssim",
+    base="hakurei/waifu-diffusion",
+    weights=sd15("control_v11p_sd15s2_lineart_anime"),
+    licence="MIT",
+    references=(
+        SECTION,
+        "Xiang et al.: Adversarial Open Domain Adaptation for Sketch-to-Photo Synthesis, "
+        "WACV 2022 (Anime2Sketch)",
+    ),
+)
