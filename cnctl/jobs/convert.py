@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def convert(
     tensors = _cast(tensors, opened, dtype)
     digest = sha256(opened.path)
     _write(target, tensors, opened, form=form, digest=digest, overwrite=overwrite)
-    return ConvertResult(
+    result = ConvertResult(
         path=target,
         form=form,
         source_form=opened.form.label,
@@ -94,8 +94,9 @@ def convert(
         tensors=len(tensors),
         parameters=opened.parameters,
         notes=opened.notes,
-        difference=_verify(opened, target, dtype) if verify else None,
     )
+    del tensors  # they would stand beside both modules in memory
+    return replace(result, difference=_verify(opened, target, dtype)) if verify else result
 
 
 def _form(to: str | None, target: Path) -> str:
