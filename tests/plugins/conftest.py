@@ -1,8 +1,10 @@
 """Detectors run for real: true architectures, seeded random weights, the files' true names."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -60,3 +62,15 @@ def photo() -> np.ndarray:
     scene[(y - 42) ** 2 + (x - 42) ** 2 < 15**2] = (30, 60, 220)
     noise = np.random.default_rng(0).integers(-8, 9, scene.shape)
     return np.clip(scene + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def folders() -> ModuleType:
+    """Functions that save small transformers models; see transformers_folders.py."""
+    path = Path(__file__).with_name("transformers_folders.py")
+    spec = importlib.util.spec_from_file_location("transformers_folders", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

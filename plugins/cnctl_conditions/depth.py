@@ -1,0 +1,130 @@
+"""Depth: MiDaS as in the paper, Depth Anything V2 Small and ZoeDepth as variants (section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnctl.plugin import Condition, TrainDefaults, WeightFile
+from cnctl_conditions.annotators import SECTION, sd15, sd21
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cnctl.plugin import Detector, Image
+
+MIDAS_FILE = WeightFile(
+    repo="Intel/dpt-hybrid-midas", size=490_000_000, licence="Apache-2.0; MiDaS itself MIT"
+)
+MIDAS = "DPTForDepthEstimation"
+METRIC_RANGE = (2, 85)
+"""Percentiles of distance that become 255 and 0, as ControlNet 1.1 takes of ZoeDepth."""
+
+
+def load_detector(
+    device: str, files: Mapping[str, Path], *, kind: str = MIDAS, metric: bool = False
+) -> Detector:
+    """metric: the network gives distances, not disparities: near is small."""
+    estimate = load_estimator(kind, files["model"], device=device)
+
+    def detect(image: Image) -> np.ndarray:
+        return near_is_bright(estimate(image), metric=metric)
+
+    return detect
+
+
+def load_estimator(kind: str, folder: Path, *, device: str) -> Callable[[Image], np.ndarray]:
+    """Image -> the network's own values, float32 (H, W) of the image's size."""
+    import torch
+
+    from cnctl_conditions.networks import load_transformer
+
+    processor, model = load_transformer(kind, folder, device=device)
+    if getattr(model.config, "is_hybrid", False):
+        processor.keep_aspect_ratio = False  # its position embeddings are of one square size
+
+    def estimate(image: Image) -> np.ndarray:
+        inputs = processor(images=image, input_data_format="channels_last", return_tensors="pt")
+        size = image.shape[:2]
+        with torch.inference_mode():
+            outputs = model(inputs["pixel_values"].to(device))
+        if kind == "ZoeDepthForDepthEstimation":  # its processor has padded the image
+            processed = processor.post_process_depth_estimation(outputs, source_sizes=[size])
+        else:
+            processed = processor.post_process_depth_estimation(outputs, target_sizes=[size])
+        return processed[0]["predicted_depth"].float().cpu().numpy()
+
+    return estimate
+
+
+def near_is_bright(depth: np.ndarray, *, metric: bool) -> np.ndarray:
+    """Depth of any unit -> uint8, 255 nearest; all 0 where everything is equally far.
+
+    Disparities are spread over the whole range. Distances (metric) are cut at two percentiles.
+    """
+    import numpy as np
+
+    depth = np.nan_to_num(depth.astype(np.float64), posinf=0.0, neginf=0.0)
+    low, high = np.percentile(depth, METRIC_RANGE) if metric else (depth.min(), depth.max())
+    if high <= low:
+        return np.zeros(depth.shape, np.uint8)
+    share = (depth - low) / (high - low)
+    return (255 * (1 - share if metric else share)).clip(0, 255).astype(np.uint8)
+
+
+depth = Condition(
+    name="depth",
+    summary="Depth by MiDaS, near is bright",
+    load_detector=load_detector,
+    files={"model": MIDAS_FILE},
+    train=TrainDefaults(
+        recipe="3M depth-image-caption pairs from the internet; 500 A100 80G GPU-hours. Small "
+        "scale: the 200k of them with the highest resolution",
+    ),
+    metric="depth_rmse",
+    weights=(
+        *sd15("sd-controlnet-depth", "control_v11f1p_sd15_depth"),
+        *sd21("controlnet-sd21-depth-diffusers"),
+    ),
+    licence="Apache-2.0",
+    references=(
+        SECTION,
+        "Ranftl et al.: Towards Robust Monocular Depth Estimation, IEEE TPAMI 44(3), 2022 (MiDaS)",
+        "Ranftl, Bochkovskiy, Koltun: Vision Transformers for Dense Prediction, ICCV 2021",
+    ),
+)
+
+depth_anything = replace(
+    depth,
+    name="depth-anything",
+    summary="Depth by Depth Anything V2 Small, near is bright",
+    load_detector=partial(load_detector, kind="DepthAnythingForDepthEstimation"),
+    files={
+        "model": WeightFile(
+            repo="depth-anything/Depth-Anything-V2-Small-hf",
+            size=99_000_000,
+            licence="Apache-2.0",
+        )
+    },
+    train=TrainDefaults(recipe="not of the paper; as for depth"),
+    weights=sd15("control_v11f1p_sd15_depth", "sd-controlnet-depth"),
+    references=("Yang et al.: Depth Anything V2, NeurIPS 2024",),
+)
+
+depth_zoe = replace(
+    depth,
+    name="depth-zoe",
+    summary="Depth by ZoeDepth, near is bright",
+    load_detector=partial(load_detector, kind="ZoeDepthForDepthEstimation", metric=True),
+    files={"model": WeightFile(repo="Intel/zoedepth-nyu-kitti", size=1_380_000_000, licence="MIT")},
+    train=TrainDefaults(recipe="not of the paper: one of three estimators of ControlNet 1.1"),
+    weights=(
+        *sd15("control_v11f1p_sd15_depth"),
+        *sd21("controlnet-sd21-zoedepth-diffusers"),
+    ),
+    licence="MIT",
+    references=("Bhat et al.: ZoeDepth, arXiv 2302.12288",),
+)

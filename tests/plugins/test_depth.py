@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from cnctl_conditions.depth import depth, depth_anything, depth_zoe, near_is_bright
+
+from cnctl.errors import MissingError
+from cnctl.hints import load_detector
+from cnctl.jobs.conditions import check_condition
+
+
+@pytest.fixture(scope="module")
+def models(detectors, folders):
+    """Small models of the true classes in folders of the true names."""
+    return {
+        "depth": folders.dpt_hybrid(detectors / "Intel" / "dpt-hybrid-midas"),
+        "depth-anything": folders.depth_anything(detectors / "Depth-Anything-V2-Small-hf"),
+        "depth-zoe": folders.zoedepth(detectors / "zoedepth-nyu-kitti"),
+    }
+
+
+@pytest.mark.parametrize("condition", [depth, depth_anything, depth_zoe], ids=lambda c: c.name)
+def test_any_size_comes_back_at_its_own_size(models, photo, condition):
+    detect = load_detector(condition)
+    for image in (photo, photo[:40, :61]):
+        hint = detect(image)
+        assert hint.shape == image.shape
+        assert hint.min() == 0
+        assert hint.max() == 255
+        assert (hint == hint[..., :1]).all()
+
+
+def test_the_contract_is_kept(models, photo):
+    assert check_condition(depth, image=photo) == []
+
+
+def test_the_map_is_what_the_network_says(models, photo):
+    """At the network's own size nothing is resized: mean and deviation are the processor's."""
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    values = models["depth"]((pixels - 0.5) / 0.5).predicted_depth[0].numpy()
+    expected = 255 * (values - values.min()) / (values.max() - values.min())
+    assert np.abs(load_detector(depth)(photo)[..., 0] - expected).max() <= 1
+
+
+def test_near_is_bright():
+    """Disparity is large where it is near; distance is small."""
+    assert near_is_bright(np.array([[0.0, 2.0, 4.0]]), metric=False).tolist() == [[0, 127, 255]]
+    distances = np.linspace(1, 11, 101)[None]
+    hint = near_is_bright(distances, metric=True)[0]
+    assert hint[:3].tolist() == [255, 255, 255]
+    assert not hint[85:].any()
+    assert hint[43] == int(255 * (85 - 43) / 83)
+    assert (np.diff(hint.astype(int)) <= 0).all()
+
+
+@pytest.mark.parametrize("metric", [False, True])
+def test_constant_or_broken_depth_gives_no_nan(metric):
+    assert not near_is_bright(np.full((4, 4), 3.0), metric=metric).any()
+    broken = np.array([[np.nan, np.inf], [1.0, 2.0]])
+    assert near_is_bright(broken, metric=metric).dtype == np.uint8
+
+
+def test_missing_weights_are_named_with_size_and_licence(monkeypatch, tmp_path):
+    monkeypatch.setenv("CNCTL_DETECTORS", str(tmp_path))
+    with pytest.raises(MissingError, match=r"Intel/dpt-hybrid-midas \(490 MB; Apache-2.0"):
+        load_detector(depth)
+
+
+def test_the_recipe_is_the_papers():
+    """Section 3.5: 3M pairs, 500 GPU-hours; 200k for the small-scale experiment."""
+    assert depth.train.recipe.startswith("3M")
+    assert "500 A100" in depth.train.recipe
+    assert "200k" in depth.train.recipe
+    assert depth.train.start_from == ""
