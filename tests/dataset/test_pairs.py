@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnctl.dataset import Example, TrainingPairs
+from cnctl.dataset import Example, Selection, TrainingPairs
 from cnctl.dataset.examples import open_dataset
 from cnctl.errors import CnctlError
 from cnctl.images import write_image
@@ -86,6 +86,16 @@ def test_a_palette_keeps_its_values() -> None:
     example = Example(np.zeros((24, 24, 3), np.uint8), labels, "")
     kept = pairs(example, nearest=True, hint_channels=3).load(0).hint
     assert set(np.unique(kept)) <= {0, 255}
+
+
+def test_a_selection_counts_anew() -> None:
+    scenes = TrainingPairs(
+        dataset=open_dataset("scenes:9", size=32), size=(32, 32), hint_channels=1, detect=red
+    )
+    chosen = Selection(scenes, (2, 7))
+    assert len(chosen) == 2
+    assert chosen.name(1) == "scene 7"
+    np.testing.assert_array_equal(chosen.load(1).image, scenes.load(7).image)
 
 
 def test_errors_name_the_example(tmp_path: Path) -> None:
