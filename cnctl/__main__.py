@@ -1,5 +1,17 @@
-"""python -m cnctl"""
+"""The program: `cnctl`, or `python -m cnctl`."""
 
-from cnctl.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; Ctrl-C is answered in one line also while it is being imported."""
+    try:
+        from cnctl.cli import main as run
+    except KeyboardInterrupt:
+        print("cnctl: interrupted", file=sys.stderr)
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

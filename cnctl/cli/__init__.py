@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -53,11 +54,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (annotate, train, generate, convert, conditions):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(annotate, train, generate, convert),
+    *(conditions, info, doctor),
+)
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(models, name="models")
-for command in (info, doctor):
-    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:

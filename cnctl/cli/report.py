@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from cnctl.registry import condition_names
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, progress is one plain line at most this often."""
 
-Advance = Callable[[int, str], None]
-"""advance(done, text): `done` of the total are finished; `text` says what is at hand."""
+
+class Advance(Protocol):
+    """advance(done, text): `done` of the total are finished; `text` says what is at hand."""
+
+    def __call__(self, done: int, text: str = "") -> None: ...
 
 
 def emit(lines: Iterable[object]) -> None:
@@ -38,15 +41,16 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 
 def complete_condition(incomplete: str) -> list[str]:
-    """Shell completion of condition names; reads metadata only."""
-    return [name for name in condition_names() if name.startswith(incomplete)]
+    """Shell completion of condition names, also after a comma; reads metadata only."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in condition_names() if name.startswith(last)]
 
 
 @contextmanager
 def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
     """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
     if quiet:
-        yield lambda done, text="": None
+        yield silence
     elif sys.stderr.isatty():
         with _bar(label, total) as advance:
             yield advance
@@ -74,7 +78,15 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
     ]
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(label, total=total, text="")
-        yield lambda done, text="": bars.update(task, completed=done, text=text)
+
+        def advance(done: int, text: str = "") -> None:
+            bars.update(task, completed=done, text=text)
+
+        yield advance
+
+
+def silence(done: int, text: str = "") -> None:
+    pass
 
 
 def _plain(label: str, total: int) -> Advance:

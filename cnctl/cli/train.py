@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnctl.cli import flags
-from cnctl.cli.report import Advance, complete_condition, emit, emit_json, note, progress
+from cnctl.cli.report import Advance, complete_condition, emit, emit_json, note, progress, silence
 from cnctl.errors import SomeInputsFailed
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class _Display:
         self.stack = stack
         self.quiet = quiet
         self.fidelity = ""
-        self.advance: Advance = lambda done, text: None
+        self.advance: Advance = silence
 
     def __call__(self, event: Event) -> None:
         from cnctl.jobs.train import Previewed, Started

@@ -18,7 +18,15 @@ from cnctl.core.base import Base
 from cnctl.core.sampling import Control, sample
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints import check_options, load_detector, parse_options
-from cnctl.images import fit_image, read_hint, read_image, working_size, write_hint, write_image
+from cnctl.images import (
+    fit_hint,
+    fit_image,
+    read_hint,
+    read_image,
+    working_size,
+    write_hint,
+    write_image,
+)
 from cnctl.jobs.provenance import metadata
 from cnctl.jobs.weights import open_base, open_control
 from cnctl.plugin import Condition, OptionValue
@@ -29,6 +37,8 @@ DEFAULT_PROMPT = "a professional, detailed, high-quality image"
 """The paper's default prompt (section 4.1): it names nothing in the image."""
 
 MAX_SEED = 2**63 - 1
+SMALL_UNET = 50_000_000
+"""Parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +77,12 @@ class _Branch:
     scale: float
     start: float
     end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Texts:
+    prompt: str
+    negative_prompt: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,44 +158,36 @@ def generate(
     text = choose_prompt(prompt, prompt_mode)
     conditions = [get_condition(control.condition) for control in controls]
     parsed = _parse_options(conditions, options)
+    _check_sources(controls, conditions, images, ready=ready_hint)
     on_base = open_base(base, device=device, dtype=dtype, note=note)
+    _choose_threads(on_base)
+    _note_long_prompt(on_base, text, note)
     chosen = _resolve(conditions[0], on_base, settings or {})
     branches = _open_branches(
         controls, conditions, on_base, chosen, options=parsed, weights=weights
     )
-    _note_long_prompt(on_base, text, note)
-
-    rounds = list(images) or [None]
+    texts = _Texts(prompt=text, negative_prompt=negative_prompt)
+    rounds: list[Path | None] = [*images] or [None]
+    total = len(rounds) * count * chosen.steps
     for index, image in enumerate(rounds):
         hints, sources = _make_hints(branches, image, ready=ready_hint, size=chosen.resolution)
         output = _output(out, sources[0], conditions, overwrite=overwrite)
         seeds = _choose_seeds(output, count, seed)
         _note_dead_hints(hints, sources, note)
         hint_path = sources[0] if ready_hint else _write_hint(output, hints[0])
-        record = _record(on_base, branches, hints, sources, chosen) | {
-            "prompt": text,
-            "negative_prompt": negative_prompt,
-        }
-        for first in range(0, count, batch_size):
-            batch = seeds[first : first + batch_size]
-            before = (index * count + first) * chosen.steps
-            arrays = sample(
-                on_base,
-                [_control(branch, hint) for branch, hint in zip(branches, hints, strict=True)],
-                [text] * len(batch),
-                negative_prompts=[negative_prompt] * len(batch),
-                seeds=batch,
-                height=hints[0].shape[0],
-                width=hints[0].shape[1],
-                steps=chosen.steps,
-                guidance_scale=chosen.guidance_scale,
-                scheduler=chosen.scheduler,
-                on_step=lambda step, before=before, batch=batch: on_step(
-                    before + step * len(batch), len(rounds) * count * chosen.steps
-                ),
-            )
-            for value, array in zip(batch, arrays, strict=True):
-                yield _write(output, array, hint_path, record | {"seed": value})
+        record = _record(on_base, branches, hints, sources, chosen) | asdict(texts)
+        before = index * count * chosen.steps
+        pictures = _sample(
+            on_base,
+            [_control(branch, hint) for branch, hint in zip(branches, hints, strict=True)],
+            texts,
+            chosen,
+            seeds=seeds,
+            batch_size=batch_size,
+            on_step=_counting(lambda done: on_step(done, total), before=before),
+        )
+        for value, picture in zip(seeds, pictures, strict=True):
+            yield _write(output, picture, hint_path, record | {"seed": value})
 
 
 def choose_prompt(prompt: str | None, mode: str | None) -> str:
@@ -232,6 +240,26 @@ def _parse_options(
     ]
 
 
+def _check_sources(
+    controls: Sequence[ControlSpec],
+    conditions: Sequence[Condition],
+    images: Sequence[Path],
+    *,
+    ready: bool,
+) -> None:
+    """Read every input once before anything slow happens: an unreadable one is told at once."""
+    for control, condition in zip(controls, conditions, strict=True):
+        for source in [control.source] if control.source else images:
+            read_hint(source, channels=condition.hint_channels) if ready else read_image(source)
+
+
+def _choose_threads(base: Base) -> None:
+    """A small U-Net gains nothing from a second thread, and loses much where the CPU is busy."""
+    parameters = sum(parameter.numel() for parameter in base.unet.parameters())
+    if base.device.type == "cpu" and parameters < SMALL_UNET:
+        torch.set_num_threads(1)
+
+
 def _resolve(condition: Condition, base: Base, given: Mapping[str, Any]) -> GenerateSettings:
     of_base = {"resolution": base.resolution} | dict(base.defaults)
     chosen = resolve(GenerateSettings, of_base, asdict(condition.generate), flags=given)
@@ -256,7 +284,7 @@ def _open_branches(
             f"{len(weights)} --control for {len(controls)} --cond",
             hint="give one for each, in the same order, or none",
         )
-    named = list(weights) or [None] * len(controls)
+    named: list[str | None] = [*weights] or [None] * len(controls)
     return [
         _Branch(
             condition=condition,
@@ -302,9 +330,11 @@ def _make_hints(
         channels = branch.condition.hint_channels
         picture = read_hint(source, channels=channels) if ready else read_image(source)
         working = working or working_size(*picture.shape[:2], resolution=size)
-        nearest = ready and bool(branch.condition.palette)
-        fitted = fit_image(picture, size=working, resize="stretch", nearest=nearest)
-        hints.append(fitted if ready else _detect(branch, fitted, source))
+        if ready:
+            palette = bool(branch.condition.palette)
+            hints.append(fit_hint(picture, size=working, palette=palette))
+        else:
+            hints.append(_detect(branch, fit_image(picture, size=working), source))
     return hints, sources
 
 
@@ -351,6 +381,43 @@ def _write_hint(output: _Output, hint: np.ndarray) -> Path:
     path = output.hint(hint.shape[2])
     write_hint(path, hint, overwrite=True)
     return path
+
+
+def _sample(
+    base: Base,
+    controls: Sequence[Control],
+    texts: _Texts,
+    settings: GenerateSettings,
+    *,
+    seeds: Sequence[int],
+    batch_size: int,
+    on_step: Callable[[int], None],
+) -> Iterator[np.ndarray]:
+    """One image uint8 (H, W, 3) per seed, denoised in batches; on_step hears of image steps."""
+    height, width = controls[0].hint.shape[2:]
+    for first in range(0, len(seeds), batch_size):
+        batch = seeds[first : first + batch_size]
+        before = first * settings.steps
+        yield from sample(
+            base,
+            controls,
+            [texts.prompt] * len(batch),
+            negative_prompts=[texts.negative_prompt] * len(batch),
+            seeds=batch,
+            height=height,
+            width=width,
+            steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            scheduler=settings.scheduler,
+            on_step=_counting(on_step, before=before, images=len(batch)),
+        )
+
+
+def _counting(
+    on_step: Callable[[int], None], *, before: int, images: int = 1
+) -> Callable[[int], None]:
+    """Turn the steps of one batch into image steps of the whole."""
+    return lambda step: on_step(before + step * images)
 
 
 def _control(branch: _Branch, hint: np.ndarray) -> Control:

@@ -282,7 +282,7 @@ class _Run:
         return DivergedError(f"{error}{told}", hint=error.hint)
 
 
-class _Stopped(Exception):  # noqa: N818  not an error
+class _Stopped(Exception):
     """A preview is given up."""
 
 
