@@ -1,6 +1,6 @@
 """The public API for conditions: describe one kind of hint as a frozen value.
 
-A condition is what a plugin exports under the entry-point group `cnctl.conditions`:
+A condition is what a plugin exports under the entry-point group `cnctl.conditions`::
 
     def load_detector(device):
         import cv2                                   # heavy imports belong here

@@ -1,13 +1,14 @@
 """Sphinx: `sphinx-build -W docs docs/_build`."""
 
-from importlib.metadata import version
+import importlib.metadata
 
 project = "cnctl"
 author = copyright = "The cnctl developers"
-release = version("cnctl")
+version = release = importlib.metadata.version("cnctl")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+default_role = "code"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "cnctl"
