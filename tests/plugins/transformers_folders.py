@@ -108,3 +108,74 @@ def zoedepth(folder: Path) -> Any:
     )
     processor = t.ZoeDepthImageProcessor(size={"height": 64, "width": 64}, ensure_multiple_of=32)
     return save(folder, lambda: t.ZoeDepthForDepthEstimation(config), processor)
+
+
+def upernet(folder: Path, *, labels: int = 150) -> Any:
+    """The structure of openmmlab/upernet-convnext-small."""
+    backbone = t.ConvNextConfig(
+        hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], out_features=STAGES
+    )
+    config = t.UperNetConfig(
+        backbone_config=backbone,
+        hidden_size=16,
+        num_labels=labels,
+        auxiliary_in_channels=16,
+        auxiliary_channels=8,
+    )
+    processor = t.SegformerImageProcessor(size={"height": 64, "width": 64})
+
+    def build() -> Any:
+        model = t.UperNetForSemanticSegmentation(config)
+        model.decode_head.classifier.weight.data *= 50  # else all classes score alike
+        return model
+
+    return save(folder, build, processor)
+
+
+def rt_detr(folder: Path) -> Any:
+    """The structure of PekingU/rtdetr_r50vd_coco_o365, for whom everything is a person."""
+    backbone = t.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=STAGES[1:],
+    )
+    config = t.RTDetrConfig(
+        backbone_config=backbone,
+        encoder_hidden_dim=16,
+        encoder_in_channels=[16, 16, 16],
+        decoder_in_channels=[16, 16, 16],
+        d_model=16,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        decoder_layers=1,
+        encoder_layers=1,
+        num_queries=3,
+        num_denoising=0,
+        num_labels=1,
+    )
+    processor = t.RTDetrImageProcessor(size={"height": 64, "width": 64})
+    return save(folder, lambda: t.RTDetrForObjectDetection(config), processor)
+
+
+def vitpose(folder: Path) -> Any:
+    """The structure of usyd-community/vitpose-base-simple."""
+    backbone = t.VitPoseBackboneConfig(
+        image_size=[64, 48],
+        patch_size=[16, 16],
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        out_indices=[2],
+        out_features=["stage2"],
+    )
+    config = t.VitPoseConfig(backbone_config=backbone, num_labels=17, use_simple_decoder=True)
+    processor = t.VitPoseImageProcessor(size={"height": 64, "width": 48})
+
+    def build() -> Any:
+        return t.VitPoseForPoseEstimation(config)
+
+    return save(folder, build, processor)

@@ -1,0 +1,84 @@
+"""What each pixel shows, in the 150 colours of ADE20K (paper, section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnctl.plugin import CnctlError, Condition, Detection, TrainDefaults, WeightFile
+from cnctl_conditions.ade20k_palette import PALETTE
+from cnctl_conditions.annotators import SECTION, sd15
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cnctl.plugin import Detector, Hint, Image
+
+
+def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
+    import torch
+
+    from cnctl_conditions.networks import load_transformer
+
+    folder = files["model"]
+    processor, model = load_transformer("UperNetForSemanticSegmentation", folder, device=device)
+    if model.config.num_labels != len(PALETTE):
+        raise CnctlError(
+            f"{folder} knows {model.config.num_labels} classes, not the {len(PALETTE)} of ADE20K"
+        )
+
+    def detect(image: Image) -> Detection:
+        inputs = processor(images=image, input_data_format="channels_last", return_tensors="pt")
+        with torch.inference_mode():
+            logits = model(inputs["pixel_values"].to(device)).logits
+            size = image.shape[:2]
+            logits = torch.nn.functional.interpolate(logits, size, mode="bilinear")
+        labels = logits[0].argmax(dim=0).cpu().numpy()
+        return Detection(hint=colour(labels), data={"shares": shares(labels)})
+
+    return detect
+
+
+def colour(labels: np.ndarray) -> Hint:
+    """Class numbers (H, W), 0 for the first class -> uint8 (H, W, 3) in the palette's colours."""
+    import numpy as np
+
+    return np.array(list(PALETTE.values()), np.uint8)[labels]
+
+
+def shares(labels: np.ndarray) -> dict[str, Any]:
+    """Class -> its share of the pixels, largest first."""
+    import numpy as np
+
+    counts = np.bincount(labels.ravel(), minlength=len(PALETTE))
+    names = list(PALETTE)
+    order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+    return {names[i]: round(float(counts[i] / labels.size), 4) for i in order}
+
+
+ade20k = Condition(
+    name="ade20k",
+    summary="What each pixel shows, in the 150 colours of ADE20K",
+    load_detector=load_detector,
+    files={
+        "model": WeightFile(
+            repo="openmmlab/upernet-convnext-small",
+            size=330_000_000,
+            licence="see the model card; mmsegmentation is Apache-2.0",
+        )
+    },
+    palette=PALETTE,
+    train=TrainDefaults(
+        recipe="164K segmentation-image-caption pairs of ADE20K, captioned by BLIP; "
+        "200 A100 80G GPU-hours",
+    ),
+    metric="mean_iou",
+    weights=sd15("sd-controlnet-seg", "control_v11p_sd15_seg"),
+    licence="see the model card",
+    references=(
+        SECTION,
+        "Zhou et al.: Scene Parsing through ADE20K Dataset, CVPR 2017",
+        "Xiao et al.: Unified Perceptual Parsing for Scene Understanding, ECCV 2018 (UperNet)",
+    ),
+)

@@ -1,0 +1,91 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from cnctl_conditions.networks import import_network
+from cnctl_conditions.segmentation import PALETTE, ade20k, colour, shares
+
+from cnctl.errors import CnctlError
+from cnctl.hints import load_detections, load_detector
+
+FOLDER = "upernet-convnext-small"
+
+
+def test_the_colours_are_those_of_the_released_models_byte_for_byte():
+    theirs = import_network("util", "ade_palette")()
+    assert [list(rgb) for rgb in PALETTE.values()] == theirs
+    assert len(PALETTE) == 150
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "rgb"),
+    [
+        ("wall", 0, (120, 120, 120)),
+        ("building", 1, (180, 120, 120)),
+        ("sky", 2, (6, 230, 230)),
+        ("floor", 3, (80, 50, 50)),
+        ("tree", 4, (4, 200, 3)),
+        ("ceiling", 5, (120, 120, 80)),
+        ("road", 6, (140, 140, 140)),
+        ("bed", 7, (204, 5, 255)),
+        ("windowpane", 8, (230, 230, 230)),
+        ("grass", 9, (4, 250, 7)),
+        ("cabinet", 10, (224, 5, 255)),
+        ("sidewalk", 11, (235, 255, 7)),
+        ("person", 12, (150, 5, 61)),
+        ("flag", 149, (92, 0, 255)),
+    ],
+)
+def test_names_stand_at_their_colours(name, number, rgb):
+    assert list(PALETTE)[number] == name
+    assert PALETTE[name] == rgb
+    assert colour(np.array([[number]])).tolist() == [[list(rgb)]]
+
+
+def test_the_palette_is_never_changed_by_accident():
+    digest = hashlib.sha256(bytes(value for rgb in PALETTE.values() for value in rgb)).hexdigest()
+    theirs = np.array(import_network("util", "ade_palette")(), np.uint8).tobytes()
+    assert digest == hashlib.sha256(theirs).hexdigest()
+    assert dict(ade20k.palette) == PALETTE
+
+
+def test_shares_are_of_the_pixels_largest_first():
+    assert shares(np.array([[2, 2], [2, 0]])) == {"sky": 0.75, "wall": 0.25}
+
+
+def test_every_pixel_has_a_colour_of_the_palette_at_any_size(detectors, folders, photo):
+    folders.upernet(detectors / FOLDER)
+    detect = load_detector(ade20k)
+    for image in (photo, photo[:40, :61]):
+        hint = detect(image)
+        assert hint.shape == image.shape
+        assert {tuple(rgb) for rgb in hint.reshape(-1, 3).tolist()} <= set(PALETTE.values())
+    found = load_detections(ade20k)(photo)
+    assert sum(found.data["shares"].values()) == pytest.approx(1, abs=0.01)
+
+
+def test_the_map_is_what_the_network_says(detectors, folders, photo):
+    """At the network's own size nothing is resized: the class that scores highest."""
+    model = folders.upernet(detectors / FOLDER)
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    labels = model((pixels - mean) / deviation).logits[0].argmax(dim=0).numpy()
+    expected = np.array(import_network("util", "ade_palette")(), np.uint8)[labels]
+    assert len(np.unique(labels)) > 3
+    assert (load_detector(ade20k)(photo) == expected).all(axis=2).mean() > 0.99
+
+
+def test_a_model_of_other_classes_is_refused(monkeypatch, tmp_path, folders):
+    folders.upernet(tmp_path / FOLDER, labels=19)
+    monkeypatch.setenv("CNCTL_DETECTORS", str(tmp_path))
+    with pytest.raises(CnctlError, match="19 classes, not the 150"):
+        load_detector(ade20k)
+
+
+def test_the_recipe_is_the_papers():
+    """Section 3.5: 164K pairs, 200 A100 GPU-hours, Stable Diffusion 1.5."""
+    assert "164K" in ade20k.train.recipe
+    assert "200 A100" in ade20k.train.recipe
+    assert ade20k.base == "stable-diffusion-v1-5/stable-diffusion-v1-5"
