@@ -1,0 +1,263 @@
+"""People's poses by OpenPose (paper, section 3.5). Its weights are for non-commercial use only.
+
+The network is controlnet_aux's; what is made of its maps is written here after the paper of Cao et
+al. (part affinity fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnctl.plugin import Condition, Detection, Option, TrainDefaults
+from cnctl_conditions.annotators import SECTION, annotator, sd15, sd21
+from cnctl_conditions.skeleton import LIMBS, POINTS, STYLES, draw_pose, enough_points, to_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cnctl.plugin import Detector, Image, OptionValue
+    from cnctl_conditions.skeleton import Person
+
+    Maps = Callable[[Image], tuple[np.ndarray, np.ndarray]]
+
+NETWORK_HEIGHT = 184
+STRIDE = 8
+PADDING = 128
+PEAK = 0.1
+AFFINITY = 0.05
+SAMPLES = 10
+PASSING = 0.8
+LEAST_POINTS = 4
+LEAST_SCORE = 0.4
+
+PAIRS = (*LIMBS, (2, 16), (5, 17))
+"""Limbs to look for. The last two, shoulder to ear, are not drawn and begin no person."""
+FIELDS = (12, 20, 14, 16, 22, 24, 0, 2, 4, 6, 8, 10, 28, 30, 34, 32, 36, 18, 26)
+"""First of the two channels, x and y, that hold each pair's part affinity field."""
+
+
+def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
+    maps_of = load_network_maps(device, files["body"])
+
+    def detect(
+        image: Image, *, min_keypoints: float, style: str, stick_width: int
+    ) -> Detection | None:
+        people = find_people(*maps_of(image))
+        return pose_detection(
+            people,
+            image,
+            min_keypoints=min_keypoints,
+            style=style,
+            stick_width=stick_width,
+        )
+
+    return detect
+
+
+def pose_detection(
+    people: Sequence[Person], image: Image, *, min_keypoints: float, style: str, stick_width: int
+) -> Detection | None:
+    """The drawing and the JSON of these people; None where nobody shows enough points."""
+    if not enough_points(people, min_keypoints):
+        return None
+    data = to_json(people, width=image.shape[1], height=image.shape[0])
+    return Detection(hint=draw_pose(data, style=style, thickness=stick_width), data=data)
+
+
+def load_network_maps(device: str, path: Path) -> Maps:
+    """Image -> heat (H, W, 18) of the points, affinity fields (H, W, 38), at the image's size."""
+    import cv2
+    import numpy as np
+    import torch
+
+    from cnctl_conditions.networks import import_network, load_network
+
+    build = import_network("open_pose.model", "bodypose_model")
+    with torch.device("meta"):
+        full_names = {name.partition(".")[2]: name for name in build().state_dict()}
+    network = load_network(build, path, device=device, rename=lambda n: full_names.get(n, n))
+
+    def maps_of(image: Image) -> tuple[np.ndarray, np.ndarray]:
+        height, width = image.shape[:2]
+        scale = NETWORK_HEIGHT / height
+        small = _resize(image, max(1, int(width * scale)), max(1, int(height * scale)))
+        rows, columns = -small.shape[0] % STRIDE, -small.shape[1] % STRIDE
+        padded = np.pad(small, ((0, rows), (0, columns), (0, 0)), constant_values=PADDING)
+        pixels = torch.from_numpy(padded[..., ::-1].copy()).permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            fields, heat = network(pixels.to(device) / 256 - 0.5)
+        stacked = torch.cat([heat[0, :POINTS], fields[0]]).cpu().numpy()
+        full = [
+            _resize(
+                _resize(channel, padded.shape[1], padded.shape[0])[
+                    : small.shape[0], : small.shape[1]
+                ],
+                width,
+                height,
+            )
+            for channel in stacked
+        ]
+        maps = np.stack(full, axis=2)
+        return maps[..., :POINTS], maps[..., POINTS:]
+
+    def _resize(values: np.ndarray, width: int, height: int) -> np.ndarray:
+        shrinks = width + height < sum(values.shape[:2])
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
+        return cv2.resize(values, (width, height), interpolation=how)
+
+    return maps_of
+
+
+def find_people(heat: np.ndarray, fields: np.ndarray) -> list[Person]:
+    """People in the maps of the network, heat (H, W, 18) and fields (H, W, 38)."""
+    peaks = [find_peaks(heat[..., part]) for part in range(POINTS)]
+    people: list[_Person] = []
+    for number, (start, end) in enumerate(PAIRS):
+        channel = FIELDS[number]
+        limbs = find_limbs(peaks[start], peaks[end], fields[..., channel : channel + 2])
+        for a, b, score in limbs:
+            ends = _Ends(start, a, peaks[start][a][2], end, b, peaks[end][b][2], score)
+            _add_limb(people, ends, may_begin=number < len(LIMBS))
+    whole = [p for p in people if len(p.parts) >= LEAST_POINTS and p.score >= p.least_score]
+    return [
+        [tuple(peaks[part][p.parts[part]]) if part in p.parts else None for part in range(POINTS)]
+        for p in whole
+    ]
+
+
+def find_peaks(heat: np.ndarray) -> np.ndarray:
+    """(N, 3): x, y and height of the map's maxima, found on the map blurred by sigma 3."""
+    import cv2
+    import numpy as np
+
+    blurred = cv2.GaussianBlur(
+        heat.astype(np.float64), (25, 25), 3.0, borderType=cv2.BORDER_REFLECT
+    )
+    highest = cv2.dilate(blurred, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    y, x = np.nonzero((blurred >= highest) & (blurred > PEAK))
+    return np.stack([x, y, heat[y, x]], axis=1).astype(np.float64)
+
+
+def find_limbs(
+    starts: np.ndarray, ends: np.ndarray, field: np.ndarray
+) -> list[tuple[int, int, float]]:
+    """(start, end, score) of the limbs that the affinity field supports, each end used once.
+
+    The field (H, W, 2) is read at ten places between two ends; eight must agree with the way.
+    """
+    import numpy as np
+
+    height = field.shape[0]
+    candidates = []
+    for a, start in enumerate(starts):
+        for b, end in enumerate(ends):
+            way = end[:2] - start[:2]
+            length = max(0.001, float(np.hypot(*way)))
+            x, y = np.round(np.linspace(start[:2], end[:2], SAMPLES)).astype(int).T
+            along = field[y, x] @ (way / length)
+            score = float(along.mean()) + min(0.5 * height / length - 1, 0)
+            if np.count_nonzero(along > AFFINITY) > PASSING * SAMPLES and score > 0:
+                candidates.append((score, a, b))
+    chosen: list[tuple[int, int, float]] = []
+    for score, a, b in sorted(candidates, key=lambda c: -c[0]):
+        if all(a != used[0] and b != used[1] for used in chosen):
+            chosen.append((a, b, score))
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """A limb: which part and which of its peaks at either end, the peaks' heights, its score."""
+
+    start: int
+    start_peak: int
+    start_height: float
+    end: int
+    end_peak: int
+    end_height: float
+    score: float
+
+
+@dataclass
+class _Person:
+    parts: dict[int, int] = field(default_factory=dict)
+    """part -> which of its peaks."""
+    score: float = 0.0
+
+    @property
+    def least_score(self) -> float:
+        return LEAST_SCORE * len(self.parts)
+
+
+def _add_limb(people: list[_Person], ends: _Ends, *, may_begin: bool) -> None:
+    """Add the limb to who has one of its ends, join two people who share it, or begin a new one."""
+    owners = [
+        person
+        for person in people
+        if person.parts.get(ends.start) == ends.start_peak
+        or person.parts.get(ends.end) == ends.end_peak
+    ][:2]
+    if len(owners) == 2 and not owners[0].parts.keys() & owners[1].parts.keys():
+        owners[0].parts |= owners[1].parts
+        owners[0].score += owners[1].score + ends.score
+        people.remove(owners[1])
+    elif owners:
+        if owners[0].parts.get(ends.end) != ends.end_peak:
+            owners[0].parts[ends.end] = ends.end_peak
+            owners[0].score += ends.end_height + ends.score
+    elif may_begin:
+        parts = {ends.start: ends.start_peak, ends.end: ends.end_peak}
+        people.append(_Person(parts, ends.start_height + ends.end_height + ends.score))
+
+
+def thirty_percent(rng: np.random.Generator) -> dict[str, OptionValue]:
+    """The paper's rule for its data: 30 % of the key points of a whole body."""
+    return {"min_keypoints": 0.3}
+
+
+POSE_OPTIONS = {
+    "min_keypoints": Option(
+        0.0, "least share of the points that someone must show", minimum=0.0, maximum=1.0
+    ),
+    "style": Option("1.1", "drawn as for this version of ControlNet", choices=STYLES),
+    "stick_width": Option(4, "half the width of limbs, in pixels", minimum=1, maximum=64),
+}
+POSE_WEIGHTS = (
+    *sd15("control_v11p_sd15_openpose", "sd-controlnet-openpose"),
+    *sd21("controlnet-sd21-openposev2-diffusers", "controlnet-sd21-openpose-diffusers"),
+)
+POSE_BASE = "stabilityai/stable-diffusion-2-1"
+
+openpose = Condition(
+    name="openpose",
+    summary="People's poses by OpenPose (not for commercial use)",
+    load_detector=load_detector,
+    files={
+        "body": annotator(
+            "body_pose_model.pth",
+            sha256="25a948c16078b0f08e236bda51a385d855ef4c153598947c28c0d47ed94bb746",
+            size=209_000_000,
+            licence="OpenPose: academic or non-profit, non-commercial research use only",
+            commercial=False,
+        )
+    },
+    options=POSE_OPTIONS,
+    training_options=thirty_percent,
+    draw=draw_pose,
+    train=TrainDefaults(
+        recipe="200k pose-image-caption pairs from the internet, images in which a human shows at "
+        "least 30 % of the key points; 300 A100 80G GPU-hours",
+    ),
+    metric="pck",
+    base=POSE_BASE,
+    weights=POSE_WEIGHTS,
+    licence="OpenPose, non-commercial research use only",
+    references=(
+        SECTION,
+        "Cao et al.: OpenPose: Realtime Multi-Person 2D Pose Estimation using Part Affinity "
+        "Fields, IEEE TPAMI 43(1), 2021",
+    ),
+)
