@@ -1,5 +1,8 @@
 """Errors that a user can mend: one sentence, what to do next, and the exit code."""
 
+import os
+from pathlib import Path
+
 
 class CnctlError(Exception):
     """Bad input. The command line prints the sentence and the hint, never a traceback.
@@ -36,3 +39,9 @@ class OutputError(CnctlError):
     """The output could not be written: it exists, is read-only, or the disk is full."""
 
     exit_code = 6
+
+
+def shown(path: str | Path) -> str:
+    """A file name fit for one line of a terminal: control characters and bad bytes escaped."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,46 @@
+"""Image files: the only package that touches them."""
+
+from cnctl.errors import shown
+from cnctl.images.find import SUFFIXES, ImageFile, find_images
+from cnctl.images.fit import Resize, fit_hint, fit_image, working_size
+from cnctl.images.read import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    read_hint,
+    read_image,
+    read_metadata,
+)
+from cnctl.images.write import (
+    check_folder,
+    check_output,
+    encode_hint,
+    encode_image,
+    hint_suffix,
+    write_file,
+    write_hint,
+    write_image,
+)
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "ImageFile",
+    "Resize",
+    "check_folder",
+    "check_output",
+    "encode_hint",
+    "encode_image",
+    "find_images",
+    "fit_hint",
+    "fit_image",
+    "hint_suffix",
+    "read_hint",
+    "read_image",
+    "read_metadata",
+    "shown",
+    "working_size",
+    "write_file",
+    "write_hint",
+    "write_image",
+]

@@ -1,0 +1,85 @@
+"""Find image files among files, folders and globs."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnctl.errors import CnctlError, shown
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One input. `relative` is where it lies below the folder that was asked for."""
+
+    path: Path
+    relative: Path
+
+
+def find_images(inputs: Iterable[str | Path]) -> list[ImageFile]:
+    """The image files among files, folders and quoted globs, each path once, in natural order.
+
+    Folders are searched to the bottom; hidden names and links to folders are passed over, as
+    `find` and git do, so a link loop is harmless. A file named outright is taken whatever its
+    suffix. Raises CnctlError for a missing input or a folder without images.
+    """
+    found = [image for item in inputs for image in _find_below(str(item))]
+    unique = {os.path.abspath(image.path): image for image in reversed(found)}
+    return [image for image in found if unique.pop(os.path.abspath(image.path), None)]
+
+
+def _find_below(item: str) -> list[ImageFile]:
+    path = Path(item)
+    if path.is_dir():
+        return _walk(path)
+    if path.exists():
+        return [ImageFile(path, Path(path.name))]
+    if files := _expand(item):
+        return files
+    raise CnctlError(f"{shown(item)}: no such file or folder", hint="check the name")
+
+
+def _expand(pattern: str) -> list[ImageFile]:
+    """The files that a glob matches, relative to its part without wildcards."""
+    if not glob.has_magic(pattern):
+        return []
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)
+    root = Path(*plain)
+    matches = map(Path, sorted(glob.glob(pattern, recursive=True), key=_natural))
+    return [ImageFile(match, match.relative_to(root)) for match in matches if match.is_file()]
+
+
+def _walk(folder: Path) -> list[ImageFile]:
+    found = []
+    for root, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(root, name) for name in names if _looks_like_image(name)]
+    if not found:
+        raise CnctlError(
+            f"{shown(folder)} holds no images",
+            hint=f"the suffixes looked for are {' '.join(sorted(SUFFIXES))}",
+        )
+    images = [ImageFile(path, path.relative_to(folder)) for path in found]
+    return sorted(images, key=lambda image: _natural(image.relative.as_posix()))
+
+
+def _refuse_folder(error: OSError) -> None:
+    name = shown(error.filename)
+    raise CnctlError(f"{name} cannot be listed: {error.strerror}", hint="check its rights")
+
+
+def _looks_like_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _natural(text: str) -> tuple[list[tuple[str, int]], str]:
+    """Sort key: frame2 before frame10."""
+    parts = re.findall(r"(\D*)(\d{0,18})", text)
+    return [(words.lower(), int(digits or -1)) for words, digits in parts], text

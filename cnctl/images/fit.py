@@ -1,0 +1,82 @@
+"""Sizes: what a network can work on, and images and hints fitted to it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from cnctl.errors import CnctlError
+from cnctl.images.read import MAX_PIXELS
+
+Resize = Literal["stretch", "crop", "fill"]
+
+
+def working_size(height: int, width: int, *, resolution: int, multiple: int = 8) -> tuple[int, int]:
+    """(height, width) with the short side at `resolution`, the aspect kept, and each side rounded
+    to a multiple. Raises CnctlError where that is too large to work on (a sliver may be).
+    """
+    scale = resolution / min(height, width)
+    rows, columns = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
+    if rows * columns > MAX_PIXELS:
+        raise CnctlError(
+            f"a {width} x {height} image would become {columns} x {rows} at resolution "
+            f"{resolution}; the limit is {MAX_PIXELS / 1e6:.0f} million pixels",
+            hint="crop it, or choose a smaller --resolution",
+        )
+    return rows, columns
+
+
+def fit_image(
+    image: np.ndarray, *, size: tuple[int, int], resize: Resize = "stretch", nearest: bool = False
+) -> np.ndarray:
+    """(H, W, C) or (H, W) -> the same dtype and channels at `size` = (height, width).
+
+    "stretch" changes the aspect, "crop" keeps it and cuts what stands over at both ends,
+    "fill" keeps it and surrounds the image with 0. `nearest` invents no values (palettes).
+    """
+    if resize == "stretch":
+        return _resize(image, size, nearest)
+    height, width = image.shape[:2]
+    scales = size[0] / height, size[1] / width
+    scale = max(scales) if resize == "crop" else min(scales)
+    inner = max(1, round(height * scale)), max(1, round(width * scale))
+    return _center(_resize(image, inner, nearest), size)
+
+
+def fit_hint(
+    hint: np.ndarray, *, size: tuple[int, int], resize: Resize = "stretch", palette: bool = False
+) -> np.ndarray:
+    """`fit_image` for a hint, uint8 (H, W, C): a palette keeps its colours, and a hint of 0 and 255
+    alone stays one. A line of one pixel that is shrunk would else fade to grey, and a network that
+    was trained on white lines does not see it.
+    """
+    fitted = fit_image(hint, size=size, resize=resize, nearest=palette)
+    if palette or not np.isin(hint, (0, 255)).all():
+        return fitted
+    scale = min(1.0, size[0] / hint.shape[0], size[1] / hint.shape[1])
+    return np.where(fitted >= 255 * scale / 2, np.uint8(255), np.uint8(0))
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], nearest: bool) -> np.ndarray:
+    if image.shape[:2] == size:
+        return image.copy()
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    smooth = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    method = cv2.INTER_NEAREST_EXACT if nearest else smooth
+    resized = cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=method)
+    return resized.reshape(*size, *image.shape[2:])  # cv2 drops a single channel's axis
+
+
+def _center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Cut or surround with 0, evenly at both ends, to reach `size`."""
+    for axis in (0, 1):
+        excess = image.shape[axis] - size[axis]
+        if excess > 0:
+            image = np.take(image, range(excess // 2, excess // 2 + size[axis]), axis=axis)
+        before = max(0, -excess) // 2
+        margins = [(0, 0)] * image.ndim
+        margins[axis] = (before, max(0, -excess) - before)
+        image = np.pad(image, margins)
+    return image

@@ -1,0 +1,169 @@
+"""Write images and hints whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, PngImagePlugin
+
+from cnctl.errors import CnctlError, OutputError, shown
+
+
+def write_image(
+    path: str | Path,
+    image: np.ndarray,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as PNG, JPEG or WEBP, by suffix.
+
+    metadata: PNG text by key; in JPEG and WEBP the text "parameters" (or all as JSON) becomes
+    the EXIF user comment. Raises OutputError as `write_file` does.
+    """
+    write_file(path, encode_image(image, Path(path).suffix, metadata or {}), overwrite=overwrite)
+
+
+def encode_image(image: np.ndarray, suffix: str, metadata: Mapping[str, str]) -> bytes:
+    """The bytes that `write_image` writes for a file of this suffix."""
+    settings = _save_settings(suffix, metadata)
+    picture = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+    buffer = io.BytesIO()
+    picture.save(buffer, **settings)
+    return buffer.getvalue()
+
+
+def write_hint(
+    path: str | Path,
+    hint: np.ndarray,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write uint8 (H, W, C) without loss; the suffix must be `hint_suffix(C)`."""
+    suffix = hint_suffix(hint.shape[2])
+    if Path(path).suffix.lower() != suffix:
+        raise CnctlError(
+            f"a hint of {hint.shape[2]} channels is stored as {suffix}, not as {shown(path)}",
+            hint=f"name it {shown(Path(path).with_suffix(suffix))}; other formats change the hint",
+        )
+    write_file(path, encode_hint(hint, metadata or {}), overwrite=overwrite)
+
+
+def encode_hint(hint: np.ndarray, metadata: Mapping[str, str]) -> bytes:
+    """The bytes that `write_hint` writes: PNG, or .npz where PNG has no such channel count."""
+    if hint_suffix(hint.shape[2]) == ".png":
+        return encode_image(hint, ".png", metadata)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, hint=hint, metadata=np.array(json.dumps(dict(metadata))))
+    return buffer.getvalue()
+
+
+def hint_suffix(channels: int) -> str:
+    """Suffix of a lossless hint file with this many channels."""
+    return ".png" if channels in (1, 3, 4) else ".npz"
+
+
+def write_file(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a file whole or not at all, with the folders above it.
+
+    Raises OutputError when it exists, cannot be written or the disk is full; whatever is raised
+    meanwhile, a signal's exception too, nothing half written stays behind.
+    """
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, data)
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+def check_output(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise OutputError if this path is taken, so that a command can say so before it works."""
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{shown(path)} is not a regular file", hint="choose another -o")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{shown(path)} exists already", hint="--overwrite replaces it")
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raise OutputError if nothing can be written in this folder, which need not exist yet."""
+    folder = Path(folder)
+    try:
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        probe = existing / _temporary_name()
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise _output_error(folder, error) from error
+
+
+def _save_settings(suffix: str, metadata: Mapping[str, str]) -> dict:
+    match suffix.lower():
+        case ".png":
+            return {"format": "PNG", "pnginfo": _png_texts(metadata)}
+        case ".jpg" | ".jpeg":
+            return {"format": "JPEG", "quality": 95, "exif": _user_comment(metadata)}
+        case ".webp":
+            return {"format": "WEBP", "quality": 95, "exif": _user_comment(metadata)}
+    raise CnctlError(
+        f"images are not written as {suffix or 'a file without suffix'}",
+        hint="use .png, .jpg or .webp",
+    )
+
+
+def _png_texts(metadata: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    for key, text in metadata.items():
+        info.add_text(key, text)
+    return info
+
+
+def _user_comment(metadata: Mapping[str, str]) -> Image.Exif:
+    exif = Image.Exif()
+    if metadata:
+        text = metadata.get("parameters") or json.dumps(dict(metadata))
+        comment = b"UNICODE\0" + text.encode("utf-16-be")
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
+    return exif
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    # The folder is not synced: a rename that power loss undoes leaves no file at all.
+    temporary = path.with_name(_temporary_name())
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary_name() -> str:
+    """Hidden, so that no search for images meets it; short, so that a long name still fits."""
+    return f".cnctl-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputError(
+            f"{shown(path)} could not be written: the disk is full",
+            hint="free some space, then run the same command again",
+        )
+    reason = (error.strerror or str(error)).lower()
+    return OutputError(f"{shown(path)} cannot be written: {reason}", hint="choose another -o")
