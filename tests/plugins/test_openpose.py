@@ -99,6 +99,7 @@ def network(save_network):
 
 def test_peaks_and_people_are_those_of_controlnet_aux(network, photo):
     """The same random weights in the code that the released ControlNets' data were made with."""
+    import_network("open_pose.util", "smart_resize")  # first: the two import each other
     body = import_network("open_pose.body", "Body")
     reference = body.__new__(body)
     reference.model = network
