@@ -14,12 +14,15 @@ from cnctl.tiny.scenes import render_scene
 SIZE = 192
 SEED = 3
 COLOURS = 64
-WITHOUT_WEIGHTS: dict[str, dict[str, str | bool]] = {
+WITHOUT_WEIGHTS: dict[str, dict[str, str | bool | int | float]] = {
     "canny": {},
     "hough": {"method": "lsd"},
+    "ip2p": {},
     "scribble": {"drawing": True},
+    "shuffle": {"scale": 64},
+    "tile": {"factor": 8.0},
 }
-"""Condition -> the options with which it needs no file."""
+"""Condition -> the options to show, with which it needs no file."""
 
 
 def picture(name: str) -> np.ndarray:

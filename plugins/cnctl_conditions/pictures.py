@@ -1,0 +1,119 @@
+"""Hints that are pictures themselves: shuffle, tile, ip2p (ControlNet 1.1, no weights)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnctl.plugin import Condition, Option, TrainDefaults
+from cnctl_conditions.annotators import sd15
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cnctl.plugin import Detector, Hint, Image, OptionValue
+
+MAX_SEED = 2**31 - 1
+NOT_THE_PAPERS = "not of the paper: ControlNet 1.1"
+REFERENCE = "ControlNet 1.1, https://github.com/lllyasviel/ControlNet-v1-1-nightly"
+
+
+def load_shuffle(device: str) -> Detector:
+    def detect(image: Image, *, seed: int, scale: int) -> Hint:
+        return shuffle_content(image, seed=seed, scale=scale)
+
+    return detect
+
+
+def shuffle_content(image: Image, *, seed: int, scale: int) -> Hint:
+    """Move the picture's parts about along a smooth random flow; `scale` pixels long."""
+    import cv2
+    import numpy as np
+
+    height, width = image.shape[:2]
+    rng = np.random.default_rng(seed)
+    x = _smooth_noise(rng, height, width, scale) * (width - 1)
+    y = _smooth_noise(rng, height, width, scale) * (height - 1)
+    return cv2.remap(image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+
+
+def _smooth_noise(rng: np.random.Generator, height: int, width: int, scale: int) -> np.ndarray:
+    """(H, W) from 0 to 1: a coarse random grid, grown by cubic interpolation."""
+    import cv2
+    import numpy as np
+
+    grid = rng.uniform(size=(height // scale + 2, width // scale + 2))
+    grown = cv2.resize(
+        grid, (width + 2 * scale, height + 2 * scale), interpolation=cv2.INTER_CUBIC
+    )[scale : scale + height, scale : scale + width]
+    return (grown - grown.min()) / max(np.ptp(grown), np.finfo(float).tiny)
+
+
+def random_seed(rng: np.random.Generator) -> dict[str, OptionValue]:
+    return {"seed": int(rng.integers(MAX_SEED))}
+
+
+def load_tile(device: str) -> Detector:
+    """Without detail: shrunk by the factor and grown again."""
+    import cv2
+
+    def detect(image: Image, *, factor: float) -> Hint:
+        height, width = image.shape[:2]
+        small = (max(1, round(width / factor)), max(1, round(height / factor)))
+        shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    return detect
+
+
+def load_ip2p(device: str) -> Detector:
+    def detect(image: Image) -> Hint:
+        return image.copy()
+
+    return detect
+
+
+shuffle = Condition(
+    name="shuffle",
+    summary="The picture's parts moved about: its colours and textures, not its layout",
+    load_detector=load_shuffle,
+    options={
+        "seed": Option(0, "of the random flow", minimum=0, maximum=MAX_SEED),
+        "scale": Option(256, "length of the flow's waves, in pixels", minimum=8, maximum=1024),
+    },
+    training_options=random_seed,
+    train=TrainDefaults(recipe=NOT_THE_PAPERS),
+    metric="rmse",
+    weights=sd15("control_v11e_sd15_shuffle"),
+    licence="Apache-2.0",
+    references=(REFERENCE,),
+)
+
+tile = Condition(
+    name="tile",
+    summary="The picture without its detail",
+    load_detector=load_tile,
+    options={
+        "factor": Option(
+            1.0, "shrunk by this and grown again; 1 keeps all", minimum=1.0, maximum=8.0
+        )
+    },
+    train=TrainDefaults(recipe=NOT_THE_PAPERS),
+    metric="rmse",
+    weights=sd15("control_v11f1e_sd15_tile"),
+    licence="Apache-2.0",
+    references=(REFERENCE,),
+)
+
+ip2p = Condition(
+    name="ip2p",
+    summary="The picture itself, to be changed as the prompt tells",
+    load_detector=load_ip2p,
+    train=TrainDefaults(
+        recipe="not of the paper: ControlNet 1.1, on pairs before and after an edit; half of the "
+        "prompts instructions, half descriptions",
+    ),
+    metric="ssim",
+    weights=sd15("control_v11e_sd15_ip2p"),
+    licence="Apache-2.0",
+    references=(REFERENCE, "Brooks, Holynski, Efros: InstructPix2Pix, CVPR 2023"),
+)

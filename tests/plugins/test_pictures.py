@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from cnctl_conditions.pictures import ip2p, shuffle, tile
+
+from cnctl.hints import load_detector
+from cnctl.jobs.conditions import check_condition
+
+
+@pytest.mark.parametrize("condition", [shuffle, tile, ip2p], ids=lambda c: c.name)
+def test_the_contract_is_kept(condition):
+    assert check_condition(condition) == []
+
+
+@pytest.fixture
+def place():
+    """A picture in which each pixel says where it is: row in red, column in green."""
+    y, x = np.mgrid[:96, :128]
+    return np.stack([y, x, np.full_like(x, 77)], axis=2).astype(np.uint8)
+
+
+def test_shuffle_moves_pixels_along_a_smooth_flow(place):
+    hint = load_detector(shuffle)(place, seed=1, scale=64)
+    assert (hint[..., 2] == 77).all()  # every colour comes from the picture
+    moved = np.hypot(*np.moveaxis(hint[..., :2].astype(float) - place[..., :2], 2, 0))
+    assert moved.mean() > 10
+    steps = np.abs(np.diff(hint[..., :2].astype(int), axis=1)).max()
+    assert steps < 16
+    assert hint[..., 0].min() <= 1  # the flow reaches every side
+    assert hint[..., 0].max() >= 94
+    assert hint[..., 1].max() >= 126
+
+
+def test_shuffle_is_a_function_of_its_seed_alone(place):
+    detect = load_detector(shuffle)
+    np.random.seed(0)
+    first = detect(place, seed=5)
+    np.random.seed(1)
+    assert (detect(place, seed=5) == first).all()
+    assert (detect(place, seed=6) != first).any()
+    drawn = {shuffle.training_options(np.random.default_rng(i))["seed"] for i in range(50)}
+    assert len(drawn) == 50
+
+
+def test_tile_takes_the_mean_of_each_block_and_keeps_the_whole():
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[::2] = 200
+    detect = load_detector(tile)
+    assert (detect(image, factor=8.0) == 100).all()
+    assert (detect(image, factor=1.0) == image).all()
+    assert (detect(image) == image).all()
+
+
+def test_ip2p_is_the_picture_itself(place):
+    assert (load_detector(ip2p)(place) == place).all()
