@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,60 +17,74 @@ if TYPE_CHECKING:
     from cnctl.jobs.train import Event, TrainResult
 
 
+Condition = Annotated[
+    str | None,
+    typer.Option(
+        "--cond",
+        metavar="NAME",
+        help="Condition; cnctl conditions lists them.",
+        autocompletion=complete_condition,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|scenes:N",
+        help="Folder with metadata.jsonl or prompt.json, or N drawn scenes.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")]
+Steps = Annotated[int | None, typer.Option(help="Optimizer steps. [by base]")]
+BatchSize = Annotated[int | None, typer.Option(help="Examples per step. [by base]")]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Of AdamW. [paper: 1e-5; tiny has its own]")
+]
+PromptDropout = Annotated[
+    float | None, typer.Option(help="Share of prompts left empty. [paper: 0.5]")
+]
+Resolution = Annotated[
+    int | None, typer.Option(help="Side in pixels; images are cut to a square. [by base]")
+]
+Seed = Annotated[int | None, typer.Option(help="Of all that is random. [0]")]
+Connect = Annotated[str | None, typer.Option(metavar="all|middle", help="Links to the base. [all]")]
+InitFrom = Annotated[
+    str | None, typer.Option(metavar="WEIGHTS", help="ControlNet to start from. [the base]")
+]
+CheckpointEvery = Annotated[int | None, typer.Option(help="Steps between checkpoints. [500]")]
+PreviewEvery = Annotated[
+    int | None, typer.Option(help="Steps between pictures and scores; 0 for none. [100]")
+]
+HeldOut = Annotated[
+    int | None, typer.Option(help="Examples to measure with, not to train on. [16]")
+]
+Workers = Annotated[int | None, typer.Option(help="Processes that read data. [0]")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
+Check = Annotated[bool, typer.Option("--check", help="Look at every example, and stop.")]
+
+
 def train(
-    cond: Annotated[
-        str | None,
-        typer.Option(
-            "--cond",
-            metavar="NAME",
-            help="Condition; cnctl conditions lists them.",
-            autocompletion=complete_condition,
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR|scenes:N",
-            help="Folder with metadata.jsonl or prompt.json, or N drawn scenes.",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("run"),
+    cond: Condition = None,
+    data: Data = None,
+    out: Out = Path("run"),
     base: flags.Base = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps. [by base]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples per step. [by base]")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Of AdamW. [paper: 1e-5; tiny has its own]")
-    ] = None,
-    prompt_dropout: Annotated[
-        float | None, typer.Option(help="Share of prompts left empty. [paper: 0.5]")
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="Side in pixels; images are cut to a square. [by base]")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all that is random. [0]")] = None,
-    connect: Annotated[
-        str | None, typer.Option(metavar="all|middle", help="Links to the base. [all]")
-    ] = None,
-    init_from: Annotated[
-        str | None, typer.Option(metavar="WEIGHTS", help="ControlNet to start from. [the base]")
-    ] = None,
-    checkpoint_every: Annotated[int | None, typer.Option(help="Steps. [500]")] = None,
-    preview_every: Annotated[
-        int | None, typer.Option(help="Steps between pictures and scores; 0 for none. [100]")
-    ] = None,
-    held_out: Annotated[
-        int | None, typer.Option(help="Examples to measure with, not to train on. [16]")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read data. [0]")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Look at every example, and stop.")
-    ] = False,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    prompt_dropout: PromptDropout = None,
+    resolution: Resolution = None,
+    seed: Seed = None,
+    connect: Connect = None,
+    init_from: InitFrom = None,
+    checkpoint_every: CheckpointEvery = None,
+    preview_every: PreviewEvery = None,
+    held_out: HeldOut = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    check: Check = False,
     device: flags.Device = None,
     dtype: flags.Dtype = None,
     json: flags.Json = False,
@@ -81,41 +96,51 @@ def train(
     """
     if check:
         return _check(cond, data, base=base, resolution=resolution, json=json, quiet=quiet)
+    settings = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "prompt_dropout": prompt_dropout,
+        "resolution": resolution,
+        "seed": seed,
+        "connect": connect,
+        "checkpoint_every": checkpoint_every,
+        "preview_every": preview_every,
+        "held_out": held_out,
+        "workers": workers,
+    }
+    where = {"base": base, "init_from": init_from, "device": device, "dtype": dtype}
+    run = _plan if dry_run else _train
+    run(cond, data, out, settings=settings, resume=resume, json=json, quiet=quiet, **where)
+
+
+def _train(
+    cond: str | None, data: str | None, out: Path, *, json: bool, quiet: bool, **arguments: Any
+) -> None:
     note("loading ...", quiet=quiet)
-    from cnctl.jobs.train import plan_training
     from cnctl.jobs.train import train as run
 
-    arguments = {
-        "base": base,
-        "init_from": init_from,
-        "settings": {
-            "steps": steps,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "prompt_dropout": prompt_dropout,
-            "resolution": resolution,
-            "seed": seed,
-            "connect": connect,
-            "checkpoint_every": checkpoint_every,
-            "preview_every": preview_every,
-            "held_out": held_out,
-            "workers": workers,
-        },
-        "resume": resume,
-        "device": device,
-        "dtype": dtype,
-        "note": lambda text: note(text, quiet=quiet),
-    }
-    if dry_run:
-        plan = plan_training(cond, data, out, **arguments)  # type: ignore[arg-type]
-        return emit_json({"plan": plan.as_dict()}) if json else emit(plan.lines())
     with ExitStack() as stack:
-        result = run(cond, data, out, on_event=_Display(stack, quiet), **arguments)  # type: ignore[arg-type]
+        display = _Display(stack, quiet)
+        say = partial(note, quiet=quiet)
+        result = run(cond, data, out, note=say, on_event=display, **arguments)
     if json:
         emit_json(result.as_dict())
     else:
         _summarize(result, out, quiet=quiet)
         emit([result.controlnet])
+
+
+def _plan(
+    cond: str | None, data: str | None, out: Path, *, json: bool, quiet: bool, **arguments: Any
+) -> None:
+    from cnctl.jobs.train import plan_training
+
+    plan = plan_training(cond, data, out, note=partial(note, quiet=quiet), **arguments)
+    if json:
+        emit_json({"plan": plan.as_dict()})
+    else:
+        emit(plan.lines())
 
 
 def _check(
