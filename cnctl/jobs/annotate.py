@@ -19,7 +19,7 @@ import numpy as np
 
 from cnctl.dataset import DatasetWriter, Example
 from cnctl.errors import CnctlError, OutputError
-from cnctl.hints import check_options, load_detector, parse_options
+from cnctl.hints import check_options, load_detections, parse_options
 from cnctl.images import (
     MAX_BYTES,
     SUFFIXES,
@@ -36,7 +36,7 @@ from cnctl.images import (
     working_size,
     write_hint,
 )
-from cnctl.plugin import Condition, OptionValue
+from cnctl.plugin import Condition, Detection, OptionValue
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, resolve
 
@@ -44,7 +44,7 @@ STDIN = ImageFile(Path("-"), Path("stdin.png"))
 STDOUT = Path("-")
 METADATA_KEY = "cnctl"
 
-Detect = Callable[..., np.ndarray | None]
+Detect = Callable[..., Detection | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,12 @@ class AnnotatedHint:
     record: Mapping[str, Any]
     """condition, options, resolution: what the hint is a function of, with its image."""
     skipped: bool = False
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the hint was drawn from (lines, key points), where the detector says; not if skipped."""
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        data = {"data": self.data} if self.data else {}
+        return data | {
             "path": self.path,
             "image": self.image,
             **self.record,
@@ -167,7 +170,7 @@ def annotate(
     failures = partial(_failures, result=result, on_failure=on_failure, alone=len(groups) == 1)
     with _open_store(out, dataset=dataset, prompt=prompt, overwrite=overwrite) as store:
         detectors = {
-            run.condition.name: load_detector(
+            run.condition.name: load_detections(
                 run.condition, device=device, commercial=commercial or None
             )
             for run in runs
@@ -387,23 +390,23 @@ def _annotate_image(
     picture = _read(targets[0].image) if missing else np.empty(0)
     for target in missing:
         with failures(target.image):
-            image, hint = _detect(target, picture, detectors[target.run.condition.name])
-            store.write(target, image, hint)
-            yield target.hint
+            image, found = _detect(target, picture, detectors[target.run.condition.name])
+            store.write(target, image, found.hint)
+            yield replace(target.hint, data=found.data)
 
 
 def _read(image: ImageFile) -> np.ndarray:
     return read_image(sys.stdin.buffer.read(MAX_BYTES + 1) if image is STDIN else image.path)
 
 
-def _detect(target: _Target, picture: np.ndarray, detect: Detect) -> tuple[np.ndarray, np.ndarray]:
-    """The picture at working size, RGB uint8 (h, w, 3), and its hint, uint8 (h, w, C)."""
+def _detect(target: _Target, picture: np.ndarray, detect: Detect) -> tuple[np.ndarray, Detection]:
+    """The picture at working size, RGB uint8 (h, w, 3), and what was found in it."""
     size = working_size(*picture.shape[:2], resolution=target.run.resolution)
     image = fit_image(picture, size=size)
-    hint = detect(image, **target.record["options"])
-    if hint is None:
+    found = detect(image, **target.record["options"])
+    if found is None:
         raise CnctlError(f"{target.run.condition.name} found nothing in {_title(target.image)}")
-    return image, hint
+    return image, found
 
 
 # --- where hints go -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +18,7 @@ import cnctl
 from cnctl.core.base import Base
 from cnctl.core.sampling import Control, sample
 from cnctl.errors import CnctlError, OutputError
-from cnctl.hints import check_options, load_detector, parse_options
+from cnctl.hints import check_options, draw_hint, load_detector, parse_options
 from cnctl.images import (
     fit_hint,
     fit_image,
@@ -250,7 +251,7 @@ def _check_sources(
     """Read every input once before anything slow happens: an unreadable one is told at once."""
     for control, condition in zip(controls, conditions, strict=True):
         for source in [control.source] if control.source else images:
-            read_hint(source, channels=condition.hint_channels) if ready else read_image(source)
+            _read_ready(source, condition) if ready else read_image(source)
 
 
 def _choose_threads(base: Base) -> None:
@@ -289,7 +290,7 @@ def _open_branches(
         _Branch(
             condition=condition,
             options=chosen,
-            detect=load_detector(condition, device=str(base.device)),
+            detect=_loaded_when_used(condition, device=str(base.device)),
             controlnet=open_control(condition, base, weights=name),
             source=control.source,
             **_interval(control, settings),
@@ -327,8 +328,7 @@ def _make_hints(
     working: tuple[int, int] | None = None
     hints = []
     for branch, source in zip(branches, sources, strict=True):
-        channels = branch.condition.hint_channels
-        picture = read_hint(source, channels=channels) if ready else read_image(source)
+        picture = _read_ready(source, branch.condition) if ready else read_image(source)
         working = working or working_size(*picture.shape[:2], resolution=size)
         if ready:
             palette = bool(branch.condition.palette)
@@ -336,6 +336,26 @@ def _make_hints(
         else:
             hints.append(_detect(branch, fit_image(picture, size=working), source))
     return hints, sources
+
+
+def _read_ready(source: Path, condition: Condition) -> np.ndarray:
+    """A hint, uint8 (H, W, C): as it is stored, or drawn from JSON such as a pose editor writes."""
+    if source.suffix.lower() != ".json":
+        return read_hint(source, channels=condition.hint_channels)
+    try:
+        data = json.loads(source.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise CnctlError(f"{source} is no readable JSON: {error}", hint="check the file") from error
+    return draw_hint(condition, data)
+
+
+def _loaded_when_used(condition: Condition, *, device: str) -> Callable[..., np.ndarray | None]:
+    """The detector, whose weights need not be at hand where all hints are ready."""
+
+    def detect(image: np.ndarray, **options: OptionValue) -> np.ndarray | None:
+        return load_detector(condition, device=device)(image, **options)
+
+    return detect
 
 
 def _detect(branch: _Branch, image: np.ndarray, source: Path) -> np.ndarray:
