@@ -60,8 +60,15 @@ def site(tmp_path_factory, written):
 def test_installed_strangers_are_listed_like_built_ins(site):
     result = cnctl("conditions", path=site)
     rows = [line.split("\t") for line in result.stdout.splitlines()]
-    assert ["blur", "Colours without detail", "Apache-2.0", "none", "cnctl-blur 0.1.0"] in rows
-    assert [row[4] for row in rows if row[0] == "two-tone"] == ["cnctl-two-tone 0.1.0"]
+    assert [
+        "blur",
+        "Colours without detail",
+        "Apache-2.0",
+        "ready",
+        "none",
+        "cnctl-blur 0.1.0",
+    ] in rows
+    assert [row[-1] for row in rows if row[0] == "two-tone"] == ["cnctl-two-tone 0.1.0"]
     assert [row[:3] for row in rows if row[0] == "canny"] == [
         ["canny", "Canny edges, white on black", "Apache-2.0"]
     ]

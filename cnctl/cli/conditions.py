@@ -12,10 +12,10 @@ from cnctl.cli.report import complete_condition, emit, emit_json, note
 from cnctl.errors import CnctlError
 
 if TYPE_CHECKING:
-    from cnctl.plugin import Condition, Option, OptionValue
+    from cnctl.plugin import Condition, Option, OptionValue, WeightFile
     from cnctl.registry import Entry
 
-COLUMNS = ("name", "summary", "licence", "weights", "provider")
+COLUMNS = ("name", "summary", "licence", "detector", "weights", "provider")
 
 
 def conditions(
@@ -123,7 +123,22 @@ def _check(names: list[str], image: Path | None, *, json: bool) -> None:
 def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
     families = ", ".join(dict.fromkeys(weights.family for weights in condition.weights))
     licence = condition.licence or "not stated"
-    return entry.name, entry.summary, licence, families or "none", entry.provider
+    return entry.name, entry.summary, licence, _state(condition), families or "none", entry.provider
+
+
+def _state(condition: Condition) -> str:
+    """Whether the detector can run: "ready", "missing", or "partly" where some files are there."""
+    at_hand = [_path(file) is not None for file in condition.files.values()]
+    return "ready" if all(at_hand) else "partly" if any(at_hand) else "missing"
+
+
+def _path(file: WeightFile) -> Path | None:
+    from cnctl.detector_files import find_file
+
+    try:
+        return find_file(file)
+    except CnctlError:  # it is another file than was published
+        return None
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
@@ -147,6 +162,7 @@ def _describe(entry: Entry, condition: Condition) -> Iterator[str]:
     metric = condition.metric
     yield f"fidelity       {metric if isinstance(metric, str) else metric.name}"
     yield f"base           {condition.base}"
+    yield from _section("detector", [_file_line(file) for file in condition.files.values()])
     yield from _section("options", [_option_line(n, o) for n, o in condition.options.items()])
     palette = [f"{label}  {rgb}" for label, rgb in condition.palette.items()]
     yield from _section("palette", palette)
@@ -169,6 +185,13 @@ def _describe(entry: Entry, condition: Condition) -> Iterator[str]:
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return ["", title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _file_line(file: WeightFile) -> str:
+    from cnctl.detector_files import describe
+
+    terms = "" if file.commercial else "; not for commercial use"
+    return f"{describe(file)}  {_path(file) or 'missing'}{terms}"
 
 
 def _option_line(name: str, option: Option) -> str:
@@ -217,6 +240,7 @@ def _document(entry: Entry) -> dict[str, Any]:
     metric = condition.metric
     return about | {
         "licence": condition.licence,
+        "files": {key: asdict(f) | {"path": _path(f)} for key, f in condition.files.items()},
         "options": {name: asdict(option) for name, option in condition.options.items()},
         "hint_channels": condition.hint_channels,
         "palette": dict(condition.palette),
