@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -115,3 +115,19 @@ def write_index(folder: Path, *, guidance_scale: float) -> None:
 def read_guidance_scale(folder: Path) -> float:
     """The guidance scale that the base recommends in its model_index.json."""
     return float(json.loads((folder / "model_index.json").read_text())["cnctl"]["guidance_scale"])
+
+
+def save_half(model: ModelMixin, folder: Path) -> None:
+    """Save in float16 and go on in float32."""
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.half().save_pretrained(folder)
+    forget_origin(folder)
+    model.float().load_state_dict(kept)
+
+
+def forget_origin(folder: Path) -> None:
+    """Drop the path that the weights once came from out of their configuration."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

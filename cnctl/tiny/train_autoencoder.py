@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnctl.tiny.autoencoder import PATCH, PatchAutoencoder
+from cnctl.tiny.base import save_half
 from cnctl.tiny.dataset import Pictures, held_out_scenes, to_pictures, to_tensor
 from cnctl.tiny.optim import Muon, cosine, set_rates
 from cnctl.tiny.scores import edge_f1, edges, psnr
@@ -43,10 +44,10 @@ def train_autoencoder(
         if spent > mark:
             mark += 120
             say(json.dumps({"minute": round(spent / 60, 1), "step": step} | round_trip(model, 64)))
-            model.save_pretrained(out)
+            save_half(model, out)
     normalise(model, pictures)
-    model.half().save_pretrained(out)
-    say(json.dumps({"steps": step, "samples": step * BATCH} | round_trip(model.float(), 256)))
+    save_half(model, out)
+    say(json.dumps({"steps": step, "samples": step * BATCH} | round_trip(model, 256)))
     return model
 
 

@@ -11,16 +11,16 @@ from diffusers import ControlNetModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnctl.tiny.base import Base
+from cnctl.tiny.base import Base, save_half
 from cnctl.tiny.dataset import held_out_scenes
 from cnctl.tiny.optim import Average, BrainFloatTwin, cosine, set_rates
 from cnctl.tiny.sample import sample
 from cnctl.tiny.scores import edge_f1, edges
-from cnctl.tiny.train_unet import Latents, Noising, drop_prompts, save_half
+from cnctl.tiny.train_unet import Latents, Noising, drop_prompts
 
 PROMPT_DROPOUT = 0.5  # the paper's: half of the time the hint alone must do
 HINT_WIDTHS = (8, 16, 32, 64)  # the released hint encoder's form, narrower
-RATE = 6e-4
+RATE = 1e-3
 BATCH = 16
 TOLERANCE = 2  # px of 128 within which an edge counts as met
 
@@ -76,7 +76,7 @@ def train_step(
     hints = hint_tensor([random_edges(picture, rng) for picture in data.pictures(drawn)])
     prompts = drop_prompts([data.prompts[i] for i, _ in drawn], PROMPT_DROPOUT, rng)
     states, latents = data.embed(prompts).bfloat16(), data.latents(drawn)
-    noise, timesteps = torch.randn_like(latents), noising.timesteps(BATCH)
+    noise, timesteps = noising.noise(latents), noising.timesteps(BATCH)
     noisy = noising.add(latents, noise, timesteps).bfloat16()
     down, middle = twin.net(noisy, timesteps, states, hints.bfloat16(), return_dict=False)
     predicted = locked.net(

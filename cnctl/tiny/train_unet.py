@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ModelMixin, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnctl.tiny.base import Base
+from cnctl.tiny.base import Base, save_half
 from cnctl.tiny.dataset import CHUNK, held_out_scenes, to_tensor
 from cnctl.tiny.optim import Average, BrainFloatTwin, Muon, cosine, set_rates
 from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
@@ -20,6 +20,7 @@ from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
 PROMPT_DROPOUT = 0.1
 MIN_SNR_GAMMA = 5.0  # Hang et al., 2023: easy, nearly clean steps count less
 EMA_DECAY = 0.999
+NOISE_OFFSET = 0.1  # at 16x16 the mean of a picture outlives the noise; the prompt should set it
 
 
 class Latents:
@@ -79,6 +80,11 @@ class Noising:
         """Timesteps spread evenly over the schedule, in random order."""
         places = (torch.randperm(size) + torch.rand(size)) / size
         return (places * len(self.alphas_cumprod)).long()
+
+    def noise(self, latents: Tensor) -> Tensor:
+        """Noise like the latents, with a little that all places of a channel share."""
+        shared = torch.randn(*latents.shape[:2], 1, 1)
+        return torch.randn_like(latents) + NOISE_OFFSET * shared
 
     def add(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Latents at their timesteps."""
@@ -147,7 +153,7 @@ def train_step(
     drawn = data.draw(rng, batch_size)
     prompts = drop_prompts([data.prompts[i] for i, _ in drawn], PROMPT_DROPOUT, rng)
     latents = data.latents(drawn)
-    noise, timesteps = torch.randn_like(latents), noising.timesteps(batch_size)
+    noise, timesteps = noising.noise(latents), noising.timesteps(batch_size)
     noisy = noising.add(latents, noise, timesteps).bfloat16()
     predicted = twin.net(noisy, timesteps, data.embed(prompts).bfloat16()).sample
     loss = noising.loss(predicted.float(), noise, timesteps)
@@ -184,13 +190,6 @@ def quiet_start(unet: UNet2DConditionModel) -> UNet2DConditionModel:
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
     return unet
-
-
-def save_half(model: ModelMixin, folder: Path) -> None:
-    """Save in float16 and go on in float32."""
-    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.half().save_pretrained(folder)
-    model.float().load_state_dict(kept)
 
 
 class Watch:

@@ -106,6 +106,12 @@ def test_the_weights_are_small_and_half_precision():
     assert unet.dtype == torch.float16
 
 
+def test_the_weights_tell_nothing_of_where_they_were_made():
+    configs = [json.loads(path.read_text()) for path in WEIGHTS.rglob("config.json")]
+    assert len(configs) == 4
+    assert not [config for config in configs if "_name_or_path" in config]
+
+
 def test_orthogonal_evens_out_singular_values():
     matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(orthogonal(matrix))
