@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, TrainDefaults, WeightFile
-from cnctl_conditions.annotators import SECTION, sd15, sd21
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ def load_estimator(kind: str, folder: Path, *, device: str) -> Callable[[Image],
     """Image -> the network's own values, float32 (H, W) of the image's size."""
     import torch
 
-    from cnctl_conditions.networks import load_transformer
+    from cnctl_conditions.shared.networks import load_transformer
 
     processor, model = load_transformer(kind, folder, device=device)
     if getattr(model.config, "is_hybrid", False):

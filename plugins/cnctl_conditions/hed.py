@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.annotators import SECTION, annotator, sd15, sd21
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ def load_hed(device: str, path: Path) -> Callable[[Image], np.ndarray]:
     """The re-trained network of ControlNet: image -> edges float64 (H, W) in [0, 1]."""
     import torch
 
-    from cnctl_conditions.networks import import_network, load_network, to_batch
+    from cnctl_conditions.shared.networks import import_network, load_network, to_batch
 
     network = load_network(import_network("hed", "ControlNetHED_Apache2"), path, device=device)
     grow = torch.nn.functional.interpolate

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, MissingError, Option, TrainDefaults
-from cnctl_conditions.annotators import SECTION, annotator, sd15
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ def _load_mlsd(device: str, files: Mapping[str, Path]) -> Lines:
     import numpy as np
     import torch
 
-    from cnctl_conditions.networks import import_network, load_network, to_batch
+    from cnctl_conditions.shared.networks import import_network, load_network, to_batch
 
     try:
         path = files["mlsd"]

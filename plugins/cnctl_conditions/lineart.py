@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.annotators import SECTION, annotator, sd15
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ SHRINKS_EIGHT_TIMES = 256
 
 def load_lineart(device: str, files: Mapping[str, Path]) -> Detector:
     """Loads the fine or the coarse network when it is first asked for."""
-    from cnctl_conditions.networks import import_network, load_network, to_batch
+    from cnctl_conditions.shared.networks import import_network, load_network, to_batch
 
     generator = import_network("lineart", "Generator")
     networks: dict[str, torch.nn.Module] = {}
@@ -43,7 +43,7 @@ def load_lineart(device: str, files: Mapping[str, Path]) -> Detector:
 def load_cartoon(device: str, files: Mapping[str, Path]) -> Detector:
     import torch
 
-    from cnctl_conditions.networks import load_network, to_batch
+    from cnctl_conditions.shared.networks import load_network, to_batch
 
     def rename(name: str) -> str:
         return name.replace("module.", "")
@@ -65,7 +65,7 @@ def build_anime2sketch() -> Callable[[], torch.nn.Module]:
 
     import torch
 
-    from cnctl_conditions.networks import import_network
+    from cnctl_conditions.shared.networks import import_network
 
     norm = partial(torch.nn.InstanceNorm2d, affine=False, track_running_stats=False)
     unet = import_network("lineart_anime", "UnetGenerator")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.annotators import SECTION, sd15
 from cnctl_conditions.depth import MIDAS, MIDAS_FILE
+from cnctl_conditions.shared.annotators import SECTION, sd15
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import CnctlError, Detection, MissingError, Option, TrainDefaults
-from cnctl_conditions.annotators import SECTION
 from cnctl_conditions.openpose import POSE_BASE, POSE_OPTIONS, openpose, pose_detection
-from cnctl_conditions.skeleton import from_coco
+from cnctl_conditions.shared.annotators import SECTION
+from cnctl_conditions.shared.skeleton import from_coco
 
 if TYPE_CHECKING:
     import subprocess
 
     from cnctl.plugin import Detector, Image
-    from cnctl_conditions.skeleton import Person
+    from cnctl_conditions.shared.skeleton import Person
 
 COCO_POINTS = 17
 PATIENCE = 600

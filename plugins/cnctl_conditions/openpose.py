@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Detection, Option, TrainDefaults
-from cnctl_conditions.annotators import SECTION, annotator, sd15, sd21
-from cnctl_conditions.skeleton import LIMBS, POINTS, STYLES, draw_pose, enough_points, to_json
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21
+from cnctl_conditions.shared.skeleton import (
+    LIMBS,
+    POINTS,
+    STYLES,
+    draw_pose,
+    enough_points,
+    to_json,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.plugin import Detector, Image, OptionValue
-    from cnctl_conditions.skeleton import Person
+    from cnctl_conditions.shared.skeleton import Person
 
     Maps = Callable[[Image], tuple[np.ndarray, np.ndarray]]
 
@@ -73,7 +80,7 @@ def load_network_maps(device: str, path: Path) -> Maps:
     import numpy as np
     import torch
 
-    from cnctl_conditions.networks import import_network, load_network
+    from cnctl_conditions.shared.networks import import_network, load_network
 
     build = import_network("open_pose.model", "bodypose_model")
     with torch.device("meta"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.annotators import sd15
+from cnctl_conditions.shared.annotators import sd15
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Detection, Option, TrainDefaults, WeightFile
-from cnctl_conditions.annotators import SECTION
 from cnctl_conditions.openpose import POSE_OPTIONS, openpose, pose_detection
-from cnctl_conditions.skeleton import from_coco
+from cnctl_conditions.shared.annotators import SECTION
+from cnctl_conditions.shared.skeleton import from_coco
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.plugin import Detector, Image
-    from cnctl_conditions.skeleton import Person
+    from cnctl_conditions.shared.skeleton import Person
 
 PERSON = 0
 """The class of people among COCO's."""
@@ -26,7 +26,7 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     """RT-DETR finds people, ViTPose their points."""
     import torch
 
-    from cnctl_conditions.networks import load_transformer
+    from cnctl_conditions.shared.networks import load_transformer
 
     finder = load_transformer("RTDetrForObjectDetection", files["people"], device=device)
     poser = load_transformer("VitPoseForPoseEstimation", files["pose"], device=device)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.annotators import SECTION, sd15, sd21
 from cnctl_conditions.hed import HED_FILE
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21
 
 if TYPE_CHECKING:
     import numpy as np

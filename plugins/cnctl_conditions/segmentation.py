@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import CnctlError, Condition, Detection, TrainDefaults, WeightFile
-from cnctl_conditions.ade20k_palette import PALETTE
-from cnctl_conditions.annotators import SECTION, sd15
+from cnctl_conditions.shared.ade20k_palette import PALETTE
+from cnctl_conditions.shared.annotators import SECTION, sd15
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     import torch
 
-    from cnctl_conditions.networks import load_transformer
+    from cnctl_conditions.shared.networks import load_transformer
 
     folder = files["model"]
     processor, model = load_transformer("UperNetForSemanticSegmentation", folder, device=device)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from cnctl_conditions.hed import hed, load_hed, softedge_safe, to_hint
-from cnctl_conditions.networks import import_network
+from cnctl_conditions.shared.networks import import_network
 
 from cnctl.detector_files import DetectorFiles
 from cnctl.hints import load_detector

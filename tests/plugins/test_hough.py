@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from cnctl_conditions.hough import decode, draw_lines, hough
-from cnctl_conditions.networks import import_network
+from cnctl_conditions.shared.networks import import_network
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints import draw_hint, load_detections, load_detector

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from cnctl_conditions.lineart import build_anime2sketch, cartoon, lineart, white_on_black
-from cnctl_conditions.networks import import_network
+from cnctl_conditions.shared.networks import import_network
 
 from cnctl.hints import load_detector
 from cnctl.jobs.conditions import check_condition

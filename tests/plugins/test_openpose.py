@@ -2,8 +2,8 @@ import math
 
 import numpy as np
 import pytest
-from cnctl_conditions.networks import import_network
 from cnctl_conditions.openpose import find_peaks, find_people, load_network_maps, openpose
+from cnctl_conditions.shared.networks import import_network
 
 from cnctl.detector_files import DetectorFiles
 from cnctl.errors import CnctlError

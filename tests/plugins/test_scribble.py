@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from cnctl_conditions.networks import import_network
 from cnctl_conditions.scribble import (
     keep_some,
     random_scribble,
@@ -11,6 +10,7 @@ from cnctl_conditions.scribble import (
     thicken,
     thin_lines,
 )
+from cnctl_conditions.shared.networks import import_network
 
 from cnctl.hints import check_options, load_detector
 from cnctl.jobs.conditions import check_condition

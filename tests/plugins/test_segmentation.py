@@ -3,8 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from cnctl_conditions.networks import import_network
 from cnctl_conditions.segmentation import PALETTE, ade20k, colour, shares
+from cnctl_conditions.shared.networks import import_network
 
 from cnctl.errors import CnctlError
 from cnctl.hints import load_detections, load_detector

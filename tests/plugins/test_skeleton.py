@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from cnctl_conditions.networks import import_network
 from cnctl_conditions.openpose import openpose
-from cnctl_conditions.skeleton import draw_pose, enough_points, from_coco, to_json
+from cnctl_conditions.shared.networks import import_network
+from cnctl_conditions.shared.skeleton import draw_pose, enough_points, from_coco, to_json
 
 from cnctl.errors import CnctlError
 from cnctl.hints import draw_hint
