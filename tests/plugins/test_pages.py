@@ -1,11 +1,17 @@
 """Every built-in condition has its page, and the page states what the condition does."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 
-from cnctl.registry import OWN_DISTRIBUTION, list_conditions
+from cnctl.registry import (
+    OWN_DISTRIBUTION,
+    condition_names,
+    get_condition,
+    list_conditions,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
 LARGEST_PICTURE = 40_000
@@ -35,3 +41,26 @@ def test_pictures_are_there_and_small(page):
     for line in page.read_text("utf-8").splitlines():
         if line.startswith("```{image}"):
             assert 500 < (page.parent / line.split()[1]).stat().st_size < LARGEST_PICTURE
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "conditions").glob("*.md")), ids=lambda p: p.stem)
+def test_links_lead_somewhere_and_commands_name_real_conditions(page):
+    text = page.read_text("utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+    named = re.findall(r"cnctl (?:annotate|generate) --cond ([a-z0-9-]+)", text)
+    assert set(named) <= set(condition_names())
+
+
+OWN = [e.name for e in list_conditions() if e.distribution == OWN_DISTRIBUTION]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_every_built_in_condition_names_its_licence_references_and_recipe(name):
+    condition = get_condition(name)
+    assert condition.licence
+    assert condition.references
+    assert condition.train.recipe
+    assert all(file.licence for file in condition.files.values())
+    assert condition.train.start_from in {"", *condition_names()}
+    assert not any(file.filename and not file.sha256 for file in condition.files.values())
