@@ -11,6 +11,7 @@ from diffusers import ControlNetModel
 
 from cnctl.core.base import Base
 from cnctl.core.sampling import Control, sample
+from cnctl.errors import MissingError
 from cnctl.fidelity import score
 from cnctl.plugin import Metric
 
@@ -41,7 +42,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Preview:
-    """fidelity: mean over the examples, None without any. picture: RGB uint8 (H, W, 3)."""
+    """fidelity: mean over the examples, None where the detector's weights are not at hand.
+
+    picture: RGB uint8 (H, W, 3).
+    """
 
     fidelity: float | None
     picture: np.ndarray
@@ -68,13 +72,9 @@ def make_preview(
         without = _generate(base, controlnet, trial, [""] * min(ROWS, len(outputs)), on_step)
     finally:
         controlnet.train(training)
-    scores = [
-        score(trial.metric, hint, trial.detect(output))
-        for hint, output in zip(trial.hints, outputs, strict=True)
-    ]
     rows = zip(trial.hints[:ROWS], outputs[:ROWS], without, strict=True)
     picture = arrange([[visible(hint), *pair] for hint, *pair in rows])
-    return Preview(float(np.mean(scores)), picture)
+    return Preview(_fidelity(trial, outputs), picture)
 
 
 def visible(hint: np.ndarray) -> np.ndarray:
@@ -95,6 +95,16 @@ def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
             top, left = GAP + i * down, GAP + j * across
             picture[top : top + height, left : left + width] = cell
     return picture
+
+
+def _fidelity(trial: Trial, outputs: np.ndarray) -> float | None:
+    """Mean score of outputs uint8 (B, H, W, 3); with hints of their own, users may train without a detector."""
+    try:
+        found = [trial.detect(output) for output in outputs]
+    except MissingError:
+        return None
+    scores = [score(trial.metric, *pair) for pair in zip(trial.hints, found, strict=True)]
+    return float(np.mean(scores))
 
 
 def _generate(

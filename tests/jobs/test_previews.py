@@ -5,6 +5,7 @@ from diffusers import ControlNetModel
 from cnctl.core.base import Base
 from cnctl.core.controlnet import build_controlnet
 from cnctl.core.sampling import sample
+from cnctl.errors import MissingError
 from cnctl.jobs.previews import GAP, Trial, arrange, make_preview, visible
 
 
@@ -97,3 +98,15 @@ def test_cells_stand_side_by_side_with_white_between() -> None:
     assert picture.shape == (2 * (2 + GAP) + GAP, 2 * (3 + GAP) + GAP, 3)
     assert (picture[GAP : GAP + 2, 2 * GAP + 3 : 2 * GAP + 6] == 1).all()
     assert (picture[:GAP] == 255).all()
+
+
+def test_without_the_detector_there_is_a_picture_and_no_number(
+    loaded_random_base: Base, random_controlnet: ControlNetModel
+) -> None:
+    def detect(image: np.ndarray) -> np.ndarray:
+        raise MissingError("the weights are not at hand")
+
+    made = make_preview(loaded_random_base, random_controlnet, trial(1, detect=detect))
+    assert made is not None
+    assert made.fidelity is None
+    assert made.picture.shape == (64 + 2 * GAP, 3 * (64 + GAP) + GAP, 3)
