@@ -1,18 +1,23 @@
 """Settings as frozen values, and where each default comes from.
 
-A value is taken from the first that gives one: flag, environment (CNCTL_STEPS=30), config file
-(`cnctl.toml` in the working folder or [tool.cnctl] in its pyproject.toml, then the user's own),
-the base model, the condition, and at last the field's default below.
+A value is taken from the first that gives one: flag, environment (CNCTL_GENERATE_STEPS=30), config
+file, the base model, the condition, and at last the field's default below. Config files are
+`cnctl.toml` in the working folder, [tool.cnctl] in its pyproject.toml, and the user's own:
+
+    base = "sd15"
+    [generate]
+    steps = 30
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from cnctl.errors import CnctlError
 
@@ -20,8 +25,20 @@ Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnnotateSettings:
+    """The making of hints."""
+
+    SECTION: ClassVar[str] = "annotate"
+
+    resolution: int = 512
+    """Short side of the hint in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerateSettings:
     """One run of the denoising loop. Defaults are the paper's (section 4.1)."""
+
+    SECTION: ClassVar[str] = "generate"
 
     steps: int = 20
     guidance_scale: float = 9.0
@@ -36,6 +53,8 @@ class GenerateSettings:
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """One training run. Defaults are the paper's (sections 3.3 and 4.3) where it states them."""
+
+    SECTION: ClassVar[str] = "train"
 
     steps: int = 10_000
     """Optimizer steps."""
@@ -69,13 +88,19 @@ def resolve(
 
     A flag that is None was not given. Keys of `defaults` that the kind lacks are ignored.
     """
+    config = read_config() if config is None else config
     given = {name: value for name, value in flags.items() if value is not None}
-    sources = [given, _from_environment(kind, environ), read_config() if config is None else config]
+    sources = [given, _from_environment(kind, environ), _from_config(kind, config)]
     values: dict[str, Any] = {}
     for source in [*sources, *defaults]:
-        for name in {f.name for f in fields(kind)} & source.keys():  # type: ignore[arg-type]
+        for name in _types(kind).keys() & source.keys():
             values.setdefault(name, source[name])
     return kind(**values)
+
+
+def configured_base() -> str | None:
+    """The base model that the config file names, or None."""
+    return read_config().get("base")
 
 
 def read_config(folder: Path | None = None) -> dict[str, Any]:
@@ -84,10 +109,13 @@ def read_config(folder: Path | None = None) -> dict[str, Any]:
     user = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "cnctl.toml"
     project = folder / "cnctl.toml"
     pyproject = folder / "pyproject.toml"
-    merged = _read_toml(user)
-    if pyproject.is_file():
-        merged |= _read_toml(pyproject).get("tool", {}).get("cnctl", {})
-    return merged | _read_toml(project)
+    found = [_read_toml(user), _read_toml(pyproject).get("tool", {}).get("cnctl", {})]
+    merged: dict[str, Any] = {}
+    for content in [*found, _read_toml(project)]:
+        for key, value in content.items():
+            both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = merged[key] | value if both_tables else value
+    return merged
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -99,11 +127,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise CnctlError(f"{path} is not valid TOML: {error}", hint="mend or remove it") from error
 
 
+def _types(kind: type) -> dict[str, type]:
+    """Field names with their types."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
 def _from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, Any]:
-    types = get_type_hints(kind)
     values = {}
-    for name, to_type in types.items():
-        variable = f"CNCTL_{name.upper()}"
+    for name, to_type in _types(kind).items():
+        variable = f"CNCTL_{kind.SECTION}_{name}".upper()  # type: ignore[attr-defined]
         if variable not in environ:
             continue
         try:
@@ -113,4 +146,23 @@ def _from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, Any]:
                 f"{variable}={environ[variable]!r} is not a {to_type.__name__}",
                 hint=f"unset {variable} or give a {to_type.__name__}",
             ) from error
+    return values
+
+
+def _from_config(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    section: str = kind.SECTION  # type: ignore[attr-defined]
+    types = _types(kind)
+    values = {}
+    for name, value in config.get(section, {}).items():
+        if name not in types:
+            near = difflib.get_close_matches(name, types, n=1)
+            known = f"did you mean {near[0]}?" if near else f"it knows {', '.join(types)}"
+            raise CnctlError(f"the config file has {name!r} under [{section}]", hint=known)
+        wanted = (int, float) if types[name] is float else types[name]
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise CnctlError(
+                f"the config file has {name} = {value!r} under [{section}]",
+                hint=f"give a {types[name].__name__}",
+            )
+        values[name] = types[name](value)
     return values

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cnctl.jobs.train import train
 from PIL import Image
 from safetensors import safe_open
 
 from cnctl.jobs.generate import ControlSpec, generate
+from cnctl.jobs.train import train
 from cnctl.registry import get_condition
 
 PLUGIN = """

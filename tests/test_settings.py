@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from cnctl.errors import CnctlError
-from cnctl.settings import GenerateSettings, read_config, resolve
+from cnctl.settings import GenerateSettings, TrainSettings, read_config, resolve
 
 SOURCES = {
     "flags": {"steps": 1},
-    "environ": {"CNCTL_STEPS": "2"},
-    "config": {"steps": 3},
+    "environ": {"CNCTL_GENERATE_STEPS": "2"},
+    "config": {"generate": {"steps": 3}},
 }
 
 
@@ -38,15 +38,36 @@ def test_defaults_are_taken_in_order_then_the_papers() -> None:
 
 
 def test_environment_of_the_wrong_type_is_named() -> None:
-    with pytest.raises(CnctlError, match="CNCTL_STEPS='many' is not a int"):
-        resolve(GenerateSettings, flags={}, config={}, environ={"CNCTL_STEPS": "many"})
+    with pytest.raises(CnctlError, match="CNCTL_GENERATE_STEPS='many' is not a int"):
+        resolve(GenerateSettings, flags={}, config={}, environ={"CNCTL_GENERATE_STEPS": "many"})
 
 
 def test_config_file_beats_pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    (tmp_path / "pyproject.toml").write_text("[tool.cnctl]\nsteps = 7\nseed = 1\n")
-    (tmp_path / "cnctl.toml").write_text("steps = 8\n")
-    assert read_config(tmp_path) == {"steps": 8, "seed": 1}
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.cnctl.generate]\nsteps = 7\nscheduler = 'unipc'\n"
+    )
+    (tmp_path / "cnctl.toml").write_text("base = 'tiny'\n[generate]\nsteps = 8\n")
+    merged = {"base": "tiny", "generate": {"steps": 8, "scheduler": "unipc"}}
+    assert read_config(tmp_path) == merged
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [({"stpes": 3}, "'stpes'"), ({"steps": "many"}, "steps = 'many'"), ({"steps": True}, "True")],
+)
+def test_a_wrong_key_or_value_in_the_config_file_is_named(table: dict, message: str) -> None:
+    with pytest.raises(CnctlError, match=message):
+        resolve(GenerateSettings, flags={}, config={"generate": table}, environ={})
+
+
+def test_what_is_set_for_one_command_leaves_the_others_alone() -> None:
+    sources: dict = {
+        "flags": {},
+        "config": {"generate": {"resolution": 64}},
+        "environ": {"CNCTL_GENERATE_STEPS": "2"},
+    }
+    assert resolve(TrainSettings, **sources) == TrainSettings()
 
 
 def test_broken_config_is_one_sentence(tmp_path: Path) -> None:

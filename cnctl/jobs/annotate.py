@@ -38,7 +38,7 @@ from cnctl.images import (
 )
 from cnctl.plugin import Condition, Detection, OptionValue
 from cnctl.registry import get_condition
-from cnctl.settings import GenerateSettings, resolve
+from cnctl.settings import AnnotateSettings, resolve
 
 STDIN = ImageFile(Path("-"), Path("stdin.png"))
 STDOUT = Path("-")
@@ -220,7 +220,7 @@ def _assignments_for(
 
 def _resolution(condition: Condition, given: int | None) -> int:
     of_condition = {"resolution": condition.train.resolution}
-    chosen = resolve(GenerateSettings, of_condition, flags={"resolution": given}).resolution
+    chosen = resolve(AnnotateSettings, of_condition, flags={"resolution": given}).resolution
     if chosen < 8:
         raise CnctlError(f"--resolution {chosen} is too small", hint="try 512")
     return chosen

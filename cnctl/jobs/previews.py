@@ -98,7 +98,7 @@ def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def _fidelity(trial: Trial, outputs: np.ndarray) -> float | None:
-    """Mean score of outputs uint8 (B, H, W, 3); with hints of their own, users may train without a detector."""
+    """Mean score of outputs uint8 (B, H, W, 3); None where ready hints came without a detector."""
     try:
         found = [trial.detect(output) for output in outputs]
     except MissingError:

@@ -30,6 +30,7 @@ from cnctl.jobs.training_setup import (
     prepare,
 )
 from cnctl.plugin import Condition
+from cnctl.settings import configured_base
 
 CHECKPOINTS = "checkpoints"
 CONTROLNET = "controlnet"
@@ -326,5 +327,6 @@ def _request(
 
 def _resolution(base: str | None) -> int | None:
     """What the base was trained on, as far as it says so; its weights are not read."""
+    base = base or configured_base()
     location = default_base() if base is None else locate_base(base)
     return read_defaults(location.path).get("resolution")

@@ -15,6 +15,7 @@ from cnctl.core.controlnet import use_paper_hint_encoder
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description
 from cnctl.plugin import Condition
+from cnctl.settings import configured_base
 
 Note = Callable[[str], None]
 
@@ -26,7 +27,11 @@ def open_base(
     dtype: str | None,
     note: Note = lambda text: None,
 ) -> Base:
-    """Load the named base, or the default one; `note` hears which it is and what it cannot do."""
+    """Load the named base, else the config file's, else the default one.
+
+    `note` hears which default it is, and what the base cannot do.
+    """
+    source = source or configured_base()
     if source is None:
         location = default_base()
         source = location.name

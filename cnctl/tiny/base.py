@@ -19,6 +19,15 @@ LIMITS = (
     "ball, star, heart, sun, mountain) in twelve colours before simple backgrounds, at 128x128. "
     "It knows no other words and no photographs."
 )
+TRAIN = {
+    "steps": 250,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "preview_every": 50,
+    "preview_steps": 10,
+    "checkpoint_every": 50,
+}
+"""Settings with which a ControlNet for this base converges in minutes on two cores."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ def write_index(folder: Path, *, guidance_scale: float) -> None:
             "resolution": 128,
             "summary": SUMMARY,
             "limits": LIMITS,
+            "train": TRAIN,
         },
         "feature_extractor": [None, None],
         "image_encoder": [None, None],

@@ -282,7 +282,7 @@ def test_resolution_comes_from_the_settings_then_the_condition(photos, monkeypat
     known = replace(STRANGERS[1], train=replace(STRANGERS[1].train, resolution=24))
     monkeypatch.setattr("cnctl.jobs.annotate.get_condition", lambda name: known)
     assert annotate("six", ["photos/a.png"]).hints[0].record["resolution"] == 24
-    monkeypatch.setenv("CNCTL_RESOLUTION", "40")
+    monkeypatch.setenv("CNCTL_ANNOTATE_RESOLUTION", "40")
     assert annotate("six", ["photos/a.png"], out="b").hints[0].record["resolution"] == 40
     with pytest.raises(CnctlError, match="--resolution 4 is too small"):
         annotate("six", ["photos/a.png"], out="c", resolution=4)
