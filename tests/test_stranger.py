@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnctl.images import read_image
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cnctl-blur"
 
 
@@ -42,7 +44,7 @@ def test_annotates_trains_and_generates(site: Path, random_base: Path, tmp_path:
 
     blur = ("--cond", "blur", "--option", "radius=7", "--resolution", 64)
     (hint,) = cnctl("annotate", *blur, photo)["hints"]
-    drawn = np.asarray(Image.open(tmp_path / hint["path"]))
+    drawn = read_image(tmp_path / hint["path"])
     assert np.array_equal(drawn, cv2.GaussianBlur(noise, (15, 15), 0))
 
     scenes = ("--data", "scenes:4", "--steps", 2, "--batch-size", 2, "--resolution", 64)
@@ -50,6 +52,6 @@ def test_annotates_trains_and_generates(site: Path, random_base: Path, tmp_path:
     (image,) = cnctl("generate", *blur, photo, "-p", "a", "--control", "run", "--steps", 2)[
         "images"
     ]
-    assert Image.open(tmp_path / image["path"]).size == (96, 64)
+    assert read_image(tmp_path / image["path"]).shape == (64, 96, 3)
     assert image["controls"][0]["options"] == {"radius": 7}
-    assert np.array_equal(np.asarray(Image.open(tmp_path / image["hint"])), drawn)
+    assert np.array_equal(read_image(tmp_path / image["hint"]), drawn)

@@ -1,6 +1,7 @@
 import hashlib
 import multiprocessing
 import random
+import sys
 import time
 from dataclasses import replace
 from itertools import islice
@@ -143,8 +144,12 @@ def test_interrupted_is_uninterrupted_bit_for_bit(
     assert digest(resumed) == digest(whole)
 
 
-def test_random_kills_lose_nothing(random_base: Path, tmp_path: Path) -> None:
+def test_random_kills_lose_nothing(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Five kill -9 at random moments, then to the end: the same bits as without any."""
+    # The children find this file by its name below the root, which pytest leaves off the path.
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cnctl.core.training"])
     base = load_base(random_base)
