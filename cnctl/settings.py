@@ -62,6 +62,8 @@ class TrainSettings:
     learning_rate: float = 1e-5
     prompt_dropout: float = 0.5
     """Probability with which a prompt is replaced by the empty one, per sample and step."""
+    snr_gamma: float = 0.0
+    """Min-SNR weighting of the loss (5 is usual); 0 is the paper's equation 10."""
     resolution: int = 512
     seed: int = 0
     connect: str = "all"

@@ -39,6 +39,9 @@ BatchSize = Annotated[int | None, typer.Option(help="Examples per step. [by base
 LearningRate = Annotated[
     float | None, typer.Option(help="Of AdamW. [paper: 1e-5; tiny has its own]")
 ]
+SnrGamma = Annotated[
+    float | None, typer.Option(help="Min-SNR weighting of the loss. [0, none; tiny: 5]")
+]
 PromptDropout = Annotated[
     float | None, typer.Option(help="Share of prompts left empty. [paper: 0.5]")
 ]
@@ -74,6 +77,7 @@ def train(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     prompt_dropout: PromptDropout = None,
+    snr_gamma: SnrGamma = None,
     resolution: Resolution = None,
     seed: Seed = None,
     connect: Connect = None,
@@ -101,6 +105,7 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "prompt_dropout": prompt_dropout,
+        "snr_gamma": snr_gamma,
         "resolution": resolution,
         "seed": seed,
         "connect": connect,

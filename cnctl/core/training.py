@@ -115,7 +115,7 @@ class Training:
             self._trainable.values(), lr=settings.learning_rate, fused=True
         )
         self._accelerator = _make_accelerator(base)
-        objective = _Objective(base, controlnet, connect=settings.connect)
+        objective = _Objective(base, controlnet, settings)
         self._objective, self._stepper = self._accelerator.prepare(objective, self._optimizer)
 
     def run(self) -> Iterator[StepReport]:
@@ -279,14 +279,21 @@ def torch_generator(*key: int) -> torch.Generator:
 class _Objective(nn.Module):
     """The loss as a module, which is what accelerate wraps. The base is not part of it."""
 
-    def __init__(self, base: Base, controlnet: ControlNetModel, *, connect: str) -> None:
+    def __init__(self, base: Base, controlnet: ControlNetModel, settings: TrainSettings) -> None:
         super().__init__()
         self.controlnet = controlnet
         self._base = base
-        self._connect = connect
+        self._connect = settings.connect
+        self._snr_gamma = settings.snr_gamma
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        return noise_prediction_loss(self._base, self.controlnet, connect=self._connect, **inputs)
+        return noise_prediction_loss(
+            self._base,
+            self.controlnet,
+            connect=self._connect,
+            snr_gamma=self._snr_gamma,
+            **inputs,
+        )
 
 
 class _Numbered(Dataset):

@@ -227,6 +227,7 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
         "batch_size": settings.batch_size < 1 and "at least 1",
         "learning_rate": not 0 < settings.learning_rate < 1 and "between 0 and 1",
         "prompt_dropout": not 0 <= settings.prompt_dropout <= 1 and "from 0 to 1",
+        "snr_gamma": settings.snr_gamma < 0 and "at least 0",
         "resolution": (settings.resolution < factor or settings.resolution % factor)
         and f"a multiple of {factor}",
         "seed": not 0 <= settings.seed < 2**63 and "from 0 to 2^63 - 1",

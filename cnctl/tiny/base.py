@@ -23,6 +23,7 @@ TRAIN = {
     "steps": 250,
     "batch_size": 16,
     "learning_rate": 1e-3,
+    "snr_gamma": 5.0,
     "preview_every": 50,
     "preview_steps": 10,
     "checkpoint_every": 50,

@@ -11,10 +11,15 @@ from cnctl.core.loss import noise_prediction_loss
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("connect", ["all", "middle"])
+@pytest.mark.parametrize(("connect", "snr_gamma"), [("all", 0.0), ("middle", 0.0), ("all", 5.0)])
 def test_is_equation_10(
-    loaded_random_base: Base, random_controlnet: ControlNetModel, prediction: str, connect: str
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    prediction: str,
+    connect: str,
+    snr_gamma: float,
 ) -> None:
+    """And, with snr_gamma, equation 10 weighted by min-SNR."""
     scheduler = DDIMScheduler.from_config(
         loaded_random_base.scheduler.config, prediction_type=prediction
     )
@@ -34,6 +39,7 @@ def test_is_equation_10(
             timesteps=timesteps,
             noise=noise,
             connect=connect,
+            snr_gamma=snr_gamma,
         )
         # Stable Diffusion's schedule: betas linear in the square root, 0.00085 to 0.012.
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
@@ -49,4 +55,8 @@ def test_is_equation_10(
             mid_block_additional_residual=middle,
         ).sample
     target = noise if prediction == "epsilon" else velocity
-    torch.testing.assert_close(loss, ((target - predicted) ** 2).mean())
+    errors = (target - predicted) ** 2
+    if snr_gamma:
+        snr = signal / (1 - signal)
+        errors *= torch.minimum(snr, torch.tensor(5.0)) / (snr + (prediction == "v_prediction"))
+    torch.testing.assert_close(loss, errors.mean())
