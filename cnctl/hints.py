@@ -28,7 +28,7 @@ def load_detector(
     """The condition's detector behind a check of its contract.
 
     Returns detect(image, **options) -> hint | None. image: upright RGB uint8 (H, W, 3), never
-    changed. hint: a new uint8 (H, W, hint_channels). None: nothing found. Options not given take
+    changed. hint: a new uint8 (H, W, stored_channels). None: nothing found. Options not given take
     their defaults. Whatever the plugin raises becomes a CnctlError that names it.
     commercial: refuse weights not licensed for commercial use; None asks CNCTL_COMMERCIAL.
     """
@@ -59,7 +59,7 @@ def load_detections(
 
 
 def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
-    """The hint that these data describe, uint8 (H, W, hint_channels); CnctlError where none."""
+    """The hint that these data describe, uint8 (H, W, stored_channels); CnctlError where none."""
     if condition.draw is None:
         raise CnctlError(f"{condition.name} has no data to draw from", hint="give it an image")
     with _blame(condition, "could not draw these data"):
@@ -106,25 +106,26 @@ def check_options(
 
 
 def check_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.ndarray:
-    """The hint as a new uint8 (H, W, hint_channels), or CnctlError that says what is wrong."""
-    wanted = f"uint8 {size} with 1 or {condition.hint_channels} channels"
-    if condition.hint_channels == 1:
-        wanted = f"uint8 {size} with 1 channel"
+    """The hint as a new uint8 (H, W, stored_channels), or CnctlError that says what is wrong."""
+    channels = condition.stored_channels
+    allowed = (channels,) if condition.masked else (1, channels)
+    wanted = " or ".join(map(str, sorted(set(allowed)))) + " channel" + "s" * (channels > 1)
     as_3d = hint[..., None] if isinstance(hint, np.ndarray) and hint.ndim == 2 else hint
     if (
         not isinstance(as_3d, np.ndarray)
         or as_3d.dtype != np.uint8
         or as_3d.ndim != 3
         or as_3d.shape[:2] != size
-        or as_3d.shape[2] not in (1, condition.hint_channels)
+        or as_3d.shape[2] not in allowed
     ):
         raise CnctlError(
-            f"condition {condition.name!r} returned {describe_value(hint)}; it must be {wanted}",
+            f"condition {condition.name!r} returned {describe_value(hint)}; "
+            f"it must be uint8 {size} with {wanted}",
             hint="this is a fault of the plugin: tell its authors",
         )
-    if as_3d.shape[2] == condition.hint_channels:
+    if as_3d.shape[2] == channels:
         return np.array(as_3d, order="C")  # a copy: the plugin may reuse its buffer
-    return np.repeat(as_3d, condition.hint_channels, axis=2)
+    return np.repeat(as_3d, channels, axis=2)
 
 
 def describe_range(option: Option) -> str:

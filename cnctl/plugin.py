@@ -141,7 +141,8 @@ class Condition:
     transformers folder that holds no pickle; it raises MissingError where that is not at hand.
     A detector is `detect(image, **options) -> hint`. `image` is upright RGB uint8 (H, W, 3) at
     working size. The hint is uint8 (H, W) or (H, W, C) of the same H and W; one channel is
-    repeated to `hint_channels`. None means "nothing found here".
+    repeated to `hint_channels`. None means "nothing found here". With `masked` the hint has one
+    channel more, which is no part of the picture: 0 where it is masked, and 255 elsewhere.
     """
 
     name: str
@@ -151,6 +152,9 @@ class Condition:
     """Weights that the detector reads, by a key of the plugin's own."""
     options: Mapping[str, Option] = field(default_factory=dict)
     hint_channels: int = 3
+    """What the network reads."""
+    masked: bool = False
+    """Hints carry a mask; where it is 0 the network reads -1, whatever the colours there."""
     palette: Mapping[str, RGB] = field(default_factory=dict)
     """label -> colour. A hint with a palette is resized by nearest neighbour only."""
     train: TrainDefaults = TrainDefaults()
@@ -168,6 +172,11 @@ class Condition:
     licence: str = ""
     """Licence of the detector and its weights."""
     references: tuple[str, ...] = ()
+
+    @property
+    def stored_channels(self) -> int:
+        """Channels of a hint as it is made and stored: the network's, and the mask."""
+        return self.hint_channels + self.masked
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):

@@ -117,6 +117,7 @@ def misfit(condition: Condition) -> str:
         ("licence", condition.licence, str),
         ("base", condition.base, str),
         ("hint_channels", condition.hint_channels, int),
+        ("masked", condition.masked, bool),
         ("load_detector", condition.load_detector, Callable),
         ("training_options", condition.training_options, Callable | None),
         ("augment", condition.augment, Callable | None),

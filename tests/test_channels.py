@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusers import ControlNetModel
 from PIL import Image
 from safetensors import safe_open
 
@@ -74,3 +75,40 @@ def test_trains_and_generates(
         generate(spec, [made.hint], "a", ready_hint=True, out=tmp_path / "again", **one)  # type: ignore[arg-type]
     )
     assert np.array_equal(np.asarray(Image.open(made.path)), np.asarray(Image.open(again.path)))
+
+
+def test_masked_hints_train(random_base: Path, tmp_path: Path) -> None:
+    done = train(
+        get_condition("inpaint"),
+        "scenes:12",
+        tmp_path,
+        base=str(random_base),
+        settings={"steps": 2, "batch_size": 2, "resolution": 64, "preview_steps": 1},
+    )
+    assert done.metric == "kept_rmse"
+    assert 0 < done.fidelity_after < 1
+
+
+def test_the_colours_below_a_mask_do_not_matter(
+    random_base: Path, random_controlnet: ControlNetModel, tmp_path: Path
+) -> None:
+    random_controlnet.save_pretrained(tmp_path / "control")
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    picture[..., 3] = 255 * (rng.random((64, 64)) > 0.5)
+    below, above = picture.copy(), picture.copy()
+    below[picture[..., 3] == 0, :3] = 0
+    above[picture[..., 3] > 0, :3] = 0
+
+    def made(hint: np.ndarray, name: str) -> np.ndarray:
+        Image.fromarray(hint).save(tmp_path / name)
+        spec = [ControlSpec(condition="inpaint", source=tmp_path / name)]
+        one = {"weights": [str(tmp_path / "control")], "settings": {"steps": 1}}
+        images = generate(
+            spec, [], "a", base=str(random_base), ready_hint=True, out=tmp_path / "out", **one
+        )
+        return np.asarray(Image.open(next(images).path))
+
+    image = made(picture, "a.png")
+    assert np.array_equal(image, made(below, "b.png"))
+    assert not np.array_equal(image, made(above, "c.png"))

@@ -243,6 +243,7 @@ def _document(entry: Entry) -> dict[str, Any]:
         "files": {key: asdict(f) | {"path": _path(f)} for key, f in condition.files.items()},
         "options": {name: asdict(option) for name, option in condition.options.items()},
         "hint_channels": condition.hint_channels,
+        "masked": condition.masked,
         "palette": dict(condition.palette),
         "train": asdict(condition.train),
         "generate": asdict(condition.generate),

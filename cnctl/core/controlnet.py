@@ -9,10 +9,11 @@ that branch and `predict_noise` adds what it says to the locked U-Net.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
@@ -191,10 +192,27 @@ class EncodedHint:
     features: Tensor
 
 
+def hint_tensor(hints: Iterable[np.ndarray], *, channels: int) -> Tensor:
+    """Hints uint8 (H, W, C) of one size -> float (B, channels, H, W), as a network reads them.
+
+    In [0, 1]. A hint with one channel more than the network reads carries a mask in its last;
+    where that is below half the network reads -1, as inpainting ControlNets were trained to.
+    """
+    return torch.stack([_hint_tensor(hint, channels) for hint in hints])
+
+
+def _hint_tensor(hint: np.ndarray, channels: int) -> Tensor:
+    values = torch.from_numpy(hint).permute(2, 0, 1).float() / 255
+    if len(values) == channels:
+        return values
+    colours, mask = values.split([channels, 1])
+    return colours.masked_fill(mask < 0.5, -1)
+
+
 def encode_hint(controlnet: ControlNetModel, hint: Tensor) -> EncodedHint:
     """Run the hint encoder once; it depends neither on the timestep nor on the prompt.
 
-    hint: float (B, hint_channels, H, W) in [0, 1].
+    hint: float (B, hint_channels, H, W) as `hint_tensor` makes it.
     """
     if controlnet.config.controlnet_conditioning_channel_order == "bgr":
         hint = hint.flip(1)

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cnctl.core.base import Base, encode_images, encode_prompts
 from cnctl.core.checkpoints import Checkpoint
-from cnctl.core.controlnet import trainable_parameters
+from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
@@ -203,11 +203,12 @@ class Training:
         dropped = torch.rand(count, generator=drawn) < self.settings.prompt_dropout
         pairs = zip(batch.prompts, dropped.tolist(), strict=True)
         text = encode_prompts(base, ["" if drop else prompt for prompt, drop in pairs])
-        hint = torch.from_numpy(batch.hints).permute(0, 3, 1, 2).to(base.device).float() / 255
+        channels = self.controlnet.config.conditioning_channels
+        hint = hint_tensor(batch.hints, channels=channels)
         return {
             "latents": latents,
             "text": text,
-            "hint": hint,
+            "hint": hint.to(base.device),
             "timesteps": timesteps.to(base.device),
             "noise": noise.to(base.device),
         }

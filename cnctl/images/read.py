@@ -48,8 +48,9 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> n
 def read_hint(path: str | Path, *, channels: int) -> np.ndarray:
     """A hint file -> uint8 (H, W, channels): a picture, or an .npz with the array "hint".
 
-    Grey repeats over the channels; grey stored as colour serves one channel. What is
-    transparent becomes 0, the value of "nothing here". Colours are taken as they are stored.
+    Grey repeats over the channels; grey stored as colour serves one channel. Four channels are
+    colours and alpha; else what is transparent becomes 0, the value of "nothing here". Colours are
+    taken as they are stored.
     """
     data, name = _read_bytes(path)
     hint = _read_npz(data, name) if data[:2] == b"PK" else _read_picture(data, name, channels)
@@ -268,10 +269,10 @@ def _flatten(image: Image.Image, *, background: int) -> np.ndarray:
 def _read_picture(data: bytes, name: str, channels: int) -> np.ndarray:
     with _decoded(data, name, MAX_PIXELS) as image:
         image = _eight_bits(image, name)
-        if image.mode == "L" and not image.has_transparency_data:
-            return np.array(image)[:, :, None]
         if channels == 4:
             return np.array(image.convert("RGBA"))
+        if image.mode == "L" and not image.has_transparency_data:
+            return np.array(image)[:, :, None]
         mode = "RGBA" if image.has_transparency_data else "RGB"
         return _flatten(image.convert(mode), background=0)
 

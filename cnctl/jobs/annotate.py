@@ -283,7 +283,7 @@ def _is_file_name(out: str | Path) -> bool:
 
 def _name(image: ImageFile, run: _Run, dataset_seed: int | None) -> Path:
     """Where the hint lies below -o; the tree of an input folder is kept."""
-    suffix = hint_suffix(run.condition.hint_channels)
+    suffix = hint_suffix(run.condition.stored_channels)
     if dataset_seed is not None:
         return Path("hints", _pair_name(image) + suffix)
     return image.relative.with_name(f"{image.relative.stem}-{run.condition.name}{suffix}")
@@ -325,7 +325,7 @@ def _check_plan(targets: Sequence[_Target]) -> None:
             raise CnctlError(
                 f"the hint would replace its own image {shown(path)}", hint="choose another -o"
             )
-        suffix = hint_suffix(target.run.condition.hint_channels)
+        suffix = hint_suffix(target.run.condition.stored_channels)
         if path != STDOUT and path.suffix.lower() != suffix:
             raise CnctlError(
                 f"-o {shown(path)}: hints of {target.run.condition.name} are stored as {suffix}",

@@ -149,7 +149,7 @@ def _check_drawn_options(condition: Condition, draw: Callable[..., Any]) -> Iter
 
 
 def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterator[str]:
-    hint = np.resize(_picture(64, 96), (64, 96, condition.hint_channels))
+    hint = np.resize(_picture(64, 96), (64, 96, condition.stored_channels))
     untouched = hint.copy()
     try:
         changed = augment(hint, np.random.default_rng(0))

@@ -16,6 +16,7 @@ from diffusers import ControlNetModel
 
 import cnctl
 from cnctl.core.base import Base
+from cnctl.core.controlnet import hint_tensor
 from cnctl.core.sampling import Control, sample
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints import check_options, draw_hint, load_detector, parse_options
@@ -341,7 +342,7 @@ def _make_hints(
 def _read_ready(source: Path, condition: Condition) -> np.ndarray:
     """A hint, uint8 (H, W, C): as it is stored, or drawn from JSON such as a pose editor writes."""
     if source.suffix.lower() != ".json":
-        return read_hint(source, channels=condition.hint_channels)
+        return read_hint(source, channels=condition.stored_channels)
     try:
         data = json.loads(source.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -441,10 +442,10 @@ def _counting(
 
 
 def _control(branch: _Branch, hint: np.ndarray) -> Control:
-    tensor = torch.from_numpy(hint).permute(2, 0, 1)[None].float() / 255
+    channels = branch.controlnet.config.conditioning_channels
     return Control(
         controlnet=branch.controlnet,
-        hint=tensor,
+        hint=hint_tensor([hint], channels=channels),
         scale=branch.scale,
         start=branch.start,
         end=branch.end,

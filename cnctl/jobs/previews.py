@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from diffusers import ControlNetModel
 
 from cnctl.core.base import Base
+from cnctl.core.controlnet import hint_tensor
 from cnctl.core.sampling import Control, sample
 from cnctl.errors import MissingError
 from cnctl.fidelity import score
@@ -17,6 +17,8 @@ from cnctl.plugin import Metric
 
 ROWS = 4
 """Examples in the picture."""
+MASKED = np.uint8(128)
+"""The grey that stands for what is masked."""
 GAP = 4
 """White pixels between its cells."""
 
@@ -78,9 +80,13 @@ def make_preview(
 
 
 def visible(hint: np.ndarray) -> np.ndarray:
-    """A hint uint8 (H, W, C) as RGB: one channel as grey, else the first three (two are padded)."""
+    """A hint uint8 (H, W, C) as RGB: one channel as grey, four as colours and a mask, else the
+    first three (two are padded).
+    """
     if hint.shape[2] == 1:
         return np.repeat(hint, 3, axis=2)
+    if hint.shape[2] == 4:
+        return np.where(hint[..., 3:] < 128, MASKED, hint[..., :3])
     padding = np.zeros((*hint.shape[:2], max(0, 3 - hint.shape[2])), np.uint8)
     return np.concatenate([hint[..., :3], padding], axis=2)
 
@@ -118,7 +124,8 @@ def _generate(
     parts = []
     for first in range(0, len(prompts), trial.batch_size):
         part = slice(first, min(first + trial.batch_size, len(prompts)))
-        hints = torch.from_numpy(trial.hints[part]).permute(0, 3, 1, 2).float() / 255
+        channels = controlnet.config.conditioning_channels
+        hints = hint_tensor(trial.hints[part], channels=channels)
         parts.append(
             sample(
                 base,

@@ -151,7 +151,7 @@ def check_data(
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     resolution = resolution or _resolution(base) or known.train.resolution
-    dataset = open_dataset(data, hint_channels=known.hint_channels, size=resolution)
+    dataset = open_dataset(data, hint_channels=known.stored_channels, size=resolution)
     return check_dataset(
         dataset,
         detect=HintMaker(known, "cpu"),

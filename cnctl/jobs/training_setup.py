@@ -166,7 +166,7 @@ def find_condition(condition: str | Condition | None) -> Condition:
 
 def open_training_data(data: str, condition: Condition, *, resolution: int) -> Dataset:
     """The data set, with hints as this condition reads them; CnctlError where files are missing."""
-    dataset = open_dataset(data, hint_channels=condition.hint_channels, size=resolution)
+    dataset = open_dataset(data, hint_channels=condition.stored_channels, size=resolution)
     if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
         raise CnctlError(
             f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",
@@ -289,7 +289,7 @@ def _pairs(
     return TrainingPairs(
         dataset=dataset,
         size=(settings.resolution, settings.resolution),
-        hint_channels=condition.hint_channels,
+        hint_channels=condition.stored_channels,
         # A worker is a fork, which must not touch the parent's CUDA.
         detect=HintMaker(condition, "cpu" if settings.workers else device),
         augment=condition.augment,
@@ -316,7 +316,7 @@ def _trial(
     """Examples to measure with, as they are; one whose hint is dead cannot be obeyed."""
     examples = [pairs.load(index) for index in (held if settings.preview_every else [])]
     living = [example for example in examples if np.ptp(example.hint) > 0]
-    shape = (0, *pairs.size, condition.hint_channels)
+    shape = (0, *pairs.size, condition.stored_channels)
     of_base = {"resolution": base.resolution} | dict(base.defaults)
     guided = resolve(GenerateSettings, of_base, asdict(condition.generate), flags={})
     return Trial(

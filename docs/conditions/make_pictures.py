@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cnctl.hints import load_detector
+from cnctl.jobs.previews import visible
 from cnctl.registry import get_condition
 from cnctl.tiny.scenes import render_scene
 
@@ -17,6 +18,7 @@ COLOURS = 64
 WITHOUT_WEIGHTS: dict[str, dict[str, str | bool | int | float]] = {
     "canny": {},
     "hough": {"method": "lsd"},
+    "inpaint": {},
     "ip2p": {},
     "scribble": {"drawing": True},
     "shuffle": {"scale": 64},
@@ -34,7 +36,7 @@ def picture(name: str) -> np.ndarray:
         scene = 255 - edges
     hint = load_detector(get_condition(name))(scene, **WITHOUT_WEIGHTS[name])
     assert hint is not None
-    return np.concatenate([scene, hint[..., :3]], axis=1)
+    return np.concatenate([scene, visible(hint)], axis=1)
 
 
 if __name__ == "__main__":

@@ -82,12 +82,18 @@ def test_without_examples_there_is_no_preview(
     assert make_preview(loaded_random_base, random_controlnet, trial(0)) is None
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
 def test_hints_of_any_channels_can_be_looked_at(channels: int) -> None:
     hint = np.random.default_rng(0).integers(0, 256, (4, 5, channels), dtype=np.uint8)
     seen = visible(hint)
     assert seen.shape == (4, 5, 3)
     np.testing.assert_array_equal(seen[..., :channels], hint[..., :3])
+
+
+def test_what_is_masked_is_seen_as_grey() -> None:
+    hint = np.full((2, 3, 4), 7, np.uint8)
+    hint[..., 3] = [[0, 127, 128], [255, 255, 0]]
+    assert visible(hint)[..., 0].tolist() == [[128, 128, 7], [7, 7, 128]]
 
 
 def test_cells_stand_side_by_side_with_white_between() -> None:
