@@ -59,7 +59,18 @@ class TrainSettings:
     steps: int = 10_000
     """Optimizer steps."""
     batch_size: int = 4
+    """Examples at once."""
+    gradient_accumulation: int = 1
+    """Batches per optimizer step, whose gradients are averaged."""
     learning_rate: float = 1e-5
+    lr_warmup: int = 0
+    """Steps in which the learning rate rises to its full value."""
+    lr_schedule: str = "constant"
+    """"constant", or "cosine" to fall to zero at the last step."""
+    max_grad_norm: float = 0.0
+    """Norm to which longer gradients are shortened; 0 for any length."""
+    ema: float = 0.0
+    """Decay of the averaged weights, which are then what is shown and exported; 0 for none."""
     prompt_dropout: float = 0.5
     """Probability with which a prompt is replaced by the empty one, per sample and step."""
     snr_gamma: float = 0.0
@@ -77,6 +88,11 @@ class TrainSettings:
     """Examples that are not trained on, to measure fidelity of control."""
     workers: int = 0
     """Processes that read data beside the training one."""
+
+    @property
+    def effective_batch(self) -> int:
+        """Examples per optimizer step."""
+        return self.batch_size * self.gradient_accumulation
 
 
 def resolve(

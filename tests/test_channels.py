@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from cnctl.jobs.generate import ControlSpec, generate
-from cnctl.jobs.train import train
+from cnctl.jobs.train import TrainRequest, train
 from cnctl.registry import get_condition
 
 PLUGIN = """
@@ -56,13 +56,13 @@ def test_trains_and_generates(
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(photo)
     run = tmp_path / "run"
-    train(
-        get_condition(name),
-        "scenes:4",
-        run,
+    asked = TrainRequest(
+        condition=get_condition(name),
+        data="scenes:4",
         base=str(random_base),
         settings={"steps": 2, "batch_size": 2, "resolution": 64, "preview_every": 0},
     )
+    train(asked, run)
     with safe_open(next((run / "controlnet").glob("*.safetensors")), "pt") as weights:
         first = weights.get_slice("controlnet_cond_embedding.conv_in.weight").get_shape()
     assert first[1] == channels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from cnctl.cli.report import Advance, complete_condition, emit, emit_json, note,
 from cnctl.errors import SomeInputsFailed
 
 if TYPE_CHECKING:
-    from cnctl.jobs.train import Event, TrainResult
+    from cnctl.jobs.train import Event, TrainRequest, TrainResult
 
 
 Condition = Annotated[
@@ -38,6 +38,21 @@ Steps = Annotated[int | None, typer.Option(help="Optimizer steps. [by base]")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples per step. [by base]")]
 LearningRate = Annotated[
     float | None, typer.Option(help="Of AdamW. [paper: 1e-5; tiny has its own]")
+]
+GradientAccumulation = Annotated[
+    int | None, typer.Option(help="Batches per step, their gradients averaged. [1]")
+]
+LrWarmup = Annotated[int | None, typer.Option(help="Steps in which the learning rate rises. [0]")]
+LrSchedule = Annotated[
+    str | None,
+    typer.Option(metavar="constant|cosine", help="Of the learning rate after that. [constant]"),
+]
+MaxGradNorm = Annotated[
+    float | None, typer.Option(help="Clip the gradient to this norm. [0, never; or by base]")
+]
+Ema = Annotated[
+    float | None,
+    typer.Option(metavar="DECAY", help="Show and export averaged weights. [0, none; or by base]"),
 ]
 SnrGamma = Annotated[
     float | None, typer.Option(help="Min-SNR weighting of the loss. [0, none; tiny: 5]")
@@ -75,7 +90,12 @@ def train(
     base: flags.Base = None,
     steps: Steps = None,
     batch_size: BatchSize = None,
+    gradient_accumulation: GradientAccumulation = None,
     learning_rate: LearningRate = None,
+    lr_warmup: LrWarmup = None,
+    lr_schedule: LrSchedule = None,
+    max_grad_norm: MaxGradNorm = None,
+    ema: Ema = None,
     prompt_dropout: PromptDropout = None,
     snr_gamma: SnrGamma = None,
     resolution: Resolution = None,
@@ -103,7 +123,12 @@ def train(
     settings = {
         "steps": steps,
         "batch_size": batch_size,
+        "gradient_accumulation": gradient_accumulation,
         "learning_rate": learning_rate,
+        "lr_warmup": lr_warmup,
+        "lr_schedule": lr_schedule,
+        "max_grad_norm": max_grad_norm,
+        "ema": ema,
         "prompt_dropout": prompt_dropout,
         "snr_gamma": snr_gamma,
         "resolution": resolution,
@@ -114,21 +139,29 @@ def train(
         "held_out": held_out,
         "workers": workers,
     }
-    where = {"base": base, "init_from": init_from, "device": device, "dtype": dtype}
-    run = _plan if dry_run else _train
-    run(cond, data, out, settings=settings, resume=resume, json=json, quiet=quiet, **where)
-
-
-def _train(
-    cond: str | None, data: str | None, out: Path, *, json: bool, quiet: bool, **arguments: Any
-) -> None:
     note("loading ...", quiet=quiet)
+    from cnctl.jobs.train import TrainRequest
+
+    request = TrainRequest(
+        condition=cond,
+        data=data,
+        base=base,
+        init_from=init_from,
+        settings=settings,
+        device=device,
+        dtype=dtype,
+    )
+    run = _plan if dry_run else _train
+    run(request, out, resume=resume, json=json, quiet=quiet)
+
+
+def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: bool) -> None:
     from cnctl.jobs.train import train as run
 
     with ExitStack() as stack:
         display = _Display(stack, quiet)
         say = partial(note, quiet=quiet)
-        result = run(cond, data, out, note=say, on_event=display, **arguments)
+        result = run(request, out, resume=resume, note=say, on_event=display)
     if json:
         emit_json(result.as_dict())
     else:
@@ -136,12 +169,10 @@ def _train(
         emit([result.controlnet])
 
 
-def _plan(
-    cond: str | None, data: str | None, out: Path, *, json: bool, quiet: bool, **arguments: Any
-) -> None:
+def _plan(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: bool) -> None:
     from cnctl.jobs.train import plan_training
 
-    plan = plan_training(cond, data, out, note=partial(note, quiet=quiet), **arguments)
+    plan = plan_training(request, out, resume=resume, note=partial(note, quiet=quiet))
     if json:
         emit_json({"plan": plan.as_dict()})
     else:

@@ -1,93 +1,69 @@
-"""The training loop: equation 10, AdamW, everything random a function of (seed, step, index).
+"""The training loop: equation 10, AdamW, everything random a function of (seed, epoch, index).
 
-Nothing that is drawn depends on what was drawn before: not on the number of data workers, nor on
-a run having been killed and resumed. A run at a step is therefore its weights, the optimizer's
-moments and the number of the step, which is what a checkpoint holds.
+Nothing that is drawn depends on what was drawn before, nor on what stands beside it: not on the
+number of data workers, nor on how a batch is split, nor on a run having been killed and resumed.
+A run at a step is therefore its weights, the optimizer's moments, the averaged weights where they
+are wanted, and the number of the step, which is what a checkpoint holds.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState
 from diffusers import ControlNetModel
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from cnctl.core.base import Base, encode_images, encode_prompts
+from cnctl.core.batches import (
+    DRAWN,
+    DROPOUT,
+    Batch,
+    Examples,
+    epoch_at,
+    read_batches,
+    torch_generator,
+)
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
 
-ORDER, EXAMPLE, STEP, HELD_OUT = range(4)
-"""What a random stream is for; part of its seed."""
-
 PRECISIONS = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+LR_SCHEDULES = ("constant", "cosine")
 ACTIVATION_BYTES = 347
 """Kept for the way back, per sample, latent pixel, channel of the first block and byte of
 precision: Stable Diffusion 1.5 keeps 867 MiB at 64 x 64 latents in two bytes."""
 
 
-class Pair(Protocol):
-    """An image with its hint and prompt."""
-
-    @property
-    def image(self) -> np.ndarray:
-        """RGB uint8 (H, W, 3)"""
-
-    @property
-    def hint(self) -> np.ndarray:
-        """uint8 (H, W, C)"""
-
-    @property
-    def prompt(self) -> str: ...
-
-
-class Examples(Protocol):
-    """What is trained on. `load` is a function of its arguments alone; sizes are all the same."""
-
-    def __len__(self) -> int: ...
-
-    def load(self, index: int, rng: np.random.Generator | None) -> Pair:
-        """Example `index`, with augmentations drawn from `rng` alone (None: without any)."""
-
-    def name(self, index: int) -> str:
-        """What to call an example in a message."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """images: uint8 (B, H, W, 3); hints: uint8 (B, H, W, C)."""
-
-    indices: tuple[int, ...]
-    images: np.ndarray
-    hints: np.ndarray
-    prompts: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class StepReport:
-    """One finished step. step: how many are finished now. seconds: the time that it took."""
+    """One finished step. step: how many are finished now. seconds: the time that it took.
+
+    gradient_norm: over all that is trained, before clipping; None where half precision overflowed
+    and the step was skipped.
+    """
 
     step: int
     epoch: int
     loss: float
+    gradient_norm: float | None
     learning_rate: float
     seconds: float
 
 
 class DivergedError(CnctlError):
-    """The loss or a weight is not a finite number. Nothing of this step has been kept."""
+    """The loss, its gradient or a weight is not a finite number. Nothing of this step is kept."""
 
 
 class Training:
@@ -114,7 +90,8 @@ class Training:
         self._optimizer = torch.optim.AdamW(
             self._trainable.values(), lr=settings.learning_rate, fused=True
         )
-        self._accelerator = _make_accelerator(base)
+        self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
+        self._accelerator = _make_accelerator(base, settings)
         objective = _Objective(base, controlnet, settings)
         self._objective, self._stepper = self._accelerator.prepare(objective, self._optimizer)
 
@@ -124,21 +101,33 @@ class Training:
         Between two reports the run is at a step's boundary and may be saved or sampled from.
         Raises DivergedError when the loss is not a number, and whatever the examples raise.
         """
-        batches = iter(self._batches())
+        batches = read_batches(self.examples, self.step, self.settings)
         while self.step < self.settings.steps:
             begin = time.perf_counter()
-            batch = next(batches)
-            if isinstance(batch, CnctlError):
-                raise batch
-            loss = self._train_on(batch)
+            learning_rate = learning_rate_at(self.step, self.settings)
+            loss, norm = self._take_step(batches, learning_rate)
             self.step += 1
             yield StepReport(
                 step=self.step,
-                epoch=epoch_at(self.step, len(self.examples), self.settings.batch_size),
+                epoch=epoch_at(self.step, len(self.examples), self.settings.effective_batch),
                 loss=loss,
-                learning_rate=self.settings.learning_rate,
+                gradient_norm=norm,
+                learning_rate=learning_rate,
                 seconds=time.perf_counter() - begin,
             )
+
+    @contextmanager
+    def averaged(self) -> Iterator[ControlNetModel]:
+        """The ControlNet to use: with averaged weights where the settings ask for an average."""
+        if self._average is None:
+            yield self.controlnet
+            return
+        self._average.store(self._trainable.values())
+        self._average.copy_to(self._trainable.values())
+        try:
+            yield self.controlnet
+        finally:
+            self._average.restore(self._trainable.values())
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint keeps, by name. Raises DivergedError if weights are not finite."""
@@ -147,7 +136,10 @@ class Training:
             raise DivergedError(
                 f"weights are not finite after step {self.step}", hint="lower the learning rate"
             )
-        return {"controlnet": weights, "optimizer": self._moments()}
+        kept = {"controlnet": weights, "optimizer": self._moments()}
+        if self._average is not None:
+            kept["ema"] = dict(zip(self._trainable, self._average.shadow_params, strict=True))
+        return kept
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside tensors."""
@@ -164,50 +156,72 @@ class Training:
                 hint="resume with the ones that it was begun with",
             ) from error
         self._restore_moments(checkpoint.tensors("optimizer"))
+        if self._average is not None:
+            self._restore_average(checkpoint.tensors("ema"), checkpoint.step)
         if self._accelerator.scaler and checkpoint.state["scaler"]:
             self._accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
         self.step = checkpoint.step
 
-    def _batches(self) -> DataLoader:
-        return DataLoader(
-            _Numbered(self.examples, self.settings.seed),
-            batch_sampler=_Schedule(self.step, len(self.examples), self.settings),
-            collate_fn=_collate,
-            num_workers=self.settings.workers,
-        )
+    def _take_step(
+        self, batches: Iterator[Batch], learning_rate: float
+    ) -> tuple[float, float | None]:
+        """One step of the optimizer; returns the mean loss and the gradient's norm."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        losses = []
+        for batch in islice(batches, self.settings.gradient_accumulation):
+            with self._accelerator.accumulate(self._objective):
+                losses.append(self._learn_from(batch))
+        norm = self._clip_gradient()
+        self._stepper.step()
+        self._stepper.zero_grad()
+        if self._average is not None:
+            self._average.step(self._trainable.values())
+        return sum(losses) / len(losses), norm
 
-    def _train_on(self, batch: Batch) -> float:
-        inputs = self._inputs(batch)
-        loss = self._objective(**inputs)
+    def _learn_from(self, batch: Batch) -> float:
+        """Add this batch's share to the gradient; returns its loss."""
+        loss = self._objective(**self._inputs(batch))
         value = loss.item()
         if not math.isfinite(value):
-            names = ", ".join(self.examples.name(index) for index in batch.indices)
+            names = ", ".join(self.examples.name(index) for _, index in batch.places)
             raise DivergedError(
                 f"the loss is {value} at step {self.step + 1} ({names})",
                 hint="lower the learning rate, or look at these examples",
             )
         self._accelerator.backward(loss)
-        self._stepper.step()
-        self._stepper.zero_grad()
         return value
 
+    def _clip_gradient(self) -> float | None:
+        largest = self.settings.max_grad_norm or math.inf
+        norm = float(self._accelerator.clip_grad_norm_(self._trainable.values(), largest))
+        if math.isfinite(norm):
+            return norm
+        if self._accelerator.scaler is None:
+            raise DivergedError(
+                f"the gradient is not finite at step {self.step + 1}",
+                hint="lower the learning rate, or clip by --max-grad-norm",
+            )
+        return None
+
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Equation 10's variables for this batch, drawn by (seed, step)."""
-        base, count = self.base, len(batch.prompts)
-        drawn = torch_generator(self.settings.seed, STEP, self.step)
-        torch.manual_seed(drawn.initial_seed())  # for dropout layers, if the base has any
-        latents = encode_images(base, batch.images, generator=drawn)
-        noise = torch.randn(latents.shape, generator=drawn)
+        """Equation 10's variables for this batch, each sample's drawn by its own place."""
+        base, seed = self.base, self.settings.seed
+        # For dropout layers, if the base has any.
+        torch.manual_seed(torch_generator(seed, DROPOUT, *batch.places[0]).initial_seed())
+        draws = [torch_generator(seed, DRAWN, *place) for place in batch.places]
+        latents = encode_images(base, batch.images, generator=draws)
         last = base.scheduler.config.num_train_timesteps
-        timesteps = torch.randint(last, (count,), generator=drawn)
-        dropped = torch.rand(count, generator=drawn) < self.settings.prompt_dropout
-        pairs = zip(batch.prompts, dropped.tolist(), strict=True)
-        text = encode_prompts(base, ["" if drop else prompt for prompt, drop in pairs])
-        channels = self.controlnet.config.conditioning_channels
-        hint = hint_tensor(batch.hints, channels=channels)
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
+        timesteps = torch.cat([torch.randint(last, (1,), generator=draw) for draw in draws])
+        prompts = [
+            "" if torch.rand((), generator=draw) < self.settings.prompt_dropout else prompt
+            for prompt, draw in zip(batch.prompts, draws, strict=True)
+        ]
+        hint = hint_tensor(batch.hints, channels=self.controlnet.config.conditioning_channels)
         return {
             "latents": latents,
-            "text": text,
+            "text": encode_prompts(base, prompts),
             "hint": hint.to(base.device),
             "timesteps": timesteps.to(base.device),
             "noise": noise.to(base.device),
@@ -227,32 +241,27 @@ class Training:
             if (parameter := self._trainable.get(name)) is not None:
                 self._optimizer.state[parameter][kind] = tensor.to(parameter.device)
 
+    def _restore_average(self, kept: dict[str, Tensor], step: int) -> None:
+        """The averaged weights; a link that was not trained until now starts from its own."""
+        assert self._average is not None
+        shadows = zip(self._trainable.items(), self._average.shadow_params, strict=True)
+        for (name, parameter), shadow in shadows:
+            shadow.copy_(kept.get(name, parameter.detach()))
+        self._average.optimization_step = step
 
-def examples_at(step: int, *, count: int, batch_size: int, seed: int) -> list[tuple[int, int]]:
-    """(epoch, index) of the examples that step `step` (from 0) trains on.
 
-    Each epoch is a permutation of all examples; a batch may span two epochs, and none is dropped.
+def learning_rate_at(step: int, settings: TrainSettings) -> float:
+    """The learning rate of step `step` (from 0).
+
+    It rises in equal steps to its full value at step `lr_warmup`; then it stays, or falls by half a
+    cosine to zero after the last step.
     """
-    places = range(step * batch_size, (step + 1) * batch_size)
-    return [
-        (place // count, int(_order(seed, place // count, count)[place % count]))
-        for place in places
-    ]
-
-
-def epoch_at(step: int, count: int, batch_size: int) -> int:
-    """The epoch, from 0, in which a run is after so many steps."""
-    return step * batch_size // count
-
-
-def hold_out(count: int, *, wanted: int, seed: int) -> tuple[list[int], list[int]]:
-    """Split `count` examples by seed into those to train on and those to measure with.
-
-    Never more than a tenth is held out, so that small sets may have none.
-    """
-    order = np.random.default_rng([seed, HELD_OUT]).permutation(count)
-    chosen = min(wanted, count // 10)
-    return sorted(order[chosen:].tolist()), sorted(order[:chosen].tolist())
+    if step < settings.lr_warmup:
+        return settings.learning_rate * (step + 1) / settings.lr_warmup
+    if settings.lr_schedule == "constant":
+        return settings.learning_rate
+    progress = (step - settings.lr_warmup) / (settings.steps - settings.lr_warmup)
+    return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
@@ -264,17 +273,12 @@ def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainS
     )
     branch = 4 * sum(parameter.numel() for parameter in controlnet.parameters())
     trainable = trainable_parameters(controlnet, connect=settings.connect)
-    learning = 12 * sum(parameter.numel() for parameter in trainable.values())
+    per_parameter = 16 if settings.ema else 12
+    learning = per_parameter * sum(parameter.numel() for parameter in trainable.values())
     pixels = (settings.resolution / base.latent_factor) ** 2
     width = base.unet.config.block_out_channels[0]
     activations = settings.batch_size * pixels * width * ACTIVATION_BYTES * base.dtype.itemsize
     return int(frozen + branch + learning + activations)
-
-
-def torch_generator(*key: int) -> torch.Generator:
-    """A generator on the CPU that is a function of these numbers."""
-    words = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
 
 
 class _Objective(nn.Module):
@@ -297,69 +301,15 @@ class _Objective(nn.Module):
         )
 
 
-class _Numbered(Dataset):
-    """Examples by (epoch, index); errors are handed on, for a worker would bury them in text."""
-
-    def __init__(self, examples: Examples, seed: int) -> None:
-        self.examples = examples
-        self.seed = seed
-
-    def __getitem__(self, place: tuple[int, int]) -> tuple[int, Pair | CnctlError]:
-        epoch, index = place
-        rng = np.random.default_rng([self.seed, EXAMPLE, epoch, index])
-        try:
-            return index, self.examples.load(index, rng)
-        except CnctlError as error:
-            return index, error
-
-
-class _Schedule:
-    """Which examples each step trains on, from a step to the last."""
-
-    def __init__(self, first: int, count: int, settings: TrainSettings) -> None:
-        self.steps = range(first, settings.steps)
-        self.count = count
-        self.settings = settings
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in self.steps:
-            yield examples_at(
-                step,
-                count=self.count,
-                batch_size=self.settings.batch_size,
-                seed=self.settings.seed,
-            )
-
-
-def _collate(numbered: Sequence[tuple[int, Pair | CnctlError]]) -> Batch | CnctlError:
-    examples = []
-    for _, example in numbered:
-        if isinstance(example, CnctlError):
-            return example
-        examples.append(example)
-    return Batch(
-        indices=tuple(index for index, _ in numbered),
-        images=np.stack([example.image for example in examples]),
-        hints=np.stack([example.hint for example in examples]),
-        prompts=tuple(example.prompt for example in examples),
-    )
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, ORDER, epoch]).permutation(count)
-
-
-def _make_accelerator(base: Base) -> Accelerator:
+def _make_accelerator(base: Base, settings: TrainSettings) -> Accelerator:
     if base.device.type == "cpu" and base.dtype == torch.float16:
         raise DeviceError("float16 does not train on the CPU", hint="use --dtype float32")
-    # accelerate keeps the precision of the process's first run for all others.
+    # accelerate keeps the state of the process's first run for all others.
     AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
     return Accelerator(
         mixed_precision=PRECISIONS[base.dtype],
         cpu=base.device.type == "cpu",
         device_placement=False,
+        gradient_accumulation_steps=settings.gradient_accumulation,
     )

@@ -23,9 +23,9 @@ from cnctl.jobs.interrupts import StopRequest, stop_on_signals
 from cnctl.jobs.previews import make_preview
 from cnctl.jobs.training_setup import (
     HintMaker,
-    Request,
     Setup,
     TrainPlan,
+    TrainRequest,
     find_condition,
     prepare,
 )
@@ -78,30 +78,21 @@ class TrainResult:
 
 
 def train(
-    condition: str | Condition | None,
-    data: str | None,
+    request: TrainRequest,
     out: str | Path,
     *,
-    base: str | None = None,
-    init_from: str | None = None,
-    settings: Mapping[str, Any] | None = None,
     resume: bool = False,
-    device: str | None = None,
-    dtype: str | None = None,
     note: Callable[[str], None] = lambda text: None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> TrainResult:
     """Train a ControlNet for a condition; afterwards `out` serves as weights for generate.
 
-    data: a folder with metadata.jsonl or prompt.json, or "scenes:N". out: a new folder, or with
-    `resume` one to go on with; condition, data and base may then be None. settings: TrainSettings
-    by name, None for the default. init_from: a ControlNet to start from, else a copy of the base.
-    SIGINT and SIGTERM save after the step at hand, and are then raised again.
+    out: a new folder, or with `resume` one to go on with; condition, data and base are then those
+    that it was begun with. SIGINT and SIGTERM save after the step at hand, and are raised again.
     """
     begin = time.monotonic()
     out = Path(out)
     _check_out(out, resume=resume)
-    request = _request(condition, data, base, init_from, settings, device, dtype)
     with lock_folder(out):
         checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
         setup = prepare(request, checkpoint, note=note)
@@ -118,23 +109,16 @@ def train(
 
 
 def plan_training(
-    condition: str | Condition | None,
-    data: str | None,
+    request: TrainRequest,
     out: str | Path,
     *,
-    base: str | None = None,
-    init_from: str | None = None,
-    settings: Mapping[str, Any] | None = None,
     resume: bool = False,
-    device: str | None = None,
-    dtype: str | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> TrainPlan:
     """What `train` would do with the same arguments; nothing is written."""
     out = Path(out)
     _check_out(out, resume=resume)
     checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
-    request = _request(condition, data, base, init_from, settings, device, dtype)
     return prepare(request, checkpoint, note=note).plan
 
 
@@ -227,9 +211,8 @@ class _Run:
                 raise _Stopped
 
         try:
-            made = make_preview(
-                self.setup.base, self.training.controlnet, self.setup.trial, on_step=give_up
-            )
+            with self.training.averaged() as controlnet:
+                made = make_preview(self.setup.base, controlnet, self.setup.trial, on_step=give_up)
         except _Stopped:
             return
         if made is None:
@@ -265,7 +248,8 @@ class _Run:
             **asdict(chosen),
             "steps": self.training.step,
         }
-        save_controlnet(self.training.controlnet, self.out / CONTROLNET, description=description)
+        with self.training.averaged() as controlnet:
+            save_controlnet(controlnet, self.out / CONTROLNET, description=description)
 
     def _log(self, entry: Mapping[str, Any]) -> None:
         try:
@@ -303,26 +287,6 @@ def _check_out(out: Path, *, resume: bool) -> None:
         go_on = "--resume goes on with it, or choose another -o" if begun else "choose another -o"
         what = "holds a training run" if begun else "is not empty"
         raise OutputError(f"{out} {what}", hint=go_on)
-
-
-def _request(
-    condition: str | Condition | None,
-    data: str | None,
-    base: str | None,
-    init_from: str | None,
-    settings: Mapping[str, Any] | None,
-    device: str | None,
-    dtype: str | None,
-) -> Request:
-    return Request(
-        condition=condition,
-        data=data,
-        base=base,
-        init_from=init_from,
-        settings=settings or {},
-        device=device,
-        dtype=dtype,
-    )
 
 
 def _resolution(base: str | None) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from diffusers import ControlNetModel
 
 import cnctl
 from cnctl.core.base import Base
+from cnctl.core.batches import hold_out
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import CONNECTIONS, build_controlnet, trainable_parameters
-from cnctl.core.training import expected_memory, hold_out
+from cnctl.core.training import LR_SCHEDULES, expected_memory
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
@@ -26,19 +27,23 @@ from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
 
-FREE = {"steps", "checkpoint_every", "preview_every", "preview_steps", "workers"}
+FREE = {"checkpoint_every", "preview_every", "preview_steps", "workers"}
 """Settings that may change when a run is resumed: they do not change what a step does."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asked for. None: not said. settings: TrainSettings by name, None for unsaid."""
+class TrainRequest:
+    """What a user asks for. None: not said.
+
+    data: a folder with metadata.jsonl or prompt.json, or "scenes:N". init_from: a ControlNet to
+    start from, else a copy of the base. settings: TrainSettings by name, None for the default.
+    """
 
     condition: str | Condition | None = None
     data: str | None = None
     base: str | None = None
     init_from: str | None = None
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     dtype: str | None = None
 
@@ -64,7 +69,7 @@ class TrainPlan:
     @property
     def epochs(self) -> float:
         """How often each example is seen."""
-        return self.settings.steps * self.settings.batch_size / self.examples
+        return self.settings.steps * self.settings.effective_batch / self.examples
 
     def lines(self) -> list[str]:
         """For people."""
@@ -75,8 +80,9 @@ class TrainPlan:
             f"data        {self.data}: {self.examples} examples to train on, "
             f"{self.held_out} held out",
             f"trained     {self.parameters:,} parameters, connected: {chosen.connect}",
-            f"steps       {chosen.steps} of batch {chosen.batch_size}, {self.epochs:.2f} epochs, "
-            f"learning rate {chosen.learning_rate:g}, seed {chosen.seed}",
+            f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
+            f"seed {chosen.seed}",
+            f"optimizer   AdamW, {_rate(chosen)}",
             f"resolution  {chosen.resolution} px, prompt dropout {chosen.prompt_dropout:g}",
             f"memory      about {self.memory / 2**20:,.0f} MiB",
         ]
@@ -127,7 +133,7 @@ def _hint_maker(name: str, device: str) -> HintMaker:
 
 
 def prepare(
-    request: Request, checkpoint: Checkpoint | None, *, note: Callable[[str], None]
+    request: TrainRequest, checkpoint: Checkpoint | None, *, note: Callable[[str], None]
 ) -> Setup:
     """Load and check everything. Raises CnctlError where the checkpoint's run was another one."""
     asked, settings = _merge(request, checkpoint)
@@ -175,7 +181,9 @@ def open_training_data(data: str, condition: Condition, *, resolution: int) -> D
     return dataset
 
 
-def _merge(request: Request, checkpoint: Checkpoint | None) -> tuple[Request, TrainSettings | None]:
+def _merge(
+    request: TrainRequest, checkpoint: Checkpoint | None
+) -> tuple[TrainRequest, TrainSettings | None]:
     """The request completed by the checkpoint's run, and that run's settings where there is one.
 
     Raises CnctlError that names what the request says otherwise.
@@ -186,11 +194,12 @@ def _merge(request: Request, checkpoint: Checkpoint | None) -> tuple[Request, Tr
     run = checkpoint.state["run"]
     given = {name: value for name, value in request.settings.items() if value is not None}
     asked = {"condition": _name(request.condition), "base": request.base} | given
-    begun = {"condition": run["condition"], "base": run["base"]} | run["settings"]
+    before = TrainSettings(**run["settings"])
+    begun = {"condition": run["condition"], "base": run["base"]} | asdict(before)
     changed = [
         f"{name} was {begun[name]!r}, not {value!r}"
         for name, value in asked.items()
-        if value not in (None, begun[name]) and not _may_change(name, begun[name], value)
+        if value not in (None, begun[name]) and not _may_change(name, begun[name], value, before)
     ]
     if changed:
         raise CnctlError(
@@ -198,20 +207,37 @@ def _merge(request: Request, checkpoint: Checkpoint | None) -> tuple[Request, Tr
             hint="leave them out to go on, or choose another -o",
         )
     whole = {name: getattr(request, name) or run[name] for name in ("condition", "data", "base")}
-    return replace(request, **whole), TrainSettings(**run["settings"] | given)
+    return replace(request, **whole), replace(before, **given)
 
 
 def _name(condition: str | Condition | None) -> str | None:
     return condition.name if isinstance(condition, Condition) else condition
 
 
-def _may_change(name: str, begun: object, asked: object) -> bool:
+def _may_change(name: str, begun: object, asked: object, before: TrainSettings) -> bool:
+    if name == "steps":
+        return before.lr_schedule == "constant"  # else it is part of each step's learning rate
     return name in FREE or (name, begun, asked) == ("connect", "middle", "all")
 
 
 def _full(source: str | None) -> str | None:
     """A path as it reads from any folder; other names as they are."""
     return str(Path(source).resolve()) if source and Path(source).exists() else source
+
+
+def _batch(settings: TrainSettings) -> str:
+    if settings.gradient_accumulation == 1:
+        return f"batch {settings.batch_size}"
+    split = f"{settings.gradient_accumulation} x {settings.batch_size}"
+    return f"batch {settings.effective_batch} ({split})"
+
+
+def _rate(settings: TrainSettings) -> str:
+    shape = "" if settings.lr_schedule == "constant" else f", {settings.lr_schedule}"
+    warm = f", warm-up {settings.lr_warmup}" if settings.lr_warmup else ""
+    clip = f", gradients clipped to {settings.max_grad_norm:g}" if settings.max_grad_norm else ""
+    average = f", averaged by {settings.ema:g}" if settings.ema else ""
+    return f"learning rate {settings.learning_rate:g}{shape}{warm}{clip}{average}"
 
 
 def _resolve(condition: Condition, base: Base, flags: Mapping[str, Any]) -> TrainSettings:
@@ -226,6 +252,12 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
         "steps": settings.steps < 1 and "at least 1",
         "batch_size": settings.batch_size < 1 and "at least 1",
         "learning_rate": not 0 < settings.learning_rate < 1 and "between 0 and 1",
+        "gradient_accumulation": settings.gradient_accumulation < 1 and "at least 1",
+        "lr_warmup": not 0 <= settings.lr_warmup <= settings.steps
+        and f"from 0 to the number of steps, {settings.steps}",
+        "lr_schedule": settings.lr_schedule not in LR_SCHEDULES and "constant or cosine",
+        "max_grad_norm": settings.max_grad_norm < 0 and "at least 0",
+        "ema": not 0 <= settings.ema < 1 and "from 0 to less than 1",
         "prompt_dropout": not 0 <= settings.prompt_dropout <= 1 and "from 0 to 1",
         "snr_gamma": settings.snr_gamma < 0 and "at least 0",
         "resolution": (settings.resolution < factor or settings.resolution % factor)
@@ -245,7 +277,7 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
 
 
 def _record(
-    asked: Request, base: Base, settings: TrainSettings, dataset: Dataset
+    asked: TrainRequest, base: Base, settings: TrainSettings, dataset: Dataset
 ) -> dict[str, Any]:
     return {
         "version": cnctl.__version__,
@@ -298,7 +330,7 @@ def _pairs(
 
 
 def _open_controlnet(
-    asked: Request, condition: Condition, base: Base, settings: TrainSettings, *, fresh: bool
+    asked: TrainRequest, condition: Condition, base: Base, settings: TrainSettings, *, fresh: bool
 ) -> ControlNetModel:
     """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
     if asked.init_from and fresh:
@@ -332,7 +364,7 @@ def _trial(
 
 
 def _plan(
-    asked: Request,
+    asked: TrainRequest,
     condition: Condition,
     base: Base,
     controlnet: ControlNetModel,

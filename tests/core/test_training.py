@@ -10,23 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.optimization import get_cosine_schedule_with_warmup
 
 from cnctl.core.base import Base, load_base
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.core.controlnet import build_controlnet
-from cnctl.core.training import (
-    DivergedError,
-    Training,
-    epoch_at,
-    examples_at,
-    expected_memory,
-    hold_out,
-)
+from cnctl.core.training import DivergedError, Training, expected_memory, learning_rate_at
 from cnctl.dataset import Pair
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
 
 SETTINGS = TrainSettings(steps=4, batch_size=2, learning_rate=1e-2, resolution=32, seed=3)
+
+EVERYTHING = {
+    "gradient_accumulation": 2,
+    "ema": 0.9,
+    "lr_warmup": 2,
+    "lr_schedule": "cosine",
+    "max_grad_norm": 0.1,
+}
 
 
 class Noise:
@@ -69,32 +71,6 @@ def save(training: Training, folder: Path) -> None:
     save_checkpoint(folder, training.step, tensors=training.tensors(), state=training.state())
 
 
-def test_each_epoch_is_a_permutation_and_no_example_is_dropped() -> None:
-    places = [
-        place for step in range(15) for place in examples_at(step, count=5, batch_size=2, seed=0)
-    ]
-    epochs = [[index for epoch, index in places if epoch == number] for number in range(6)]
-    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
-    assert places != [p for s in range(15) for p in examples_at(s, count=5, batch_size=2, seed=1)]
-    assert [epoch_at(step, 5, 2) for step in (0, 2, 3, 5)] == [0, 0, 1, 2]
-
-
-def test_a_batch_may_be_larger_than_the_set() -> None:
-    assert [e for e, _ in examples_at(0, count=3, batch_size=7, seed=0)] == [0, 0, 0, 1, 1, 1, 2]
-
-
-def test_hold_out_splits_by_seed() -> None:
-    train, held = hold_out(100, wanted=8, seed=0)
-    assert len(held) == 8
-    assert sorted(train + held) == list(range(100))
-    assert hold_out(100, wanted=8, seed=0) == (train, held)
-    assert hold_out(100, wanted=8, seed=1)[1] != held
-    assert hold_out(30, wanted=8, seed=0)[1] != []
-    assert len(hold_out(30, wanted=8, seed=0)[1]) == 3
-    assert hold_out(5, wanted=8, seed=0) == ([0, 1, 2, 3, 4], [])
-
-
 def test_gradient_wakes_in_stages_and_the_base_sleeps(loaded_random_base: Base) -> None:
     training = start(loaded_random_base)
     base_before = {k: v.clone() for k, v in loaded_random_base.unet.state_dict().items()}
@@ -126,17 +102,21 @@ def test_reports_count_steps_and_epochs(loaded_random_base: Base) -> None:
     assert all(report.learning_rate == 1e-2 and report.seconds > 0 for report in reports)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"workers": 2}, EVERYTHING, EVERYTHING | {"workers": 2}],
+    ids=["plain", "workers", "everything", "everything, workers"],
+)
 def test_interrupted_is_uninterrupted_bit_for_bit(
-    loaded_random_base: Base, tmp_path: Path, workers: int
+    loaded_random_base: Base, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    whole = start(loaded_random_base)
+    whole = start(loaded_random_base, **changes | {"workers": 0})
     losses = [report.loss for report in whole.run()]
-    begun = start(loaded_random_base, workers=workers)
-    first = [report.loss for report in islice(begun.run(), 1)]
+    begun = start(loaded_random_base, **changes)
+    first = [report.loss for report in islice(begun.run(), 2)]
     save(begun, tmp_path)
     del begun
-    resumed = start(loaded_random_base, workers=workers)
+    resumed = start(loaded_random_base, **changes)
     checkpoint = newest_checkpoint(tmp_path)
     assert checkpoint is not None
     resumed.restore(checkpoint)
@@ -188,6 +168,60 @@ def train_in_child(base: Path, folder: Path, answer: "multiprocessing.Queue[str]
         save(training, folder)
     if answer is not None:
         answer.put(digest(training))
+
+
+def test_how_a_batch_is_split_does_not_matter(loaded_random_base: Base) -> None:
+    losses = [
+        [report.loss for report in start(loaded_random_base, learning_rate=1e-3, **sizes).run()]
+        for sizes in ({"batch_size": 4}, {"batch_size": 1, "gradient_accumulation": 4})
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_gradients_are_clipped_to_the_norm(loaded_random_base: Base) -> None:
+    free, clipped = (start(loaded_random_base, max_grad_norm=norm) for norm in (0.0, 0.01))
+    norms = [next(training.run()).gradient_norm for training in (free, clipped)]
+    assert norms[0] == norms[1]  # what is told is the norm before
+    for training, expected in ((free, norms[0]), (clipped, 0.01)):
+        # After one step AdamW's first moment is a tenth of the gradient.
+        moments = training.tensors()["optimizer"]
+        first = [t.flatten() for name, t in moments.items() if name.startswith("exp_avg/")]
+        assert float(torch.cat(first).norm()) * 10 == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_average_is_the_recursion_and_the_weights_return(loaded_random_base: Base) -> None:
+    training = start(loaded_random_base, ema=0.5, steps=6)
+    name = "controlnet_mid_block.weight"
+    weight = dict(training.controlnet.named_parameters())[name]
+    expected = weight.detach().clone()
+    for report in training.run():
+        done = report.step - 1
+        decay = min(0.5, (1 + done) / (10 + done)) if done else 0.0  # short before it is long
+        expected = decay * expected + (1 - decay) * weight.detach()
+    last = weight.detach().clone()
+    with training.averaged() as controlnet:
+        averaged = controlnet.state_dict()[name].clone()
+    torch.testing.assert_close(averaged, expected)
+    assert not torch.equal(averaged, last)
+    assert torch.equal(weight, last)
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.AdamW([parameter], lr=2.0)
+    theirs = get_cosine_schedule_with_warmup(optimizer, 3, 13)
+    settings = replace(SETTINGS, steps=13, learning_rate=2.0, lr_warmup=3, lr_schedule="cosine")
+    ours = [learning_rate_at(step, settings) for step in range(13)]
+    expected = []
+    for _ in range(13):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    # Theirs wastes its first step on a rate of zero; where the warm-up ends, all is the same.
+    assert ours[:3] == pytest.approx([2 / 3, 4 / 3, 2])
+    assert ours[3:] == pytest.approx(expected[3:])
+    constant = replace(settings, lr_schedule="constant")
+    assert [learning_rate_at(step, constant) for step in (0, 2, 3, 12)] == [2 / 3, 2, 2, 2]
 
 
 def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> None:

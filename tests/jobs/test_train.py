@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,17 @@ from cnctl.core.training import DivergedError, StepReport
 from cnctl.errors import CnctlError, OutputError
 from cnctl.formats import read_description
 from cnctl.images import write_hint, write_image
-from cnctl.jobs.train import Previewed, Started, check_data, plan_training, train
+from cnctl.jobs.train import (
+    Previewed,
+    Started,
+    TrainRequest,
+    check_data,
+    plan_training,
+    train,
+)
 from cnctl.jobs.training_setup import HintMaker
 from cnctl.registry import get_condition
+from cnctl.settings import TrainSettings
 
 SETTINGS = {
     "steps": 4,
@@ -36,6 +45,9 @@ SETTINGS = {
 }
 
 
+NAMES = {field.name for field in fields(TrainSettings)}
+
+
 @pytest.fixture(scope="module")
 def whole(random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run. Do not change it."""
@@ -45,9 +57,14 @@ def whole(random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(base: Path, out: Path, **changes: Any) -> Any:
-    settings = SETTINGS | {k: changes.pop(k) for k in list(changes) if k in SETTINGS}
-    arguments: dict[str, Any] = {"condition": "canny", "data": "scenes:12"} | changes
-    return train(out=out, base=str(base), settings=settings, **arguments)
+    settings = SETTINGS | {k: changes.pop(k) for k in list(changes) if k in NAMES}
+    how = {k: changes.pop(k) for k in ("resume", "note", "on_event") if k in changes}
+    asked: dict[str, Any] = {"condition": "canny", "data": "scenes:12"} | changes
+    return train(TrainRequest(base=str(base), settings=settings, **asked), out, **how)
+
+
+def go_on(out: Path, note: Callable[[str], None] = lambda text: None, **settings: Any) -> Any:
+    return train(TrainRequest(settings=settings), out, resume=True, note=note)
 
 
 def weights(out: Path) -> bytes:
@@ -71,13 +88,9 @@ def test_a_run_leaves_a_controlnet_a_log_previews_and_checkpoints(
     random_base: Path, tmp_path: Path
 ) -> None:
     events: list[object] = []
-    result = train(
-        "canny",
-        "scenes:40",
-        tmp_path / "run",
-        base=str(random_base),
-        settings=SETTINGS | {"preview_every": 4, "preview_steps": 2},
-        on_event=events.append,
+    looking = {"preview_every": 4, "preview_steps": 2}
+    result = start(
+        random_base, tmp_path / "run", data="scenes:40", on_event=events.append, **looking
     )
     assert result.controlnet == tmp_path / "run/controlnet"
     described = read_description(result.controlnet)
@@ -101,7 +114,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(
 ) -> None:
     out = tmp_path / "run"
     start(random_base, out, steps=2)
-    train(None, None, out, settings={"steps": 4}, resume=True)
+    go_on(out, steps=4)
     assert weights(out) == weights(whole)
     assert log(out)[1:] == log(whole)[1:]
 
@@ -122,7 +135,7 @@ def test_a_signal_saves_says_how_to_go_on_and_is_raised_again(
         signal.signal(signal.SIGTERM, earlier)
     assert said[-1] == f"saved after step 3 of 4; go on with: cnctl train -o {out} --resume"
     assert read_description(out / "controlnet")["steps"] == 3
-    train(None, None, out, resume=True)
+    go_on(out)
     assert weights(out) == weights(whole)
 
 
@@ -172,7 +185,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(
     data[-1] ^= 1
     path.write_bytes(data)
     said: list[str] = []
-    train(None, None, out, resume=True, note=said.append)
+    go_on(out, said.append)
     assert [line for line in said if "damaged" in line] == [
         f"{path.parent} is damaged (optimizer.safetensors has changed); the one before is used"
     ]
@@ -197,31 +210,42 @@ def test_resume_begins_where_there_is_nothing_yet(
     ],
 )
 def test_a_resume_that_would_be_another_run_is_refused(
-    whole: Path, tmp_path: Path, changes: dict[str, Any], message: str
+    whole: Path, random_base: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(whole, out)
-    where = {name: changes.pop(name) for name in ("data", "base") if name in changes}
-    arguments: dict[str, Any] = {"data": "scenes:12"} | where
     with pytest.raises(CnctlError, match=message):
-        train("canny", out=out, settings=SETTINGS | changes, resume=True, **arguments)
+        start(changes.pop("base", random_base), out, resume=True, **changes)
     assert weights(out) == weights(whole)
+
+
+def test_averaged_weights_are_exported_and_the_run_goes_on_with_its_own(
+    random_base: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    start(random_base, out, ema=0.5, lr_schedule="cosine")
+    kept = load_file(out / "checkpoints/step-00000004/ema.safetensors")
+    exported = load_file(next((out / "controlnet").glob("*.safetensors")))
+    assert all(torch.equal(exported[name], tensor) for name, tensor in kept.items())
+    own = load_file(out / "checkpoints/step-00000004/controlnet.safetensors")
+    assert not torch.equal(own["controlnet_mid_block.weight"], kept["controlnet_mid_block.weight"])
+    with pytest.raises(CnctlError, match="steps was 4, not 6"):  # the cosine ends with them
+        go_on(out, steps=6)
 
 
 def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    settings = SETTINGS | {"connect": "middle", "steps": 2}
-    train("canny", "scenes:12", out, base=str(random_base), settings=settings)
+    start(random_base, out, connect="middle", steps=2)
     links = lambda: {  # noqa: E731
         name: bool(tensor.any())
         for name, tensor in load_file(next((out / "controlnet").glob("*.safetensors"))).items()
         if name.startswith("controlnet_down_blocks")
     }
     assert not any(links().values())
-    train(None, None, out, settings={"connect": "all", "steps": 4}, resume=True)
+    go_on(out, connect="all", steps=4)
     assert all(links().values())
     with pytest.raises(CnctlError, match="connect was 'all', not 'middle'"):
-        train(None, None, out, settings={"connect": "middle", "steps": 6}, resume=True)
+        go_on(out, connect="middle", steps=6)
 
 
 def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_path: Path) -> None:
@@ -270,7 +294,7 @@ def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
     with pytest.raises(
         CnctlError, match=r"the data have shrunk: .* holds 2 examples, this run was"
     ):
-        train(None, None, tmp_path / "run", settings={"steps": 6}, resume=True)
+        go_on(tmp_path / "run", steps=6)
     (tmp_path / "set/a.png").unlink()
     with pytest.raises(CnctlError, match=r"1 of its files are missing, the first is .*a\.png"):
         start(random_base, tmp_path / "other", data=str(tmp_path / "set"))
@@ -278,8 +302,7 @@ def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
 
 
 def test_workers_do_not_change_the_result(whole: Path, random_base: Path, tmp_path: Path) -> None:
-    settings = SETTINGS | {"workers": 2}
-    train("canny", "scenes:12", tmp_path / "run", base=str(random_base), settings=settings)
+    start(random_base, tmp_path / "run", workers=2)
     assert weights(tmp_path / "run") == weights(whole)
 
 
@@ -308,7 +331,7 @@ def test_a_folder_in_use_or_not_empty_is_refused(
     with pytest.raises(OutputError, match="is not a folder"):
         start(random_base, tmp_path / "letters/one.txt")
     with pytest.raises(CnctlError, match="no condition is named"):
-        train(None, None, tmp_path / "new", resume=True)
+        go_on(tmp_path / "new")
     assert os.listdir(tmp_path) == ["letters"]
 
 
@@ -317,6 +340,11 @@ def test_a_folder_in_use_or_not_empty_is_refused(
     [
         ("steps", 0, "steps is 0; it must be at least 1"),
         ("learning_rate", -1.0, "it must be between 0 and 1"),
+        ("gradient_accumulation", 0, "it must be at least 1"),
+        ("lr_warmup", 5, "it must be from 0 to the number of steps, 4"),
+        ("lr_schedule", "linear", "it must be constant or cosine"),
+        ("max_grad_norm", -1.0, "it must be at least 0"),
+        ("ema", 1.0, "it must be from 0 to less than 1"),
         ("resolution", 65, "it must be a multiple of 8"),
         ("connect", "some", "it must be all or middle"),
     ],
@@ -325,17 +353,16 @@ def test_settings_out_of_range(
     random_base: Path, tmp_path: Path, setting: str, value: object, message: str
 ) -> None:
     with pytest.raises(CnctlError, match=message):
-        train(
-            "canny", "scenes:4", tmp_path / "run", base=str(random_base), settings={setting: value}
-        )
+        start(random_base, tmp_path / "run", **{setting: value})
 
 
 def test_a_plan_tells_what_would_be_trained_and_writes_nothing(
     random_base: Path, tmp_path: Path
 ) -> None:
-    plan = plan_training(
-        "canny", "scenes:100", tmp_path / "run", base=str(random_base), settings=SETTINGS
+    asked = TrainRequest(
+        condition="canny", data="scenes:100", base=str(random_base), settings=SETTINGS
     )
+    plan = plan_training(asked, tmp_path / "run")
     assert (plan.examples, plan.held_out, plan.epochs) == (90, 10, 8 / 90)
     assert plan.as_dict()["learning_rate"] == 1e-3
     assert any(f"{plan.parameters:,} parameters" in line for line in plan.lines())
