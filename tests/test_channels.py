@@ -78,13 +78,13 @@ def test_trains_and_generates(
 
 
 def test_masked_hints_train(random_base: Path, tmp_path: Path) -> None:
-    done = train(
-        get_condition("inpaint"),
-        "scenes:12",
-        tmp_path,
+    asked = TrainRequest(
+        condition="inpaint",
+        data="scenes:10",
         base=str(random_base),
         settings={"steps": 2, "batch_size": 2, "resolution": 64, "preview_steps": 1},
     )
+    done = train(asked, tmp_path / "run")
     assert done.metric == "kept_rmse"
     assert 0 < done.fidelity_after < 1
 
