@@ -45,6 +45,8 @@ class GenerateSettings:
     control_scale: float = 1.0
     control_start: float = 0.0
     control_end: float = 1.0
+    control_mode: str = "balanced"
+    """"balanced", "prompt" or "control": which of the two counts more."""
     resolution: int = 512
     """Short side of the image in pixels."""
     scheduler: str = "ddim"

@@ -8,7 +8,8 @@ from diffusers import ControlNetModel
 from PIL import Image
 from safetensors import safe_open
 
-from cnctl.jobs.generate import ControlSpec, generate
+from cnctl.jobs.controls import ControlSpec
+from cnctl.jobs.generate import generate
 from cnctl.jobs.train import TrainRequest, train
 from cnctl.registry import get_condition
 

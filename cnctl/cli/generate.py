@@ -28,6 +28,18 @@ def generate(
     control_scale: Annotated[float | None, Option(help="Strength of control. [1]")] = None,
     control_start: Annotated[float | None, Option(help="Fraction where it begins. [0]")] = None,
     control_end: Annotated[float | None, Option(help="Fraction where it ends. [1]")] = None,
+    control_mode: Annotated[
+        list[str],
+        Option(metavar="MODE", help="balanced, prompt or control; for all, or one per --cond."),
+    ] = [],  # noqa: B006
+    step_scales: Annotated[
+        list[str],
+        Option(metavar="1,0.5,...", help="Factor of control in each step; as --control-mode."),
+    ] = [],  # noqa: B006
+    residual_scales: Annotated[
+        list[str],
+        Option(metavar="1,0.5,...", help="Factor of each of 13 residuals; as --control-mode."),
+    ] = [],  # noqa: B006
     scheduler: Annotated[str | None, Option(help="ddim, or any of diffusers'.")] = None,
     resolution: flags.Resolution = None,
     batch_size: Annotated[int, Option(help="Images denoised at once.")] = 4,
@@ -43,12 +55,16 @@ def generate(
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
     note("loading ...", quiet=quiet)
+    from cnctl.jobs.controls import parse_controls
     from cnctl.jobs.generate import generate as run
-    from cnctl.jobs.generate import parse_control
+
+    controls = parse_controls(
+        cond, modes=control_mode, step_scales=step_scales, residual_scales=residual_scales
+    )
 
     with progress("denoising", 100, quiet=quiet) as advance:
         made = run(
-            [parse_control(text) for text in cond],
+            controls,
             images or [],
             prompt,
             out=out,

@@ -168,8 +168,6 @@ class Residuals:
 
         Raises CnctlError when the number of scales is not the number of residuals.
         """
-        if scale == 1:
-            return self
         count = len(self.down) + 1
         scales = [float(scale)] * count if isinstance(scale, int | float) else list(scale)
         if len(scales) != count:
@@ -177,8 +175,15 @@ class Residuals:
                 f"{len(scales)} control scales for {count} residuals",
                 hint=f"give one number, or {count}: the skips from the top, then the middle block",
             )
+        if all(one == 1 for one in scales):
+            return self
         *down, middle = (r * s for r, s in zip((*self.down, self.middle), scales, strict=True))
         return Residuals(tuple(down), middle)
+
+    def on_second_half(self) -> Residuals:
+        """For twice as many images: nothing for the first half, these for the second."""
+        down = tuple(torch.cat([torch.zeros_like(r), r]) for r in self.down)
+        return Residuals(down, torch.cat([torch.zeros_like(self.middle), self.middle]))
 
     def __add__(self, other: Residuals) -> Residuals:
         down = tuple(a + b for a, b in zip(self.down, other.down, strict=True))

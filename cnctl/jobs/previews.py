@@ -9,8 +9,9 @@ import numpy as np
 from diffusers import ControlNetModel
 
 from cnctl.core.base import Base
+from cnctl.core.control import Control
 from cnctl.core.controlnet import hint_tensor
-from cnctl.core.sampling import Control, sample
+from cnctl.core.sampling import sample
 from cnctl.errors import MissingError
 from cnctl.fidelity import score
 from cnctl.plugin import Metric

@@ -6,12 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+MODES = {
+    "balanced": "Balanced",
+    "prompt": "My prompt is more important",
+    "control": "ControlNet is more important",
+}
+"""What the web interfaces call the modes of control."""
+
 
 def metadata(record: Mapping[str, Any]) -> dict[str, str]:
     """PNG text chunks of a generated image: "cnctl" (JSON) and "parameters" (AUTOMATIC1111's).
 
     record: version, base, prompt, negative_prompt, seed, steps, guidance_scale, scheduler, width,
-    height, and controls, each with condition and scale. No path but file names belongs in it.
+    height, and controls, each with
+    condition, scale, start, end and mode. No path but file names belongs in it.
     """
     document = json.dumps(record, ensure_ascii=False, default=str)
     return {"cnctl": document, "parameters": _parameters(record)}
@@ -30,7 +38,8 @@ def _parameters(record: Mapping[str, Any]) -> str:
     for number, control in enumerate(record["controls"]):
         fields[f"ControlNet {number}"] = (
             f'"Module: {control["condition"]}, Weight: {control["scale"]}, '
-            f'Guidance Start: {control["start"]}, Guidance End: {control["end"]}"'
+            f"Guidance Start: {control['start']}, Guidance End: {control['end']}, "
+            f'Control Mode: {MODES[control["mode"]]}"'
         )
     lines = [
         record["prompt"],

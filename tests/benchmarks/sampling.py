@@ -16,7 +16,8 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
 
 from cnctl.core.base import load_base
-from cnctl.core.sampling import Control, sample
+from cnctl.core.control import Control
+from cnctl.core.sampling import sample
 from cnctl.formats import load_controlnet
 
 

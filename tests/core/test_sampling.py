@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,10 @@ from diffusers import (
 from torch import Tensor, nn
 
 from cnctl.core.base import Base, encode_prompts
+from cnctl.core.control import Control
 from cnctl.core.controlnet import build_controlnet, control_residuals, predict_noise
-from cnctl.core.sampling import Control, build_scheduler, denoise, draw_noise, sample
+from cnctl.core.sampling import denoise, draw_noise, sample
+from cnctl.core.schedulers import build_scheduler
 from cnctl.errors import CnctlError
 
 SIZE = {"height": 64, "width": 72}
@@ -86,17 +86,6 @@ def assert_same(latents: Tensor, expected: Tensor) -> None:
     assert (latents - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-@contextmanager
-def counted(module: nn.Module) -> Iterator[list[int]]:
-    """Batch sizes of the calls of a module."""
-    calls: list[int] = []
-    hook = module.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
-    try:
-        yield calls
-    finally:
-        hook.remove()
-
-
 class TestEqualsDiffusers:
     """The same latents in float32."""
 
@@ -110,7 +99,11 @@ class TestEqualsDiffusers:
         assert (latents - without).abs().max() > 0.1  # else the comparison shows nothing
 
     def test_scale_start_and_end(
-        self, loaded_random_base: Base, random_controlnet: ControlNetModel, hint: Tensor
+        self,
+        loaded_random_base: Base,
+        random_controlnet: ControlNetModel,
+        hint: Tensor,
+        counted: Any,
     ) -> None:
         part = {"control_guidance_start": 0.2, "control_guidance_end": 0.75}
         expected = stock(
@@ -204,12 +197,17 @@ class TestSample:
         assert np.abs(both[1].astype(int) - alone[0]).max() <= 1
 
     def test_scale_zero_is_the_base_exactly_and_runs_nothing(
-        self, loaded_random_base: Base, random_controlnet: ControlNetModel, hint: Tensor
+        self,
+        loaded_random_base: Base,
+        random_controlnet: ControlNetModel,
+        hint: Tensor,
+        counted: Any,
     ) -> None:
         plain = self.sample(loaded_random_base, [])
         off = [
             Control(random_controlnet, hint, scale=0),
-            Control(random_controlnet, hint, scale=[0.0] * 13),
+            Control(random_controlnet, hint, residual_scales=[0.0] * 13),
+            Control(random_controlnet, hint, step_scales=[0.0] * STEPS),
             Control(random_controlnet, hint, start=0.5, end=0.5),
         ]
         encoder = random_controlnet.controlnet_cond_embedding
@@ -218,7 +216,11 @@ class TestSample:
         assert calls == encoded == []
 
     def test_hint_is_encoded_once(
-        self, loaded_random_base: Base, random_controlnet: ControlNetModel, hint: Tensor
+        self,
+        loaded_random_base: Base,
+        random_controlnet: ControlNetModel,
+        hint: Tensor,
+        counted: Any,
     ) -> None:
         with counted(random_controlnet.controlnet_cond_embedding) as encoded:
             self.sample(loaded_random_base, [Control(random_controlnet, hint)])
@@ -231,7 +233,7 @@ class TestSample:
         controlled = self.sample(loaded_random_base, [Control(fresh, hint)])
         assert np.array_equal(controlled, self.sample(loaded_random_base, []))
 
-    def test_no_guidance_is_one_half(self, loaded_random_base: Base) -> None:
+    def test_no_guidance_is_one_half(self, loaded_random_base: Base, counted: Any) -> None:
         with counted(loaded_random_base.unet) as calls:
             self.sample(loaded_random_base, [], guidance_scale=1)
         assert calls == [1] * STEPS
@@ -265,7 +267,9 @@ class TestSample:
         torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("steps", [1, 3, 7, 999])
-    def test_steps_is_the_number_that_runs(self, loaded_random_base: Base, steps: int) -> None:
+    def test_steps_is_the_number_that_runs(
+        self, loaded_random_base: Base, steps: int, counted: Any
+    ) -> None:
         schedule = build_scheduler(loaded_random_base, "ddim")
         schedule.set_timesteps(steps)
         assert len(schedule.timesteps) == steps
@@ -312,7 +316,9 @@ class TestRefuses:
             ({"hint": torch.zeros(1, 3, 64, 72).byte()}, r"not in \[0, 1\]"),
             ({"start": 0.6, "end": 0.5}, "a control from 0.6 to 0.5"),
             ({"end": 1.5}, "a control from 0.0 to 1.5"),
-            ({"scale": [1.0, 1.0]}, "2 control scales for 13 residuals"),
+            ({"mode": "guess"}, "unknown control mode 'guess'"),
+            ({"residual_scales": [1.0, 1.0]}, "2 residual scales for 13 residuals"),
+            ({"step_scales": [1.0] * 3}, "3 step scales for 20 steps"),
         ],
     )
     def test_controls(

@@ -10,7 +10,9 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.errors import CnctlError, MissingError, OutputError
-from cnctl.jobs.generate import DEFAULT_PROMPT, ControlSpec, choose_prompt, generate, parse_control
+from cnctl.jobs.controls import ControlSpec, parse_control, parse_controls
+from cnctl.jobs.generate import generate
+from cnctl.jobs.prompts import DEFAULT_PROMPT, choose_prompt
 
 CANNY = [ControlSpec(condition="canny")]
 
@@ -54,6 +56,36 @@ def pixels(path: Path) -> np.ndarray:
 )
 def test_parses_cond(text: str, expected: ControlSpec) -> None:
     assert parse_control(text) == expected
+
+
+def test_flags_are_given_once_for_all_controls_or_once_for_each() -> None:
+    two = ["canny", "canny::0.5"]
+    for_all = parse_controls(two, modes=["prompt"], step_scales=["1,0.5"])
+    assert [spec.mode for spec in for_all] == ["prompt", "prompt"]
+    assert [spec.step_scales for spec in for_all] == [(1, 0.5), (1, 0.5)]
+    each = parse_controls(two, residual_scales=["1,2", ""])
+    assert [spec.residual_scales for spec in each] == [(1, 2), ()]
+    assert [spec.scale for spec in each] == [None, 0.5]
+    with pytest.raises(CnctlError, match="2 --control-mode for 3 --cond"):
+        parse_controls(["canny"] * 3, modes=["prompt", "balanced"])
+    with pytest.raises(CnctlError, match="--step-scales '1;2' is not a list of numbers"):
+        parse_controls(["canny"], step_scales=["1;2"])
+
+
+def test_a_control_acts_as_its_flags_say(base: str, photo: Path, tmp_path: Path) -> None:
+    """Scales of one step and of no residual leave the base alone; a mode changes the image."""
+
+    def image(name: str, **acts: object) -> np.ndarray:
+        spec = [ControlSpec(condition="canny", **acts)]  # type: ignore[arg-type]
+        made = generate(spec, [photo], "a", out=tmp_path / name, base=base, settings={"steps": 2})
+        return pixels(next(made).path)
+
+    plain = image("plain", scale=0.0)
+    assert np.array_equal(image("residuals", residual_scales=(0.0,) * 13), plain)
+    first_half = image("steps", step_scales=(1.0, 0.0))
+    assert np.array_equal(first_half, image("end", end=0.5))
+    assert not np.array_equal(first_half, plain)
+    assert not np.array_equal(image("balanced"), image("prompt", mode="prompt"))
 
 
 def test_prompt_modes_of_section_4_1() -> None:
@@ -165,6 +197,7 @@ def test_refuses_a_control_of_another_family(base: str, photo: Path, tmp_path: P
         ({"out": Path("a.png"), "count": 2}, "one file for several"),
         ({"settings": {"steps": 0}}, "denoises nothing"),
         ({"settings": {"control_start": 0.9, "control_end": 0.1}}, "cannot control from 0.9"),
+        ({"settings": {"control_mode": "guess"}}, "control mode 'guess' is unknown"),
         ({"weights": ["a", "b"]}, "2 --control for 1 --cond"),
         ({"options": ["low=1"]}, "no option 'low'"),
     ],

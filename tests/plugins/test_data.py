@@ -10,7 +10,8 @@ from PIL import Image
 
 from cnctl.errors import CnctlError
 from cnctl.jobs.annotate import annotate
-from cnctl.jobs.generate import ControlSpec, generate
+from cnctl.jobs.controls import ControlSpec
+from cnctl.jobs.generate import generate
 
 
 @pytest.fixture

@@ -1,0 +1,68 @@
+"""diffusers' schedulers by name, on a base's noise schedule."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+import diffusers
+from torch import Tensor
+
+from cnctl.core.base import Base
+from cnctl.errors import CnctlError, MissingError
+
+
+def build_scheduler(base: Base, name: str) -> Any:
+    """A diffusers scheduler on the base's noise schedule, by class name or snake case.
+
+    "ddim", "DDIMScheduler", "euler_ancestral", "unipc", "dpm_solver_multistep", ...
+    """
+    if name == "ddim":
+        return type(base.scheduler).from_config(base.scheduler.config)
+    kind = getattr(diffusers.schedulers, _scheduler_class(name))
+    parameters = inspect.signature(kind.__init__).parameters
+    if "beta_start" not in parameters or "noise_sampler_seed" in parameters:
+        raise CnctlError(
+            f"the scheduler {name!r} does not suit a Stable Diffusion base",
+            hint="use ddim, euler, euler_ancestral, unipc or dpm_solver_multistep",
+        )
+    # PNDM's warm-up would make more steps than were asked for; Stable Diffusion goes without.
+    options = {"skip_prk_steps": True} if "skip_prk_steps" in parameters else {}
+    try:
+        return kind.from_config(base.scheduler.config, **options)
+    except ImportError as error:
+        raise MissingError(
+            f"the scheduler {name!r} needs a package that is not installed",
+            hint="use ddim, euler, unipc or dpm_solver_multistep",
+        ) from error
+
+
+def _scheduler_class(name: str) -> str:
+    classes = [n for n in dir(diffusers.schedulers) if n.endswith("Scheduler")]
+    keys = {n.removesuffix("Scheduler").lower(): n for n in classes}
+    key = name.removesuffix("Scheduler").replace("_", "").replace("-", "").lower()
+    key = key.removesuffix("scheduler")
+    for ending in ("", "discrete", "multistep"):
+        if key + ending in keys:
+            return keys[key + ending]
+    near = difflib.get_close_matches(key, keys, n=1)
+    known = "ddim, euler, euler_ancestral, unipc, dpm_solver_multistep and diffusers' others"
+    raise CnctlError(
+        f"unknown scheduler {name!r}",
+        hint=f"did you mean {keys[near[0]]}?" if near else f"there are {known}",
+    )
+
+
+def set_timesteps(schedule: Any, steps: int) -> Tensor:
+    """The timesteps of so many steps, on the host."""
+    trained = schedule.config.num_train_timesteps
+    if not 1 <= steps <= trained:
+        raise CnctlError(f"{steps} steps", hint=f"this base can take 1 to {trained} steps")
+    schedule.set_timesteps(steps)
+    timesteps = schedule.timesteps
+    if timesteps.max() > trained - 1:
+        raise CnctlError(
+            f"{steps} steps begin beyond the base's noise schedule", hint=f"use {steps - 1} steps"
+        )
+    return timesteps.float() if timesteps.is_floating_point() else timesteps

@@ -1,0 +1,269 @@
+"""`--cond` in `cnctl generate`: what it asks for, its network in memory, and its hint."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diffusers import ControlNetModel
+
+from cnctl.core.base import Base
+from cnctl.core.control import MODES, Control
+from cnctl.core.controlnet import hint_tensor
+from cnctl.errors import CnctlError
+from cnctl.hints import check_options, draw_hint, load_detector, parse_options
+from cnctl.images import fit_hint, fit_image, read_hint, read_image, working_size
+from cnctl.jobs.weights import open_control
+from cnctl.plugin import Condition, OptionValue
+from cnctl.settings import GenerateSettings
+
+Detect = Callable[..., np.ndarray | None]
+ACTS = ("scale", "start", "end", "mode")
+"""Settings that a control may have of its own; in `GenerateSettings` they begin with control_."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSpec:
+    """One `--cond`: a condition, where its hint comes from, how it acts. None: as for all.
+
+    step_scales: a factor for each step; residual_scales: one for each of the 13 residuals.
+    """
+
+    condition: str
+    source: Path | None = None
+    scale: float | None = None
+    start: float | None = None
+    end: float | None = None
+    mode: str | None = None
+    step_scales: tuple[float, ...] = ()
+    residual_scales: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A control with its condition, detector and network in memory, and its settings resolved."""
+
+    condition: Condition
+    options: Mapping[str, OptionValue]
+    detect: Detect
+    controlnet: ControlNetModel
+    source: Path | None
+    acts: Mapping[str, Any]
+    """How it acts: scale, start, end, mode, step_scales, residual_scales."""
+
+    def control(self, hints: Sequence[np.ndarray]) -> Control:
+        """Itself with the hint of each image, uint8 (H, W, C), all of one size."""
+        # One hint for all images is encoded once.
+        distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
+        channels = self.controlnet.config.conditioning_channels
+        tensor = hint_tensor(distinct, channels=channels)
+        return Control(controlnet=self.controlnet, hint=tensor, **self.acts)
+
+
+def parse_controls(
+    conditions: Sequence[str],
+    *,
+    modes: Sequence[str] = (),
+    step_scales: Sequence[str] = (),
+    residual_scales: Sequence[str] = (),
+) -> list[ControlSpec]:
+    """Read `--cond` and the flags that are given once for all of them, or once for each."""
+    count = len(conditions)
+    specs = map(parse_control, conditions)
+    columns = zip(
+        specs,
+        _one_each("--control-mode", modes, count),
+        _one_each("--step-scales", step_scales, count),
+        _one_each("--residual-scales", residual_scales, count),
+        strict=True,
+    )
+    return [
+        replace(
+            spec,
+            mode=mode or None,
+            step_scales=_numbers("--step-scales", steps),
+            residual_scales=_numbers("--residual-scales", residuals),
+        )
+        for spec, mode, steps, residuals in columns
+    ]
+
+
+def parse_control(text: str) -> ControlSpec:
+    """Read NAME[:SOURCE[:SCALE[:START-END]]], e.g. "canny:edges.png:0.8:0-0.6"."""
+    number = r"\d*\.?\d+"
+    match = re.fullmatch(
+        rf"(?P<condition>[^:]+)(:(?P<source>.*?)"
+        rf"(:(?P<scale>{number})(:(?P<start>{number})-(?P<end>{number}))?)?)?",
+        text,
+    )
+    if match is None:
+        raise CnctlError(
+            f"--cond {text!r} is not NAME[:SOURCE[:SCALE[:START-END]]]",
+            hint="for example --cond canny:edges.png:0.8:0-0.6",
+        )
+    part = match.groupdict()
+    scale, start, end = (float(part[k]) if part[k] else None for k in ("scale", "start", "end"))
+    source = Path(part["source"]) if part["source"] else None
+    return ControlSpec(
+        condition=part["condition"], source=source, scale=scale, start=start, end=end
+    )
+
+
+def parse_all_options(
+    conditions: Sequence[Condition], assignments: Sequence[str]
+) -> list[dict[str, OptionValue]]:
+    """All options of each condition's detector; assignments are for a condition that is alone."""
+    if assignments and len(conditions) > 1:
+        raise CnctlError(
+            "--option is for one condition, but several are named",
+            hint="make their hints first with cnctl annotate, then pass --hint",
+        )
+    return [
+        check_options(condition, parse_options(condition, assignments)) for condition in conditions
+    ]
+
+
+def check_sources(
+    controls: Sequence[ControlSpec],
+    conditions: Sequence[Condition],
+    images: Sequence[Path],
+    *,
+    ready: bool,
+) -> None:
+    """Read every input once before anything slow happens: an unreadable one is told at once."""
+    for control, condition in zip(controls, conditions, strict=True):
+        for source in [control.source] if control.source else images:
+            _read_ready(source, condition) if ready else read_image(source)
+
+
+def open_branches(
+    controls: Sequence[ControlSpec],
+    conditions: Sequence[Condition],
+    base: Base,
+    settings: GenerateSettings,
+    *,
+    options: Sequence[Mapping[str, OptionValue]],
+    weights: Sequence[str],
+) -> list[Branch]:
+    """Load the ControlNets; each control's settings are its own, else the common ones."""
+    if weights and len(weights) != len(controls):
+        raise CnctlError(
+            f"{len(weights)} --control for {len(controls)} --cond",
+            hint="give one for each, in the same order, or none",
+        )
+    named: list[str | None] = [*weights] or [None] * len(controls)
+    return [
+        Branch(
+            condition=condition,
+            options=chosen,
+            detect=_loaded_when_used(condition, device=str(base.device)),
+            controlnet=open_control(condition, base, weights=name),
+            source=control.source,
+            acts=_resolve_acts(control, settings),
+        )
+        for control, condition, chosen, name in zip(
+            controls, conditions, options, named, strict=True
+        )
+    ]
+
+
+def make_hints(
+    branches: Sequence[Branch], image: Path | None, *, ready: bool, size: int
+) -> tuple[list[np.ndarray], list[Path]]:
+    """One hint per branch, uint8 (h, w, C), all of the first one's working size; their sources."""
+    sources = [source for branch in branches if (source := branch.source or image)]
+    working: tuple[int, int] | None = None
+    hints = []
+    for branch, source in zip(branches, sources, strict=True):
+        picture = _read_ready(source, branch.condition) if ready else read_image(source)
+        working = working or working_size(*picture.shape[:2], resolution=size)
+        if ready:
+            palette = bool(branch.condition.palette)
+            hints.append(fit_hint(picture, size=working, palette=palette))
+        else:
+            hints.append(_detect(branch, fit_image(picture, size=working), source))
+    return hints, sources
+
+
+def note_dead_hints(
+    hints: Sequence[np.ndarray], sources: Sequence[Path], note: Callable[[str], None]
+) -> None:
+    """Say which hints have one value everywhere."""
+    for hint, source in zip(hints, sources, strict=True):
+        if np.ptp(hint) == 0:
+            note(f"{source}: the hint is empty, so it controls nothing; try other options")
+
+
+def _one_each(flag: str, values: Sequence[str], count: int) -> list[str]:
+    """One value for each control; "" for all where none is given."""
+    if len(values) not in (0, 1, count):
+        raise CnctlError(
+            f"{len(values)} {flag} for {count} --cond", hint="give one for all, or one for each"
+        )
+    return [*values] if len(values) == count else [*(values or [""])] * count
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(",")) if text else ()
+    except ValueError as error:
+        raise CnctlError(
+            f"{flag} {text!r} is not a list of numbers", hint=f"for example {flag} 1,0.5,0"
+        ) from error
+
+
+def _resolve_acts(control: ControlSpec, settings: GenerateSettings) -> dict[str, Any]:
+    common = {name: getattr(settings, f"control_{name}") for name in ACTS}
+    own = {name: getattr(control, name) for name in ACTS}
+    acts = common | {name: value for name, value in own.items() if value is not None}
+    if not 0 <= acts["start"] <= acts["end"] <= 1:
+        raise CnctlError(
+            f"{control.condition} cannot control from {acts['start']} to {acts['end']}",
+            hint="give fractions of the run with 0 <= start <= end <= 1",
+        )
+    if acts["mode"] not in MODES:
+        raise CnctlError(
+            f"control mode {acts['mode']!r} is unknown", hint=f"use {', '.join(MODES)}"
+        )
+    scales = {"step_scales": control.step_scales, "residual_scales": control.residual_scales}
+    return acts | scales
+
+
+def _read_ready(source: Path, condition: Condition) -> np.ndarray:
+    """A hint, uint8 (H, W, C): as it is stored, or drawn from JSON such as a pose editor writes."""
+    if source.suffix.lower() != ".json":
+        return read_hint(source, channels=condition.stored_channels)
+    try:
+        data = json.loads(source.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise CnctlError(f"{source} is no readable JSON: {error}", hint="check the file") from error
+    return draw_hint(condition, data)
+
+
+def _loaded_when_used(condition: Condition, *, device: str) -> Detect:
+    """The detector, whose weights need not be at hand where all hints are ready."""
+
+    @cache
+    def loaded() -> Detect:
+        return load_detector(condition, device=device)
+
+    def detect(image: np.ndarray, **options: OptionValue) -> np.ndarray | None:
+        return loaded()(image, **options)
+
+    return detect
+
+
+def _detect(branch: Branch, image: np.ndarray, source: Path) -> np.ndarray:
+    hint = branch.detect(image, **branch.options)
+    if hint is None:
+        raise CnctlError(
+            f"{branch.condition.name} found nothing in {source}",
+            hint="draw a hint and pass it with --hint",
+        )
+    return hint

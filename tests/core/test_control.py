@@ -1,0 +1,214 @@
+"""Scales and modes of control against the original's numbers and against loops written out."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from torch import Tensor
+
+from cnctl.core.base import Base, encode_prompts
+from cnctl.core.control import Control
+from cnctl.core.controlnet import control_residuals, predict_noise
+from cnctl.core.sampling import denoise, draw_noise
+
+STEPS = 4
+SIZE = {"height": 64, "width": 64}
+GUIDANCE = 5.0
+
+
+@pytest.fixture(scope="module")
+def hint() -> Tensor:
+    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def texts(loaded_random_base: Base) -> dict[str, Tensor]:
+    text, negative = encode_prompts(loaded_random_base, ["a red house", "blurry"]).chunk(2)
+    return {"text": text, "negative_text": negative}
+
+
+def noise(base: Base) -> Tensor:
+    return draw_noise(base, [torch.Generator().manual_seed(3)], **SIZE)
+
+
+def ours(base: Base, control: Control, texts: dict[str, Tensor]) -> Tensor:
+    return denoise(base, [control], noise(base), **texts, steps=STEPS, guidance_scale=GUIDANCE)
+
+
+@torch.no_grad()
+def written_out(
+    base: Base,
+    controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+    *,
+    scales: list[float],
+    both_halves: bool,
+) -> Tensor:
+    """The original's loop: two passes per step, each residual multiplied by its own scale."""
+    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler.set_timesteps(STEPS)
+    latents = noise(base)
+    for timestep in scheduler.timesteps:
+        halves = {}
+        for name, text in texts.items():
+            control: dict[str, Any] = {}
+            if both_halves or name == "text":
+                *down, middle = (
+                    residual * scale
+                    for residual, scale in zip(
+                        _residuals(controlnet, latents, timestep, text, hint), scales, strict=True
+                    )
+                )
+                control = {
+                    "down_block_additional_residuals": down,
+                    "mid_block_additional_residual": middle,
+                }
+            halves[name] = base.unet(latents, timestep, text, **control).sample
+        without, with_prompt = halves["negative_text"], halves["text"]
+        predicted = without + GUIDANCE * (with_prompt - without)
+        latents = scheduler.step(predicted, timestep, latents).prev_sample
+    return latents
+
+
+def _residuals(controlnet: ControlNetModel, *given: Tensor) -> list[Tensor]:
+    down, middle = controlnet(*given, return_dict=False)
+    return [*down, middle]
+
+
+def assert_same(latents: Tensor, expected: Tensor) -> None:
+    assert (latents - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_fading_has_the_originals_thirteen_numbers(
+    random_controlnet: ControlNetModel, hint: Tensor
+) -> None:
+    original = (
+        ".0994 .1205 .1461 .1770 .2146 .2601 .3153 .3822 .4633 .5615 .6806 .8250 1."  # its own list
+    )
+    for mode in ("prompt", "control"):
+        scales = Control(random_controlnet, hint, mode=mode).scales_at(0, STEPS)
+        assert scales == pytest.approx([float(number) for number in original.split()], abs=5e-5)
+
+
+@pytest.mark.parametrize(("mode", "both_halves"), [("prompt", True), ("control", False)])
+def test_modes_equal_the_originals_loop(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+    mode: str,
+    both_halves: bool,
+) -> None:
+    scales = [0.7 * 0.825 ** (12 - i) for i in range(13)]
+    expected = written_out(
+        loaded_random_base, random_controlnet, hint, texts, scales=scales, both_halves=both_halves
+    )
+    control = Control(random_controlnet, hint, scale=0.7, mode=mode)
+    assert_same(ours(loaded_random_base, control, texts), expected)
+
+
+def test_residual_scales_multiply_each_its_own(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+) -> None:
+    scales = [0.1 * i for i in range(13)]
+    expected = written_out(
+        loaded_random_base, random_controlnet, hint, texts, scales=scales, both_halves=True
+    )
+    control = Control(random_controlnet, hint, residual_scales=scales)
+    assert_same(ours(loaded_random_base, control, texts), expected)
+
+
+def test_step_scales_act_at_their_step_and_nothing_runs_at_zero(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+    counted: Any,
+) -> None:
+    with counted(random_controlnet.conv_in) as calls:
+        first_half = Control(random_controlnet, hint, step_scales=[0.6, 0.6, 0, 0])
+        latents = ours(loaded_random_base, first_half, texts)
+    assert calls == [2, 2]
+    same = ours(loaded_random_base, Control(random_controlnet, hint, scale=0.6, end=0.5), texts)
+    assert torch.equal(latents, same)
+
+
+def test_control_mode_runs_the_branch_on_half_of_the_batch(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+    counted: Any,
+) -> None:
+    with counted(random_controlnet.conv_in) as calls:
+        ours(loaded_random_base, Control(random_controlnet, hint, mode="control"), texts)
+    assert calls == [1] * STEPS
+
+
+def test_a_net_that_pools_controls_only_where_the_prompt_is(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+) -> None:
+    """As the original's shuffle does, and diffusers' pipeline for it."""
+    pooling = copy.deepcopy(random_controlnet)
+    pooling.register_to_config(global_pool_conditions=True)
+    pipeline = StableDiffusionControlNetPipeline(
+        vae=loaded_random_base.vae,
+        text_encoder=loaded_random_base.text_encoder,
+        tokenizer=loaded_random_base.tokenizer,
+        unet=loaded_random_base.unet,
+        controlnet=pooling,
+        scheduler=loaded_random_base.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
+        prompt_embeds=texts["text"],
+        negative_prompt_embeds=texts["negative_text"],
+        image=hint,
+        latents=noise(loaded_random_base),
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        output_type="latent",
+    ).images
+    assert_same(ours(loaded_random_base, Control(pooling, hint), texts), expected)
+
+
+def test_two_controls_on_different_halves_add_up(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+) -> None:
+    """One step by hand: the half with the prompt has both, the other has one."""
+    base, timestep = loaded_random_base, torch.tensor(1)
+    both = [
+        Control(random_controlnet, hint, scale=0.5),
+        Control(random_controlnet, 1 - hint, mode="control"),
+    ]
+    latents = denoise(base, both, noise(base), **texts, steps=1, guidance_scale=GUIDANCE)
+    fade = [0.825 ** (12 - i) for i in range(13)]
+    with torch.no_grad():
+        halves = {}
+        for name, text in texts.items():
+            given = (noise(base), timestep, text)
+            residuals = control_residuals(random_controlnet, *given, hint).scaled(0.5)
+            if name == "text":
+                other = control_residuals(random_controlnet, *given, 1 - hint).scaled(fade)
+                residuals = residuals + other
+            halves[name] = predict_noise(base.unet, *given, residuals)
+    without, with_prompt = halves["negative_text"], halves["text"]
+    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler.set_timesteps(1)
+    predicted = without + GUIDANCE * (with_prompt - without)
+    assert_same(latents, scheduler.step(predicted, 1, noise(base)).prev_sample)
