@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-from typer import Option
 
 from cnctl.cli import flags
+from cnctl.cli import generate_flags as own
 from cnctl.cli.report import emit, emit_json, note, progress
+from cnctl.settings import GenerateSettings
 
 
 def generate(
     images: flags.Photographs = None,
     cond: flags.Controls = [],  # noqa: B006  Typer copies it
-    prompt: Annotated[str | None, Option("--prompt", "-p", help="What to show.")] = None,
-    negative_prompt: Annotated[str, Option(help="What not to show.")] = "",
-    prompt_mode: Annotated[str | None, Option(help="none, default or user (section 4.1).")] = None,
-    hint: Annotated[bool, Option("--hint", help="The inputs are hints already.")] = False,
+    prompt: own.Prompt = None,
+    negative_prompt: own.NegativePrompt = "",
+    prompt_mode: own.PromptMode = None,
+    hint: own.ReadyHint = False,
     option: flags.DetectorOptions = [],  # noqa: B006
     control: flags.Weights = [],  # noqa: B006
     base: flags.Base = None,
-    count: Annotated[int, Option("--count", "-n", help="Images per input.")] = 1,
-    seed: Annotated[int | None, Option(help="Of the first image. [the first unused]")] = None,
-    steps: Annotated[int | None, Option(help="Denoising steps. [20]")] = None,
-    guidance_scale: Annotated[float | None, Option(help="Weight of the prompt. [9]")] = None,
-    control_scale: Annotated[float | None, Option(help="Strength of control. [1]")] = None,
-    control_start: Annotated[float | None, Option(help="Fraction where it begins. [0]")] = None,
-    control_end: Annotated[float | None, Option(help="Fraction where it ends. [1]")] = None,
-    control_mode: Annotated[
-        list[str],
-        Option(metavar="MODE", help="balanced, prompt or control; for all, or one per --cond."),
-    ] = [],  # noqa: B006
-    step_scales: Annotated[
-        list[str],
-        Option(metavar="1,0.5,...", help="Factor of control in each step; as --control-mode."),
-    ] = [],  # noqa: B006
-    residual_scales: Annotated[
-        list[str],
-        Option(metavar="1,0.5,...", help="Factor of each of 13 residuals; as --control-mode."),
-    ] = [],  # noqa: B006
-    scheduler: Annotated[str | None, Option(help="ddim, or any of diffusers'.")] = None,
+    count: own.Count = 1,
+    seed: own.Seed = None,
+    steps: own.Steps = None,
+    guidance_scale: own.GuidanceScale = None,
+    control_scale: own.ControlScale = None,
+    control_start: own.ControlStart = None,
+    control_end: own.ControlEnd = None,
+    control_mode: own.ControlMode = [],  # noqa: B006
+    step_scales: own.StepScales = [],  # noqa: B006
+    residual_scales: own.ResidualScales = [],  # noqa: B006
+    scheduler: own.Scheduler = None,
     resolution: flags.Resolution = None,
-    batch_size: Annotated[int, Option(help="Images denoised at once.")] = 4,
-    out: Annotated[Path, Option("--out", "-o", help="Folder, or .png for one.")] = Path("out"),
+    batch_size: own.BatchSize = 4,
+    out: own.Out = Path("out"),
     overwrite: flags.Overwrite = False,
     device: flags.Device = None,
     dtype: flags.Dtype = None,
@@ -54,6 +46,9 @@ def generate(
 
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
+    # --control-mode is each control's own; the other settings are one flag each.
+    names = {field.name for field in fields(GenerateSettings)} - {"control_mode"}
+    settings = {name: value for name, value in locals().items() if name in names}
     note("loading ...", quiet=quiet)
     from cnctl.jobs.controls import parse_controls
     from cnctl.jobs.generate import generate as run
@@ -61,7 +56,6 @@ def generate(
     controls = parse_controls(
         cond, modes=control_mode, step_scales=step_scales, residual_scales=residual_scales
     )
-
     with progress("denoising", 100, quiet=quiet) as advance:
         made = run(
             controls,
@@ -76,20 +70,12 @@ def generate(
             base=base,
             count=count,
             seed=seed,
-            settings={
-                "steps": steps,
-                "guidance_scale": guidance_scale,
-                "control_scale": control_scale,
-                "control_start": control_start,
-                "control_end": control_end,
-                "resolution": resolution,
-                "scheduler": scheduler,
-            },
+            settings=settings,
             batch_size=batch_size,
             device=device,
             dtype=dtype,
             overwrite=overwrite,
-            note=lambda text: note(text, quiet=quiet),
+            note=partial(note, quiet=quiet),
             on_step=lambda done, total: advance(round(100 * done / total)),
         )
         documents = []

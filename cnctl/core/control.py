@@ -27,11 +27,12 @@ FADE = 0.825
 class Control:
     """One ControlNet with its hint.
 
-    hint: float (1 or B, hint_channels, H, W) as `hint_tensor` makes it. start, end: the part of the steps in which it acts, as fractions.
-    mode: "balanced" acts alike everywhere; "prompt" fades towards the upper residuals, by
-    0.825 ** (12 - i) for the i-th of 13; "control" does so too, and acts only on the half of the
-    guidance that sees the prompt. scale, and further factors where given: step_scales, one per
-    step; residual_scales, one per residual: the skips from the top, then the middle block.
+    hint: float (1 or B, hint_channels, H, W) as `hint_tensor` makes it. start, end: the part of
+    the steps in which it acts, as fractions. mode: "balanced" acts alike everywhere; "prompt"
+    fades towards the upper residuals, by 0.825 ** (12 - i) for the i-th of 13; "control" does so
+    too, and acts only on the half of the guidance that sees the prompt. scale, and further factors
+    where given: step_scales, one per step; residual_scales, one per residual: the skips from the
+    top, then the middle block.
     """
 
     controlnet: ControlNetModel

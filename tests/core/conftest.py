@@ -11,7 +11,7 @@ Counted = Callable[[nn.Module], AbstractContextManager[list[int]]]
 
 @pytest.fixture(scope="session")
 def counted() -> Counted:
-    """Count calls: in `with counted(module) as calls`, calls lists the batch size of each."""
+    """What lists the batch sizes of a module's calls, as a context manager."""
 
     @contextmanager
     def count(module: nn.Module) -> Iterator[list[int]]:

@@ -1,0 +1,35 @@
+"""The flags of `cnctl generate` that no other command has, each spelt and explained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+Prompt = Annotated[str | None, Option("--prompt", "-p", help="What to show.")]
+NegativePrompt = Annotated[str, Option(help="What not to show.")]
+PromptMode = Annotated[str | None, Option(help="none, default or user (section 4.1).")]
+ReadyHint = Annotated[bool, Option("--hint", help="The inputs are hints already.")]
+Count = Annotated[int, Option("--count", "-n", help="Images per input.")]
+Seed = Annotated[int | None, Option(help="Of the first image. [the first unused]")]
+BatchSize = Annotated[int, Option(help="Images denoised at once.")]
+Out = Annotated[Path, Option("--out", "-o", help="Folder, or .png for one.")]
+
+Steps = Annotated[int | None, Option(help="Denoising steps. [20]")]
+GuidanceScale = Annotated[float | None, Option(help="Weight of the prompt. [9]")]
+Scheduler = Annotated[str | None, Option(help="ddim, or any of diffusers'.")]
+
+ControlScale = Annotated[float | None, Option(help="Strength of control. [1]")]
+ControlStart = Annotated[float | None, Option(help="Fraction where it begins. [0]")]
+ControlEnd = Annotated[float | None, Option(help="Fraction where it ends. [1]")]
+ControlMode = Annotated[
+    list[str],
+    Option(metavar="MODE", help="balanced, prompt or control; once for all, or once per --cond."),
+]
+StepScales = Annotated[
+    list[str], Option(metavar="1,0.5,...", help="Factor of control in each step; likewise.")
+]
+ResidualScales = Annotated[
+    list[str], Option(metavar="1,0.5,...", help="Factor of each of 13 residuals; likewise.")
+]
