@@ -81,6 +81,10 @@ class TrainSettings:
     seed: int = 0
     connect: str = "all"
     """"all" thirteen residuals, or "middle" for the middle block alone (section 3.4)."""
+    hint_encoder: str = "released"
+    """"released", or "paper" for the form that the paper's text describes."""
+    hint_start: str = "gaussian"
+    """Weights that a fresh hint encoder starts from: "gaussian", or PyTorch's own, "torch"."""
     checkpoint_every: int = 500
     preview_every: int = 100
     """Steps between previews with a score of fidelity; 0 for none."""

@@ -65,6 +65,13 @@ Resolution = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Of all that is random. [0]")]
 Connect = Annotated[str | None, typer.Option(metavar="all|middle", help="Links to the base. [all]")]
+HintEncoder = Annotated[
+    str | None, typer.Option(metavar="released|paper", help="Form of the hint encoder. [released]")
+]
+HintStart = Annotated[
+    str | None,
+    typer.Option(metavar="gaussian|torch", help="What its weights start from. [gaussian]"),
+]
 InitFrom = Annotated[
     str | None, typer.Option(metavar="WEIGHTS", help="ControlNet to start from. [the base]")
 ]
@@ -101,6 +108,8 @@ def train(
     resolution: Resolution = None,
     seed: Seed = None,
     connect: Connect = None,
+    hint_encoder: HintEncoder = None,
+    hint_start: HintStart = None,
     init_from: InitFrom = None,
     checkpoint_every: CheckpointEvery = None,
     preview_every: PreviewEvery = None,
@@ -134,6 +143,8 @@ def train(
         "resolution": resolution,
         "seed": seed,
         "connect": connect,
+        "hint_encoder": hint_encoder,
+        "hint_start": hint_start,
         "checkpoint_every": checkpoint_every,
         "preview_every": preview_every,
         "held_out": held_out,

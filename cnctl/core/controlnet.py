@@ -9,6 +9,7 @@ that branch and `predict_noise` adds what it says to the locked U-Net.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -25,6 +26,9 @@ RELEASED_WIDTHS = (16, 32, 96, 256)
 """Widths of the released hint encoder beside Stable Diffusion's first block of 320 channels."""
 PAPER_WIDTHS = (16, 32, 64, 128)
 HINT_ENCODERS = ("released", "paper")
+HINT_STARTS = ("gaussian", "torch")
+SILU_GAIN = 1.6765
+"""1 / sqrt(E[SiLU(z)^2]) for z from N(0, 1): what keeps a signal's variance from layer to layer."""
 CONNECTIONS = ("all", "middle")
 
 
@@ -81,6 +85,7 @@ def build_controlnet(
     *,
     hint_channels: int = 3,
     hint_encoder: str = "released",
+    hint_start: str = "gaussian",
     seed: int = 0,
 ) -> ControlNetModel:
     """A fresh ControlNet for this U-Net: section 3.2, in float32, on the U-Net's device.
@@ -88,10 +93,13 @@ def build_controlnet(
     The trainable copy holds the U-Net's encoder blocks and middle block, as many as it has; the
     hint encoder starts from `seed`, all that connects starts from zero.
     hint_encoder: "released" is the form of every published ControlNet, its widths in proportion to
-    the U-Net's; "paper" is `PaperHintEncoder`.
+    the U-Net's; "paper" is `PaperHintEncoder`. hint_start: how the released form starts, see
+    `start_gaussian`; "torch" leaves it to PyTorch, as the released code does.
     """
     if hint_encoder not in HINT_ENCODERS:
         raise CnctlError(f"unknown hint encoder {hint_encoder!r}", hint='use "released" or "paper"')
+    if hint_start not in HINT_STARTS:
+        raise CnctlError(f"unknown hint start {hint_start!r}", hint='use "gaussian" or "torch"')
     on_meta = unet.device.type == "meta"
     with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
         torch.manual_seed(seed)
@@ -102,12 +110,28 @@ def build_controlnet(
         )
         if hint_encoder == "paper":
             use_paper_hint_encoder(controlnet)
+        elif hint_start == "gaussian":
+            start_gaussian(controlnet.controlnet_cond_embedding)
     return controlnet.to(unet.device)
 
 
 def released_widths(width: int) -> tuple[int, ...]:
     """Widths of the hint encoder for a U-Net whose first block has this many channels."""
     return tuple(max(8, 8 * round(released * width / 320 / 8)) for released in RELEASED_WIDTHS)
+
+
+def start_gaussian(hint_encoder: nn.Module) -> None:
+    """Give the released form the Gaussian weights that the paper's text gives to its own.
+
+    They keep the hint's variance from layer to layer. PyTorch's start makes it about a thousand
+    times smaller before it meets the zero convolution, whose gradient is as small as what it reads:
+    training then stands still until these layers have grown, and converges "suddenly" when they
+    have. `python tests/benchmarks/hint_start.py` shows both.
+    """
+    *layers, _zero = (m for m in hint_encoder.modules() if isinstance(m, nn.Conv2d))
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=SILU_GAIN / math.sqrt(layer.weight[0].numel()))
+        nn.init.zeros_(cast(Tensor, layer.bias))
 
 
 def use_paper_hint_encoder(controlnet: ControlNetModel) -> None:

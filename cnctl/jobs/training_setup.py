@@ -15,7 +15,13 @@ import cnctl
 from cnctl.core.base import Base
 from cnctl.core.batches import hold_out
 from cnctl.core.checkpoints import Checkpoint
-from cnctl.core.controlnet import CONNECTIONS, build_controlnet, trainable_parameters
+from cnctl.core.controlnet import (
+    CONNECTIONS,
+    HINT_ENCODERS,
+    HINT_STARTS,
+    build_controlnet,
+    trainable_parameters,
+)
 from cnctl.core.training import LR_SCHEDULES, expected_memory
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
 from cnctl.dataset.examples import FolderDataset
@@ -264,6 +270,8 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
         and f"a multiple of {factor}",
         "seed": not 0 <= settings.seed < 2**63 and "from 0 to 2^63 - 1",
         "connect": settings.connect not in CONNECTIONS and "all or middle",
+        "hint_encoder": settings.hint_encoder not in HINT_ENCODERS and "released or paper",
+        "hint_start": settings.hint_start not in HINT_STARTS and "gaussian or torch",
         "checkpoint_every": settings.checkpoint_every < 1 and "at least 1",
         "preview_every": settings.preview_every < 0 and "at least 1, or 0 for no previews",
         "preview_steps": settings.preview_steps < 1 and "at least 1",
@@ -335,7 +343,13 @@ def _open_controlnet(
     """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
     if asked.init_from and fresh:
         return open_control(condition, base, weights=asked.init_from, dtype=torch.float32)
-    return build_controlnet(base.unet, hint_channels=condition.hint_channels, seed=settings.seed)
+    return build_controlnet(
+        base.unet,
+        hint_channels=condition.hint_channels,
+        hint_encoder=settings.hint_encoder,
+        hint_start=settings.hint_start,
+        seed=settings.seed,
+    )
 
 
 def _trial(

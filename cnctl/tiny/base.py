@@ -20,11 +20,11 @@ LIMITS = (
     "It knows no other words and no photographs."
 )
 TRAIN = {
-    "steps": 1000,
+    "steps": 300,
     "batch_size": 16,
     "learning_rate": 1e-3,
     "snr_gamma": 5.0,
-    "preview_every": 100,
+    "preview_every": 50,
     "preview_steps": 10,
     "checkpoint_every": 100,
 }

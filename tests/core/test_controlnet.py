@@ -1,14 +1,17 @@
 """Section 3 of the paper, equations 2 to 8, on small networks; its true sizes on no memory."""
 
 import copy
+import math
 
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
 
 from cnctl.core.base import Base, encode_prompts
 from cnctl.core.controlnet import (
+    SILU_GAIN,
     ControlledBlock,
     Residuals,
     build_controlnet,
@@ -17,6 +20,7 @@ from cnctl.core.controlnet import (
     lock,
     predict_noise,
     released_widths,
+    start_gaussian,
     trainable_parameters,
     use_paper_hint_encoder,
     zero_conv,
@@ -183,7 +187,7 @@ class TestBuildControlnet:
         last = "controlnet_cond_embedding.conv_out"
         hint = [v for n, v in state.items() if "cond_embedding" in n and not n.startswith(last)]
         assert not any(v.any() for n, v in state.items() if n.startswith((*connections, last)))
-        assert all(v.any() for v in hint)
+        assert all(v.any() for v in hint if v.ndim > 1)
 
     def test_seed_decides_the_start_and_leaves_torch_alone(
         self, unet: UNet2DConditionModel
@@ -225,6 +229,42 @@ class TestBuildControlnet:
         weights = layers[-1].weight.detach().flatten()
         assert (weights.abs() < 3 * weights.std()).float().mean() == pytest.approx(0.9973, abs=2e-3)
         assert (weights.abs() < 2 * weights.std()).float().mean() == pytest.approx(0.9545, abs=5e-3)
+
+    def test_gaussian_start_keeps_the_hints_variance_where_torchs_loses_it(self) -> None:
+        encoder = ControlNetConditioningEmbedding(320, 3, (16, 32, 96, 256))
+        hint = (
+            torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) > 0.9
+        ).float()
+
+        def contrast() -> float:
+            """Standard deviation of what the zero convolution reads."""
+            features = nn.functional.silu(encoder.conv_in(hint))
+            for block in encoder.blocks:
+                features = nn.functional.silu(block(features))
+            return float(features.std((0, 2, 3)).mean())
+
+        with torch.no_grad():
+            assert contrast() < hint.std() / 100
+            start_gaussian(encoder)
+            assert hint.std() / 3 < contrast() < hint.std() * 3
+        assert not encoder.conv_out.weight.any()
+
+    def test_gain_keeps_variance_through_silu(self) -> None:
+        z = torch.linspace(-12, 12, 100_001, dtype=torch.float64)
+        density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+        variance = torch.trapezoid(nn.functional.silu(z).square() * density, z)
+        assert SILU_GAIN**2 * variance == pytest.approx(1, abs=1e-3)
+
+    def test_torchs_start_is_diffusers_own(self, unet: UNet2DConditionModel) -> None:
+        torch.manual_seed(7)
+        widths = released_widths(unet.config.block_out_channels[0])
+        stock = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
+        ours = build_controlnet(unet, hint_start="torch", seed=7)
+        assert all(torch.equal(ours.state_dict()[n], v) for n, v in stock.state_dict().items())
+
+    def test_unknown_start_is_refused(self, unet: UNet2DConditionModel) -> None:
+        with pytest.raises(CnctlError, match="unknown hint start 'zero'"):
+            build_controlnet(unet, hint_start="zero")
 
     def test_config_remembers_the_papers_form(self, unet: UNet2DConditionModel) -> None:
         built = build_controlnet(unet, hint_encoder="paper")
