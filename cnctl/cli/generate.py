@@ -21,6 +21,9 @@ def generate(
     hint: own.ReadyHint = False,
     option: flags.DetectorOptions = [],  # noqa: B006
     control: flags.Weights = [],  # noqa: B006
+    image: own.Image = None,
+    mask: own.Mask = None,
+    strength: own.Strength = None,
     base: flags.Base = None,
     count: own.Count = 1,
     seed: own.Seed = None,
@@ -67,6 +70,9 @@ def generate(
             ready_hint=hint,
             options=option,
             weights=control,
+            image=image,
+            mask=mask,
+            strength=strength,
             base=base,
             count=count,
             seed=seed,
@@ -79,10 +85,10 @@ def generate(
             on_step=lambda done, total: advance(round(100 * done / total)),
         )
         documents = []
-        for image in made:
+        for one in made:
             if json:
-                documents.append(image.as_dict())
+                documents.append(one.as_dict())
             else:
-                emit([image.path])
+                emit([one.path])
     if json:
         emit_json({"images": documents})

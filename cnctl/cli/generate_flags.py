@@ -11,6 +11,11 @@ Prompt = Annotated[str | None, Option("--prompt", "-p", help="What to show.")]
 NegativePrompt = Annotated[str, Option(help="What not to show.")]
 PromptMode = Annotated[str | None, Option(help="none, default or user (section 4.1).")]
 ReadyHint = Annotated[bool, Option("--hint", help="The inputs are hints already.")]
+Image = Annotated[Path | None, Option("--image", help="Image to start from, and to edit.")]
+Mask = Annotated[Path | None, Option("--mask", help="White where the image may change.")]
+Strength = Annotated[
+    float | None, Option(help="Share of noise laid over the image. [0.8; 1 with a mask]")
+]
 Count = Annotated[int, Option("--count", "-n", help="Images per input.")]
 Seed = Annotated[int | None, Option(help="Of the first image. [the first unused]")]
 BatchSize = Annotated[int, Option(help="Images denoised at once.")]

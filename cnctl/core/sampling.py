@@ -17,6 +17,7 @@ from torch import Tensor
 from cnctl.core.base import Base, check_same_family, decode_latents, encode_prompts
 from cnctl.core.control import Branches, Control, check_control
 from cnctl.core.controlnet import predict_noise
+from cnctl.core.edits import Edit, LatentEdit, check_edit, encode_edit
 from cnctl.core.schedulers import build_scheduler, set_timesteps
 from cnctl.errors import CnctlError
 
@@ -37,18 +38,24 @@ def sample(
     steps: int = 20,
     guidance_scale: float = 9.0,
     scheduler: str = "ddim",
+    edit: Edit | None = None,
     on_step: OnStep | None = None,
 ) -> np.ndarray:
     """Images uint8 (B, height, width, 3) for B prompts under all controls together.
 
     Image i depends on prompts[i], its hint and seeds[i] alone, whatever else is in the batch.
-    guidance_scale 1 is no guidance, and negative prompts have no effect then.
+    guidance_scale 1 is no guidance, and negative prompts have no effect then. steps is the number
+    that runs, also where an edit starts in the middle of a schedule, which is then a longer one.
     """
     negative_prompts = [""] * len(prompts) if negative_prompts is None else negative_prompts
     check_request(base, controls, len(prompts), height=height, width=width, steps=steps)
+    if edit is not None:
+        check_edit(edit, len(prompts), height=height, width=width)
     if not len(prompts) == len(seeds) == len(negative_prompts):
         raise CnctlError("give one seed and one negative prompt for each prompt")
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    # Before the noise: an image's generator is asked in the order of diffusers' pipelines.
+    latent_edit = encode_edit(base, edit, generators) if edit is not None else None
     latents = denoise(
         base,
         controls,
@@ -59,6 +66,7 @@ def sample(
         steps=steps,
         guidance_scale=guidance_scale,
         scheduler=scheduler,
+        edit=latent_edit,
         on_step=on_step,
     )
     return decode_latents(base, latents)
@@ -106,6 +114,7 @@ def denoise(
     steps: int = 20,
     guidance_scale: float = 9.0,
     scheduler: str = "ddim",
+    edit: LatentEdit | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Noise (B, C, h, w) to latents (B, C, h, w), float32.
@@ -114,14 +123,16 @@ def denoise(
     per image, for schedulers that add noise at each step.
     """
     schedule = build_scheduler(base, scheduler)
-    timesteps = set_timesteps(schedule, steps)
+    timesteps = set_timesteps(schedule, steps, strength=edit.strength if edit else 1.0)
     on_device = timesteps.to(base.device)
     guided = negative_text is not None
     text = torch.cat([negative_text, text]) if negative_text is not None else text
     branches = Branches(controls, steps=len(timesteps), guided=guided)
     takes_generator = "generator" in inspect.signature(schedule.step).parameters
     options = {"generator": generators} if takes_generator else {}
-    latents = noise * schedule.init_noise_sigma
+    latents = (
+        edit.start(schedule, noise, timesteps[0]) if edit else noise * schedule.init_noise_sigma
+    )
     for i, timestep in enumerate(timesteps):
         given = schedule.scale_model_input(latents, timestep)
         given = torch.cat([given, given]) if guided else given
@@ -131,6 +142,8 @@ def denoise(
             without, with_prompt = predicted.chunk(2)
             predicted = without + guidance_scale * (with_prompt - without)
         latents = schedule.step(predicted, timestep, latents, **options).prev_sample
+        if edit is not None:
+            latents = edit.keep(schedule, latents, noise, timesteps[i + 1 :])
         if on_step is not None:
             on_step(round((i + 1) * steps / len(timesteps)))
     return latents

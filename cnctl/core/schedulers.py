@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from typing import Any
 
 import diffusers
@@ -54,15 +55,24 @@ def _scheduler_class(name: str) -> str:
     )
 
 
-def set_timesteps(schedule: Any, steps: int) -> Tensor:
-    """The timesteps of so many steps, on the host."""
+def set_timesteps(schedule: Any, steps: int, *, strength: float = 1.0) -> Tensor:
+    """The timesteps of so many steps, on the host: the last ones of a schedule that is longer.
+
+    strength: the share of the schedule that runs, as diffusers' pipelines count it.
+    """
     trained = schedule.config.num_train_timesteps
-    if not 1 <= steps <= trained:
-        raise CnctlError(f"{steps} steps", hint=f"this base can take 1 to {trained} steps")
-    schedule.set_timesteps(steps)
-    timesteps = schedule.timesteps
-    if timesteps.max() > trained - 1:
+    total = math.ceil(steps / strength - 1e-9)
+    if steps < 1 or total > trained:
+        of = f" at strength {strength:g}, the end of {total}" if strength < 1 else ""
+        most = int(trained * strength)
+        raise CnctlError(f"{steps} steps{of}", hint=f"this base can take 1 to {most} steps")
+    schedule.set_timesteps(total)
+    if schedule.timesteps.max() > trained - 1:
         raise CnctlError(
-            f"{steps} steps begin beyond the base's noise schedule", hint=f"use {steps - 1} steps"
+            f"{total} steps begin beyond the base's noise schedule", hint=f"use {steps - 1} steps"
         )
+    begin = (total - steps) * schedule.order
+    if begin and hasattr(schedule, "set_begin_index"):
+        schedule.set_begin_index(begin)
+    timesteps = schedule.timesteps[begin:]
     return timesteps.float() if timesteps.is_floating_point() else timesteps

@@ -19,6 +19,7 @@ from cnctl.core.controlnet import hint_tensor
 from cnctl.errors import CnctlError
 from cnctl.hints import check_options, draw_hint, load_detector, parse_options
 from cnctl.images import fit_hint, fit_image, read_hint, read_image, working_size
+from cnctl.jobs.edits import EditedImage
 from cnctl.jobs.weights import open_control
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
@@ -174,21 +175,41 @@ def open_branches(
 
 
 def make_hints(
-    branches: Sequence[Branch], image: Path | None, *, ready: bool, size: int
+    branches: Sequence[Branch],
+    image: Path | None,
+    *,
+    ready: bool,
+    resolution: int,
+    edited: EditedImage | None = None,
 ) -> tuple[list[np.ndarray], list[Path]]:
-    """One hint per branch, uint8 (h, w, C), all of the first one's working size; their sources."""
+    """One hint per branch, uint8 (h, w, C), all of one working size; and their sources.
+
+    The size is the edited image's, else the first source's. What is masked in an edited image is
+    the mask of conditions whose hints have one, unless they have a source of their own.
+    """
     sources = [source for branch in branches if (source := branch.source or image)]
-    working: tuple[int, int] | None = None
+    size = edited.size(resolution) if edited else None
     hints = []
     for branch, source in zip(branches, sources, strict=True):
-        picture = _read_ready(source, branch.condition) if ready else read_image(source)
-        working = working or working_size(*picture.shape[:2], resolution=size)
-        if ready:
-            palette = bool(branch.condition.palette)
-            hints.append(fit_hint(picture, size=working, palette=palette))
-        else:
-            hints.append(_detect(branch, fit_image(picture, size=working), source))
+        hint = None
+        if edited and size and branch.condition.masked and source == edited.path:
+            hint = edited.hint(size)
+        if hint is None:
+            hint = _make_hint(branch, source, ready=ready, size=size, resolution=resolution)
+        size = size or hint.shape[:2]
+        hints.append(hint)
     return hints, sources
+
+
+def _make_hint(
+    branch: Branch, source: Path, *, ready: bool, size: tuple[int, int] | None, resolution: int
+) -> np.ndarray:
+    """A hint, uint8 (h, w, C), of this size; None for the one that suits the source."""
+    picture = _read_ready(source, branch.condition) if ready else read_image(source)
+    size = size or working_size(*picture.shape[:2], resolution=resolution)
+    if ready:
+        return fit_hint(picture, size=size, palette=bool(branch.condition.palette))
+    return _detect(branch, fit_image(picture, size=size), source)
 
 
 def note_dead_hints(

@@ -27,6 +27,7 @@ from cnctl.jobs.controls import (
     open_branches,
     parse_all_options,
 )
+from cnctl.jobs.edits import EditedImage, read_edit
 from cnctl.jobs.outputs import GeneratedImage, Request, Shot, keep_hint, plan_shots, write_shot
 from cnctl.jobs.prompts import choose_prompt
 from cnctl.jobs.weights import open_base
@@ -50,6 +51,9 @@ def generate(
     ready_hint: bool = False,
     options: Sequence[str] = (),
     weights: Sequence[str] = (),
+    image: Path | None = None,
+    mask: Path | None = None,
+    strength: float | None = None,
     base: str | None = None,
     count: int = 1,
     seed: int | None = None,
@@ -66,10 +70,16 @@ def generate(
     images: what every control without a source of its own reads; may be empty if each has one.
     ready_hint: the sources are hints, nothing is detected. out: a folder, or a .png where one
     image is made. weights: one per control, or none for those that the base or condition brings.
+    image: what to start from in place of noise alone; controls read it where there is no other.
+    mask: where it may change (white); the rest is returned untouched. strength: share of the noise
+    schedule that runs, by default 0.8, and 1 with a mask.
     seed: of the first image, the next ones follow; None takes the first from 0 whose file is not
     there. settings: GenerateSettings by name, None for the default. on_step(done, total): image
     steps.
     """
+    edited = read_edit(image, mask, strength)
+    if edited and not images and not ready_hint:
+        images = [edited.path]
     _check_inputs(controls, images)
     text = choose_prompt(prompt, prompt_mode)
     conditions = [get_condition(control.condition) for control in controls]
@@ -78,12 +88,12 @@ def generate(
     sources: Sequence[Path | None] = images or [None]
     requests = [
         Request(
-            image=image,
-            stem=_stem(image, controls),
+            image=source,
+            stem=_stem(source, controls),
             prompt=text,
             negative_prompt=negative_prompt,
         )
-        for image in sources
+        for source in sources
     ]
     shots = plan_shots(requests, out=out, count=count, seed=seed, overwrite=overwrite)
     on_base = open_base(base, device=device, dtype=dtype, note=note)
@@ -91,20 +101,29 @@ def generate(
     _note_long_prompt(on_base, text, note)
     chosen = _resolve(conditions[0], on_base, settings or {})
     branches = open_branches(controls, conditions, on_base, chosen, options=parsed, weights=weights)
-    total, done = len(shots) * chosen.steps, 0
-    posed = _pose(shots, branches, out=out, ready=ready_hint, size=chosen.resolution, note=note)
-    for batch in _batches(posed, batch_size):
-        pictures = _sample(
-            on_base,
-            branches,
-            batch,
-            chosen,
-            on_step=partial(_count_steps, on_step, done, len(batch), total),
-        )
-        done += len(batch) * chosen.steps
-        for one, picture in zip(batch, pictures, strict=True):
-            record = _record(on_base, branches, one, chosen)
-            yield write_shot(one.shot, picture, one.hint_path, record)
+    setup = _Setup(
+        base=on_base,
+        branches=branches,
+        settings=chosen,
+        edited=edited,
+        ready=ready_hint,
+        out=out,
+        note=note,
+    )
+    yield from _run(setup, shots, batch_size=batch_size, on_step=on_step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """What all images of a run share."""
+
+    base: Base
+    branches: Sequence[Branch]
+    settings: GenerateSettings
+    edited: EditedImage | None
+    ready: bool
+    out: Path
+    note: Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,20 +174,35 @@ def _note_long_prompt(base: Base, prompt: str, note: Callable[[str], None]) -> N
         note(f"the prompt has {length} tokens; {base.name} reads the first {room}")
 
 
-def _pose(
-    shots: Sequence[Shot],
-    branches: Sequence[Branch],
-    *,
-    out: Path,
-    ready: bool,
-    size: int,
-    note: Callable[[str], None],
-) -> Iterator[_Posed]:
+def _run(
+    setup: _Setup, shots: Sequence[Shot], *, batch_size: int, on_step: Callable[[int, int], None]
+) -> Iterator[GeneratedImage]:
+    """Make and write the images, in batches."""
+    steps = setup.settings.steps
+    done = 0
+    for batch in _batches(_pose(setup, shots), batch_size):
+        count = partial(
+            _count_steps, on_step, before=done, images=len(batch), total=len(shots) * steps
+        )
+        pictures = _sample(setup, batch, on_step=count)
+        done += len(batch) * steps
+        for one, picture in zip(batch, pictures, strict=True):
+            pasted = setup.edited.paste(picture) if setup.edited else picture
+            yield write_shot(one.shot, pasted, one.hint_path, _record(setup, one))
+
+
+def _pose(setup: _Setup, shots: Sequence[Shot]) -> Iterator[_Posed]:
     """Make the hints of each request once, when its first image is due."""
     for request, group in itertools.groupby(shots, key=lambda shot: shot.request):
-        hints, sources = make_hints(branches, request.image, ready=ready, size=size)
-        note_dead_hints(hints, sources, note)
-        path = sources[0] if ready else keep_hint(request, out, hints[0])
+        hints, sources = make_hints(
+            setup.branches,
+            request.image,
+            ready=setup.ready,
+            resolution=setup.settings.resolution,
+            edited=setup.edited,
+        )
+        note_dead_hints(hints, sources, setup.note)
+        path = sources[0] if setup.ready else keep_hint(request, setup.out, hints[0])
         for shot in group:
             yield _Posed(shot=shot, hints=hints, sources=sources, hint_path=path)
 
@@ -186,19 +220,15 @@ def _batches(posed: Iterator[_Posed], size: int) -> Iterator[list[_Posed]]:
 
 
 def _sample(
-    base: Base,
-    branches: Sequence[Branch],
-    batch: Sequence[_Posed],
-    settings: GenerateSettings,
-    *,
-    on_step: Callable[[int], None],
+    setup: _Setup, batch: Sequence[_Posed], *, on_step: Callable[[int], None]
 ) -> np.ndarray:
     """Images uint8 (B, H, W, 3), denoised at once."""
     height, width = batch[0].hints[0].shape[:2]
     requests = [one.shot.request for one in batch]
+    settings = setup.settings
     return sample(
-        base,
-        [branch.control([one.hints[i] for one in batch]) for i, branch in enumerate(branches)],
+        setup.base,
+        [b.control([one.hints[i] for one in batch]) for i, b in enumerate(setup.branches)],
         [request.prompt for request in requests],
         negative_prompts=[request.negative_prompt for request in requests],
         seeds=[one.shot.seed for one in batch],
@@ -207,20 +237,19 @@ def _sample(
         steps=settings.steps,
         guidance_scale=settings.guidance_scale,
         scheduler=settings.scheduler,
+        edit=setup.edited.fitted((height, width)) if setup.edited else None,
         on_step=on_step,
     )
 
 
 def _count_steps(
-    on_step: Callable[[int, int], None], before: int, images: int, total: int, step: int
+    on_step: Callable[[int, int], None], step: int, *, before: int, images: int, total: int
 ) -> None:
     """Turn the steps of one batch into image steps of the whole run."""
     on_step(before + step * images, total)
 
 
-def _record(
-    base: Base, branches: Sequence[Branch], one: _Posed, settings: GenerateSettings
-) -> dict[str, Any]:
+def _record(setup: _Setup, one: _Posed) -> dict[str, Any]:
     """All that made an image; no path of this machine, only file names."""
     controls = [
         {
@@ -230,16 +259,18 @@ def _record(
             "hint_sha256": hashlib.sha256(hint.tobytes()).hexdigest(),
             **{name: value for name, value in branch.acts.items() if value != ()},
         }
-        for branch, hint, source in zip(branches, one.hints, one.sources, strict=True)
+        for branch, hint, source in zip(setup.branches, one.hints, one.sources, strict=True)
     ]
-    common = {name: value for name, value in asdict(settings).items() if name not in _PER_CONTROL}
+    settings = asdict(setup.settings)
+    common = {name: value for name, value in settings.items() if name not in _PER_CONTROL}
     request = one.shot.request
     return {
         "version": cnctl.__version__,
-        "base": base.name,
-        "family": base.family.name,
+        "base": setup.base.name,
+        "family": setup.base.family.name,
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "controls": controls,
         **common,
+        **({"edit": setup.edited.record()} if setup.edited else {}),
     }

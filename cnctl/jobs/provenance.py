@@ -35,6 +35,8 @@ def _parameters(record: Mapping[str, Any]) -> str:
         "Size": f"{record['width']}x{record['height']}",
         "Model": record["base"],
     }
+    if edit := record.get("edit"):
+        fields["Denoising strength"] = edit["strength"]
     for number, control in enumerate(record["controls"]):
         fields[f"ControlNet {number}"] = (
             f'"Module: {control["condition"]}, Weight: {control["scale"]}, '
