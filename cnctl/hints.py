@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cnctl.detector_files import open_detector
-from cnctl.errors import CnctlError, DeviceError, MissingError
+from cnctl.errors import CnctlError, DeviceError, MissingError, shown
+from cnctl.images import read_hint, read_values
 from cnctl.plugin import Condition, Detection, Option, OptionValue
 
 TRUE = {"true", "yes", "1", "on"}
@@ -65,6 +67,29 @@ def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
     with _blame(condition, "could not draw these data"):
         hint = condition.draw(data)
     return check_hint(condition, hint, size=np.shape(hint)[:2])
+
+
+def read_ready(condition: Condition, path: Path) -> np.ndarray:
+    """A hint that lies in a file, uint8 (H, W, stored_channels): a picture, or .npz; or drawn from
+    JSON such as a pose editor writes; or the condition's ground truth.
+    """
+    if path.suffix.lower() == ".json":
+        return draw_hint(condition, _read_json(path))
+    if condition.ground_truth and path.name.endswith(condition.ground_truth.suffix):
+        hint = _from_ground_truth(condition, path, check_options(condition, {}))
+        if hint is not None:
+            return hint
+    return read_hint(path, channels=condition.stored_channels)
+
+
+def read_ground_truth(
+    condition: Condition, path: Path, *, options: Mapping[str, OptionValue]
+) -> np.ndarray:
+    """The hint that a data set's map states, uint8 (H, W, stored_channels), at the map's size."""
+    hint = _from_ground_truth(condition, path, check_options(condition, options))
+    if hint is None:
+        raise CnctlError(f"{shown(path)} is no ground truth of {condition.name}")
+    return hint
 
 
 def check_detection(condition: Condition, found: Any, *, size: tuple[int, ...]) -> Detection:
@@ -150,6 +175,25 @@ def describe_error(error: BaseException) -> str:
     """An exception in one line, however many its text has."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise CnctlError(
+            f"{shown(path)} is no readable JSON: {error}", hint="check the file"
+        ) from error
+
+
+def _from_ground_truth(
+    condition: Condition, path: Path, options: Mapping[str, OptionValue]
+) -> np.ndarray | None:
+    assert condition.ground_truth is not None
+    values = read_values(path)
+    with _blame(condition, f"could not read {shown(path)}"):
+        hint = condition.ground_truth.read(values, **options)
+    return None if hint is None else check_hint(condition, hint, size=np.shape(hint)[:2])
 
 
 def _known_option(condition: Condition, name: str) -> Option:

@@ -37,6 +37,7 @@ __all__ = [
     "Condition",
     "Detection",
     "GenerateDefaults",
+    "GroundTruth",
     "Metric",
     "MissingError",
     "Option",
@@ -133,6 +134,19 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroundTruth:
+    """Hints that a data set states: which file belongs to an image, and what its numbers mean."""
+
+    suffix: str
+    """Takes the place of the image's own: ".png", "_normal.npy"."""
+    read: Callable[..., Hint | None]
+    """read(values, **options) -> hint; the options are the detector's. values: the array of a .npy
+    file, or the samples (H, W) or (H, W, C) of an image as they are stored, of a palette the
+    indices. None where these numbers are no such map; CnctlError where they are a broken one.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class Condition:
     """One kind of hint: how to detect it, how a network reads it, how to train on it.
 
@@ -165,6 +179,8 @@ class Condition:
     """Random change of a hint, uint8 (H, W, C) -> the same shape, while training."""
     draw: Callable[[Mapping[str, Any]], Hint] | None = None
     """The hint that belongs to a detection's data, which a user may have edited or made."""
+    ground_truth: GroundTruth | None = None
+    """How to read this hint where a data set knows it."""
     metric: str | Metric = "edge_f1"
     """Fidelity: a name known to `cnctl.fidelity`, or a Metric of the plugin's own."""
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"

@@ -18,6 +18,7 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.plugin import (
     Condition,
     GenerateDefaults,
+    GroundTruth,
     Metric,
     Option,
     TrainDefaults,
@@ -122,6 +123,7 @@ def misfit(condition: Condition) -> str:
         ("training_options", condition.training_options, Callable | None),
         ("augment", condition.augment, Callable | None),
         ("draw", condition.draw, Callable | None),
+        ("ground_truth", condition.ground_truth, GroundTruth | None),
         ("metric", condition.metric, str | Metric),
         ("train", condition.train, TrainDefaults),
         ("generate", condition.generate, GenerateDefaults),

@@ -6,53 +6,79 @@ from typing import Annotated
 
 import typer
 
+from cnctl.cli import flags
 from cnctl.cli.report import complete_condition, emit, emit_json, note, progress
 from cnctl.errors import CnctlError, SomeInputsFailed
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Images, folders (with all below) or - for stdin."),
+]
+Conditions = Annotated[
+    list[str],
+    typer.Option(
+        "--cond",
+        metavar="NAME[,NAME...]",
+        help="Conditions; cnctl conditions lists them.",
+        autocompletion=complete_condition,
+    ),
+]
+Out = Annotated[
+    str, typer.Option("--out", "-o", help="Folder; or a .png or - (stdout) for one hint.")
+]
+Options = Annotated[
+    list[str],
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="Detector option, repeatable; NAME.KEY=VALUE with several conditions.",
+    ),
+]
+Resolution = Annotated[
+    int | None, typer.Option(help="Short side in pixels. [what the condition trains at]")
+]
+Compare = Annotated[
+    bool, typer.Option("--compare", help="Also a sheet of each image beside all its hints.")
+]
+GroundTruth = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Read hints from a data set's own maps; detect nothing."),
+]
+Dataset = Annotated[bool, typer.Option("--dataset", help="Write a folder for cnctl train --data.")]
+Prompt = Annotated[
+    str | None,
+    typer.Option("--prompt", "-p", help="For --dataset, where a.jpg has no text in a.txt."),
+]
+Largest = Annotated[
+    int | None, typer.Option(metavar="N", help="Only the N images with the most pixels.")
+]
+Sample = Annotated[int | None, typer.Option(metavar="N", help="Only N images, drawn by --seed.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="For --sample, and for options that --dataset draws.")
+]
+OverwriteHints = Annotated[bool, typer.Option("--overwrite", help="Replace existing hints.")]
+Device = Annotated[str, typer.Option(help="Where detectors run: cpu, cuda, mps.")]
+Commercial = Annotated[bool, typer.Option("--commercial", help="No research weights.")]
+
 
 def annotate(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="INPUT...", help="Images, folders (with all below) or - for stdin."),
-    ],
-    cond: Annotated[
-        list[str],
-        typer.Option(
-            "--cond",
-            metavar="NAME[,NAME...]",
-            help="Conditions; cnctl conditions lists them.",
-            autocompletion=complete_condition,
-        ),
-    ],
-    out: Annotated[
-        str, typer.Option("--out", "-o", help="Folder; or a .png or - (stdout) for one hint.")
-    ] = "out",
-    option: Annotated[
-        list[str],
-        typer.Option(
-            "--option",
-            metavar="KEY=VALUE",
-            help="Detector option, repeatable; NAME.KEY=VALUE with several conditions.",
-        ),
-    ] = [],  # noqa: B006  Typer copies it
-    resolution: Annotated[
-        int | None, typer.Option(help="Short side in pixels. [what the condition trains at]")
-    ] = None,
-    dataset: Annotated[
-        bool, typer.Option("--dataset", help="Write a folder for cnctl train --data.")
-    ] = False,
-    seed: Annotated[
-        int, typer.Option(min=0, help="For the options that --dataset draws at random.")
-    ] = 0,
-    prompt: Annotated[
-        str | None,
-        typer.Option("--prompt", "-p", help="For --dataset, where a.jpg has no text in a.txt."),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing hints.")] = False,
-    device: Annotated[str, typer.Option(help="Where detectors run: cpu, cuda, mps.")] = "cpu",
-    commercial: Annotated[bool, typer.Option("--commercial", help="No research weights.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress.")] = False,
+    inputs: Inputs,
+    cond: Conditions,
+    out: Out = "out",
+    option: Options = [],  # noqa: B006  Typer copies it
+    resolution: Resolution = None,
+    compare: Compare = False,
+    ground_truth: GroundTruth = None,
+    dataset: Dataset = False,
+    prompt: Prompt = None,
+    largest: Largest = None,
+    sample: Sample = None,
+    seed: Seed = 0,
+    overwrite: OverwriteHints = False,
+    device: Device = "cpu",
+    commercial: Commercial = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Make the hints of images.
 
@@ -71,19 +97,22 @@ def annotate(
             out=out,
             options=option,
             resolution=resolution,
+            compared=compare,
+            ground_truth=ground_truth,
             dataset=dataset,
-            seed=seed,
             prompt=prompt,
+            largest=largest,
+            sample=sample,
+            seed=seed,
             overwrite=overwrite,
             device=device,
             commercial=commercial,
+            on_made=lambda path: None if json or out == "-" else emit([path]),
             on_progress=lambda done, total: advance(100 * done // total, f"{done} of {total}"),
             on_failure=lambda failure: note(f"cnctl: {failure.error}"),
         )
     if json:
         emit_json(result.as_dict())
-    elif out != "-":
-        emit(hint.path for hint in result.hints)
     if result.skipped:
         what = "1 hint was" if result.skipped == 1 else f"{result.skipped} hints were"
         note(f"{what} there already; --overwrite makes anew", quiet=quiet)

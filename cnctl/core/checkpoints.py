@@ -8,7 +8,6 @@ so a kill at any moment leaves the older ones as they were.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -25,11 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cnctl.errors import CnctlError, OutputError
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing then keeps two runs apart
-    fcntl = None  # type: ignore[assignment]
+from cnctl.locks import lock_file
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -122,7 +117,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written: {error.strerror}", hint="choose another -o"
         ) from error
     try:
-        _lock(descriptor, folder)
+        lock_file(descriptor, folder)
         try:
             yield
         finally:
@@ -211,17 +206,3 @@ def _discard(path: Path) -> None:
     trash = path.with_name(f".trash-{path.name}-{os.getpid()}")
     path.rename(trash)
     shutil.rmtree(trash, ignore_errors=True)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        # A record lock: unlike flock's it is not handed on to forked data workers, which outlive
-        # a killed parent by some seconds.
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise OutputError(
-                f"{folder} is in use by another run", hint="wait for it, or choose another -o"
-            ) from error

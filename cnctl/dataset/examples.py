@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,9 @@ LAYOUTS = {
     FILL50K: ("target", "source", "prompt"),  # the original repository's names
 }
 """Index files, JSON lines both: the keys of image, hint and prompt."""
+
+
+read_colours = partial(read_hint, channels=3)
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,21 @@ class Dataset(Protocol):
         """What to call an example in a message."""
 
 
-def open_dataset(spec: str | Path, *, hint_channels: int = 3, size: int = 128) -> Dataset:
+def open_dataset(
+    spec: str | Path,
+    *,
+    read_hint: Callable[[Path], np.ndarray] = read_colours,
+    size: int = 128,
+) -> Dataset:
     """Open `scenes:N`, or a folder with metadata.jsonl or fill50k's prompt.json (or that file).
 
     Paths in the index are relative to its folder; without a hint it is detected later. Only the
-    index is read here. hint_channels: how hint files are to be read. size: side of a scene, pixels.
+    index is read here. read_hint: a hint's file -> uint8 (H, W, C). size: side of a scene, pixels.
     """
     if match := re.fullmatch(r"scenes:(\d+)", str(spec)):
         return SceneDataset(count=_at_least_one(int(match[1]), spec), size=size)
     index = _find_index(Path(spec))
-    return FolderDataset(index=index, rows=tuple(_read_rows(index)), hint_channels=hint_channels)
+    return FolderDataset(index=index, rows=tuple(_read_rows(index)), read_hint=read_hint)
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class FolderDataset:
 
     index: Path
     rows: tuple[Row, ...]
-    hint_channels: int
+    read_hint: Callable[[Path], np.ndarray]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -88,7 +96,7 @@ class FolderDataset:
 
     def __getitem__(self, index: int) -> Example:
         row = self.rows[index]
-        hint = read_hint(row.hint, channels=self.hint_channels) if row.hint else None
+        hint = self.read_hint(row.hint) if row.hint else None
         return Example(read_image(row.image), hint, row.prompt)
 
     def name(self, index: int) -> str:

@@ -12,13 +12,15 @@ from typing import Any
 from cnctl.dataset.examples import METADATA, Example
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import hint_suffix, shown, write_hint, write_image
+from cnctl.locks import lock_file
 
 
 class DatasetWriter:
     """A folder that grows by whole pairs, and can be gone on with after any interruption.
 
     A pair counts once its line is in metadata.jsonl, which is written after its files and in one
-    piece. A line that a crash has torn is removed when the folder is opened again.
+    piece. A line that a crash has torn is removed when the folder is opened again. Only one process
+    at a time writes to a folder: OutputError for any other.
 
         with DatasetWriter(folder) as writer:
             if "holiday/cat" not in writer:
@@ -34,7 +36,12 @@ class DatasetWriter:
             )
         except OSError as error:
             raise OutputError(f"{shown(folder)} cannot be written: {error.strerror}") from error
-        self._entries = self._recover()
+        try:
+            lock_file(self._file, self.folder)
+            self._entries = self._recover()
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -93,7 +100,8 @@ class DatasetWriter:
 
     def _recover(self) -> dict[str, Mapping[str, Any]]:
         """The pairs that are there, by name; cuts a torn last line off."""
-        data = (self.folder / METADATA).read_bytes()
+        os.lseek(self._file, 0, os.SEEK_SET)  # opening the file anew would end in unlocking it
+        data = os.read(self._file, os.fstat(self._file).st_size)
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             os.ftruncate(self._file, len(whole))

@@ -9,6 +9,8 @@ from cnctl.images.read import (
     read_hint,
     read_image,
     read_metadata,
+    read_size,
+    read_values,
 )
 from cnctl.images.write import (
     check_folder,
@@ -38,6 +40,8 @@ __all__ = [
     "read_hint",
     "read_image",
     "read_metadata",
+    "read_size",
+    "read_values",
     "shown",
     "working_size",
     "write_file",

@@ -68,6 +68,34 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return {key: value for key, value in texts.items() if isinstance(value, str)}
 
 
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) of an image file as it lies, without decoding it."""
+    data, name = _read_bytes(path)
+    with _opened(data, name) as image:
+        return image.size
+
+
+def read_values(path: str | Path) -> np.ndarray:
+    """The numbers of a file as they are stored: a data set's own map, which is no picture.
+
+    .npy: its array. An image: (H, W) or (H, W, C) of its samples, unscaled, uint8 or uint16; where
+    it has a palette, its indices.
+    """
+    data, name = _read_bytes(path)
+    if data.startswith(b"\x93NUMPY"):
+        return _read_npy(data, name)
+    with _decoded(data, name, MAX_PIXELS) as image:
+        values = np.array(image)
+    return values.astype(np.uint8) if values.dtype == bool else values
+
+
+def _read_npy(data: bytes, name: str) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # a header may be anything
+        raise CnctlError(f"{name} is damaged: {str(error)[:120]}") from error
+
+
 def _read_bytes(source: str | Path | bytes) -> tuple[bytes, str]:
     """All bytes first: what is sniffed, checked and decoded is then one and the same content."""
     if isinstance(source, bytes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,8 @@ from cnctl.core.base import Base
 from cnctl.core.control import MODES, Control
 from cnctl.core.controlnet import hint_tensor
 from cnctl.errors import CnctlError
-from cnctl.hints import check_options, draw_hint, load_detector, parse_options
-from cnctl.images import fit_hint, fit_image, read_hint, read_image, working_size
+from cnctl.hints import check_options, load_detector, parse_options, read_ready
+from cnctl.images import fit_hint, fit_image, read_image, working_size
 from cnctl.jobs.edits import EditedImage
 from cnctl.jobs.weights import open_control
 from cnctl.plugin import Condition, OptionValue
@@ -140,7 +139,7 @@ def check_sources(
     """Read every input once before anything slow happens: an unreadable one is told at once."""
     for control, condition in zip(controls, conditions, strict=True):
         for source in [control.source] if control.source else images:
-            _read_ready(source, condition) if ready else read_image(source)
+            read_ready(condition, source) if ready else read_image(source)
 
 
 def open_branches(
@@ -205,7 +204,7 @@ def _make_hint(
     branch: Branch, source: Path, *, ready: bool, size: tuple[int, int] | None, resolution: int
 ) -> np.ndarray:
     """A hint, uint8 (h, w, C), of this size; None for the one that suits the source."""
-    picture = _read_ready(source, branch.condition) if ready else read_image(source)
+    picture = read_ready(branch.condition, source) if ready else read_image(source)
     size = size or working_size(*picture.shape[:2], resolution=resolution)
     if ready:
         return fit_hint(picture, size=size, palette=bool(branch.condition.palette))
@@ -254,17 +253,6 @@ def _resolve_acts(control: ControlSpec, settings: GenerateSettings) -> dict[str,
         )
     scales = {"step_scales": control.step_scales, "residual_scales": control.residual_scales}
     return acts | scales
-
-
-def _read_ready(source: Path, condition: Condition) -> np.ndarray:
-    """A hint, uint8 (H, W, C): as it is stored, or drawn from JSON such as a pose editor writes."""
-    if source.suffix.lower() != ".json":
-        return read_hint(source, channels=condition.stored_channels)
-    try:
-        data = json.loads(source.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise CnctlError(f"{source} is no readable JSON: {error}", hint="check the file") from error
-    return draw_hint(condition, data)
 
 
 def _loaded_when_used(condition: Condition, *, device: str) -> Detect:

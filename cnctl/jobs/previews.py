@@ -14,14 +14,11 @@ from cnctl.core.controlnet import hint_tensor
 from cnctl.core.sampling import sample
 from cnctl.errors import MissingError
 from cnctl.fidelity import score
+from cnctl.jobs.sheets import arrange, visible
 from cnctl.plugin import Metric
 
 ROWS = 4
 """Examples in the picture."""
-MASKED = np.uint8(128)
-"""The grey that stands for what is masked."""
-GAP = 4
-"""White pixels between its cells."""
 
 Detect = Callable[[np.ndarray], np.ndarray | None]
 
@@ -78,30 +75,6 @@ def make_preview(
     rows = zip(trial.hints[:ROWS], outputs[:ROWS], without, strict=True)
     picture = arrange([[visible(hint), *pair] for hint, *pair in rows])
     return Preview(_fidelity(trial, outputs), picture)
-
-
-def visible(hint: np.ndarray) -> np.ndarray:
-    """A hint uint8 (H, W, C) as RGB: one channel as grey, four as colours and a mask, else the
-    first three (two are padded).
-    """
-    if hint.shape[2] == 1:
-        return np.repeat(hint, 3, axis=2)
-    if hint.shape[2] == 4:
-        return np.where(hint[..., 3:] < 128, MASKED, hint[..., :3])
-    padding = np.zeros((*hint.shape[:2], max(0, 3 - hint.shape[2])), np.uint8)
-    return np.concatenate([hint[..., :3], padding], axis=2)
-
-
-def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Cells uint8 (H, W, 3), all of one size, as one picture with white between them."""
-    height, width = rows[0][0].shape[:2]
-    down, across = height + GAP, width + GAP
-    picture = np.full((len(rows) * down + GAP, len(rows[0]) * across + GAP, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, cell in enumerate(row):
-            top, left = GAP + i * down, GAP + j * across
-            picture[top : top + height, left : left + width] = cell
-    return picture
 
 
 def _fidelity(trial: Trial, outputs: np.ndarray) -> float | None:

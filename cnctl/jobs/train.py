@@ -23,6 +23,7 @@ from cnctl.jobs.interrupts import StopRequest, stop_on_signals
 from cnctl.jobs.previews import make_preview
 from cnctl.jobs.training_setup import (
     HintMaker,
+    HintReader,
     Setup,
     TrainPlan,
     TrainRequest,
@@ -135,7 +136,7 @@ def check_data(
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     resolution = resolution or _resolution(base) or known.train.resolution
-    dataset = open_dataset(data, hint_channels=known.stored_channels, size=resolution)
+    dataset = open_dataset(data, read_hint=HintReader(known), size=resolution)
     return check_dataset(
         dataset,
         detect=HintMaker(known, "cpu"),

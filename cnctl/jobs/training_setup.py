@@ -26,7 +26,7 @@ from cnctl.core.training import LR_SCHEDULES, expected_memory
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detector
+from cnctl.hints import load_detector, read_ready
 from cnctl.jobs.previews import Trial
 from cnctl.jobs.weights import open_base, open_control
 from cnctl.plugin import Condition
@@ -138,6 +138,24 @@ def _hint_maker(name: str, device: str) -> HintMaker:
     return HintMaker(get_condition(name), device)
 
 
+@dataclass(frozen=True)
+class HintReader:
+    """Reads a file as a hint of the condition, here or in a data worker."""
+
+    condition: Condition
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """As `read_ready`."""
+        return read_ready(self.condition, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _hint_reader, (self.condition.name,)
+
+
+def _hint_reader(name: str) -> HintReader:
+    return HintReader(get_condition(name))
+
+
 def prepare(
     request: TrainRequest, checkpoint: Checkpoint | None, *, note: Callable[[str], None]
 ) -> Setup:
@@ -178,7 +196,7 @@ def find_condition(condition: str | Condition | None) -> Condition:
 
 def open_training_data(data: str, condition: Condition, *, resolution: int) -> Dataset:
     """The data set, with hints as this condition reads them; CnctlError where files are missing."""
-    dataset = open_dataset(data, hint_channels=condition.stored_channels, size=resolution)
+    dataset = open_dataset(data, read_hint=HintReader(condition), size=resolution)
     if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
         raise CnctlError(
             f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",

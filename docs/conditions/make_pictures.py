@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cnctl.hints import load_detector
-from cnctl.jobs.previews import visible
+from cnctl.jobs.sheets import visible
 from cnctl.registry import get_condition
 from cnctl.tiny.scenes import render_scene
 

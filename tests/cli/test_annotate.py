@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import cnctl.cli as cnctl_cli
 from cnctl.images import read_hint, read_image
 
@@ -44,6 +46,26 @@ def test_a_repeated_run_says_what_was_there(cnctl, photo):
     again = cnctl("annotate", "--cond", "canny", photo, "--resolution", "64")
     assert again.stdout == first.stdout
     assert again.stderr == "1 hint was there already; --overwrite makes anew\n"
+
+
+def test_what_was_made_before_an_interruption_has_been_printed(
+    photo, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.png").write_bytes((tmp_path / photo).read_bytes())
+    synced = []
+
+    def interrupt(descriptor):
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    words = ["annotate", "--cond", "canny", "b.png", "photo.png", "--resolution", "64", "-q"]
+    with pytest.raises(SystemExit) as left:
+        cnctl_cli.main(words)
+    assert left.value.code == 130
+    assert capsys.readouterr().out == "out/b-canny.png\n"
 
 
 def test_a_pipe_through_stdin_and_stdout(command, photo, tmp_path):

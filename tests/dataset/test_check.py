@@ -1,11 +1,12 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from cnctl.dataset import check_dataset, open_dataset
-from cnctl.images import write_hint, write_image
+from cnctl.images import read_hint, write_hint, write_image
 
 
 def edges(image: np.ndarray, rng: object) -> np.ndarray | None:
@@ -40,7 +41,7 @@ def test_each_fault_is_named_once_with_its_example(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(entry) for entry in entries))
     done: list[int] = []
     report = check_dataset(
-        open_dataset(tmp_path, hint_channels=1),
+        open_dataset(tmp_path, read_hint=partial(read_hint, channels=1)),
         detect=edges,
         resolution=32,
         on_example=done.append,

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from cnctl.dataset import open_dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
-from cnctl.images import write_hint, write_image
+from cnctl.images import read_hint, write_hint, write_image
 
 IMAGE = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
 
@@ -23,7 +24,7 @@ def test_a_folder_with_metadata(tmp_path: Path) -> None:
     write_hint(tmp_path / "hints/a.npz", hint)
     entry = {"image": "images/a.png", "hint": "hints/a.npz", "prompt": "a hill"}
     write_lines(tmp_path / "metadata.jsonl", entry, {"image": "images/a.png"})
-    dataset = open_dataset(tmp_path, hint_channels=6)
+    dataset = open_dataset(tmp_path, read_hint=partial(read_hint, channels=6))
     first, second = dataset[0], dataset[1]
     assert len(dataset) == 2
     np.testing.assert_array_equal(first.image, IMAGE)

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from cnctl.dataset import DatasetWriter, Example, open_dataset
 from cnctl.errors import CnctlError, OutputError
+from cnctl.images import read_hint
 
 IMAGE = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
 
@@ -19,7 +21,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, channels: int) -> None:
     with DatasetWriter(tmp_path) as writer:
         writer.add("a/cat", example(channels))
         writer.add("b/cat", example(channels, prompt=""))
-    dataset = open_dataset(tmp_path, hint_channels=channels)
+    dataset = open_dataset(tmp_path, read_hint=partial(read_hint, channels=channels))
     assert [dataset.name(index) for index in range(2)] == ["images/a/cat.png", "images/b/cat.png"]
     np.testing.assert_array_equal(dataset[0].image, IMAGE)
     np.testing.assert_array_equal(dataset[0].hint, example(channels).hint)

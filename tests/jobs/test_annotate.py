@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,9 +16,11 @@ from PIL import Image
 
 from cnctl.dataset import open_dataset
 from cnctl.errors import CnctlError, MissingError, OutputError
+from cnctl.hints import read_ready
 from cnctl.images import read_hint, read_image
 from cnctl.jobs.annotate import annotate
-from cnctl.plugin import Condition, Option
+from cnctl.jobs.sheets import GAP
+from cnctl.plugin import Condition, GroundTruth, Option
 from cnctl.registry import get_condition
 
 calls: list[tuple[str, int]] = []
@@ -62,7 +66,7 @@ STRANGERS = [
 def _strangers(monkeypatch):
     """Strangers' conditions beside canny, as values; finding them is the registry's test."""
     known = {condition.name: condition for condition in [*STRANGERS, get_condition("canny")]}
-    monkeypatch.setattr("cnctl.jobs.annotate.get_condition", known.__getitem__)
+    monkeypatch.setattr("cnctl.jobs.annotation_plan.get_condition", known.__getitem__)
     calls.clear()
 
 
@@ -204,7 +208,7 @@ def test_a_hint_that_another_run_made_meanwhile_is_taken(photos, monkeypatch):
         return detect(image)
 
     racing = replace(STRANGERS[1], load_detector=lambda device: slow)
-    monkeypatch.setattr("cnctl.jobs.annotate.get_condition", lambda name: racing)
+    monkeypatch.setattr("cnctl.jobs.annotation_plan.get_condition", lambda name: racing)
     assert len(annotate("six", [photos], resolution=32).hints) == 3
 
 
@@ -280,7 +284,7 @@ def test_what_makes_no_sense_is_refused(photos, condition, inputs, out, expected
 
 def test_resolution_comes_from_the_settings_then_the_condition(photos, monkeypatch):
     known = replace(STRANGERS[1], train=replace(STRANGERS[1].train, resolution=24))
-    monkeypatch.setattr("cnctl.jobs.annotate.get_condition", lambda name: known)
+    monkeypatch.setattr("cnctl.jobs.annotation_plan.get_condition", lambda name: known)
     assert annotate("six", ["photos/a.png"]).hints[0].record["resolution"] == 24
     monkeypatch.setenv("CNCTL_ANNOTATE_RESOLUTION", "40")
     assert annotate("six", ["photos/a.png"], out="b").hints[0].record["resolution"] == 40
@@ -315,7 +319,7 @@ def test_a_data_set_can_be_trained_on(photos):
     Path("photos/sub/b.txt").write_text("\ufeffa yellow\r\nbox", encoding="utf-8")
     annotate("shade", [photos], out="set", dataset=True, prompt="grey", resolution=32)
     assert [row["prompt"] for row in _rows("set")] == ["grey", "a yellow box", "grey"]
-    pairs = open_dataset("set", hint_channels=1)
+    pairs = open_dataset("set", read_hint=partial(read_hint, channels=1))
     for index, row in enumerate(_rows("set")):
         example = pairs[index]
         expected = example.image[:, :, :1] // row["options"]["strength"]
@@ -376,3 +380,146 @@ def test_a_name_that_is_no_utf8_is_no_name_in_a_data_set(photos):
 def test_a_data_set_has_one_condition(photos):
     with pytest.raises(CnctlError, match="hints of one condition"):
         annotate(["canny", "shade"], [photos], out="set", dataset=True)
+
+
+def test_a_folder_that_another_run_writes_to_is_left_alone(photos):
+    Path("set").mkdir()
+    script = "import fcntl; f = open('set/metadata.jsonl', 'a'); fcntl.lockf(f, fcntl.LOCK_EX)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{script}; print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(OutputError, match="set is in use by another run"):
+            annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=16)
+        other.communicate(b"\n")
+    annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=16)
+    assert len(_rows("set")) == 3
+
+
+# --- parts of a data set ------------------------------------------------------------------------
+
+
+def test_only_the_largest_images_and_of_these_a_sample(photos):
+    for number in range(6):
+        Image.new("RGB", (64 + number, 48), "white").save(photos / f"more{number}.png")
+    made = annotate("shade", [photos], out="a", resolution=16, largest=4)
+    assert sorted(hint.image.stem for hint in made.hints) == [f"more{n}" for n in range(2, 6)]
+    made = annotate("shade", [photos], out="b", resolution=16, largest=4, sample=2, seed=5)
+    assert len(made.hints) == 2
+    assert {hint.image.stem for hint in made.hints} < {f"more{n}" for n in range(2, 6)}
+    with pytest.raises(CnctlError, match="--sample 10 of 9 images"):
+        annotate("shade", [photos], out="c", sample=10)
+
+
+# --- comparisons --------------------------------------------------------------------------------
+
+
+def test_a_sheet_shows_the_image_and_its_hints_as_they_lie_on_disk(photos):
+    made = []
+    result = annotate(
+        ["canny", "shade"], [photos], resolution=48, compared=True, on_made=made.append
+    )
+    assert [sheet.path.name for sheet in result.sheets] == [
+        "a-compare.png",
+        "b-compare.png",
+        "c-compare.png",
+    ]
+    assert made == [p for h, s in zip(_pairs_of(result), result.sheets, strict=True)
+                    for p in (*h, s.path)]  # fmt: skip
+    sheet = read_image("out/a-compare.png")
+    cells = [sheet[GAP : GAP + 48, x : x + 64] for x in (GAP, 2 * GAP + 64, 3 * GAP + 128)]
+    assert np.array_equal(cells[0], read_image("photos/a.png"))
+    for cell, name in zip(cells[1:], ["canny", "shade"], strict=True):
+        assert np.array_equal(cell, read_hint(f"out/a-{name}.png", channels=3))
+
+
+def _pairs_of(result):
+    paths = [hint.path for hint in result.hints]
+    return [paths[i : i + 2] for i in range(0, len(paths), 2)]
+
+
+def test_a_sheet_is_whole_or_absent_and_made_once(photos):
+    _paint(Path("photos/dark.png"), shade=0)
+    run = {"resolution": 32, "compared": True}
+    result = annotate(["canny", "bright"], [photos], **run)
+    assert not Path("out/dark-compare.png").exists(), "one of its hints is missing"
+    assert len(result.sheets) == 3
+    again = annotate(["canny", "bright"], [photos], **run)
+    assert [sheet.skipped for sheet in again.sheets] == [True] * 3
+    with pytest.raises(OutputError, match=r"a-compare\.png exists already"):
+        annotate(["canny", "shade"], [photos], **run)
+    for _ in range(2):  # a sheet is no input itself
+        assert len(annotate(["canny"], [photos], out=photos, **run).sheets) == 4
+
+
+@pytest.mark.parametrize(
+    "where", [{"out": "x.png"}, {"out": "-"}, {"out": "set", "dataset": True, "prompt": ""}]
+)
+def test_sheets_need_a_folder_of_files(photos, where):
+    with pytest.raises(CnctlError, match="--compare puts images beside their hints"):
+        annotate("canny", ["photos/a.png"], compared=True, **where)
+
+
+# --- ground truth -------------------------------------------------------------------------------
+
+
+def _state(values, strength):
+    """Numbers 0 to 9, ten times as bright; other shapes are no map."""
+    return (values * 10).astype(np.uint8) if values.ndim == 2 else None
+
+
+STATED = replace(
+    STRANGERS[0],
+    name="stated",
+    load_detector=_greedy,
+    ground_truth=GroundTruth(suffix="_map.npy", read=_state),
+)
+STRANGERS.append(STATED)
+
+
+def test_hints_are_read_where_a_data_set_knows_them(photos):
+    """Nothing is detected, so no weights are missed; the map is fitted without new values."""
+    for stem, height in (("a", 48), ("sub/b", 96)):
+        path = Path("maps", f"{stem}_map.npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.arange(height)[:, None] // (height // 8) + np.zeros(height * 4 // 3, int))
+    result = annotate("stated", [photos], out="set", dataset=True, prompt="", resolution=24,
+                      ground_truth="maps")  # fmt: skip
+    expected = np.repeat(np.arange(8) * 10, 3)[:, None] + np.zeros(32, int)
+    for name in ("a", "sub/b"):
+        assert np.array_equal(read_hint(f"set/hints/{name}.png", channels=1)[..., 0], expected)
+    assert [row["ground_truth"] for row in _rows("set")] == ["a_map.npy", "b_map.npy"]
+    assert [failure.error for failure in result.failed] == [
+        "photos/sub/deep/c.webp: maps/sub/deep/c_map.npy: no such file"
+    ]
+
+
+def test_a_ready_hint_may_be_ground_truth(photos):
+    np.save("a_map.npy", np.full((8, 8), 7))
+    assert (read_ready(STATED, Path("a_map.npy")) == 70).all()
+    _paint(Path("a_map.npy.png"))
+    assert read_ready(replace(STATED, hint_channels=3), Path("a_map.npy.png")).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        (np.zeros((4, 4, 4)), r"maps/a_map.npy is no ground truth of stated"),
+        (np.zeros((48, 90)), r"maps/a_map.npy is 90 x 48, of another shape than its image"),
+        (np.array([object()]), r"maps/a_map.npy is damaged"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_told(photos, values, error):
+    Path("maps").mkdir()
+    np.save("maps/a_map.npy", values)
+    with pytest.raises(CnctlError, match=error):
+        annotate("stated", ["photos/a.png"], ground_truth="maps")
+
+
+def test_ground_truth_needs_a_folder_and_a_condition_that_reads_it(photos):
+    with pytest.raises(CnctlError, match="--ground-truth nowhere is no folder"):
+        annotate("stated", [photos], ground_truth="nowhere")
+    with pytest.raises(CnctlError, match="canny reads no ground truth"):
+        annotate("canny", [photos], ground_truth="photos")

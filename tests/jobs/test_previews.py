@@ -6,7 +6,8 @@ from cnctl.core.base import Base
 from cnctl.core.controlnet import build_controlnet
 from cnctl.core.sampling import sample
 from cnctl.errors import MissingError
-from cnctl.jobs.previews import GAP, Trial, arrange, make_preview, visible
+from cnctl.jobs.previews import Trial, make_preview
+from cnctl.jobs.sheets import GAP
 
 
 def trial(count: int, **changes: object) -> Trial:
@@ -80,30 +81,6 @@ def test_without_examples_there_is_no_preview(
     loaded_random_base: Base, random_controlnet: ControlNetModel
 ) -> None:
     assert make_preview(loaded_random_base, random_controlnet, trial(0)) is None
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 6])
-def test_hints_of_any_channels_can_be_looked_at(channels: int) -> None:
-    hint = np.random.default_rng(0).integers(0, 256, (4, 5, channels), dtype=np.uint8)
-    seen = visible(hint)
-    assert seen.shape == (4, 5, 3)
-    np.testing.assert_array_equal(seen[..., :channels], hint[..., :3])
-
-
-def test_what_is_masked_is_seen_as_grey() -> None:
-    hint = np.full((2, 3, 4), 7, np.uint8)
-    hint[..., 3] = [[0, 127, 128], [255, 255, 0]]
-    assert visible(hint)[..., 0].tolist() == [[128, 128, 7], [7, 7, 128]]
-
-
-def test_cells_stand_side_by_side_with_white_between() -> None:
-    cells = [
-        [np.full((2, 3, 3), 10 * row + column, np.uint8) for column in range(2)] for row in (0, 1)
-    ]
-    picture = arrange(cells)
-    assert picture.shape == (2 * (2 + GAP) + GAP, 2 * (3 + GAP) + GAP, 3)
-    assert (picture[GAP : GAP + 2, 2 * GAP + 3 : 2 * GAP + 6] == 1).all()
-    assert (picture[:GAP] == 255).all()
 
 
 def test_without_the_detector_there_is_a_picture_and_no_number(

@@ -1,0 +1,63 @@
+"""Pictures for people, of hints and outputs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+COLUMNS = 4
+"""Cells in a row of a comparison."""
+GAP = 4
+"""White pixels between cells."""
+LABEL_HEIGHT = 24
+"""Pixels below a cell, for its name."""
+FONT_SIZE = 15
+MASKED = np.uint8(128)
+"""The grey that stands for what is masked."""
+
+
+def compare(source: np.ndarray, hints: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The source, then each hint with its name below, as figures 23 to 25 of the paper have them.
+
+    source: RGB uint8 (H, W, 3); hints: name -> uint8 (H, W, C), all of its size. RGB uint8.
+    """
+    cells = [_labelled(source, "source")]
+    cells += [_labelled(visible(hint), name) for name, hint in hints.items()]
+    columns = min(COLUMNS, len(cells))
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    return arrange([cells[i : i + columns] for i in range(0, len(cells), columns)])
+
+
+def visible(hint: np.ndarray) -> np.ndarray:
+    """A hint uint8 (H, W, C) as RGB: one channel as grey, four as colours and a mask, else the
+    first three (two are padded).
+    """
+    if hint.shape[2] == 1:
+        return np.repeat(hint, 3, axis=2)
+    if hint.shape[2] == 4:
+        return np.where(hint[..., 3:] < 128, MASKED, hint[..., :3])
+    padding = np.zeros((*hint.shape[:2], max(0, 3 - hint.shape[2])), np.uint8)
+    return np.concatenate([hint[..., :3], padding], axis=2)
+
+
+def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Cells uint8 (H, W, 3), all of one size, as one picture with white between them."""
+    height, width = rows[0][0].shape[:2]
+    down, across = height + GAP, width + GAP
+    picture = np.full((len(rows) * down + GAP, len(rows[0]) * across + GAP, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            top, left = GAP + i * down, GAP + j * across
+            picture[top : top + height, left : left + width] = cell
+    return picture
+
+
+def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
+    width = picture.shape[1]
+    strip = Image.new("RGB", (width, LABEL_HEIGHT), "white")
+    middle = (width / 2, LABEL_HEIGHT / 2)
+    font = ImageFont.load_default(FONT_SIZE)
+    ImageDraw.Draw(strip).text(middle, label, "black", font, anchor="mm")
+    return np.concatenate([picture, np.asarray(strip)])
