@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cnctl.durable import sync
 from cnctl.errors import CnctlError, OutputError
 from cnctl.locks import lock_file
 
@@ -68,7 +69,7 @@ def save_checkpoint(
         if target.exists():  # a damaged one, which was passed over
             _discard(target)
         temporary.rename(target)
-        _sync(folder)
+        sync(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(
@@ -141,22 +142,13 @@ def _write_files(
     files = {path.name: _sync_and_measure(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, "step": step, "torch": torch.__version__, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    _sync(folder / MANIFEST)
-    _sync(folder)
+    sync(folder / MANIFEST)
+    sync(folder)
 
 
 def _sync_and_measure(path: Path) -> dict[str, Any]:
-    _sync(path)
+    sync(path)
     return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk and not only on their way."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

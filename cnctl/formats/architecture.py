@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnctl.errors import CnctlError
 
@@ -19,8 +19,9 @@ class Architecture:
 
     in_channels: int
     """Channels of the latents."""
-    hint_channels: int
-    hint_widths: tuple[int, ...]
+    hint_channels: int = 0
+    """0, and no widths below: the encoder of a U-Net, which has no hint encoder."""
+    hint_widths: tuple[int, ...] = ()
     """Widths of the hint encoder before its last convolution, e.g. (16, 32, 96, 256)."""
     widths: tuple[int, ...]
     """Channels of each block of the encoder, e.g. (320, 640, 1280, 1280)."""
@@ -29,34 +30,55 @@ class Architecture:
     depths: tuple[int, ...]
     """Transformer layers per attention in each block; 0 where the block has no attention."""
     middle_depth: int
+    """0: the middle block is one residual layer, as in the small ControlNets for SDXL."""
     text_width: int
-    """Width of the text encoder's output."""
+    """Width of the text encoder's output; 0 where no attention tells it."""
     linear: bool
-    """Attention projects by a linear layer (SD 2.x) instead of a 1x1 convolution (SD 1.x)."""
+    """Attention projects by a linear layer (SD 2.x, SDXL) instead of a 1x1 convolution (SD 1.x)."""
+    label_width: int = 0
+    """Width of SDXL's second embedding (pooled text and sizes); 0 where there is none."""
     hint_encoder: str = "released"
     """Or "paper": four 4x4 convolutions and a zero convolution, only under diffusers' names."""
 
 
 def read_architecture(shapes: Mapping[str, Shape]) -> Architecture:
     """Read it from diffusers names, or from original names without their prefix."""
-    if any(name.startswith(f"{_HINT}.") for name in shapes):
-        blocks, middle, hint = _diffusers_blocks(shapes), "mid_block.attentions.0", _diffusers_hint
-        first = "conv_in.weight"
-    else:
-        blocks, middle, hint = _original_blocks(shapes), "middle_block.1", _original_hint
-        first = "input_blocks.0.0.weight"
-    hint_channels, hint_widths = hint(shapes)
-    return Architecture(
-        in_channels=_side(shapes, first, 1),
+    hint_channels, hint_widths = read_hint(shapes)
+    return replace(
+        read_encoder(shapes),
         hint_channels=hint_channels,
         hint_widths=hint_widths,
+        hint_encoder="paper" if f"{_HINT}.layers.0.weight" in shapes else "released",
+    )
+
+
+def read_hint(shapes: Mapping[str, Shape]) -> tuple[int, tuple[int, ...]]:
+    """Channels of the hint, and widths of its encoder before the last convolution."""
+    is_diffusers = any(name.startswith(f"{_HINT}.") for name in shapes)
+    return (_diffusers_hint if is_diffusers else _original_hint)(shapes)
+
+
+def read_encoder(shapes: Mapping[str, Shape]) -> Architecture:
+    """The part that a ControlNet shares with the U-Net it was copied from."""
+    if any(name.startswith("down_blocks.") for name in shapes):
+        blocks, middle, first = _diffusers_blocks(shapes), "mid_block.attentions.0", "conv_in"
+        label = "add_embedding.linear_1.weight"
+    else:
+        blocks, middle, first = _original_blocks(shapes), "middle_block.1", "input_blocks.0.0"
+        label = "label_emb.0.0.weight"
+    depths = [_depth(shapes, block.attention) for block in blocks]
+    attentions = [middle, *(block.attention for block in blocks)]
+    attention = next((name for name in attentions if _depth(shapes, name)), "")
+    key = f"{attention}.transformer_blocks.0.attn2.to_k.weight"
+    return Architecture(
+        in_channels=_side(shapes, f"{first}.weight", 1),
         widths=tuple(_side(shapes, block.conv, 0) for block in blocks),
         layers=blocks[0].layers,
-        depths=tuple(_depth(shapes, block.attention) for block in blocks),
+        depths=tuple(depths),
         middle_depth=_depth(shapes, middle),
-        text_width=_side(shapes, f"{middle}.transformer_blocks.0.attn2.to_k.weight", 1),
-        linear=len(_shape(shapes, f"{middle}.proj_in.weight")) == 2,
-        hint_encoder="paper" if f"{_HINT}.layers.0.weight" in shapes else "released",
+        text_width=_side(shapes, key, 1) if attention else 0,
+        linear=bool(attention) and len(_shape(shapes, f"{attention}.proj_in.weight")) == 2,
+        label_width=_side(shapes, label, 1) if label in shapes else 0,
     )
 
 

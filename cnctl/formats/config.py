@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,34 @@ from cnctl.formats.architecture import Architecture
 
 Config = dict[str, Any]
 
-SD_WIDTHS = (320, 640, 1280, 1280)
+SDXL_SIZES_WIDTH = 256
+"""Channels that SDXL embeds each of its six numbers (sizes and crops) with."""
 
-# What Stable Diffusion 1.x and 2.x share and no shape tells; the rest comes from the architecture.
+
+@dataclass(frozen=True)
+class Family:
+    """A family of bases as its shapes show it, and what they do not show."""
+
+    widths: tuple[int, ...]
+    text_width: int
+    heads: int | tuple[int, ...]
+    """Of each attention; per block where they differ."""
+    label_width: int = 0
+    upcast: bool = False
+    """Attention overflows half precision unless it is computed in float32."""
+
+
+FAMILIES = {
+    "SD 1.x": Family((320, 640, 1280, 1280), 768, 8),
+    "SD 2.x": Family((320, 640, 1280, 1280), 1024, (5, 10, 20, 20), upcast=True),
+    "SDXL": Family((320, 640, 1280), 2048, (5, 10, 20), label_width=2816),
+}
+
+# What all families share and no shape tells; the rest comes from the architecture.
 COMMON: Config = {
     "_class_name": "ControlNetModel",
     "act_fn": "silu",
-    "addition_embed_type": None,
     "addition_embed_type_num_heads": 64,
-    "addition_time_embed_dim": None,
     "class_embed_type": None,
     "controlnet_conditioning_channel_order": "rgb",
     "downsample_padding": 1,
@@ -30,18 +50,18 @@ COMMON: Config = {
     "freq_shift": 0,
     "global_pool_conditions": False,
     "mid_block_scale_factor": 1,
-    "mid_block_type": "UNetMidBlock2DCrossAttn",
     "norm_eps": 1e-05,
     "norm_num_groups": 32,
     "num_attention_heads": None,
     "num_class_embeds": None,
     "only_cross_attention": False,
-    "projection_class_embeddings_input_dim": None,
     "resnet_time_scale_shift": "default",
     "upcast_attention": False,
 }
 
 ALLOWED = frozenset(COMMON) - {"_class_name"} | {
+    "addition_embed_type",
+    "addition_time_embed_dim",
     "attention_head_dim",
     "block_out_channels",
     "conditioning_channels",
@@ -50,10 +70,16 @@ ALLOWED = frozenset(COMMON) - {"_class_name"} | {
     "down_block_types",
     "in_channels",
     "layers_per_block",
+    "mid_block_type",
+    "projection_class_embeddings_input_dim",
     "transformer_layers_per_block",
     "use_linear_projection",
 }
 """Keys that reach `ControlNetModel`; a stranger's config.json can set nothing else."""
+
+
+_OF_ATTENTION = ("cross_attention_dim", "use_linear_projection")
+"""Fields that no shape tells where a ControlNet has no attention."""
 
 
 class UnknownHeadsError(CnctlError):
@@ -61,26 +87,35 @@ class UnknownHeadsError(CnctlError):
 
 
 def family_name(architecture: Architecture) -> str:
-    """Stable Diffusion's families by their widths: "SD 1.x", "SD 2.x", else ""."""
-    if architecture.widths != SD_WIDTHS:
-        return ""
-    return {768: "SD 1.x", 1024: "SD 2.x"}.get(architecture.text_width, "")
+    """Stable Diffusion's families by their shapes: "SD 1.x", "SD 2.x", "SDXL", else ""."""
+    for name, family in FAMILIES.items():
+        if (
+            architecture.widths == family.widths
+            and architecture.text_width in (family.text_width, 0)
+            and architecture.label_width == family.label_width
+        ):
+            return name
+    return ""
 
 
 def config_from_shapes(architecture: Architecture) -> Config:
-    """The config of a file that carries none; CnctlError where its number of heads is unknown."""
-    heads: dict[str, int | list[int]] = {
-        "SD 1.x": 8,
-        "SD 2.x": [width // 64 for width in architecture.widths],
-    }
-    family = family_name(architecture)
-    if not family:
+    """The config of a file that carries none; UnknownHeadsError where nothing tells its heads."""
+    name = family_name(architecture)
+    if not name:
         raise UnknownHeadsError(
             f"the number of attention heads is not in this file, and blocks of "
             f"{list(architecture.widths)} channels do not tell it",
             hint="give the config.json of the same ControlNet or base with --config FILE",
         )
-    return COMMON | _from_shapes(architecture) | {"attention_head_dim": heads[family]}
+    family = FAMILIES[name]
+    heads = list(family.heads) if isinstance(family.heads, tuple) else family.heads
+    return (
+        COMMON
+        | {"cross_attention_dim": family.text_width, "use_linear_projection": name != "SD 1.x"}
+        | {"upcast_attention": family.upcast}
+        | _from_shapes(architecture)
+        | {"attention_head_dim": heads}
+    )
 
 
 def check_config(config: Mapping[str, Any], architecture: Architecture) -> None:
@@ -88,14 +123,11 @@ def check_config(config: Mapping[str, Any], architecture: Architecture) -> None:
     if config.get("_class_name", "ControlNetModel") != "ControlNetModel":
         raise CnctlError(
             f"the config is that of a {config['_class_name']}, not of a ControlNetModel",
-            hint="cnctl reads ControlNets for Stable Diffusion 1.x and 2.x",
+            hint="cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL",
         )
     for name, value in _from_shapes(architecture).items():
         if name in config and not _agree(name, config[name], value, architecture):
-            raise CnctlError(
-                f"the config says {name} = {config[name]}, the weights say {value}",
-                hint="the config belongs to another ControlNet",
-            )
+            raise _disagree(name, config[name], value)
     heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
     per_block = heads if isinstance(heads, list | tuple) else [heads] * len(architecture.widths)
     fits = len(per_block) == len(architecture.widths) and all(
@@ -127,43 +159,66 @@ def read_config(path: Path) -> Config:
     return config
 
 
-def heads_from(config: Mapping[str, Any], architecture: Architecture) -> Config:
-    """The config for these weights after the user's `--config`: a ControlNet's or its base's."""
-    taken = {
-        name: value
-        for name, value in config.items()
-        if name in COMMON or name == "attention_head_dim"
-    }
-    return COMMON | _from_shapes(architecture) | taken | {"_class_name": "ControlNetModel"}
+def fill_config(config: Mapping[str, Any], architecture: Architecture) -> Config:
+    """The config for these weights after another's: the user's `--config`, or that of the base.
+
+    CnctlError where its blocks are others; what it says of hints is passed over.
+    """
+    known = _from_shapes(architecture)
+    for name in ("block_out_channels", "layers_per_block"):
+        if name in config and not _agree(name, config[name], known[name], architecture):
+            raise _disagree(name, config[name], known[name])
+    hidden = COMMON.keys() | {"attention_head_dim", "addition_time_embed_dim"}
+    taken = {name: value for name, value in config.items() if name in hidden}
+    return (
+        COMMON
+        | {key: config[key] for key in _OF_ATTENTION if key in config}
+        | known
+        | taken
+        | {"_class_name": "ControlNetModel"}
+    )
 
 
 def _from_shapes(a: Architecture) -> Config:
     # Where a block has no attention its number is free; the last one is also the middle block's.
-    depths = [depth or a.middle_depth for depth in a.depths]
-    return {
+    depths = [depth or 1 for depth in (*a.depths[:-1], a.depths[-1] or a.middle_depth)]
+    middle = "UNetMidBlock2DCrossAttn" if a.middle_depth else "UNetMidBlock2D"
+    attention = {"cross_attention_dim": a.text_width, "use_linear_projection": a.linear}
+    return (attention if a.text_width else {}) | {
+        "addition_embed_type": "text_time" if a.label_width else None,
+        "addition_time_embed_dim": SDXL_SIZES_WIDTH if a.label_width else None,
         "block_out_channels": list(a.widths),
         "conditioning_channels": a.hint_channels,
         "conditioning_embedding_out_channels": list(a.hint_widths),
-        "cross_attention_dim": a.text_width,
         "down_block_types": [
             "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in a.depths
         ],
         "in_channels": a.in_channels,
         "layers_per_block": a.layers,
+        "mid_block_type": middle,
+        "projection_class_embeddings_input_dim": a.label_width or None,
         "transformer_layers_per_block": depths[0] if len(set(depths)) == 1 else depths,
-        "use_linear_projection": a.linear,
     }
 
 
 def _agree(name: str, given: Any, value: Any, a: Architecture) -> bool:
     if name == "conditioning_embedding_out_channels" and a.hint_encoder != "released":
         return True  # that form's widths are fixed; the field speaks of the released form
+    if name == "addition_time_embed_dim":
+        return bool(a.label_width) == isinstance(given, int)  # no shape tells it
     given = list(given) if isinstance(given, list | tuple) else given
     if name != "transformer_layers_per_block":
         return bool(given == value)
     wanted, *lists = (n if isinstance(n, list) else [n] * len(a.depths) for n in (value, given))
-    wanted_attention = [*map(bool, a.depths[:-1]), True]
+    wanted_attention = [*map(bool, a.depths[:-1]), bool(a.depths[-1] or a.middle_depth)]
     return len(lists[0]) == len(wanted) and all(
         one == other or not there
         for one, other, there in zip(wanted, lists[0], wanted_attention, strict=True)
+    )
+
+
+def _disagree(name: str, given: Any, value: Any) -> CnctlError:
+    return CnctlError(
+        f"the config says {name} = {given}, the weights say {value}",
+        hint="the config belongs to another ControlNet",
     )

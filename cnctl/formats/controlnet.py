@@ -12,6 +12,8 @@ from diffusers import ControlNetModel
 
 from cnctl.errors import CnctlError
 from cnctl.formats import config as configs
+from cnctl.formats.architecture import Architecture
+from cnctl.formats.lazy import Tensors, ready
 from cnctl.formats.source import Source, describe, open_source
 from cnctl.formats.tensors import read_tensors
 from cnctl.formats.write import write_folder
@@ -24,25 +26,53 @@ def load_controlnet(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    base: Path | None = None,
     hint_encoders: HintEncoders | None = None,
 ) -> tuple[ControlNetModel, dict[str, Any]]:
     """Load a ControlNet of any known form, with its description (see `read_description`).
 
     source: a diffusers folder or file, an original checkpoint (whole, alone, or with bare keys), as
     safetensors or as torch's `.pth` and `.ckpt`, which are read without running what they contain.
-    dtype: None keeps the file's own. hint_encoders: what puts a hint encoder that diffusers does
-    not know into a fresh module, by the name in the config ("paper").
+    dtype: None keeps the file's own. base: the base (folder or file) that completes a difference
+    file or a Control-LoRA; other files need none. hint_encoders: what puts a hint encoder that
+    diffusers does not know into a fresh module, by the name in the config ("paper").
     """
-    opened = source if isinstance(source, Source) else open_source(source)
-    controlnet = _build(opened, hint_encoders or {})
+    opened = source if isinstance(source, Source) else open_source(source, base=base)
+    controlnet = build(
+        read_tensors(opened),
+        opened.architecture,
+        opened.config,
+        where=opened.path,
+        device=device,
+        dtype=dtype,
+        hint_encoders=hint_encoders or {},
+    )
+    return controlnet, describe(opened)
+
+
+def build(
+    tensors: Tensors,
+    architecture: Architecture,
+    config: Mapping[str, Any],
+    *,
+    where: Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    hint_encoders: HintEncoders,
+) -> ControlNetModel:
+    """A module with copies of these tensors (diffusers' names), in evaluation mode.
+
+    where: the file, for messages. The rest as for `load_controlnet`.
+    """
+    controlnet = _empty(architecture, config, where=where, hint_encoders=hint_encoders)
     # Copied: a mapped file may change, and on the CPU the last bits of a result depend on where in
     # memory a tensor lies. Cast here, because `ControlNetModel.to` would warn.
-    tensors = {
-        name: tensor.to(device, dtype or tensor.dtype, copy=True)
-        for name, tensor in read_tensors(opened).items()
+    weights = {
+        name: lazy.read().to(device, dtype or lazy.dtype, copy=True)
+        for name, lazy in tensors.items()
     }
-    controlnet.load_state_dict(tensors, strict=True, assign=True)
-    return controlnet.eval(), describe(opened)
+    controlnet.load_state_dict(weights, strict=True, assign=True)
+    return controlnet.eval()
 
 
 def save_controlnet(
@@ -55,28 +85,35 @@ def save_controlnet(
     """
     config = json.loads(controlnet.to_json_string())
     config.pop("_name_or_path", None)  # a place on this machine, nobody else's business
-    tensors = {name: tensor.detach().cpu() for name, tensor in controlnet.state_dict().items()}
+    tensors = {
+        name: ready(tensor.detach().cpu()) for name, tensor in controlnet.state_dict().items()
+    }
     described = {name: value for name, value in description.items() if name != "config"}
     write_folder(Path(folder), tensors, config=config, description=described, overwrite=True)
 
 
-def _build(source: Source, hint_encoders: HintEncoders) -> ControlNetModel:
-    """An empty module on the meta device."""
-    config = configs.complete_config(source.config, source.architecture)
-    hint_encoder = source.architecture.hint_encoder
-    if hint_encoder != "released" and hint_encoder not in hint_encoders:
+def _empty(
+    architecture: Architecture,
+    config: Mapping[str, Any],
+    *,
+    where: Path,
+    hint_encoders: HintEncoders,
+) -> ControlNetModel:
+    """A module on the meta device."""
+    form = architecture.hint_encoder
+    if form != "released" and form not in hint_encoders:
         raise CnctlError(
-            f"{source.path} has the hint encoder of the {hint_encoder}, which is not read here",
+            f"{where} has the hint encoder of the {form}, which is not read here",
             hint="use it with cnctl train and cnctl generate",
         )
     try:
         with torch.device("meta"):
-            controlnet = ControlNetModel(**config)
-            if hint_encoder in hint_encoders:
-                hint_encoders[hint_encoder](controlnet)
+            controlnet = ControlNetModel(**configs.complete_config(config, architecture))
+            if form in hint_encoders:
+                hint_encoders[form](controlnet)
     except (ValueError, TypeError, ZeroDivisionError, KeyError, NotImplementedError) as error:
         raise CnctlError(
-            f"{source.path}: its config makes no ControlNet: {' '.join(str(error).split())[:200]}",
+            f"{where}: its config makes no ControlNet: {' '.join(str(error).split())[:200]}",
             hint="give the right config.json with --config FILE",
         ) from error
     return controlnet

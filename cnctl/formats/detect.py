@@ -40,13 +40,8 @@ SCHEDULE = frozenset(
 # What people hand in by mistake: how a key of it begins -> what it is. The first table names files
 # that also carry keys of a ControlNet, the second is asked when nothing of a ControlNet is there.
 RELATIVES = {
-    "lora_controlnet": "a Control-LoRA",
-    "difference": "a webui difference file, which needs the base that it was taken from",
-    "add_embedding.": "a ControlNet for SDXL",
     "control_add_embedding.": "a ControlNet-Union for SDXL",
     "task_embedding": "a ControlNet-Union for SDXL",
-    "label_emb.": "a ControlNet for SDXL",
-    "control_model.label_emb.": "a ControlNet for SDXL",
 }
 STRANGERS = {
     "lllite_": "a ControlNet-LLLite",
@@ -64,6 +59,10 @@ STRANGERS = {
 }
 
 
+# An empty tensor of this name marks what is whole with a base only: mark -> what the file holds.
+MARKS = {"difference": "webui difference", "lora_controlnet": "Control-LoRA"}
+
+
 @dataclass(frozen=True)
 class Form:
     """name: "diffusers", "original" or "bare"; prefix: what stands before each tensor's name."""
@@ -73,6 +72,8 @@ class Form:
     prefix: str = ""
     dropped: dict[str, int] = field(default_factory=dict)
     """What else lies in the file: description -> number of tensors."""
+    mark: str = ""
+    """One of MARKS where the file is whole with a base only."""
 
 
 def detect(names: Iterable[str]) -> Form:
@@ -80,6 +81,9 @@ def detect(names: Iterable[str]) -> Form:
     names = list(names)
     _refuse(names, RELATIVES)
     dropped = dict(sorted(Counter(what for name in names if (what := _companion(name))).items()))
+    if mark := next((mark for mark in MARKS if mark in names), ""):
+        prefix = PREFIX if any(name.startswith(PREFIX) for name in names) else ""
+        return Form("bare", MARKS[mark], prefix, dropped, mark)
     if any(name.startswith("controlnet_cond_embedding.") for name in names):
         return Form("diffusers", "diffusers", dropped=dropped)
     if any(name.startswith(PREFIX) for name in names):
@@ -94,7 +98,7 @@ def detect(names: Iterable[str]) -> Form:
 
 def select(names: Iterable[str], form: Form) -> dict[str, str]:
     """Name without prefix -> name in the file, for all that is no known companion."""
-    own = [name for name in names if not _companion(name)]
+    own = [name for name in names if name != form.mark and not _companion(name)]
     strangers = [name for name in own if not name.startswith(form.prefix)]
     if strangers:
         raise CnctlError(
@@ -122,5 +126,5 @@ def _refuse(names: list[str], table: Mapping[str, str]) -> None:
 def _refused(what: str, names: list[str]) -> CnctlError:
     return CnctlError(
         f"this file holds {what}; its keys begin {first_few(sorted(names)) or '(none)'}",
-        hint="cnctl reads ControlNets for Stable Diffusion 1.x and 2.x",
+        hint="cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL",
     )

@@ -11,12 +11,20 @@ from typing import NamedTuple
 
 from cnctl.errors import CnctlError
 from cnctl.formats.architecture import Architecture, Shape
+from cnctl.formats.header import TensorSpec
+
+FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 
 class Pair(NamedTuple):
     diffusers: str
     original: str
     shape: Shape
+
+    @property
+    def copied(self) -> bool:
+        """Of the trainable copy: the base's U-Net has the same tensor under the same names."""
+        return not self.diffusers.startswith("controlnet_")
 
 
 class _Layer(NamedTuple):
@@ -32,13 +40,14 @@ def pairs(architecture: Architecture) -> list[Pair]:
     """All tensors; the original's names come without the `control_model.` prefix.
 
     The paper's hint encoder exists under diffusers' names only: its original names are empty.
+    A U-Net's encoder (no hint channels) has the copied tensors alone.
     """
     table = []
     for layer in _layers(architecture):
         table.append(_pair(layer, "weight", layer.weight))
         if layer.bias:
             table.append(_pair(layer, "bias", layer.weight[:1]))
-    return table
+    return table if architecture.hint_channels else [pair for pair in table if pair.copied]
 
 
 def check(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
@@ -58,6 +67,16 @@ def check(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
             )
 
 
+def check_dtypes(tensors: Mapping[str, TensorSpec]) -> None:
+    """CnctlError names a tensor that holds no floating numbers."""
+    for name, spec in tensors.items():
+        if spec.dtype not in FLOATS:
+            raise CnctlError(
+                f"{name} has dtype {spec.dtype}, not a floating one",
+                hint="quantised files are not read; get the original weights",
+            )
+
+
 def first_few(names: list[str], count: int = 5) -> str:
     """Names for an error line: a few, printable, none of them endless."""
     shown = ", ".join(name.encode("unicode_escape").decode()[:120] for name in names[:count])
@@ -73,24 +92,31 @@ def _layers(a: Architecture) -> Iterator[_Layer]:
     time = 4 * a.widths[0]
     yield _Layer("time_embedding.linear_1", "time_embed.0", (time, a.widths[0]))
     yield _Layer("time_embedding.linear_2", "time_embed.2", (time, time))
+    if a.label_width:
+        yield _Layer("add_embedding.linear_1", "label_emb.0.0", (time, a.label_width))
+        yield _Layer("add_embedding.linear_2", "label_emb.0.2", (time, time))
     yield _Layer("conv_in", "input_blocks.0.0", (a.widths[0], a.in_channels, 3, 3))
     yield from _hint_encoder(a)
     yield from _encoder(a, time)
     width = a.widths[-1]
     yield from _inside(_resnet(width, width, time), "mid_block.resnets.0", "middle_block.0")
-    attention = _attention(width, a.middle_depth, a)
-    yield from _inside(attention, "mid_block.attentions.0", "middle_block.1")
-    yield from _inside(_resnet(width, width, time), "mid_block.resnets.1", "middle_block.2")
+    if a.middle_depth:
+        attention = _attention(width, a.middle_depth, a)
+        yield from _inside(attention, "mid_block.attentions.0", "middle_block.1")
+        yield from _inside(_resnet(width, width, time), "mid_block.resnets.1", "middle_block.2")
     yield _Layer("controlnet_mid_block", "middle_block_out.0", (width, width, 1, 1))
 
 
 def _hint_encoder(a: Architecture) -> Iterator[_Layer]:
     """Convolutions at every second place of the original's list; activations lie between."""
-    stem, first = "controlnet_cond_embedding", a.hint_widths[0]
+    stem = "controlnet_cond_embedding"
+    if not a.hint_widths:
+        return
     if a.hint_encoder == "paper":
         yield from _paper_hint_encoder(a, stem)
         return
-    yield _Layer(f"{stem}.conv_in", "input_hint_block.0", (first, a.hint_channels, 3, 3))
+    first = (a.hint_widths[0], a.hint_channels, 3, 3)
+    yield _Layer(f"{stem}.conv_in", "input_hint_block.0", first)
     steps = [
         (width, into)
         for width, after in zip(a.hint_widths, a.hint_widths[1:], strict=False)

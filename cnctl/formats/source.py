@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,15 @@ from typing import Any
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import config as configs
 from cnctl.formats import keymap
-from cnctl.formats.architecture import Architecture, read_architecture
+from cnctl.formats.architecture import Architecture, read_architecture, read_hint
 from cnctl.formats.detect import Form, detect, select
-from cnctl.formats.header import TensorSpec, read_header
-from cnctl.formats.torchfile import LEGACY_MAGIC, ZIP_MAGIC, list_torch_file
+from cnctl.formats.factors import unfolded_shapes
+from cnctl.formats.header import TensorSpec
+from cnctl.formats.listing import CONFIG, WEIGHTS, WEIGHTS_NAMES, list_tensors
+from cnctl.formats.unet import Unet, open_unet
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-WEIGHTS_NAMES = (
-    WEIGHTS,
-    "diffusion_pytorch_model.fp16.safetensors",
-    "diffusion_pytorch_model.bin",
-)
-CONFIG = "config.json"
 DESCRIPTION = "cnctl.json"
 METADATA_KEY = "cnctl"
-
-FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +38,8 @@ class Source:
     """As diffusers would write it, or as the file carries it."""
     description: dict[str, Any]
     """What the trainer or converter wrote down; {} for a stranger's file."""
+    base: Unet | None = None
+    """What a partial file (see `Form.mark`) is to be completed with."""
     notes: tuple[str, ...] = ()
     """What was left out, or is odd, one sentence each."""
 
@@ -65,18 +60,24 @@ class Source:
 
 
 def open_source(
-    source: str | Path, *, config: Path | None = None, needs_config: bool = True
+    source: str | Path,
+    *,
+    config: Path | None = None,
+    base: Path | None = None,
+    whole: bool = True,
 ) -> Source:
     """Read headers only. Strict: every tensor is known and of the right shape, or CnctlError.
 
     config: a config.json to take from what no shape tells, such as the number of heads.
-    needs_config: False leaves the config empty, and says so in a note, where nothing tells it.
+    base: the base (folder or file) that completes a difference file or a Control-LoRA.
+    whole: False describes what is there; a note says what only a config or a base would tell.
     """
     path, folder = _locate(Path(source))
     try:
-        return _open(path, folder, config, needs_config)
+        return _open(path, folder, config, base, whole)
     except CnctlError as error:
-        if str(path) in str(error) or (config is not None and str(config) in str(error)):
+        named = (path, config, base)
+        if any(str(one) in str(error) for one in named if one is not None):
             raise
         raise type(error)(f"{path}: {error}", hint=error.hint) from error
     except OSError as error:
@@ -85,13 +86,13 @@ def open_source(
         ) from error
 
 
-def read_description(source: str | Path) -> dict[str, Any]:
+def read_description(source: str | Path, *, base: Path | None = None) -> dict[str, Any]:
     """What is known of a ControlNet, without reading a tensor.
 
     Always there: config (diffusers' fields), hint_channels, family ("" where neither the shapes
     nor the file tell). The rest is what `save_controlnet` was given: condition, connect, steps ...
     """
-    return describe(open_source(source))
+    return describe(open_source(source, base=base))
 
 
 def describe(source: Source) -> dict[str, Any]:
@@ -104,28 +105,44 @@ def describe(source: Source) -> dict[str, Any]:
     return source.description | {"family": family} | known
 
 
-def _open(path: Path, folder: Path | None, config_file: Path | None, needs_config: bool) -> Source:
-    container, listed, metadata, others = _list(path)
-    form = detect(listed)
-    tensors = {name: listed[full] for name, full in select(listed, form).items()}
-    architecture = _check_tensors(tensors, form)
-    written = _read_metadata(metadata)
-    notes = _notes(form, others)
+def _open(
+    path: Path, folder: Path | None, config_file: Path | None, base: Path | None, whole: bool
+) -> Source:
+    listing = list_tensors(path)
+    form = detect(listing.tensors)
+    tensors = {n: listing.tensors[full] for n, full in select(listing.tensors, form).items()}
+    unet = open_unet(base) if base and form.mark else None
+    notes = _notes(form, listing.others)
+    if form.mark and not unet:
+        error = _needs_base(form)
+        if whole:
+            raise error
+        notes.append(f"{error}; {error.hint}")
+    architecture = _check_tensors(tensors, form, unet)
+    written = _read_metadata(listing.metadata)
     try:
-        config = _config(architecture, folder, config_file, written)
+        config = _config(architecture, folder, config_file, written, unet)
     except configs.UnknownHeadsError as error:
-        if needs_config:
+        if whole:
             raise
         config, notes = {}, [*notes, f"{error}; {error.hint}"]
     return Source(
         path=path,
-        container=container,
+        container=listing.container,
         form=form,
         tensors=tensors,
         architecture=architecture,
         config=config,
         description=_description(folder, written),
+        base=unet,
         notes=tuple(notes),
+    )
+
+
+def _needs_base(form: Form) -> CnctlError:
+    return CnctlError(
+        f"a {form.label} is a ControlNet only together with a base",
+        hint="name the base with --base",
     )
 
 
@@ -147,65 +164,40 @@ def _locate(source: Path) -> tuple[Path, Path | None]:
     raise CnctlError(f"{source} holds no {WEIGHTS}", hint="give the file or folder of a ControlNet")
 
 
-def _list(path: Path) -> tuple[str, dict[str, TensorSpec], dict[str, str], tuple[str, ...]]:
-    """Container, tensors, metadata and other keys of a file, told by its first bytes."""
-    with path.open("rb") as file:
-        start = file.read(512)
-    if start.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
-        listing = list_torch_file(path)
-        container = "torch, under state_dict" if listing.wrapped else "torch"
-        return container, listing.tensors, {}, listing.others
-    if start[8:9] == b"{":
-        header = read_header(path)
-        return "safetensors", header.tensors, header.metadata, ()
-    raise CnctlError(
-        f"{path} is {_what_else(start)}", hint="give a .safetensors, .pth or .ckpt file"
-    )
-
-
-def _what_else(start: bytes) -> str:
-    text = start.lstrip().lower()
-    if not start:
-        return "empty"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the file itself (run git lfs pull)"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page, not weights (the download needs a login or another address)"
-    if start[257:262] == b"ustar":
-        return "a tar file of a very old torch, which cannot be read safely"
-    if start.startswith(b"\x80"):
-        return "a bare pickle, which could run any code; it was not opened"
-    return "no file of weights that cnctl knows"
-
-
-def _check_tensors(tensors: dict[str, TensorSpec], form: Form) -> Architecture:
-    shapes = {name: spec.shape for name, spec in tensors.items()}
-    architecture = read_architecture(shapes)
+def _check_tensors(tensors: dict[str, TensorSpec], form: Form, unet: Unet | None) -> Architecture:
+    keymap.check_dtypes(tensors)
+    shapes = unfolded_shapes(tensors) if form.mark else {n: t.shape for n, t in tensors.items()}
+    if unet:
+        channels, widths = read_hint(shapes)
+        architecture = replace(unet.architecture, hint_channels=channels, hint_widths=widths)
+    else:
+        architecture = read_architecture(shapes)
     table = keymap.pairs(architecture)
     if form.name == "diffusers":
         expected = {pair.diffusers: pair.shape for pair in table}
     else:
-        expected = {pair.original: pair.shape for pair in table}
+        left_out = {p.original for p in table if form.mark and p.copied} - shapes.keys()
+        expected = {p.original: p.shape for p in table if p.original not in left_out}
     keymap.check(shapes, expected)
-    for name, spec in tensors.items():
-        if spec.dtype not in FLOATS:
-            raise CnctlError(
-                f"{name} has dtype {spec.dtype}, not a floating one",
-                hint="quantised files are not read; get the original weights",
-            )
     return architecture
 
 
 def _config(
-    architecture: Architecture, folder: Path | None, given: Path | None, written: dict[str, Any]
+    architecture: Architecture,
+    folder: Path | None,
+    given: Path | None,
+    written: dict[str, Any],
+    unet: Unet | None,
 ) -> dict[str, Any]:
-    """Which config holds: the user's, the folder's, the file's own metadata, or the shapes'."""
+    """Which config holds: the user's, the folder's, the file's own, the base's, the shapes'."""
     if given is not None:
-        config = configs.heads_from(configs.read_config(given), architecture)
+        config = configs.fill_config(configs.read_config(given), architecture)
     elif folder is not None:
         config = configs.read_config(folder / CONFIG)
     elif isinstance(written.get("config"), dict):
         config = written["config"]
+    elif unet and unet.config:
+        config = configs.fill_config(unet.config, architecture)
     else:
         config = configs.config_from_shapes(architecture)
     configs.check_config(config, architecture)

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-
+from cnctl.durable import sync
 from cnctl.errors import OutputError
-from cnctl.formats.source import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.formats.lazy import Tensors
+from cnctl.formats.listing import CONFIG, WEIGHTS, WEIGHTS_NAMES
+from cnctl.formats.source import DESCRIPTION
+from cnctl.formats.stream import Advance, write_tensors
 
 OURS = frozenset({CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
 """A folder with nothing else in it may be replaced."""
@@ -24,34 +24,39 @@ OURS = frozenset({CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
 
 def write_folder(
     folder: Path,
-    tensors: Mapping[str, torch.Tensor],
+    tensors: Tensors,
     *,
     config: Mapping[str, Any],
     description: Mapping[str, Any],
     overwrite: bool = False,
+    advance: Advance = lambda done: None,
 ) -> None:
     """Write a diffusers folder: config.json, the weights, and cnctl.json unless that is empty."""
     check_target(folder, overwrite=overwrite)
     with _staged(folder, overwrite) as stage:
         stage.mkdir()
         _write_json(stage / CONFIG, config)
-        _write_tensors(stage / WEIGHTS, tensors, {"format": "pt"})
+        write_tensors(stage / WEIGHTS, tensors, metadata={"format": "pt"}, advance=advance)
+        sync(stage / WEIGHTS)
         if description:
             _write_json(stage / DESCRIPTION, description)
-        _sync(stage)
+        sync(stage)
 
 
 def write_file(
     path: Path,
-    tensors: Mapping[str, torch.Tensor],
+    tensors: Tensors,
     *,
     metadata: Mapping[str, str],
     overwrite: bool = False,
+    advance: Advance = lambda done: None,
 ) -> None:
     """Write one safetensors file."""
     check_target(path, overwrite=overwrite)
     with _staged(path, overwrite) as stage:
-        _write_tensors(stage, tensors, {"format": "pt"} | dict(metadata))
+        known = {"format": "pt"} | dict(metadata)
+        write_tensors(stage, tensors, metadata=known, advance=advance)
+        sync(stage)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -97,7 +102,7 @@ def _publish(stage: Path, target: Path, room: Path) -> None:
         if earlier:
             earlier.rename(target)
         raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -107,25 +112,3 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _write_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]
-) -> None:
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    path.touch()
-    mode = path.stat().st_mode  # as the umask says; the library would close the file to others
-    try:
-        save_file(whole, path, metadata=metadata)
-        path.chmod(mode)
-    except SafetensorError as error:  # this is how it reports a full disk
-        raise OSError(str(error)) from error
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -69,7 +69,7 @@ def info(source: str | Path, *, hash: bool = False) -> WeightsInfo | ImageInfo:
         return _describe_image(path)
     if not path.exists():
         raise MissingError(f"{path} does not exist", hint="give weights, or an image of generate")
-    return _describe_weights(open_source(path, needs_config=False), hash=hash)
+    return _describe_weights(open_source(path, whole=False), hash=hash)
 
 
 def _is_image(path: Path) -> bool:

@@ -60,7 +60,7 @@ def config_of_base(random_base) -> Path:
         (["nowhere", "out"], 4, "cnctl: nowhere does not exist; give a file"),
         (["source", "taken"], 6, "cnctl: taken exists; choose another name"),
         (["evil.ckpt", "out"], 2, "cnctl: evil.ckpt was refused: it asks for posix.system"),
-        (["source"], 2, "cnctl: Missing argument 'DST'"),
+        (["source"], 2, "cnctl: nothing to convert; give SRC and DST"),
     ],
     ids=range(4),
 )

@@ -84,6 +84,8 @@ def original_name(name: str) -> str:
     table: list[tuple[str, str]] = [
         ("time_embedding.linear_1", "time_embed.0"),
         ("time_embedding.linear_2", "time_embed.2"),
+        ("add_embedding.linear_1", "label_emb.0.0"),
+        ("add_embedding.linear_2", "label_emb.0.2"),
         ("conv_in", "input_blocks.0.0"),
         ("controlnet_cond_embedding.conv_in", "input_hint_block.0"),
         ("controlnet_cond_embedding.blocks.0", "input_hint_block.2"),

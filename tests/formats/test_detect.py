@@ -16,6 +16,8 @@ BASE = ["model.diffusion_model.out.0.weight", "first_stage_model.x", "cond_stage
         (CONTROL, "original", "original, ControlNet alone", "control_model."),
         (CONTROL + BASE, "original", "original, full checkpoint", "control_model."),
         (["input_hint_block.0.weight"], "bare", "original, bare keys", ""),
+        (["difference", *CONTROL], "bare", "webui difference", "control_model."),
+        (["lora_controlnet", "input_hint_block.0.weight"], "bare", "Control-LoRA", ""),
     ],
 )
 def test_forms(names, name, label, prefix) -> None:
@@ -43,10 +45,6 @@ def test_an_unknown_tensor_beside_the_control_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("names", "what"),
     [
-        (["lora_controlnet", "input_hint_block.0.weight"], "a Control-LoRA"),
-        (["difference", *CONTROL], "a webui difference file"),
-        (["controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"], "SDXL"),
-        (["control_model.label_emb.0.0.weight", *CONTROL], "SDXL"),
         (["task_embedding", "controlnet_cond_embedding.conv_in.weight"], "ControlNet-Union"),
         (["lllite_unet_input_blocks_4_1.down.0.weight"], "a ControlNet-LLLite"),
         (["lora_unet_down_blocks_0.alpha"], "a LoRA"),

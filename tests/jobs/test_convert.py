@@ -47,7 +47,7 @@ def test_a_description_survives_both_ways(random_controlnet, tmp_path) -> None:
         "sha256": sha256,
         "by": "",
     }
-    assert written == description
+    assert written == description | {"hint_channels": 3}
     assert back.source_sha256 == sha256
 
 
@@ -85,16 +85,16 @@ def test_casts_and_verifies(folder, tmp_path, dtype) -> None:
 
 
 def test_verify_sees_a_file_that_behaves_otherwise(folder, tmp_path, monkeypatch) -> None:
-    import cnctl.jobs.convert as job
+    import cnctl.jobs.written as job
 
-    def swapped(tensors, source, form):
-        names = dict(honest(tensors, source, form))
+    def swapped(tensors, table, form):
+        names = dict(honest(tensors, table, form))
         a, b = (f"control_model.zero_convs.{n}.0.bias" for n in (0, 1))
         names[a], names[b] = names[b], names[a]
         return names
 
-    honest = job._original_names
-    monkeypatch.setattr(job, "_original_names", swapped)
+    honest = job.rename
+    monkeypatch.setattr(job, "rename", swapped)
     with pytest.raises(OutputError, match="behaves otherwise"):
         convert(folder, tmp_path / "out.safetensors", verify=True)
 

@@ -1,0 +1,218 @@
+"""The end of every conversion: tensors that are ready, written in a form and tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import cnctl
+from cnctl.errors import CnctlError, OutputError
+from cnctl.formats import keymap
+from cnctl.formats.architecture import Architecture
+from cnctl.formats.digest import sha256
+from cnctl.formats.factorise import factorise
+from cnctl.formats.forms import LORA, rename, write_form
+from cnctl.formats.lazy import Tensors
+from cnctl.formats.source import open_source
+from cnctl.formats.stream import total_bytes
+from cnctl.formats.tensors import checked, read_encoder_tensors, read_tensors
+from cnctl.formats.unet import open_unet
+
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""How far residuals may move, relative to the largest, when weights are stored in fewer bits."""
+RANK = 128
+"""Of stability's smaller Control-LoRAs; the larger have 256."""
+
+Progress = Callable[[int, int], None]
+"""progress(done, total): so many bytes are written."""
+
+
+def silence(done: int, total: int) -> None:
+    """No progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A ControlNet that is ready to be written."""
+
+    tensors: Tensors
+    """By diffusers' names; read when they are written."""
+    architecture: Architecture
+    config: Mapping[str, Any]
+    description: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    """What it was made from: form and sha256 of the (first) source, and what was done to it."""
+    notes: tuple[str, ...]
+    source: Path
+    """For messages."""
+
+    def changed(self, **changes: Any) -> Made:
+        """A copy with these fields."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What is wanted."""
+
+    path: Path
+    form: str
+    dtype: str | None = None
+    base: Path | None = None
+    rank: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise CnctlError(
+                f"unknown dtype {self.dtype!r}", hint=f"use one of {', '.join(DTYPES)}"
+            )
+        if self.form == LORA and not self.base:
+            raise CnctlError(
+                "a Control-LoRA is what a ControlNet adds to its base",
+                hint="name the base that it was trained on with --base",
+            )
+        if self.rank is not None and (self.form != LORA or self.rank < 1):
+            raise CnctlError(
+                f"a rank of {self.rank} makes no sense here",
+                hint="give --rank, 1 or more, with --to control-lora",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertResult:
+    """What was written, and what a user should know about it."""
+
+    path: Path
+    form: str
+    source_form: str
+    source_sha256: str
+    dtype: str
+    """The dtypes written, e.g. "float16"."""
+    tensors: int
+    parameters: int
+    notes: tuple[str, ...]
+    error: float | None = None
+    """Share of the learnt change that a Control-LoRA loses; None for other forms."""
+    difference: float | None = None
+    """Largest difference of the 13 residuals from what was to be written; None if not tried."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> ConvertResult:
+    """Write it; the target appears whole or not at all.
+
+    Raises CnctlError for values that are not finite or do not fit the dtype, OutputError where
+    it cannot be written or, with `verify`, behaves otherwise than it should.
+    """
+    if output.form != "diffusers" and made.architecture.hint_encoder != "released":
+        raise CnctlError(
+            f"{made.source} has the paper's hint encoder, unknown to the original's form",
+            hint="use --to diffusers",
+        )
+    # Tried out first: the target may replace the source.
+    expected = (
+        _residuals(made.tensors, made.architecture, made.config, where=made.source)
+        if verify
+        else []
+    )
+    dtype = DTYPES[output.dtype] if output.dtype else None
+    tensors = checked(made.tensors, where=made.source, dtype=dtype)
+    origin = {**made.origin, "by": f"cnctl {cnctl.__version__}"}
+    table, error = keymap.pairs(made.architecture), None
+    if output.form == LORA and output.base:
+        unet, rank = open_unet(output.base), output.rank or RANK
+        named, error = factorise(tensors, read_encoder_tensors(unet), table, rank=rank)
+        origin |= {"base": sha256(unet.path), "rank": rank, "error": error}
+    else:
+        named = rename(tensors, table, output.form)
+    total = total_bytes(named)
+    write_form(
+        output.path,
+        named,
+        config=made.config,
+        description={**made.description, "converted": origin},
+        overwrite=output.overwrite,
+        advance=lambda done: progress(done, total),
+    )
+    result = ConvertResult(
+        path=output.path,
+        form=output.form,
+        source_form=made.origin["form"],
+        source_sha256=made.origin["sha256"],
+        dtype=", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in named.values()})),
+        tensors=len(named),
+        parameters=sum(tensor.numel for tensor in named.values()),
+        notes=made.notes,
+        error=error,
+    )
+    return replace(result, difference=_compare(expected, output)) if verify else result
+
+
+def _compare(expected: list[torch.Tensor], output: Output) -> float:
+    """Run what was written; OutputError when it differs by more than its form allows."""
+    written = open_source(output.path, base=output.base)
+    found = _residuals(
+        read_tensors(written), written.architecture, written.config, where=written.path
+    )
+    pairs = list(zip(expected, found, strict=True))
+    difference = max(float((one - other).abs().max()) for one, other in pairs)
+    largest = max(float(residual.abs().max()) for residual in expected)
+    allowed = TOLERANCE[DTYPES[output.dtype]] * largest if output.dtype else 0.0
+    if output.form != LORA and not difference <= allowed:
+        raise OutputError(
+            f"{output.path} behaves otherwise than it should: residuals differ by {difference:.2g}",
+            hint="do not use it; please report this",
+        )
+    return difference
+
+
+@torch.no_grad()
+def _residuals(
+    tensors: Tensors, a: Architecture, config: Mapping[str, Any], *, where: Path
+) -> list[torch.Tensor]:
+    """What the ControlNet says to noise, an unnamed prompt and a random hint, in float32."""
+    from cnctl.core.controlnet import use_paper_hint_encoder  # these import diffusers
+    from cnctl.formats.controlnet import build
+
+    controlnet = build(
+        tensors,
+        a,
+        config,
+        where=where,
+        dtype=torch.float32,
+        hint_encoders={"paper": use_paper_hint_encoder},
+    )
+    factor = 8 if a.hint_encoder == "paper" else 2 ** (len(a.hint_widths) - 1)
+    side = max(8, 2 ** (len(a.widths) - 1))
+    random = torch.Generator().manual_seed(0)
+    down, middle = controlnet(
+        torch.randn(1, a.in_channels, side, side, generator=random),
+        torch.tensor([500]),
+        torch.randn(1, 77, controlnet.config.cross_attention_dim, generator=random),
+        torch.rand(1, a.hint_channels, factor * side, factor * side, generator=random),
+        added_cond_kwargs=_sizes(controlnet, a, random) if a.label_width else None,
+        return_dict=False,
+    )
+    return [*down, middle]
+
+
+def _sizes(controlnet: Any, a: Architecture, random: torch.Generator) -> dict[str, torch.Tensor]:
+    """SDXL's second embedding: a pooled text, and six numbers of sizes and crops."""
+    pooled = a.label_width - 6 * controlnet.config.addition_time_embed_dim
+    return {
+        "text_embeds": torch.randn(1, pooled, generator=random),
+        "time_ids": torch.tensor([[512.0, 512.0, 0.0, 0.0, 512.0, 512.0]]),
+    }
