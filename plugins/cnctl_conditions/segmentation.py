@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnctl.plugin import CnctlError, Condition, Detection, TrainDefaults, WeightFile
 from cnctl_conditions.shared.ade20k_palette import PALETTE
 from cnctl_conditions.shared.annotators import SECTION, sd15
+from cnctl_conditions.shared.labels import colour, shares
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from cnctl.plugin import Detector, Hint, Image
+    from cnctl.plugin import Detector, Image
 
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
@@ -35,26 +34,9 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
             size = image.shape[:2]
             logits = torch.nn.functional.interpolate(logits, size, mode="bilinear")
         labels = logits[0].argmax(dim=0).cpu().numpy()
-        return Detection(hint=colour(labels), data={"shares": shares(labels)})
+        return Detection(hint=colour(labels, PALETTE), data={"shares": shares(labels, PALETTE)})
 
     return detect
-
-
-def colour(labels: np.ndarray) -> Hint:
-    """Class numbers (H, W), 0 for the first class -> uint8 (H, W, 3) in the palette's colours."""
-    import numpy as np
-
-    return np.array(list(PALETTE.values()), np.uint8)[labels]
-
-
-def shares(labels: np.ndarray) -> dict[str, Any]:
-    """Class -> its share of the pixels, largest first."""
-    import numpy as np
-
-    counts = np.bincount(labels.ravel(), minlength=len(PALETTE))
-    names = list(PALETTE)
-    order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    return {names[i]: round(float(counts[i] / labels.size), 4) for i in order}
 
 
 ade20k = Condition(

@@ -3,7 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from cnctl_conditions.segmentation import PALETTE, ade20k, colour, shares
+from cnctl_conditions.segmentation import PALETTE, ade20k
+from cnctl_conditions.shared.labels import colour, shares
 from cnctl_conditions.shared.networks import import_network
 
 from cnctl.errors import CnctlError
@@ -40,7 +41,7 @@ def test_the_colours_are_those_of_the_released_models_byte_for_byte():
 def test_names_stand_at_their_colours(name, number, rgb):
     assert list(PALETTE)[number] == name
     assert PALETTE[name] == rgb
-    assert colour(np.array([[number]])).tolist() == [[list(rgb)]]
+    assert colour(np.array([[number]]), PALETTE).tolist() == [[list(rgb)]]
 
 
 def test_the_palette_is_never_changed_by_accident():
@@ -51,7 +52,7 @@ def test_the_palette_is_never_changed_by_accident():
 
 
 def test_shares_are_of_the_pixels_largest_first():
-    assert shares(np.array([[2, 2], [2, 0]])) == {"sky": 0.75, "wall": 0.25}
+    assert shares(np.array([[2, 2], [2, 0]]), PALETTE) == {"sky": 0.75, "wall": 0.25}
 
 
 def test_every_pixel_has_a_colour_of_the_palette_at_any_size(detectors, folders, photo):

@@ -179,3 +179,36 @@ def vitpose(folder: Path) -> Any:
         return t.VitPoseForPoseEstimation(config)
 
     return save(folder, build, processor)
+
+
+def maskformer(folder: Path, *, labels: int = 171) -> Any:
+    """The structure of facebook/maskformer-resnet101-coco-stuff."""
+    backbone = t.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], out_features=STAGES
+    )
+    decoder = t.DetrConfig(
+        encoder_layers=1,
+        decoder_layers=1,
+        d_model=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        num_queries=6,
+        backbone_config=backbone,
+    )
+    config = t.MaskFormerConfig(
+        fpn_feature_size=32,
+        mask_feature_size=16,
+        backbone_config=backbone,
+        decoder_config=decoder,
+        num_labels=labels,
+    )
+    processor = t.MaskFormerImageProcessor(size={"height": 64, "width": 64}, size_divisor=32)
+
+    def build() -> Any:
+        model = t.MaskFormerForInstanceSegmentation(config)
+        model.class_predictor.weight.data *= 50  # else all classes score alike
+        return model
+
+    return save(folder, build, processor)

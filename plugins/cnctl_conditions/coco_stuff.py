@@ -1,0 +1,96 @@
+"""What each pixel shows, in COCO-Stuff's classes: read from its maps, or detected (section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnctl.plugin import CnctlError, Condition, Detection, GroundTruth, TrainDefaults, WeightFile
+from cnctl_conditions.shared.annotators import SECTION
+from cnctl_conditions.shared.coco_stuff_palette import CLASSES, NAME, PALETTE, UNUSED
+from cnctl_conditions.shared.labels import colour, shares
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cnctl.plugin import Detector, Hint, Image
+
+USED = [number for number, name in enumerate(CLASSES, start=1) if name not in UNUSED]
+"""The data set's numbers, from 1, of the 171 classes that networks tell apart."""
+NOBODY_KNOWS = 255
+
+
+def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
+    import numpy as np
+    import torch
+
+    from cnctl_conditions.shared.networks import load_transformer
+
+    folder = files["model"]
+    processor, model = load_transformer("MaskFormerForInstanceSegmentation", folder, device=device)
+    if model.config.num_labels != len(USED):
+        raise CnctlError(
+            f"{folder} knows {model.config.num_labels} classes, not the {len(USED)} of COCO-Stuff"
+        )
+
+    def detect(image: Image) -> Detection:
+        inputs = processor(images=image, input_data_format="channels_last", return_tensors="pt")
+        with torch.inference_mode():
+            outputs = model(inputs["pixel_values"].to(device))
+        size = image.shape[:2]
+        classes = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])[0]
+        labels = np.array(USED)[classes.cpu().numpy()]
+        return Detection(hint=colour(labels, PALETTE), data={"shares": shares(labels, PALETTE)})
+
+    return detect
+
+
+def read_labels(values: np.ndarray) -> Hint | None:
+    """A map of the data set (H, W), 0 for its first class and 255 for none -> its colours.
+
+    None where the values are colours already. CnctlError where a label is no class's.
+    """
+    import numpy as np
+
+    if values.ndim != 2:
+        return None
+    known = values < len(CLASSES)
+    strangers = np.unique(values[~known & (values != NOBODY_KNOWS)])
+    if strangers.size:
+        raise CnctlError(
+            f"label {strangers[0]} is no class of COCO-Stuff",
+            hint=f"its maps hold 0 to {len(CLASSES) - 1}, and {NOBODY_KNOWS} where nobody knows",
+        )
+    return colour(np.where(known, values.astype(np.int64) + 1, 0), PALETTE)
+
+
+coco_stuff = Condition(
+    name="coco-stuff",
+    summary="What each pixel shows, in the classes of COCO-Stuff",
+    load_detector=load_detector,
+    files={
+        "model": WeightFile(
+            repo="facebook/maskformer-resnet101-coco-stuff",
+            revision="a3030115f23b2b1ecb4bf1cc18ae59fcc8358318",
+            size=242_000_000,
+            licence="not stated; MaskFormer, whose it is, is CC BY-NC 4.0",
+            commercial=False,
+        )
+    },
+    palette=PALETTE,
+    ground_truth=GroundTruth(suffix=".png", read=read_labels),
+    train=TrainDefaults(
+        recipe="164K segmentation-image-caption pairs of COCO-Stuff, captioned by BLIP; "
+        "400 RTX 3090TI GPU-hours",
+    ),
+    metric="mean_iou",
+    licence="not stated; MaskFormer, whose it is, is CC BY-NC 4.0. COCO-Stuff's maps: CC BY 4.0",
+    references=(
+        SECTION,
+        f"Palette: {NAME}",
+        "Caesar, Uijlings, Ferrari: COCO-Stuff: Thing and Stuff Classes in Context, CVPR 2018",
+        "Cheng, Schwing, Kirillov: Per-Pixel Classification is Not All You Need for Semantic "
+        "Segmentation, NeurIPS 2021 (MaskFormer)",
+    ),
+)
