@@ -74,3 +74,16 @@ def test_broken_config_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cnctl.toml").write_text("steps = = 8")
     with pytest.raises(CnctlError, match=r"cnctl\.toml is not valid TOML"):
         read_config(tmp_path)
+
+
+def test_switches_are_read_from_words() -> None:
+    def compiled(**sources: dict) -> bool:
+        return resolve(TrainSettings, flags={}, **{"config": {}, "environ": {}} | sources).compile
+
+    assert compiled(config={"train": {"compile": True}})
+    assert compiled(environ={"CNCTL_TRAIN_COMPILE": "yes"})
+    assert not compiled(environ={"CNCTL_TRAIN_COMPILE": "0"})
+    with pytest.raises(CnctlError, match="CNCTL_TRAIN_COMPILE='maybe' is not a bool"):
+        compiled(environ={"CNCTL_TRAIN_COMPILE": "maybe"})
+    with pytest.raises(CnctlError, match="compile = 1"):
+        compiled(config={"train": {"compile": 1}})

@@ -5,119 +5,48 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from cnctl.cli import flags
-from cnctl.cli.report import Advance, complete_condition, emit, emit_json, note, progress, silence
+from cnctl.cli import flags, train_flags
+from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import SomeInputsFailed
 
 if TYPE_CHECKING:
     from cnctl.jobs.train import Event, TrainRequest, TrainResult
 
 
-Condition = Annotated[
-    str | None,
-    typer.Option(
-        "--cond",
-        metavar="NAME",
-        help="Condition; cnctl conditions lists them.",
-        autocompletion=complete_condition,
-    ),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR|scenes:N",
-        help="Folder with metadata.jsonl or prompt.json, or N drawn scenes.",
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")]
-Steps = Annotated[int | None, typer.Option(help="Optimizer steps. [by base]")]
-BatchSize = Annotated[int | None, typer.Option(help="Examples per step. [by base]")]
-LearningRate = Annotated[
-    float | None, typer.Option(help="Of AdamW. [paper: 1e-5; tiny has its own]")
-]
-GradientAccumulation = Annotated[
-    int | None, typer.Option(help="Batches per step, their gradients averaged. [1]")
-]
-LrWarmup = Annotated[int | None, typer.Option(help="Steps in which the learning rate rises. [0]")]
-LrSchedule = Annotated[
-    str | None,
-    typer.Option(metavar="constant|cosine", help="Of the learning rate after that. [constant]"),
-]
-MaxGradNorm = Annotated[
-    float | None, typer.Option(help="Clip the gradient to this norm. [0, never; or by base]")
-]
-Ema = Annotated[
-    float | None,
-    typer.Option(metavar="DECAY", help="Show and export averaged weights. [0, none; or by base]"),
-]
-SnrGamma = Annotated[
-    float | None, typer.Option(help="Min-SNR weighting of the loss. [0, none; tiny: 5]")
-]
-PromptDropout = Annotated[
-    float | None, typer.Option(help="Share of prompts left empty. [paper: 0.5]")
-]
-Resolution = Annotated[
-    int | None, typer.Option(help="Side in pixels; images are cut to a square. [by base]")
-]
-Seed = Annotated[int | None, typer.Option(help="Of all that is random. [0]")]
-Connect = Annotated[str | None, typer.Option(metavar="all|middle", help="Links to the base. [all]")]
-HintEncoder = Annotated[
-    str | None, typer.Option(metavar="released|paper", help="Form of the hint encoder. [released]")
-]
-HintStart = Annotated[
-    str | None,
-    typer.Option(metavar="gaussian|torch", help="What its weights start from. [gaussian]"),
-]
-InitFrom = Annotated[
-    str | None, typer.Option(metavar="WEIGHTS", help="ControlNet to start from. [the base]")
-]
-CheckpointEvery = Annotated[int | None, typer.Option(help="Steps between checkpoints. [500]")]
-PreviewEvery = Annotated[
-    int | None, typer.Option(help="Steps between pictures and scores; 0 for none. [100]")
-]
-HeldOut = Annotated[
-    int | None, typer.Option(help="Examples to measure with, not to train on. [16]")
-]
-Workers = Annotated[int | None, typer.Option(help="Processes that read data. [0]")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
-Check = Annotated[bool, typer.Option("--check", help="Look at every example, and stop.")]
-
-
 def train(
-    cond: Condition = None,
-    data: Data = None,
-    out: Out = Path("run"),
+    cond: train_flags.Condition = None,
+    data: train_flags.Data = None,
+    out: train_flags.Out = Path("run"),
     base: flags.Base = None,
-    steps: Steps = None,
-    batch_size: BatchSize = None,
-    gradient_accumulation: GradientAccumulation = None,
-    learning_rate: LearningRate = None,
-    lr_warmup: LrWarmup = None,
-    lr_schedule: LrSchedule = None,
-    max_grad_norm: MaxGradNorm = None,
-    ema: Ema = None,
-    prompt_dropout: PromptDropout = None,
-    snr_gamma: SnrGamma = None,
-    resolution: Resolution = None,
-    seed: Seed = None,
-    connect: Connect = None,
-    hint_encoder: HintEncoder = None,
-    hint_start: HintStart = None,
-    init_from: InitFrom = None,
-    checkpoint_every: CheckpointEvery = None,
-    preview_every: PreviewEvery = None,
-    held_out: HeldOut = None,
-    workers: Workers = None,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    check: Check = False,
+    steps: train_flags.Steps = None,
+    batch_size: train_flags.BatchSize = None,
+    gradient_accumulation: train_flags.GradientAccumulation = None,
+    optimizer: train_flags.Optimizer = None,
+    learning_rate: train_flags.LearningRate = None,
+    lr_warmup: train_flags.LrWarmup = None,
+    lr_schedule: train_flags.LrSchedule = None,
+    max_grad_norm: train_flags.MaxGradNorm = None,
+    ema: train_flags.Ema = None,
+    prompt_dropout: train_flags.PromptDropout = None,
+    snr_gamma: train_flags.SnrGamma = None,
+    resolution: train_flags.Resolution = None,
+    seed: train_flags.Seed = None,
+    connect: train_flags.Connect = None,
+    hint_encoder: train_flags.HintEncoder = None,
+    hint_start: train_flags.HintStart = None,
+    init_from: train_flags.InitFrom = None,
+    checkpoint_every: train_flags.CheckpointEvery = None,
+    preview_every: train_flags.PreviewEvery = None,
+    held_out: train_flags.HeldOut = None,
+    gradient_checkpointing: train_flags.GradientCheckpointing = None,
+    channels_last: train_flags.ChannelsLast = None,
+    compile: train_flags.Compile = None,
+    workers: train_flags.Workers = None,
+    resume: train_flags.Resume = False,
+    dry_run: train_flags.DryRun = False,
+    check: train_flags.Check = False,
     device: flags.Device = None,
     dtype: flags.Dtype = None,
     json: flags.Json = False,
@@ -133,6 +62,7 @@ def train(
         "steps": steps,
         "batch_size": batch_size,
         "gradient_accumulation": gradient_accumulation,
+        "optimizer": optimizer,
         "learning_rate": learning_rate,
         "lr_warmup": lr_warmup,
         "lr_schedule": lr_schedule,
@@ -148,6 +78,9 @@ def train(
         "checkpoint_every": checkpoint_every,
         "preview_every": preview_every,
         "held_out": held_out,
+        "gradient_checkpointing": gradient_checkpointing,
+        "channels_last": channels_last,
+        "compile": compile,
         "workers": workers,
     }
     note("loading ...", quiet=quiet)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -35,15 +35,14 @@ from cnctl.core.batches import (
 )
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
+from cnctl.core.frozen import keep_no_inputs
 from cnctl.core.loss import noise_prediction_loss
-from cnctl.errors import CnctlError, DeviceError
+from cnctl.errors import CnctlError, DeviceError, MissingError
 from cnctl.settings import TrainSettings
 
 PRECISIONS = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 LR_SCHEDULES = ("constant", "cosine")
-ACTIVATION_BYTES = 347
-"""Kept for the way back, per sample, latent pixel, channel of the first block and byte of
-precision: Stable Diffusion 1.5 keeps 867 MiB at 64 x 64 latents in two bytes."""
+OPTIMIZERS = ("adamw", "adamw8bit")
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,10 @@ class Training:
         self.settings = settings
         self.examples = examples
         self.controlnet = controlnet.to(base.device).train()
+        _arrange(base, controlnet, settings)
         self.step = 0
         self._trainable = trainable_parameters(controlnet, connect=settings.connect)
-        self._optimizer = torch.optim.AdamW(
-            self._trainable.values(), lr=settings.learning_rate, fused=True
-        )
+        self._optimizer = _make_optimizer(self._trainable.values(), settings)
         self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
         self._accelerator = _make_accelerator(base, settings)
         objective = _Objective(base, controlnet, settings)
@@ -136,7 +134,8 @@ class Training:
             raise DivergedError(
                 f"weights are not finite after step {self.step}", hint="lower the learning rate"
             )
-        kept = {"controlnet": weights, "optimizer": self._moments()}
+        moments = {k: v for k, v in self._moments().items() if isinstance(v, Tensor)}
+        kept = {"controlnet": weights, "optimizer": moments}
         if self._average is not None:
             kept["ema"] = dict(zip(self._trainable, self._average.shadow_params, strict=True))
         return kept
@@ -144,7 +143,12 @@ class Training:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside tensors."""
         scaler = self._accelerator.scaler
-        return {"step": self.step, "scaler": scaler.state_dict() if scaler else None}
+        numbers = {k: v for k, v in self._moments().items() if not isinstance(v, Tensor)}
+        return {
+            "step": self.step,
+            "scaler": scaler.state_dict() if scaler else None,
+            "optimizer": numbers,
+        }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go to a checkpoint's step. Links that it was trained without start with new moments."""
@@ -156,6 +160,7 @@ class Training:
                 hint="resume with the ones that it was begun with",
             ) from error
         self._restore_moments(checkpoint.tensors("optimizer"))
+        self._restore_moments(checkpoint.state["optimizer"])
         if self._average is not None:
             self._restore_average(checkpoint.tensors("ema"), checkpoint.step)
         if self._accelerator.scaler and checkpoint.state["scaler"]:
@@ -227,7 +232,7 @@ class Training:
             "noise": noise.to(base.device),
         }
 
-    def _moments(self) -> dict[str, Tensor]:
+    def _moments(self) -> dict[str, Tensor | float]:
         state = self._optimizer.state
         return {
             f"{kind}/{name}": tensor
@@ -235,11 +240,12 @@ class Training:
             for kind, tensor in state.get(parameter, {}).items()
         }
 
-    def _restore_moments(self, moments: dict[str, Tensor]) -> None:
-        for key, tensor in moments.items():
+    def _restore_moments(self, moments: Mapping[str, Tensor | float]) -> None:
+        for key, value in moments.items():
             kind, _, name = key.partition("/")
             if (parameter := self._trainable.get(name)) is not None:
-                self._optimizer.state[parameter][kind] = tensor.to(parameter.device)
+                placed = value.to(parameter.device) if isinstance(value, Tensor) else value
+                self._optimizer.state[parameter][kind] = placed
 
     def _restore_average(self, kept: dict[str, Tensor], step: int) -> None:
         """The averaged weights; a link that was not trained until now starts from its own."""
@@ -264,23 +270,6 @@ def learning_rate_at(step: int, settings: TrainSettings) -> float:
     return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
-def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
-    """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations."""
-    frozen = sum(
-        parameter.numel() * parameter.element_size()
-        for part in (base.vae, base.text_encoder, base.unet)
-        for parameter in part.parameters()
-    )
-    branch = 4 * sum(parameter.numel() for parameter in controlnet.parameters())
-    trainable = trainable_parameters(controlnet, connect=settings.connect)
-    per_parameter = 16 if settings.ema else 12
-    learning = per_parameter * sum(parameter.numel() for parameter in trainable.values())
-    pixels = (settings.resolution / base.latent_factor) ** 2
-    width = base.unet.config.block_out_channels[0]
-    activations = settings.batch_size * pixels * width * ACTIVATION_BYTES * base.dtype.itemsize
-    return int(frozen + branch + learning + activations)
-
-
 class _Objective(nn.Module):
     """The loss as a module, which is what accelerate wraps. The base is not part of it."""
 
@@ -299,6 +288,37 @@ class _Objective(nn.Module):
             snr_gamma=self._snr_gamma,
             **inputs,
         )
+
+
+def _arrange(base: Base, controlnet: ControlNetModel, settings: TrainSettings) -> None:
+    """Trade time for memory, and find faster layouts; what is computed stays the same."""
+    keep_no_inputs(base.unet)
+    if settings.gradient_checkpointing:
+        controlnet.enable_gradient_checkpointing()
+        base.unet.enable_gradient_checkpointing()
+        # The locked encoder keeps nothing anyway; checkpoints would keep its blocks' inputs.
+        for block in (*base.unet.down_blocks, base.unet.mid_block):
+            block.gradient_checkpointing = False
+    for network in (base.unet, controlnet):
+        if settings.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if settings.compile:
+            network.compile()
+
+
+def _make_optimizer(
+    parameters: Iterable[nn.Parameter], settings: TrainSettings
+) -> torch.optim.Optimizer:
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.learning_rate, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise MissingError(
+            "adamw8bit needs bitsandbytes, which is not installed",
+            hint="pip install bitsandbytes, or leave --optimizer out",
+        ) from error
+    return AdamW8bit(parameters, lr=settings.learning_rate)
 
 
 def _make_accelerator(base: Base, settings: TrainSettings) -> Accelerator:

@@ -22,7 +22,8 @@ from cnctl.core.controlnet import (
     build_controlnet,
     trainable_parameters,
 )
-from cnctl.core.training import LR_SCHEDULES, expected_memory
+from cnctl.core.cost import expected_disk, expected_memory
+from cnctl.core.training import LR_SCHEDULES, OPTIMIZERS
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
@@ -33,7 +34,15 @@ from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
 
-FREE = {"checkpoint_every", "preview_every", "preview_steps", "workers"}
+FREE = {
+    "checkpoint_every",
+    "preview_every",
+    "preview_steps",
+    "gradient_checkpointing",
+    "channels_last",
+    "compile",
+    "workers",
+}
 """Settings that may change when a run is resumed: they do not change what a step does."""
 
 
@@ -69,7 +78,9 @@ class TrainPlan:
     hints: str
     parameters: int
     memory: int
-    """Bytes, roughly."""
+    """Bytes on the device, roughly."""
+    disk: int
+    """Bytes in the run's folder, roughly."""
     settings: TrainSettings
 
     @property
@@ -88,9 +99,10 @@ class TrainPlan:
             f"trained     {self.parameters:,} parameters, connected: {chosen.connect}",
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
             f"seed {chosen.seed}",
-            f"optimizer   AdamW, {_rate(chosen)}",
+            f"optimizer   {chosen.optimizer}, {_rate(chosen)}",
             f"resolution  {chosen.resolution} px, prompt dropout {chosen.prompt_dropout:g}",
-            f"memory      about {self.memory / 2**20:,.0f} MiB",
+            f"memory      about {self.memory / 2**20:,.0f} MiB{_savings(chosen)}",
+            f"disk        about {self.disk / 2**20:,.0f} MiB",
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -264,6 +276,15 @@ def _rate(settings: TrainSettings) -> str:
     return f"learning rate {settings.learning_rate:g}{shape}{warm}{clip}{average}"
 
 
+def _savings(settings: TrainSettings) -> str:
+    used = {
+        "gradient checkpointing": settings.gradient_checkpointing,
+        "channels last": settings.channels_last,
+        "compiled": settings.compile,
+    }
+    return "".join(f", {name}" for name, on in used.items() if on)
+
+
 def _resolve(condition: Condition, base: Base, flags: Mapping[str, Any]) -> TrainSettings:
     of_base = {"resolution": base.resolution} | dict(base.defaults.get("train", {}))
     return resolve(TrainSettings, of_base, asdict(condition.train), flags=flags)
@@ -277,6 +298,7 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
         "batch_size": settings.batch_size < 1 and "at least 1",
         "learning_rate": not 0 < settings.learning_rate < 1 and "between 0 and 1",
         "gradient_accumulation": settings.gradient_accumulation < 1 and "at least 1",
+        "optimizer": settings.optimizer not in OPTIMIZERS and " or ".join(OPTIMIZERS),
         "lr_warmup": not 0 <= settings.lr_warmup <= settings.steps
         and f"from 0 to the number of steps, {settings.steps}",
         "lr_schedule": settings.lr_schedule not in LR_SCHEDULES and "constant or cosine",
@@ -419,5 +441,6 @@ def _plan(
         hints="from files" if from_files else "detected on the way",
         parameters=sum(parameter.numel() for parameter in trained.values()),
         memory=expected_memory(base, controlnet, settings=settings),
+        disk=expected_disk(controlnet, settings=settings),
         settings=settings,
     )

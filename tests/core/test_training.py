@@ -15,9 +15,9 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from cnctl.core.base import Base, load_base
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.core.controlnet import build_controlnet
-from cnctl.core.training import DivergedError, Training, expected_memory, learning_rate_at
+from cnctl.core.training import DivergedError, Training, learning_rate_at
 from cnctl.dataset import Pair
-from cnctl.errors import CnctlError, DeviceError
+from cnctl.errors import CnctlError, DeviceError, MissingError
 from cnctl.settings import TrainSettings
 
 SETTINGS = TrainSettings(steps=4, batch_size=2, learning_rate=1e-2, resolution=32, seed=3)
@@ -304,11 +304,20 @@ def test_half_precision_learns_in_full(random_base: Path) -> None:
         start(load_base(random_base, dtype="float16"))
 
 
-def test_expected_memory_counts_moments_of_what_is_trained(loaded_random_base: Base) -> None:
-    controlnet = build_controlnet(loaded_random_base.unet)
-    all_of_it = expected_memory(loaded_random_base, controlnet, settings=SETTINGS)
-    middle = expected_memory(
-        loaded_random_base, controlnet, settings=replace(SETTINGS, connect="middle")
-    )
-    links = sum(p.numel() for p in controlnet.controlnet_down_blocks.parameters())
-    assert all_of_it - middle == 12 * links
+def test_what_saves_memory_changes_nothing(loaded_random_base: Base, random_base: Path) -> None:
+    plain = [report.loss for report in start(loaded_random_base).run()]
+    checkpointed = start(load_base(random_base), gradient_checkpointing=True)
+    assert [report.loss for report in checkpointed.run()] == plain
+    laid_out = start(load_base(random_base), channels_last=True, learning_rate=1e-4)
+    assert laid_out.controlnet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    losses = [report.loss for report in start(loaded_random_base, learning_rate=1e-4).run()]
+    np.testing.assert_allclose([report.loss for report in laid_out.run()], losses, rtol=1e-4)
+
+
+def test_eight_bits_say_what_they_need(
+    loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(MissingError, match="adamw8bit needs bitsandbytes") as caught:
+        start(loaded_random_base, optimizer="adamw8bit")
+    assert "pip install bitsandbytes" in caught.value.hint

@@ -369,6 +369,18 @@ def test_a_plan_tells_what_would_be_trained_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_disk_that_is_expected_is_taken(whole: Path, random_base: Path, tmp_path: Path) -> None:
+    asked = TrainRequest(
+        condition="canny", data="scenes:12", base=str(random_base), settings=SETTINGS
+    )
+    plan = plan_training(asked, tmp_path / "run")
+    checkpoint, exported = (
+        sum(path.stat().st_size for path in (whole / part).glob("*.safetensors"))
+        for part in ("checkpoints/step-00000004", "controlnet")
+    )
+    assert plan.disk == pytest.approx(3 * checkpoint + exported, rel=0.1)
+
+
 def test_a_check_reads_all_and_trains_nothing(random_base: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "plain.png", np.full((64, 64, 3), 90, np.uint8))
     entries = [{"image": "plain.png", "prompt": "plain"}, {"image": "gone.png", "prompt": "gone"}]

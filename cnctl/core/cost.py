@@ -1,0 +1,48 @@
+"""What a run will take, told before it starts: memory on the device and room on the disk."""
+
+from __future__ import annotations
+
+from diffusers import ControlNetModel
+
+from cnctl.core.base import Base
+from cnctl.core.controlnet import trainable_parameters
+from cnctl.settings import TrainSettings
+
+ACTIVATION_BYTES = {False: 315, True: 75}
+"""Kept for the way back, per sample, latent pixel, channel of the first block and byte of
+precision, without and with gradient checkpointing: Stable Diffusion 1.5 keeps 786 and 185 MiB at
+64 x 64 latents in two bytes."""
+MOMENT_BYTES = {"adamw": 8, "adamw8bit": 2}
+"""Of the optimizer, per trained parameter."""
+CHECKPOINTS_AT_ONCE = 3
+"""The two that are kept, and the one that is being written."""
+
+
+def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
+    """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations."""
+    frozen = sum(
+        parameter.numel() * parameter.element_size()
+        for part in (base.vae, base.text_encoder, base.unet)
+        for parameter in part.parameters()
+    )
+    branch = 4 * sum(parameter.numel() for parameter in controlnet.parameters())
+    average = 4 if settings.ema else 0
+    learning = (4 + MOMENT_BYTES[settings.optimizer] + average) * _trained(controlnet, settings)
+    pixels = (settings.resolution / base.latent_factor) ** 2
+    each = ACTIVATION_BYTES[settings.gradient_checkpointing] * base.dtype.itemsize
+    width = base.unet.config.block_out_channels[0]
+    activations = settings.batch_size * pixels * width * each
+    return int(frozen + branch + learning + activations)
+
+
+def expected_disk(controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
+    """Bytes that a run's folder grows to, without its log and pictures."""
+    weights = 4 * sum(parameter.numel() for parameter in controlnet.parameters())
+    average = 4 if settings.ema else 0
+    moments = (MOMENT_BYTES[settings.optimizer] + average) * _trained(controlnet, settings)
+    return CHECKPOINTS_AT_ONCE * (weights + moments) + weights
+
+
+def _trained(controlnet: ControlNetModel, settings: TrainSettings) -> int:
+    trained = trainable_parameters(controlnet, connect=settings.connect)
+    return sum(parameter.numel() for parameter in trained.values())
