@@ -43,6 +43,7 @@ def train(
     gradient_checkpointing: train_flags.GradientCheckpointing = None,
     channels_last: train_flags.ChannelsLast = None,
     compile: train_flags.Compile = None,
+    cache: train_flags.Cache = None,
     workers: train_flags.Workers = None,
     resume: train_flags.Resume = False,
     dry_run: train_flags.DryRun = False,
@@ -92,6 +93,7 @@ def train(
         base=base,
         init_from=init_from,
         settings=settings,
+        cache=None if cache is None else str(cache),
         device=device,
         dtype=dtype,
     )

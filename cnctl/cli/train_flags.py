@@ -79,6 +79,10 @@ PreviewEvery = Annotated[
     int | None, Option(help="Steps between pictures and scores; 0 for none. [100]")
 ]
 HeldOut = Annotated[int | None, Option(help="Examples to measure with, not to train on. [16]")]
+Cache = Annotated[
+    Path | None,
+    Option(metavar="DIR", help="Keep encoded images and prompts there, for later epochs and runs."),
+]
 Workers = Annotated[int | None, Option(help="Processes that read data. [0]")]
 Resume = Annotated[
     bool, Option("--resume", help="Go on from the newest checkpoint, if there is one.")

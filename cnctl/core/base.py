@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import transformers
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
@@ -282,9 +283,22 @@ def encode_images(
     A sample of the autoencoder's posterior by `generator` (one, or one per image); its mode for
     None.
     """
+    return draw_latents(base, encode_moments(base, images), generator=generator)
+
+
+@torch.no_grad()
+def encode_moments(base: Base, images: np.ndarray) -> Tensor:
+    """Mean and log variance of the autoencoder's posterior, (B, 2 C, H / factor, W / factor)."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     pixels = pixels.to(base.device, base.vae.dtype) / 127.5 - 1
-    posterior = base.vae.encode(pixels).latent_dist
+    return base.vae.encode(pixels).latent_dist.parameters
+
+
+def draw_latents(
+    base: Base, moments: Tensor, *, generator: torch.Generator | list[torch.Generator] | None
+) -> Tensor:
+    """Scaled latents (B, C, h, w), float32, from moments; their mode for no generator."""
+    posterior = DiagonalGaussianDistribution(moments)
     latents = posterior.mode() if generator is None else posterior.sample(generator)
     shift, scale = _latent_statistics(base)
     return (latents.float() - shift) * scale

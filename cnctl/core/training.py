@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
@@ -23,7 +24,7 @@ from diffusers import ControlNetModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, encode_images, encode_prompts
+from cnctl.core.base import Base, draw_latents, encode_moments, encode_prompts
 from cnctl.core.batches import (
     DRAWN,
     DROPOUT,
@@ -33,6 +34,7 @@ from cnctl.core.batches import (
     read_batches,
     torch_generator,
 )
+from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.frozen import keep_no_inputs
@@ -79,6 +81,7 @@ class Training:
         examples: Examples,
         *,
         settings: TrainSettings,
+        cache: EncodingCache | None = None,
     ) -> None:
         self.base = base
         self.settings = settings
@@ -86,6 +89,7 @@ class Training:
         self.controlnet = controlnet.to(base.device).train()
         _arrange(base, controlnet, settings)
         self.step = 0
+        self._cache = cache
         self._trainable = trainable_parameters(controlnet, connect=settings.connect)
         self._optimizer = _make_optimizer(self._trainable.values(), settings)
         self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
@@ -134,7 +138,8 @@ class Training:
             raise DivergedError(
                 f"weights are not finite after step {self.step}", hint="lower the learning rate"
             )
-        moments = {k: v for k, v in self._moments().items() if isinstance(v, Tensor)}
+        # Cloned, because 8-bit moments share their code books, which a file may not.
+        moments = {k: v.clone() for k, v in self._moments().items() if isinstance(v, Tensor)}
         kept = {"controlnet": weights, "optimizer": moments}
         if self._average is not None:
             kept["ema"] = dict(zip(self._trainable, self._average.shadow_params, strict=True))
@@ -160,7 +165,7 @@ class Training:
                 hint="resume with the ones that it was begun with",
             ) from error
         self._restore_moments(checkpoint.tensors("optimizer"))
-        self._restore_moments(checkpoint.state["optimizer"])
+        self._restore_moments(checkpoint.state.get("optimizer", {}))
         if self._average is not None:
             self._restore_average(checkpoint.tensors("ema"), checkpoint.step)
         if self._accelerator.scaler and checkpoint.state["scaler"]:
@@ -215,7 +220,7 @@ class Training:
         # For dropout layers, if the base has any.
         torch.manual_seed(torch_generator(seed, DROPOUT, *batch.places[0]).initial_seed())
         draws = [torch_generator(seed, DRAWN, *place) for place in batch.places]
-        latents = encode_images(base, batch.images, generator=draws)
+        latents = draw_latents(base, self._moments_of(batch.images), generator=draws)
         last = base.scheduler.config.num_train_timesteps
         noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
         timesteps = torch.cat([torch.randint(last, (1,), generator=draw) for draw in draws])
@@ -226,11 +231,17 @@ class Training:
         hint = hint_tensor(batch.hints, channels=self.controlnet.config.conditioning_channels)
         return {
             "latents": latents,
-            "text": encode_prompts(base, prompts),
+            "text": self._text_of(prompts),
             "hint": hint.to(base.device),
             "timesteps": timesteps.to(base.device),
             "noise": noise.to(base.device),
         }
+
+    def _moments_of(self, images: np.ndarray) -> Tensor:
+        return self._cache.moments(images) if self._cache else encode_moments(self.base, images)
+
+    def _text_of(self, prompts: Sequence[str]) -> Tensor:
+        return self._cache.text(prompts) if self._cache else encode_prompts(self.base, prompts)
 
     def _moments(self) -> dict[str, Tensor | float]:
         state = self._optimizer.state

@@ -98,7 +98,13 @@ def train(
         checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
         setup = prepare(request, checkpoint, note=note)
         check_folder(out)
-        training = Training(setup.base, setup.controlnet, setup.examples, settings=setup.settings)
+        training = Training(
+            setup.base,
+            setup.controlnet,
+            setup.examples,
+            settings=setup.settings,
+            cache=setup.cache,
+        )
         run = _Run(setup, training, out, note, on_event)
         if checkpoint is not None:
             training.restore(checkpoint)

@@ -14,6 +14,7 @@ from diffusers import ControlNetModel
 import cnctl
 from cnctl.core.base import Base
 from cnctl.core.batches import hold_out
+from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import (
     CONNECTIONS,
@@ -52,6 +53,7 @@ class TrainRequest:
 
     data: a folder with metadata.jsonl or prompt.json, or "scenes:N". init_from: a ControlNet to
     start from, else a copy of the base. settings: TrainSettings by name, None for the default.
+    cache: a folder, made if need be, where encoded images and prompts are kept.
     """
 
     condition: str | Condition | None = None
@@ -59,6 +61,7 @@ class TrainRequest:
     base: str | None = None
     init_from: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    cache: str | None = None
     device: str | None = None
     dtype: str | None = None
 
@@ -121,6 +124,7 @@ class Setup:
     settings: TrainSettings
     examples: Selection
     trial: Trial
+    cache: EncodingCache | None
     plan: TrainPlan
     record: Mapping[str, Any]
     """What a checkpoint remembers, to be resumed by and compared with."""
@@ -194,6 +198,7 @@ def prepare(
         settings=chosen,
         examples=Selection(pairs, tuple(train)),
         trial=_trial(pairs, held or train[: chosen.held_out], condition, base, chosen),
+        cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
         plan=_plan(asked, condition, base, controlnet, chosen, dataset, held=len(held)),
         record=record,
     )
@@ -224,7 +229,8 @@ def _merge(
 
     Raises CnctlError that names what the request says otherwise.
     """
-    request = replace(request, data=_full(request.data), base=_full(request.base))
+    cache = request.cache and str(Path(request.cache).resolve())
+    request = replace(request, data=_full(request.data), base=_full(request.base), cache=cache)
     if checkpoint is None:
         return request, None
     run = checkpoint.state["run"]
@@ -242,7 +248,8 @@ def _merge(
             f"this run was begun otherwise: {'; '.join(changed)}",
             hint="leave them out to go on, or choose another -o",
         )
-    whole = {name: getattr(request, name) or run[name] for name in ("condition", "data", "base")}
+    names = ("condition", "data", "base", "cache")
+    whole = {name: getattr(request, name) or run.get(name) for name in names}
     return replace(request, **whole), replace(before, **given)
 
 
@@ -335,6 +342,7 @@ def _record(
         "fingerprint": dataset.fingerprint,
         "base": asked.base or ("tiny" if base.name == "tiny" else str(base.path)),
         "init_from": asked.init_from,
+        "cache": asked.cache,
         "device": base.device.type,
         "dtype": str(base.dtype).removeprefix("torch."),
         "settings": asdict(settings),

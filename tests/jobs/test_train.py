@@ -233,6 +233,17 @@ def test_averaged_weights_are_exported_and_the_run_goes_on_with_its_own(
         go_on(out, steps=6)
 
 
+def test_a_cache_serves_each_epoch_and_the_run_after(random_base: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    start(random_base, tmp_path / "first", cache=str(cache), data="scenes:4", steps=6)
+    entries = {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
+    assert 5 <= len(entries) <= 9  # four images; of four prompts and the empty one what was drawn
+    start(random_base, tmp_path / "half", cache=str(cache), data="scenes:4", steps=2)
+    go_on(tmp_path / "half", steps=6)
+    assert weights(tmp_path / "half") == weights(tmp_path / "first")
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")} == entries
+
+
 def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, connect="middle", steps=2)
