@@ -92,6 +92,17 @@ def read_ground_truth(
     return hint
 
 
+def hint_from_maps(
+    condition: Condition, maps: Mapping[str, Any], **options: OptionValue
+) -> np.ndarray | None:
+    """The hint of a rendered picture, see `Condition.from_maps`; None where there is nothing."""
+    if condition.from_maps is None:
+        raise CnctlError(f"{condition.name} reads no renderer's maps", hint="give it an image")
+    with _blame(condition, "failed on these maps"):
+        hint = condition.from_maps(maps, **check_options(condition, options))
+    return None if hint is None else check_hint(condition, hint, size=maps["image"].shape[:2])
+
+
 def check_detection(condition: Condition, found: Any, *, size: tuple[int, ...]) -> Detection:
     """What a detector returned, checked: its hint by `check_hint`, and data that JSON can hold."""
     if not isinstance(found, Detection):

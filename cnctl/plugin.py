@@ -181,6 +181,14 @@ class Condition:
     """The hint that belongs to a detection's data, which a user may have edited or made."""
     ground_truth: GroundTruth | None = None
     """How to read this hint where a data set knows it."""
+    from_maps: Callable[..., Hint | None] | None = None
+    """The hint of a rendered picture, from what its renderer knows instead of by detection:
+    from_maps(maps, **options), the options being the detector's. maps: "image", RGB uint8
+    (H, W, 3); "depth", float32 (H, W) in [0, 1], 1 is near; "normals", float32 (H, W, 3), unit
+    vectors, x right, y up, z to the viewer; "labels", uint8 (H, W), places in "names", which are
+    words of ADE20K; "edges", float32 (H, W) in [0, 1]; "people", float32 (N, 18, 2), x and y in
+    pixels of OpenPose's points.
+    """
     metric: str | Metric = "edge_f1"
     """Fidelity: a name known to `cnctl.fidelity`, or a Metric of the plugin's own."""
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"

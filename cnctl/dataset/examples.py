@@ -30,11 +30,15 @@ read_colours = partial(read_hint, channels=3)
 
 @dataclass(frozen=True)
 class Example:
-    """image: RGB uint8 (H, W, 3); hint: uint8 (h, w, C), or None where it is to be detected."""
+    """image: RGB uint8 (H, W, 3); hint: uint8 (h, w, C), or None where it is to be detected.
+
+    maps: what a renderer knows of its picture, as `cnctl.plugin.Condition.from_maps` takes it.
+    """
 
     image: np.ndarray
     hint: np.ndarray | None
     prompt: str
+    maps: Mapping[str, Any] | None = None
 
 
 class Dataset(Protocol):
@@ -58,13 +62,15 @@ def open_dataset(
     read_hint: Callable[[Path], np.ndarray] = read_colours,
     size: int = 128,
 ) -> Dataset:
-    """Open `scenes:N`, or a folder with metadata.jsonl or fill50k's prompt.json (or that file).
+    """Open a folder with metadata.jsonl or fill50k's prompt.json (or that file), or `scenes:N`.
 
+    `scenes:N:person` draws scenes that show this class.
     Paths in the index are relative to its folder; without a hint it is detected later. Only the
     index is read here. read_hint: a hint's file -> uint8 (H, W, C). size: side of a scene, pixels.
     """
-    if match := re.fullmatch(r"scenes:(\d+)", str(spec)):
-        return SceneDataset(count=_at_least_one(int(match[1]), spec), size=size)
+    if match := re.fullmatch(r"scenes:(\d+)(?::(\w+))?", str(spec)):
+        count = _at_least_one(int(match[1]), spec)
+        return SceneDataset(count=count, size=size, show=_known_class(match[2]))
     index = _find_index(Path(spec))
     return FolderDataset(index=index, rows=tuple(_read_rows(index)), read_hint=read_hint)
 
@@ -111,24 +117,38 @@ class FolderDataset:
 
 @dataclass(frozen=True)
 class SceneDataset:
-    """Captioned scenes, drawn when they are asked for; hints are always detected."""
+    """Captioned scenes with their exact maps, drawn when they are asked for.
+
+    show: the class that every scene shows; None for any.
+    """
 
     count: int
     size: int
+    show: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """The scenes are a function of their numbers and their size."""
-        return f"scenes:{self.count}@{self.size}"
+        return f"scenes:{self.count}{f':{self.show}' if self.show else ''}@{self.size}"
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Example:
-        from cnctl.tiny.scenes import render_scene
+        from cnctl.tiny.scenes import exact_maps, render_scene
 
-        scene = render_scene(index, size=self.size)
-        return Example(scene.image, None, scene.prompt)
+        scene = render_scene(index, size=self.size, show=self.show)
+        return Example(scene.image, None, scene.prompt, exact_maps(scene))
+
+    def read(self, image: np.ndarray) -> Mapping[str, Any]:
+        """The maps that a network sees in an RGB uint8 (H, W, 3) picture such as these."""
+        return self._reader.read(image)
+
+    @cached_property
+    def _reader(self) -> Any:
+        from cnctl.tiny.reader import load_reader
+
+        return load_reader()
 
     def name(self, index: int) -> str:
         """The scene's seed."""
@@ -139,6 +159,14 @@ def _at_least_one(count: int, spec: str | Path) -> int:
     if count < 1:
         raise CnctlError(f"--data {spec} holds no examples", hint="for example scenes:2000")
     return count
+
+
+def _known_class(name: str | None) -> str | None:
+    from cnctl.tiny.shapes import CLASSES
+
+    if name is not None and name not in CLASSES:
+        raise CnctlError(f"no scene shows a {name!r}", hint=f"scenes show {', '.join(CLASSES)}")
+    return name
 
 
 def _find_index(path: Path) -> Path:

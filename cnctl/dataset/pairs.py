@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from cnctl.dataset.examples import Dataset, Example
+from cnctl.dataset.examples import Dataset, Example, SceneDataset
 from cnctl.errors import CnctlError
 from cnctl.images import fit_image
 
 Detect = Callable[[np.ndarray, np.random.Generator | None], np.ndarray | None]
+FromMaps = Callable[[Mapping[str, Any], np.random.Generator | None], np.ndarray | None]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -31,6 +33,7 @@ class TrainingPairs:
     size: (height, width); image and hint keep their aspect and are cut alike.
     detect: (RGB uint8 (H, W, 3), generator) -> hint uint8 (H, W, C) or None. Given a generator it
     draws its options at random, given None it uses its defaults.
+    from_maps: the same for examples that come with a renderer's maps, in place of `detect`.
     nearest: resize hints without inventing values (palettes).
     """
 
@@ -38,6 +41,7 @@ class TrainingPairs:
     size: tuple[int, int]
     hint_channels: int
     detect: Detect
+    from_maps: FromMaps | None = None
     augment: Augment | None = None
     nearest: bool = False
 
@@ -59,12 +63,21 @@ class TrainingPairs:
             raise _with_name(error, self.dataset.name(index)) from error
         return Pair(image, hint, example.prompt)
 
+    def detect_again(self, image: np.ndarray) -> np.ndarray | None:
+        """The hint in a picture that was generated from one of these, RGB uint8 (H, W, 3)."""
+        if isinstance(self.dataset, SceneDataset) and self.from_maps is not None:
+            return self.from_maps(self.dataset.read(image), None)
+        return self.detect(image, None)
+
     def _hint(
         self, example: Example, image: np.ndarray, rng: np.random.Generator | None
     ) -> np.ndarray:
         if example.hint is not None:
             return fit_image(example.hint, size=self.size, resize="crop", nearest=self.nearest)
-        hint = self.detect(image, rng)
+        if example.maps is not None and self.from_maps is not None:
+            hint = self.from_maps(example.maps, rng)
+        else:
+            hint = self.detect(image, rng)
         return np.zeros((*self.size, self.hint_channels), np.uint8) if hint is None else hint
 
 

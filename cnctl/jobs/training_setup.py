@@ -28,7 +28,7 @@ from cnctl.core.training import LR_SCHEDULES, OPTIMIZERS
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detector, read_ready
+from cnctl.hints import hint_from_maps, load_detector, read_ready
 from cnctl.jobs.previews import Trial
 from cnctl.jobs.weights import open_base, open_control
 from cnctl.plugin import Condition
@@ -141,9 +141,17 @@ class HintMaker:
         """The hint, with training options drawn from `rng`, or with the defaults for None."""
         if not hasattr(self, "_detect"):
             self._detect = load_detector(self.condition, device=self.device)
+        return self._detect(image, **self._options(rng))
+
+    def from_maps(
+        self, maps: Mapping[str, Any], rng: np.random.Generator | None
+    ) -> np.ndarray | None:
+        """The same from what a renderer knows, for a condition that reads it."""
+        return hint_from_maps(self.condition, maps, **self._options(rng))
+
+    def _options(self, rng: np.random.Generator | None) -> Mapping[str, Any]:
         draw = self.condition.training_options
-        options = {} if rng is None or draw is None else draw(rng)
-        return self._detect(image, **options)
+        return {} if rng is None or draw is None else draw(rng)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By name, for workers that are no forks; neither condition nor detector can be pickled."""
@@ -374,12 +382,14 @@ def _check_data(
 def _pairs(
     dataset: Dataset, condition: Condition, settings: TrainSettings, *, device: str
 ) -> TrainingPairs:
+    # A worker is a fork, which must not touch the parent's CUDA.
+    maker = HintMaker(condition, "cpu" if settings.workers else device)
     return TrainingPairs(
         dataset=dataset,
         size=(settings.resolution, settings.resolution),
         hint_channels=condition.stored_channels,
-        # A worker is a fork, which must not touch the parent's CUDA.
-        detect=HintMaker(condition, "cpu" if settings.workers else device),
+        detect=maker,
+        from_maps=maker.from_maps if condition.from_maps else None,
         augment=condition.augment,
         nearest=bool(condition.palette),
     )
@@ -416,7 +426,7 @@ def _trial(
     return Trial(
         hints=np.stack([e.hint for e in living]) if living else np.zeros(shape, np.uint8),
         prompts=[example.prompt for example in living],
-        detect=lambda image: pairs.detect(image, None),
+        detect=pairs.detect_again,
         metric=condition.metric,
         steps=settings.preview_steps,
         guidance_scale=guided.guidance_scale,

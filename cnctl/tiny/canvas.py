@@ -24,6 +24,7 @@ class Canvas:
         self.depth = np.zeros((size, size), np.float32)
         self.normals = np.zeros((size, size, 3), np.float32)
         self.normals[..., 2] = 1
+        self.outlines = np.zeros((size, size), np.uint8)
 
     def paint(
         self, polygon: Array, colour: Colour, *, bulge: float, label: int, near: float
@@ -41,6 +42,13 @@ class Canvas:
         self.segmentation[rows, columns][inside] = label
         self.normals[rows, columns][inside] = normals[inside]
         self.depth[rows, columns][inside] = (near + 0.12 * bulge * normals[..., 2])[inside]
+        self.outlines[rows, columns][inside] = 0
+        self.trace(polygon)
+
+    def trace(self, polygon: Array, *, closed: bool = True) -> None:
+        """Draw a line of one pixel into the map of outlines."""
+        points = [np.round(polygon * 2**SHIFT).astype(np.int32)]
+        cv2.polylines(self.outlines, points, closed, 255, 1, cv2.LINE_AA, SHIFT)
 
     def outline(self, polygon: Array, colour: Colour, width: int) -> None:
         """Stroke a polygon's border into the picture only; the maps do not change."""

@@ -1,17 +1,16 @@
 """How the weights of the tiny base were made: `python -m cnctl.tiny.recipe PART`.
 
 One command per part, going on from the committed weights unless `--fresh`. In order of use:
-`scenes`, `autoencoder`, `latents`, `text`, `unet`, `control`; and to look at the result `sheet`
-and `score`. Everything is written under `--out`; copy it over `cnctl/tiny/weights` to ship it.
+`scenes`, `autoencoder`, `latents`, `text`, `unet`, `reader`; and to look at the result `sheet`.
+Everything is written under `--out`; copy it over `cnctl/tiny/weights` to ship it. The ControlNets
+are trained by `cnctl train`, as anyone's are: docs/tiny.md has the commands.
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel
 from torch import Tensor
 
 from cnctl.tiny.base import (
@@ -22,14 +21,11 @@ from cnctl.tiny.base import (
     read_guidance_scale,
 )
 from cnctl.tiny.dataset import Pictures, encode_folder, render_chunks
-from cnctl.tiny.judge import class_and_colour, train_judge
+from cnctl.tiny.reader import load_reader, save_reader, train_reader
 from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
-from cnctl.tiny.train_autoencoder import round_trip, train_autoencoder
-from cnctl.tiny.train_control import control_scores, train_control
+from cnctl.tiny.train_autoencoder import train_autoencoder
 from cnctl.tiny.train_text import train_text
 from cnctl.tiny.train_unet import Latents, quiet_start, train_unet
-
-CONTROL = Path("controls") / "canny"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -112,12 +108,11 @@ def unet(settings: argparse.Namespace) -> None:
     )
 
 
-def control(settings: argparse.Namespace) -> None:
-    """Train the canny ControlNet."""
-    base = load_base(settings.out)
-    start = None if settings.fresh else load_control(settings.out)
-    data = Latents(settings.data, base)
-    train_control(base, data, minutes=settings.minutes, out=settings.out / CONTROL, start=start)
+def reader(settings: argparse.Namespace) -> None:
+    """Train the network that reads a scene's maps."""
+    start = None if settings.fresh else load_reader(settings.out / "reader")
+    trained = train_reader(minutes=settings.minutes, start=start, seed=settings.seed)
+    save_reader(trained, settings.out / "reader")
 
 
 def sheet(settings: argparse.Namespace) -> None:
@@ -131,33 +126,14 @@ def sheet(settings: argparse.Namespace) -> None:
     write_grid(str(settings.out / "sheet.png"), pictures, columns=len(SHEET_PROMPTS))
 
 
-def score(settings: argparse.Namespace) -> None:
-    """Print the scores of every part as one JSON document."""
-    base, guidance_scale = load_base(settings.out), read_guidance_scale(settings.out)
-    judge, judged = train_judge()
-    scores = {
-        "autoencoder": round_trip(base.vae, 256),
-        "judge": judged,
-        "base": class_and_colour(base, judge, guidance_scale=guidance_scale),
-        "canny": control_scores(base, load_control(settings.out), guidance_scale=guidance_scale),
-    }
-    print(json.dumps(scores, indent=2))
-
-
-def load_control(folder: Path) -> ControlNetModel:
-    """The canny ControlNet of a base folder, float32."""
-    return ControlNetModel.from_pretrained(folder / CONTROL, torch_dtype=torch.float32)
-
-
 COMMANDS = {
     "scenes": scenes,
     "autoencoder": autoencoder,
     "latents": latents,
     "text": text,
     "unet": unet,
-    "control": control,
+    "reader": reader,
     "sheet": sheet,
-    "score": score,
 }
 
 

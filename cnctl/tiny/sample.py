@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from diffusers import ControlNetModel
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cnctl.tiny.base import Base
 from cnctl.tiny.dataset import to_pictures
@@ -40,11 +38,8 @@ def sample(
     guidance_scale: float,
     seed: int = 0,
     steps: int = 20,
-    control: ControlNetModel | None = None,
-    hints: Tensor | None = None,
-    control_scale: float = 1.0,
 ) -> NDArray[np.uint8]:
-    """Pictures uint8 (N, 128, 128, 3); hints float (N, 3, 128, 128) in [0, 1]."""
+    """Pictures uint8 (N, 128, 128, 3)."""
     count = len(prompts)
     shape = (count, base.unet.config.in_channels, 16, 16)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -52,21 +47,7 @@ def sample(
     base.scheduler.set_timesteps(steps)
     for timestep in base.scheduler.timesteps:
         double = torch.cat([latents, latents])
-        residuals = {}
-        if control is not None and hints is not None:
-            down, middle = control(
-                double,
-                timestep,
-                context,
-                torch.cat([hints, hints]),
-                conditioning_scale=control_scale,
-                return_dict=False,
-            )
-            residuals = {
-                "down_block_additional_residuals": down,
-                "mid_block_additional_residual": middle,
-            }
-        without, wanted = base.unet(double, timestep, context, **residuals).sample.chunk(2)
+        without, wanted = base.unet(double, timestep, context).sample.chunk(2)
         noise = without + guidance_scale * (wanted - without)
         latents = base.scheduler.step(noise, timestep, latents).prev_sample
     return to_pictures(base.vae.decode(latents / base.vae.config.scaling_factor).sample)

@@ -1,7 +1,7 @@
 """Captioned scenes with exact maps, drawn by a program: what the tiny base is trained on."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,8 +12,20 @@ from cnctl.tiny.captions import Backdrop, describe
 from cnctl.tiny.shapes import CLASSES, COLOURS, DARK, KINDS, Toy, mixed
 
 LABELS: dict[str, int] = {"background": 0, **{name: i + 1 for i, name in enumerate(CLASSES)}}
-LABELS |= {"sky": 17, "ground": 18, "wall": 19, "floor": 20}
+LABELS |= {"sky": 17, "grass": 18, "sand": 19, "earth": 20, "sea": 21, "wall": 22, "floor": 23}
+GROUNDS = {"grass": "grass", "night": "grass", "beach": "sand", "sea": "sea"}
+"""The label of a land's ground, where it is not "earth"."""
 STREAM = 20230210  # names our random stream; other users of the same seed draw other numbers
+ADE20K_WORDS = {
+    "background": "wall",
+    **dict.fromkeys(("cat", "dog", "fish", "bird"), "animal"),
+    "cup": "glass",
+    "star": "plaything",
+    "heart": "plaything",
+    "sun": "light",
+}
+"""What ADE20K calls a label, where it has another word."""
+NAMES = tuple(ADE20K_WORDS.get(name, name) for name in LABELS)
 NOVICE, USUAL, FULL = 0, 1, 2  # levels of the curriculum
 
 
@@ -31,7 +43,8 @@ class Scene:
 
     image: uint8 (H, W, 3) RGB; segmentation: uint8 (H, W), values of `LABELS`; depth: float32
     (H, W) in [0, 1], 1 is near; normals: float32 (H, W, 3), unit vectors, x right, y up, z to the
-    viewer; keypoints: for each person float32 (18, 2), x and y in pixels in OpenPose's order.
+    viewer; outlines: uint8 (H, W), lines of one pixel around each visible part; keypoints: for
+    each person float32 (18, 2), x and y in pixels in OpenPose's order.
     """
 
     image: NDArray[np.uint8]
@@ -39,6 +52,7 @@ class Scene:
     segmentation: NDArray[np.uint8]
     depth: Array
     normals: Array
+    outlines: NDArray[np.uint8]
     keypoints: tuple[Array, ...]
     objects: tuple[SceneObject, ...]
     backdrop: Backdrop
@@ -70,14 +84,16 @@ LANDS = {
 }
 
 
-def render_scene(seed: int, *, size: int = 128, level: int = USUAL) -> Scene:
-    """Draw the scene of a seed: a pure function of its arguments.
+def render_scene(
+    seed: int, *, size: int = 128, level: int = USUAL, show: str | None = None
+) -> Scene:
+    """Draw the scene of a seed: a pure function of its arguments. `show` is the class to draw.
 
     Levels: 0, one large thing before a plain or gradient background; 1, also landscapes and
     rooms; 2, also smaller things and sometimes two of them.
     """
     rng = np.random.default_rng([STREAM, level, seed])
-    things, backdrop = plan(rng, level)
+    things, backdrop = plan(rng, level, show)
     light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(0.35, 0.7), 1.0], np.float32)
     canvas = Canvas(size, light / np.linalg.norm(light))
     paint_backdrop(canvas, backdrop, rng)
@@ -87,14 +103,36 @@ def render_scene(seed: int, *, size: int = 128, level: int = USUAL) -> Scene:
     prompt = describe(rng, [(t.name, t.said_colour) for t in things], backdrop)
     keypoints = tuple(joints for _, joints in painted if joints is not None)
     objects = tuple(thing for thing, _ in painted)
-    maps = canvas.segmentation, np.clip(canvas.depth, 0, 1), canvas.normals
+    maps = canvas.segmentation, np.clip(canvas.depth, 0, 1), canvas.normals, canvas.outlines
     return Scene(image, prompt, *maps, keypoints, objects, backdrop)
 
 
-def plan(rng: np.random.Generator, level: int) -> tuple[list[Planned], Backdrop]:
+def exact_maps(scene: Scene) -> dict[str, Any]:
+    """What the renderer knows, in the form that `cnctl.plugin.Condition.from_maps` takes."""
+    return {
+        "image": scene.image,
+        "depth": scene.depth,
+        "normals": scene.normals,
+        "labels": scene.segmentation,
+        "names": NAMES,
+        "edges": soft_edges(scene),
+        "people": np.stack(scene.keypoints) if scene.keypoints else np.zeros((0, 18, 2)),
+    }
+
+
+def soft_edges(scene: Scene) -> Array:
+    """The outlines as an edge detector draws them, float32 (H, W) in [0, 1]."""
+    lines = scene.outlines.astype(np.float32)
+    soft = cv2.GaussianBlur(lines, (0, 0), len(lines) / 128)
+    return soft / max(float(soft.max()), 1.0)
+
+
+def plan(rng: np.random.Generator, level: int, show: str | None) -> tuple[list[Planned], Backdrop]:
     """Choose what a scene shows, before anything is drawn."""
     pair = level >= FULL and rng.random() < 0.4
     names = [CLASSES[i] for i in rng.choice(len(CLASSES), 2 if pair else 1, replace=False)]
+    if show is not None:
+        names[0] = show
     colours = [choose_colour(rng, name) for name in names]
     backdrop = choose_backdrop(rng, names, [word for word, _ in colours], level)
     things = []
@@ -170,9 +208,11 @@ def paint_land(canvas: Canvas, kind: str, rng: np.random.Generator) -> None:
     canvas.image[:horizon] = top + (low - top) * ramp
     below = np.linspace(0, 1, size - horizon, dtype=np.float32)[:, None]
     canvas.image[horizon:] = ground * (1.04 - 0.16 * below[..., None])
-    canvas.segmentation[:horizon], canvas.segmentation[horizon:] = LABELS["sky"], LABELS["ground"]
+    canvas.segmentation[:horizon] = LABELS["sky"]
+    canvas.segmentation[horizon:] = LABELS[GROUNDS.get(kind, "earth")]
     canvas.depth[horizon:] = 0.08 + 0.62 * below
     canvas.normals[horizon:] = (0, 0.95, np.sqrt(1 - 0.95**2))
+    canvas.trace(np.array([(0, horizon), (size, horizon)]), closed=False)
     if kind == "night":
         paint_stars(canvas, horizon, rng)
     elif kind == "sea":
@@ -222,6 +262,8 @@ def paint_room(canvas: Canvas, colour: str, rng: np.random.Generator) -> None:
     canvas.depth[:horizon] = 0.12
     canvas.depth[horizon:] = 0.12 + 0.58 * below
     canvas.normals[horizon:] = (0, 0.95, np.sqrt(1 - 0.95**2))
+    for edge in (horizon - board, horizon + board):
+        canvas.trace(np.array([(0, edge), (size, edge)]), closed=False)
 
 
 def paint_thing(

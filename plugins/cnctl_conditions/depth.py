@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, TrainDefaults, WeightFile
 from cnctl_conditions.shared.annotators import SECTION, sd15, sd21
@@ -75,6 +75,11 @@ def near_is_bright(depth: np.ndarray, *, metric: bool) -> np.ndarray:
     return (255 * (1 - share if metric else share)).clip(0, 255).astype(np.uint8)
 
 
+def from_maps(maps: Mapping[str, Any]) -> np.ndarray:
+    """Of a renderer's depth, which is near is bright already."""
+    return near_is_bright(maps["depth"], metric=False)
+
+
 depth = Condition(
     name="depth",
     summary="Depth by MiDaS, near is bright",
@@ -84,6 +89,7 @@ depth = Condition(
         recipe="3M depth-image-caption pairs from the internet; 500 A100 80G GPU-hours. Small "
         "scale: the 200k of them with the highest resolution",
     ),
+    from_maps=from_maps,
     metric="depth_rmse",
     weights=(
         *sd15("sd-controlnet-depth", "control_v11f1p_sd15_depth"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults
 from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21
@@ -64,6 +64,11 @@ def to_hint(edges: np.ndarray, *, safe: bool) -> np.ndarray:
     return (255 * edges).clip(0, 255).astype(np.uint8)
 
 
+def from_maps(maps: Mapping[str, Any], *, safe: bool) -> np.ndarray:
+    """Of a renderer's outlines."""
+    return to_hint(maps["edges"], safe=safe)
+
+
 hed = Condition(
     name="hed",
     summary="Soft edges, white on black",
@@ -73,6 +78,7 @@ hed = Condition(
     train=TrainDefaults(
         recipe="3M edge-image-caption pairs from the internet; 300 A100 80G GPU-hours",
     ),
+    from_maps=from_maps,
     metric="ssim",
     weights=(
         *sd15("sd-controlnet-hed", "control_v11p_sd15_softedge"),

@@ -23,28 +23,32 @@ MULTIPLE = 16
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     """Loads M-LSD when it is first asked for; LSD needs no file."""
-    import numpy as np
-
     finders: dict[str, Lines] = {"lsd": _lsd}
 
     def detect(image: Image, *, method: str, score: float, distance: float) -> Detection | None:
         if method not in finders:
             finders[method] = _load_mlsd(device, files)
-        lines, scores = finders[method](image, score)
-        lengths = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
-        long_enough = lengths > 2 * distance
-        if not long_enough.any():
-            return None
-        height, width = image.shape[:2]
-        data = {
-            "width": width,
-            "height": height,
-            "lines": np.round(lines[long_enough], 2).tolist(),
-            "scores": np.round(scores[long_enough], 4).tolist(),
-        }
-        return Detection(hint=draw_lines(data), data=data)
+        return _lines(image, finders[method], score=score, distance=distance)
 
     return detect
+
+
+def _lines(image: Image, find: Lines, *, score: float, distance: float) -> Detection | None:
+    import numpy as np
+
+    lines, scores = find(image, score)
+    lengths = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
+    long_enough = lengths > 2 * distance
+    if not long_enough.any():
+        return None
+    height, width = image.shape[:2]
+    data = {
+        "width": width,
+        "height": height,
+        "lines": np.round(lines[long_enough], 2).tolist(),
+        "scores": np.round(scores[long_enough], 4).tolist(),
+    }
+    return Detection(hint=draw_lines(data), data=data)
 
 
 def draw_lines(data: Mapping[str, Any]) -> Hint:
@@ -117,6 +121,14 @@ def _lsd(image: Image, score: float) -> tuple[np.ndarray, np.ndarray]:
     return lines, np.ones(len(lines))
 
 
+def from_maps(
+    maps: Mapping[str, Any], *, method: str, score: float, distance: float
+) -> Hint | None:
+    """Straight lines of a rendered picture; by LSD, since M-LSD never saw drawn things."""
+    found = _lines(maps["image"], _lsd, score=score, distance=distance)
+    return None if found is None else found.hint
+
+
 hough = Condition(
     name="hough",
     summary="Straight lines, white on black",
@@ -142,6 +154,7 @@ hough = Condition(
         recipe="600k pairs: lines of Places2, captioned by BLIP; starts from the Canny model; "
         "150 A100 80G GPU-hours",
     ),
+    from_maps=from_maps,
     metric="edge_f1",
     weights=sd15("sd-controlnet-mlsd", "control_v11p_sd15_mlsd"),
     licence="Apache-2.0",

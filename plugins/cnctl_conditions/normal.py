@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults
 from cnctl_conditions.depth import MIDAS, MIDAS_FILE
@@ -57,6 +57,11 @@ def to_hint(normals: np.ndarray, *, order: str) -> Hint:
     return colours[..., ["xyz".index(axis) for axis in order]]
 
 
+def from_maps(maps: Mapping[str, Any], *, order: str, **_: float) -> Hint:
+    """Of a renderer's normals, whose x grows to the right and not, as here, to the left."""
+    return to_hint(maps["normals"] * (-1, 1, 1), order=order)
+
+
 normal = Condition(
     name="normal",
     summary="Surface normals from MiDaS' depth",
@@ -78,6 +83,7 @@ normal = Condition(
         recipe="first DIODE captioned by BLIP, 25,452 pairs, 100 A100 80G GPU-hours; extended: "
         "normals from MiDaS' depth, from that model on, 200 A100 80G GPU-hours",
     ),
+    from_maps=from_maps,
     metric="normal_angle",
     weights=sd15("sd-controlnet-normal"),
     licence="Apache-2.0",

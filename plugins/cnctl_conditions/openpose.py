@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, Option, TrainDefaults
 from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21
@@ -25,7 +25,7 @@ from cnctl_conditions.shared.skeleton import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnctl.plugin import Detector, Image, OptionValue
+    from cnctl.plugin import Detector, Hint, Image, OptionValue
     from cnctl_conditions.shared.skeleton import Person
 
     Maps = Callable[[Image], tuple[np.ndarray, np.ndarray]]
@@ -72,6 +72,17 @@ def pose_detection(
         return None
     data = to_json(people, width=image.shape[1], height=image.shape[0])
     return Detection(hint=draw_pose(data, style=style, thickness=stick_width), data=data)
+
+
+def from_maps(
+    maps: Mapping[str, Any], *, min_keypoints: float, style: str, stick_width: int, **_: float
+) -> Hint | None:
+    """The drawing of a renderer's people."""
+    people = [[(float(x), float(y), 1.0) for x, y in person] for person in maps["people"]]
+    found = pose_detection(
+        people, maps["image"], min_keypoints=min_keypoints, style=style, stick_width=stick_width
+    )
+    return None if found is None else found.hint
 
 
 def load_network_maps(device: str, path: Path) -> Maps:
@@ -254,6 +265,7 @@ openpose = Condition(
     options=POSE_OPTIONS,
     training_options=thirty_percent,
     draw=draw_pose,
+    from_maps=from_maps,
     train=TrainDefaults(
         recipe="200k pose-image-caption pairs from the internet, images in which a human shows at "
         "least 30 % of the key points; 300 A100 80G GPU-hours",

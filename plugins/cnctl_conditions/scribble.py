@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults
 from cnctl_conditions.hed import HED_FILE
@@ -34,26 +34,35 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
             loaded.append(load_hed(device, files["hed"]))
         return to_hint(loaded[0](image), safe=False)
 
-    def detect(
-        image: Image,
-        *,
-        drawing: bool,
-        threshold: int,
-        thin: str,
-        width: float,
-        brush: str,
-        keep: float,
-        seed: int,
-    ) -> np.ndarray | None:
-        if drawing:
-            strokes = read_drawing(image)
-        else:
-            strokes = thin_lines(soft_edges(image), threshold, thin)
-            strokes = keep_some(strokes, keep, seed)
-            strokes = thicken(strokes, width, brush)
+    def detect(image: Image, *, drawing: bool, **options: Any) -> np.ndarray | None:
+        strokes = read_drawing(image) if drawing else scribble_along(soft_edges(image), **options)
         return strokes if strokes.any() else None
 
     return detect
+
+
+def scribble_along(
+    edges: np.ndarray,
+    *,
+    threshold: int,
+    thin: str,
+    width: float,
+    brush: str,
+    keep: float,
+    seed: int,
+) -> np.ndarray:
+    """Strokes along soft edges, uint8 (H, W) both: the paper's synthesis of human scribbles."""
+    lines = keep_some(thin_lines(edges, threshold, thin), keep, seed)
+    return thicken(lines, width, brush)
+
+
+def from_maps(maps: Mapping[str, Any], *, drawing: bool, **options: Any) -> np.ndarray | None:
+    """Strokes along a renderer's outlines, too fine for the blur before non-maximum suppression."""
+    from cnctl_conditions.hed import to_hint
+
+    edges = to_hint(maps["edges"], safe=False)
+    strokes = scribble_along(edges, **options | {"thin": "skeleton"})
+    return strokes if strokes.any() else None
 
 
 def read_drawing(image: Image) -> np.ndarray:
@@ -168,6 +177,7 @@ scribble = Condition(
         "seed": Option(0, "of what is masked out", minimum=0, maximum=MAX_SEED),
     },
     training_options=random_scribble,
+    from_maps=from_maps,
     train=TrainDefaults(
         start_from="canny",
         recipe="500k pairs from the internet; HED with random thresholds, random masking-out of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import CnctlError, Condition, Detection, TrainDefaults, WeightFile
 from cnctl_conditions.shared.ade20k_palette import PALETTE
@@ -12,7 +12,7 @@ from cnctl_conditions.shared.annotators import SECTION, sd15
 from cnctl_conditions.shared.labels import colour, shares
 
 if TYPE_CHECKING:
-    from cnctl.plugin import Detector, Image
+    from cnctl.plugin import Detector, Hint, Image
 
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
@@ -39,6 +39,13 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     return detect
 
 
+def from_maps(maps: Mapping[str, Any]) -> Hint:
+    """Of a renderer's labels, by their names."""
+    import numpy as np
+
+    return np.array([PALETTE[name] for name in maps["names"]], np.uint8)[maps["labels"]]
+
+
 ade20k = Condition(
     name="ade20k",
     summary="What each pixel shows, in the 150 colours of ADE20K",
@@ -55,6 +62,7 @@ ade20k = Condition(
         recipe="164K segmentation-image-caption pairs of ADE20K, captioned by BLIP; "
         "200 A100 80G GPU-hours",
     ),
+    from_maps=from_maps,
     metric="mean_iou",
     weights=sd15("sd-controlnet-seg", "control_v11p_sd15_seg"),
     licence="see the model card",

@@ -2,12 +2,14 @@
 
 import hashlib
 
+import cv2
 import numpy as np
 import pytest
+from cnctl_conditions.segmentation import ade20k
 
 from cnctl.tiny.captions import vocabulary
 from cnctl.tiny.dataset import HELD_OUT, training_scene
-from cnctl.tiny.scenes import FULL, LABELS, NOVICE, USUAL, render_scene
+from cnctl.tiny.scenes import FULL, LABELS, NAMES, NOVICE, USUAL, exact_maps, render_scene
 from cnctl.tiny.shapes import CLASSES, COLOURS, KINDS
 
 SCENES = [render_scene(seed, level=level) for level in (NOVICE, USUAL, FULL) for seed in range(30)]
@@ -25,7 +27,7 @@ def test_a_seed_gives_the_same_scene_whoever_drew_before():
     render_scene(8)
     again = render_scene(7)
     assert first.prompt == again.prompt
-    for name in ("image", "segmentation", "depth", "normals"):
+    for name in ("image", "segmentation", "depth", "normals", "outlines"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
 
 
@@ -132,3 +134,36 @@ def test_every_class_appears_and_every_word_is_known():
 
 def test_held_out_scenes_are_not_training_scenes():
     assert not np.array_equal(training_scene(0).image, training_scene(HELD_OUT).image)
+
+
+def test_outlines_run_where_the_segmentation_changes():
+    for scene in SINGLE:
+        label = LABELS[scene.objects[0].name]
+        inside = (scene.segmentation == label).astype(np.uint8)
+        border = cv2.dilate(inside, np.ones((3, 3))) > inside
+        near_lines = cv2.dilate(scene.outlines, np.ones((5, 5))) > 64
+        assert near_lines[border > 0].mean() > 0.95, scene.prompt
+        assert (scene.outlines > 64).mean() < 0.25
+
+
+@pytest.mark.parametrize("kind", ["person", "house"])
+def test_a_scene_shows_what_it_is_told_to(kind):
+    for seed in range(5):
+        scene = render_scene(seed, show=kind)
+        assert scene.objects[0].name == kind
+        assert kind in scene.prompt.split()
+
+
+def test_exact_maps_are_what_conditions_are_promised():
+    scene = render_scene(2, show="person")
+    maps = exact_maps(scene)
+    assert maps["people"].shape == (1, 18, 2)
+    assert maps["edges"].dtype == np.float32
+    assert 0 <= maps["edges"].min() < maps["edges"].max() <= 1
+    seen = {maps["names"][label] for label in np.unique(maps["labels"])}
+    assert "person" in seen
+    assert exact_maps(render_scene(2, show="cup"))["people"].shape == (0, 18, 2)
+
+
+def test_labels_have_names_of_ade20k():
+    assert set(NAMES) <= ade20k.palette.keys()

@@ -1,0 +1,51 @@
+"""The shipped reader sees in held-out scenes what their renderer drew."""
+
+import numpy as np
+import pytest
+
+from cnctl.fidelity import score
+from cnctl.hints import hint_from_maps
+from cnctl.registry import get_condition
+from cnctl.tiny.dataset import HELD_OUT
+from cnctl.tiny.reader import joint_heat, load_reader
+from cnctl.tiny.scenes import exact_maps, render_scene
+
+SCENES = [render_scene(HELD_OUT + i, show="person" if i % 2 else None) for i in range(24)]
+
+
+def agreement(name: str, *, shift: int = 0) -> float:
+    """Mean fidelity of what is read in each scene to what it, or the one `shift` on, holds."""
+    condition, reader, scores = get_condition(name), load_reader(), []
+    for scene, other in zip(SCENES, SCENES[shift:] + SCENES[:shift], strict=True):
+        wanted = hint_from_maps(condition, exact_maps(scene))
+        found = hint_from_maps(condition, reader.read(other.image))
+        if wanted is not None:
+            scores.append(score(condition.metric, wanted, found))
+    return float(np.mean(scores))
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("hed", 0.7), ("scribble", 0.75), ("ade20k", 0.6), ("openpose", 0.55)]
+)
+def test_reads_what_was_drawn(name: str, least: float) -> None:
+    assert agreement(name) > least
+    assert agreement(name) > agreement(name, shift=2) + 0.15
+
+
+@pytest.mark.parametrize(("name", "most"), [("depth", 0.12), ("normal", 8.0)])
+def test_distances_are_small(name: str, most: float) -> None:
+    assert agreement(name) < most
+    assert agreement(name) < 0.7 * agreement(name, shift=2)
+
+
+def test_any_size_is_read() -> None:
+    maps = load_reader().read(np.zeros((72, 104, 3), np.uint8))
+    assert maps["labels"].shape == maps["depth"].shape == (72, 104)
+    np.testing.assert_allclose(np.linalg.norm(maps["normals"], axis=-1), 1, atol=1e-5)
+
+
+def test_a_joints_heat_is_one_at_the_joint() -> None:
+    scene = render_scene(HELD_OUT, show="person")
+    heat = joint_heat(scene)
+    for number, (x, y) in enumerate(scene.keypoints[0]):
+        assert np.unravel_index(heat[number].argmax(), heat[number].shape) == (round(y), round(x))
