@@ -40,7 +40,7 @@ def list_tensors(path: Path) -> Listing:
         ) from error
     if start.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
         found = list_torch_file(path)
-        container = "torch, under state_dict" if found.wrapped else "torch"
+        container = f"torch, under {found.wrapper}" if found.wrapper else "torch"
         return Listing(container, found.tensors, {}, found.others)
     if start[8:9] == b"{":
         header = read_header(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cnctl.errors import CnctlError, OutputError
 from cnctl.formats.pickles import INERT
-from cnctl.formats.torchfile import ZIP_MAGIC
+from cnctl.formats.torchfile import WRAPPERS, ZIP_MAGIC
 
 CHILD = Path(__file__).with_name("torch_child.py")
 SPARE_BYTES = 2 << 30
@@ -38,6 +38,7 @@ def extract_tensors(source: Path, target: Path, *, names: Iterable[str]) -> None
         "mapped": mapped,
         "names": list(names),
         "inert": sorted(INERT),
+        "wrappers": list(WRAPPERS),
         "bytes": 3 * size + SPARE_BYTES,
         "seconds": math.ceil(seconds),
     }

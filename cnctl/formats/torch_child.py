@@ -18,7 +18,8 @@ def main() -> None:
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
         raise SystemExit("torch 2.10 or newer is needed to read such files; upgrade torch")
     _limit(request["bytes"], request["seconds"])
-    tensors = _load(request["source"], mapped=request["mapped"], inert=request["inert"])
+    how = {name: request[name] for name in ("mapped", "inert", "wrappers")}
+    tensors = _load(request["source"], **how)
     chosen = {name: _tensor(name, tensors) for name in request["names"]}
 
     from safetensors.torch import save_file
@@ -54,15 +55,15 @@ def _dictionary(*arguments: Any) -> dict[Any, Any]:
     return {}
 
 
-def _load(source: str, *, mapped: bool, inert: list[str]) -> dict[str, Any]:
+def _load(source: str, *, mapped: bool, inert: list[str], wrappers: list[str]) -> dict[str, Any]:
     import torch
 
     stand_ins: list[Any] = [(Inert, name) for name in inert]
     stand_ins.append((_dictionary, "collections.defaultdict"))
     with torch.serialization.safe_globals(stand_ins):
         value = torch.load(source, weights_only=True, map_location="cpu", mmap=mapped)
-    inner = value.get("state_dict")
-    return inner if isinstance(inner, dict) else value
+    wrapped = [value[key] for key in wrappers if isinstance(value.get(key), dict)]
+    return wrapped[0] if wrapped else value
 
 
 def _tensor(name: str, tensors: dict[str, Any]) -> Any:

@@ -19,6 +19,8 @@ from cnctl.errors import CnctlError
 from cnctl.formats.header import MAX_TENSORS, TensorSpec
 from cnctl.formats.pickles import MAX_BYTES, Pickle, Tensor, UnsafePickleError, read_pickle
 
+WRAPPERS = ("state_dict", "model")
+"""Keys under which Lightning and webui, or detectors' authors, put all tensors."""
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PROTOCOL = 1001
@@ -32,8 +34,8 @@ MEMBER = re.compile(
 @dataclass(frozen=True)
 class TorchListing:
     tensors: dict[str, TensorSpec]
-    wrapped: bool
-    """The tensors lie under the key `state_dict`, as Lightning and webui write them."""
+    wrapper: str
+    """The key under which the tensors lie, one of WRAPPERS; "" where there is none."""
     others: tuple[str, ...]
     """Keys beside the tensors that hold none (epoch, optimizer states, ...)."""
 
@@ -142,7 +144,7 @@ def _read_legacy(file: BinaryIO) -> tuple[Pickle, dict[str, int]]:
 
 
 def _listing(tree: Any, sizes: Mapping[str, int]) -> TorchListing:
-    tensors, wrapped, others = _tensors(tree)
+    tensors, wrapper, others = _tensors(tree)
     if len(tensors) > MAX_TENSORS:
         raise ValueError(f"it lists {len(tensors)} tensors; {MAX_TENSORS} is the most read here")
     specs = {}
@@ -155,14 +157,14 @@ def _listing(tree: Any, sizes: Mapping[str, int]) -> TorchListing:
         raise UnsafePickleError(
             "its tensors overlap: they would unfold to more than the file holds"
         )
-    return TorchListing(specs, wrapped, others)
+    return TorchListing(specs, wrapper, others)
 
 
-def _tensors(tree: Any) -> tuple[dict[str, Tensor], bool, tuple[str, ...]]:
+def _tensors(tree: Any) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
     if type(tree) is not dict:
         raise ValueError("it holds no dictionary of tensors")
-    wrapped = type(tree.get("state_dict")) is dict
-    inner = tree["state_dict"] if wrapped else tree
+    wrapper = next((key for key in WRAPPERS if type(tree.get(key)) is dict), "")
+    inner = tree[wrapper] if wrapper else tree
     tensors = {name: value for name, value in inner.items() if type(value) is Tensor}
     others = [name for name in (*tree, *inner) if type(name) is str and name not in tensors]
-    return tensors, wrapped, tuple(name for name in others if name != "state_dict")
+    return tensors, wrapper, tuple(name for name in others if name != wrapper)

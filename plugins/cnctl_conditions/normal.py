@@ -1,15 +1,16 @@
-"""Surface normals, coarse, from MiDaS' depth (paper, section 3.5, "extended")."""
+"""Surface normals: of DIODE, by Bae et al., or coarse ones from MiDaS' depth (section 3.5)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import Condition, Option, TrainDefaults
+from cnctl.plugin import Condition, GroundTruth, Option, TrainDefaults
 from cnctl_conditions.depth import MIDAS, MIDAS_FILE
-from cnctl_conditions.shared.annotators import SECTION, sd15
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from cnctl.plugin import Detector, Hint, Image
 
 
+RIGHT_TO_LEFT = (-1, 1, 1)
+"""From axes of which x grows to the right to those of hints."""
+MULTIPLE = 32
+DIODE_CAMERA = (886.81, 927.06, 512.0, 384.0)
+"""fx, fy, cx, cy in pixels of DIODE's images, 1024 x 768 (its intrinsics.txt)."""
+DIODE_WIDTH = 1024
+
+
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
+    """Coarse normals, the slope of MiDaS' disparity."""
     from cnctl_conditions.depth import load_estimator
 
     estimate = load_estimator(MIDAS, files["model"], device=device)
@@ -27,6 +37,65 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
         return to_hint(normals, order=order)
 
     return detect
+
+
+def load_bae(device: str, files: Mapping[str, Path]) -> Detector:
+    """The network of Bae, Budvytis and Cipolla, trained on ScanNet."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from cnctl_conditions.shared.networks import import_network, load_network, to_batch
+
+    settings = SimpleNamespace(architecture="BN", sampling_ratio=0.4, importance_ratio=0.7)
+    network = load_network(
+        lambda: import_network("normalbae.nets.NNET", "NNET")(settings),
+        files["bae"],
+        device=device,
+        rename=lambda name: name.removeprefix("module."),
+    )
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
+    deviation = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
+
+    def detect(image: Image, *, order: str) -> Hint:
+        height, width = image.shape[:2]
+        batch = to_batch(image, device=device, multiple=MULTIPLE)
+        with torch.inference_mode():
+            normals = network((batch / 255 - mean) / deviation)[0][-1][0, :3]
+        found = normals.permute(1, 2, 0)[:height, :width].double().cpu().numpy()
+        return to_hint(found, order=order)
+
+    return detect
+
+
+def read_diode(values: np.ndarray, *, order: str) -> Hint | None:
+    """DIODE's normals, float (H, W, 3): x to the right, y up, z to the viewer, 0 where unknown.
+
+    They come without a direction: each is turned to the side that the camera sees. What is unknown
+    is black. None where the values are no normals.
+    """
+    import numpy as np
+
+    if values.ndim != 3 or values.shape[2] != 3 or values.dtype.kind != "f":
+        return None
+    normals = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(normals, axis=2, keepdims=True)
+    known = length[..., 0] > 0
+    normals = np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
+    away = (normals * _rays(*values.shape[:2])).sum(axis=2) > 0
+    normals[away] *= -1
+    hint = to_hint(normals * RIGHT_TO_LEFT, order=order)
+    hint[~known] = 0
+    return hint
+
+
+def _rays(height: int, width: int) -> np.ndarray:
+    """Where DIODE's camera looks at each pixel: x to the right, y up, z to the viewer."""
+    import numpy as np
+
+    fx, fy, cx, cy = (width / DIODE_WIDTH * value for value in DIODE_CAMERA)
+    y, x = np.mgrid[:height, :width]
+    return np.stack([(x - cx) / fx, (cy - y) / fy, np.full((height, width), -1.0)], axis=2)
 
 
 def normals_of(disparity: np.ndarray, *, strength: float, background: float) -> np.ndarray:
@@ -59,8 +128,58 @@ def to_hint(normals: np.ndarray, *, order: str) -> Hint:
 
 def from_maps(maps: Mapping[str, Any], *, order: str, **_: float) -> Hint:
     """Of a renderer's normals, whose x grows to the right and not, as here, to the left."""
-    return to_hint(maps["normals"] * (-1, 1, 1), order=order)
+    return to_hint(maps["normals"] * RIGHT_TO_LEFT, order=order)
 
+
+ORDERS = ("zyx", "xyz")
+ORDER = Option(
+    "xyz", "axes in red, green, blue: xyz for ControlNet 1.1, zyx for 1.0", choices=ORDERS
+)
+
+normal_bae = Condition(
+    name="normal-bae",
+    summary="Surface normals by Bae et al., as ControlNet 1.1 was trained on",
+    load_detector=load_bae,
+    files={
+        "bae": annotator(
+            "scannet.pt",
+            sha256="03dbf1600c51ee3d45c29f77b77bf1a3b7a24c3452dba62a4ae658f37330c209",
+            size=291_000_000,
+            licence="MIT; trained on ScanNet, whose terms are non-commercial research",
+            commercial=False,
+        )
+    },
+    options={"order": ORDER},
+    from_maps=from_maps,
+    train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
+    metric="normal_angle",
+    weights=sd15("control_v11p_sd15_normalbae"),
+    licence="MIT; trained on ScanNet, non-commercial research",
+    references=(
+        "Bae, Budvytis, Cipolla: Estimating and Exploiting the Aleatoric Uncertainty in Surface "
+        "Normal Estimation, ICCV 2021",
+        "ControlNet 1.1, model card of control_v11p_sd15_normalbae",
+    ),
+)
+
+normal_diode = replace(
+    normal_bae,
+    name="normal-diode",
+    summary="Surface normals as DIODE states them",
+    options={"order": replace(ORDER, default="zyx")},
+    ground_truth=GroundTruth(suffix="_normal.npy", read=read_diode),
+    train=TrainDefaults(
+        recipe="DIODE, captioned by BLIP: 25,452 normal-image-caption pairs; 100 A100 80G "
+        "GPU-hours",
+    ),
+    weights=(),
+    licence="DIODE: MIT. For photos: Bae et al., MIT, trained on ScanNet (non-commercial research)",
+    references=(
+        SECTION,
+        "Vasiljevic et al.: DIODE: A Dense Indoor and Outdoor DEpth Dataset, arXiv 1908.00463",
+        *normal_bae.references[:1],
+    ),
+)
 
 normal = Condition(
     name="normal",
@@ -72,16 +191,12 @@ normal = Condition(
         "background": Option(
             0.4, "what is farther faces the viewer; 0 farthest", minimum=0.0, maximum=1.0
         ),
-        "order": Option(
-            "zyx",
-            "axes in red, green, blue: zyx for ControlNet 1.0, xyz for 1.1",
-            choices=("zyx", "xyz"),
-        ),
+        "order": replace(ORDER, default="zyx"),
     },
     train=TrainDefaults(
-        start_from="normal",
-        recipe="first DIODE captioned by BLIP, 25,452 pairs, 100 A100 80G GPU-hours; extended: "
-        "normals from MiDaS' depth, from that model on, 200 A100 80G GPU-hours",
+        start_from="normal-diode",
+        recipe="normals from MiDaS' depth, which starts from the DIODE model; 200 A100 80G "
+        "GPU-hours",
     ),
     from_maps=from_maps,
     metric="normal_angle",

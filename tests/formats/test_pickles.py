@@ -40,7 +40,7 @@ def test_lists_what_torch_reads(tmp_path, zipped) -> None:
     save({"state_dict": tensors, **extra}, tmp_path / "x", zipped)
     listing = list_torch_file(tmp_path / "x")
     read = torch.load(tmp_path / "x", weights_only=True)["state_dict"]
-    assert listing.wrapped
+    assert listing.wrapper == "state_dict"
     assert set(listing.others) == {"epoch", "nested"}
     assert listing.tensors == {
         name: TensorSpec(CODES[tensor.dtype], tuple(tensor.shape)) for name, tensor in read.items()

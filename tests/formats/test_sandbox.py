@@ -82,7 +82,7 @@ def test_training_checkpoints_of_old_lightning_are_read(tmp_path, lightning, zip
     path = tmp_path / "last.ckpt"
     torch.save(value, path, _use_new_zipfile_serialization=zipped)
     listing = torchfile.list_torch_file(path)
-    assert listing.wrapped
+    assert listing.wrapper == "state_dict"
     assert list(listing.tensors) == ["a", "b"]
     extract_tensors(path, tmp_path / "out", names=["a"])
     read = load_file(tmp_path / "out")

@@ -30,6 +30,7 @@ def detectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def save_network(detectors: Path) -> Callable[..., torch.nn.Module]:
     """Build a network and save its weights as a file: save(build, "x.pth", rename) -> network.
 
+    wrapper: the key under which the file holds them.
     Batch norms get statistics of their own, so that a confused order of tensors would show.
     """
 
@@ -37,6 +38,7 @@ def save_network(detectors: Path) -> Callable[..., torch.nn.Module]:
         build: Callable[[], torch.nn.Module],
         filename: str,
         rename: Callable[[str], str] = lambda name: name,
+        wrapper: str = "",
     ) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(NETWORK_SEED)
@@ -47,7 +49,7 @@ def save_network(detectors: Path) -> Callable[..., torch.nn.Module]:
                 if name.endswith("running_var"):
                     tensor.uniform_(0.1, 0.5)
         tensors = {rename(name): tensor for name, tensor in network.state_dict().items()}
-        torch.save(tensors, detectors / filename)
+        torch.save({wrapper: tensors} if wrapper else tensors, detectors / filename)
         return network.requires_grad_(False)
 
     return save

@@ -1,10 +1,24 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cnctl_conditions.normal import normal, normals_of, to_hint
+import torch
+from cnctl_conditions.normal import (
+    normal,
+    normal_bae,
+    normal_diode,
+    normals_of,
+    read_diode,
+    to_hint,
+)
+from cnctl_conditions.shared.networks import import_network, quiet
+from PIL import Image
 
+from cnctl.errors import CnctlError
 from cnctl.hints import load_detector
+from cnctl.images import read_hint
+from cnctl.jobs.annotate import annotate
 
 
 def test_a_ramp_of_depth_has_known_normals():
@@ -49,7 +63,94 @@ def test_normals_of_a_photo(detectors, photo, folders):
     assert (detect(photo, background=1.0)[..., 0] == 255).mean() > 0.9
 
 
-def test_the_recipe_is_the_papers():
-    """Section 3.5: DIODE, 25,452 pairs, 100 GPU-hours; then MiDaS, 200 GPU-hours."""
-    for fact in ("25,452", "100 A100", "200 A100", "DIODE", "BLIP"):
-        assert fact in normal.train.recipe
+@pytest.fixture(scope="module")
+def bae(save_network):
+    """Half precision, so that the file of random weights is small; wrapped as the published one."""
+
+    def build():
+        settings = SimpleNamespace(architecture="BN", sampling_ratio=0.4, importance_ratio=0.7)
+        network = import_network("normalbae.nets.NNET", "NNET")
+        with quiet():
+            built = network(settings)
+        for module in built.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.data *= 0.7  # else its many layers grow beyond all numbers
+        return built.half()
+
+    return save_network(build, "scannet.pt", lambda name: f"module.{name}", "model").float()
+
+
+def test_normals_by_bae_are_those_of_controlnet_aux(bae, photo, capsys):
+    """Blue to the viewer, red to the left, green up: the order that ControlNet 1.1 reads."""
+    detector = import_network("normalbae.__init__", "NormalBaeDetector")(bae)
+    theirs = detector(photo, detect_resolution=64, image_resolution=64, output_type="np")
+    capsys.readouterr()
+    detect = load_detector(normal_bae)
+    ours = detect(photo)
+    assert capsys.readouterr() == ("", ""), "the network's greetings are kept to itself"
+    assert np.ptp(theirs) > 50
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+    assert (detect(photo, order="zyx") == ours[..., ::-1]).all()
+    assert detect(photo[:40, :61]).shape == (40, 61, 3)
+
+
+def test_what_was_trained_on_research_data_is_not_for_commercial_use(bae):
+    with pytest.raises(CnctlError, match="non-commercial use only"):
+        load_detector(normal_bae, commercial=True)
+
+
+def diode(*normals):
+    """A map of DIODE's size with these normals from its middle to the right."""
+    values = np.zeros((768, 1024, 3), np.float32)
+    values[384, 512 : 512 + len(normals)] = normals
+    return values
+
+
+def test_diode_looks_right_up_and_at_the_viewer_and_hints_look_left():
+    """127.5 (n + 1), cut: (0.6, 0, 0.8) faces right and the viewer."""
+    front, right, up = (0, 0, 1), (0.6, 0, 0.8), (0, 0.6, 0.8)
+    values = diode(front, right, up)
+    hint = read_diode(values, order="xyz")[384, 512:515]
+    expected = [[127.5, 127.5, 255], [51, 127.5, 229.5], [127.5, 204, 229.5]]
+    assert hint == pytest.approx(np.array(expected), abs=1)
+    assert (read_diode(values, order="zyx")[384, 512:515] == hint[:, ::-1]).all()
+    assert (read_diode(2 * values, order="xyz")[384, 512:515] == hint).all(), "of any length"
+
+
+def test_diode_normals_without_direction_face_the_camera():
+    """At the left edge a wall may face right and still away from the picture's plane."""
+    values = diode((0, 0, -1))
+    wall = np.array([0.99, 0, -0.1]) / np.hypot(0.99, 0.1)
+    values[384, 0], values[384, 1], values[384, 1023] = wall, -wall, wall
+    hint = read_diode(values, order="xyz")[384]
+    assert hint[512].tolist() == [127, 127, 255]
+    assert hint[0].tolist() == hint[1].tolist() == [0, 127, 114]
+    assert hint[1023].tolist() == [254, 127, 140], "at the right edge the same wall faces left"
+
+
+def test_diode_pixels_without_a_normal_are_black():
+    hint = read_diode(diode((0, 0, 1), (np.nan, 0, 1), (0, 0, 0)), order="xyz")[384, 512:515]
+    assert hint.tolist() == [[127, 127, 255], [127, 127, 255], [0, 0, 0]]
+    assert not read_diode(diode((np.nan,) * 3), order="xyz").any()
+    assert read_diode(np.zeros((4, 4, 3), np.uint8), order="xyz") is None, "a hint already"
+    assert read_diode(np.zeros((4, 4), np.float32), order="xyz") is None, "depth"
+
+
+def test_diode_makes_a_training_set(tmp_path):
+    Image.new("RGB", (64, 48), "grey").save(tmp_path / "00_indoors_000.png")
+    values = np.tile(np.array([0, 0, 1], np.float32), (48, 64, 1))
+    values[:, :32] = 0
+    np.save(tmp_path / "00_indoors_000_normal.npy", values)
+    annotate("normal-diode", [tmp_path], out=tmp_path / "set", dataset=True, prompt="",
+             resolution=24, ground_truth=tmp_path)  # fmt: skip
+    hint = read_hint(tmp_path / "set/hints/00_indoors_000.png", channels=3)
+    assert (hint[:, :16] == 0).all()
+    assert (hint[:, 16:] == [255, 127, 127]).all(), "z, y, x, as ControlNet 1.0's"
+
+
+def test_the_recipes_are_the_papers():
+    """Section 3.5: DIODE, 25,452 pairs, 100 GPU-hours; then MiDaS from there, 200 GPU-hours."""
+    for fact in ("25,452", "100 A100", "DIODE", "BLIP"):
+        assert fact in normal_diode.train.recipe
+    assert "200 A100" in normal.train.recipe
+    assert (normal_diode.train.start_from, normal.train.start_from) == ("", "normal-diode")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -109,11 +110,11 @@ def to_batch(image: Image, *, device: str, multiple: int = 1) -> torch.Tensor:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep a library's greetings off stdout and its warnings to itself, and sys.argv from it."""
+    """Keep a library's greetings and warnings to itself, and sys.argv from it."""
     arguments = sys.argv[:]
     sys.argv[:] = arguments[:1]
     try:
-        with redirect_stdout(sys.stderr), warnings.catch_warnings(), _no_progress_bars():
+        with redirect_stdout(StringIO()), warnings.catch_warnings(), _no_progress_bars():
             warnings.simplefilter("ignore")
             yield
     finally:
