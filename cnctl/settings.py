@@ -87,6 +87,10 @@ class TrainSettings:
     """"released", or "paper" for the form that the paper's text describes."""
     hint_start: str = "gaussian"
     """Weights that a fresh hint encoder starts from: "gaussian", or PyTorch's own, "torch"."""
+    unlock_after: int = 0
+    """Steps after which the base learns along (section 3.4); 0 for never."""
+    unlock: str = "decoder"
+    """What then learns: the base's "decoder", or "all" of its U-Net."""
     checkpoint_every: int = 500
     preview_every: int = 100
     """Steps between previews with a score of fidelity; 0 for none."""

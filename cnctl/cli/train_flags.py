@@ -71,6 +71,12 @@ HintStart = Annotated[
     str | None,
     Option(metavar="gaussian|torch", help="What its weights start from. [gaussian]"),
 ]
+UnlockAfter = Annotated[
+    int | None, Option(help="Steps after which the base learns along. [0, never]")
+]
+Unlock = Annotated[
+    str | None, Option(metavar="decoder|all", help="What of the base then learns. [decoder]")
+]
 InitFrom = Annotated[
     str | None, Option(metavar="WEIGHTS", help="ControlNet to start from. [the base]")
 ]

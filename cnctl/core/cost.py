@@ -6,6 +6,7 @@ from diffusers import ControlNetModel
 
 from cnctl.core.base import Base
 from cnctl.core.controlnet import trainable_parameters
+from cnctl.core.unlocking import unlockable_parameters
 from cnctl.settings import TrainSettings
 
 ACTIVATION_BYTES = {False: 315, True: 75}
@@ -19,7 +20,10 @@ CHECKPOINTS_AT_ONCE = 3
 
 
 def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
-    """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations."""
+    """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations.
+
+    Where the base learns along, from then on: its U-Net is then in float32.
+    """
     frozen = sum(
         parameter.numel() * parameter.element_size()
         for part in (base.vae, base.text_encoder, base.unet)
@@ -27,7 +31,11 @@ def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainS
     )
     branch = 4 * sum(parameter.numel() for parameter in controlnet.parameters())
     average = 4 if settings.ema else 0
-    learning = (4 + MOMENT_BYTES[settings.optimizer] + average) * _trained(controlnet, settings)
+    trained = trained_count(controlnet, settings) + unlocked_count(base, settings)
+    learning = (4 + MOMENT_BYTES[settings.optimizer] + average) * trained
+    if settings.unlock_after:
+        widened = 4 - base.dtype.itemsize
+        frozen += widened * sum(parameter.numel() for parameter in base.unet.parameters())
     pixels = (settings.resolution / base.latent_factor) ** 2
     each = ACTIVATION_BYTES[settings.gradient_checkpointing] * base.dtype.itemsize
     width = base.unet.config.block_out_channels[0]
@@ -35,14 +43,23 @@ def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainS
     return int(frozen + branch + learning + activations)
 
 
-def expected_disk(controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
+def expected_disk(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
     """Bytes that a run's folder grows to, without its log and pictures."""
-    weights = 4 * sum(parameter.numel() for parameter in controlnet.parameters())
-    average = 4 if settings.ema else 0
-    moments = (MOMENT_BYTES[settings.optimizer] + average) * _trained(controlnet, settings)
+    unlocked = unlocked_count(base, settings)
+    weights = 4 * (sum(parameter.numel() for parameter in controlnet.parameters()) + unlocked)
+    per_parameter = MOMENT_BYTES[settings.optimizer] + (4 if settings.ema else 0)
+    moments = per_parameter * (trained_count(controlnet, settings) + unlocked)
     return CHECKPOINTS_AT_ONCE * (weights + moments) + weights
 
 
-def _trained(controlnet: ControlNetModel, settings: TrainSettings) -> int:
+def unlocked_count(base: Base, settings: TrainSettings) -> int:
+    """Parameters of the base that will learn along."""
+    if not settings.unlock_after:
+        return 0
+    return sum(p.numel() for p in unlockable_parameters(base.unet, settings.unlock).values())
+
+
+def trained_count(controlnet: ControlNetModel, settings: TrainSettings) -> int:
+    """Parameters of the ControlNet that are trained."""
     trained = trainable_parameters(controlnet, connect=settings.connect)
     return sum(parameter.numel() for parameter in trained.values())

@@ -39,6 +39,7 @@ from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.frozen import keep_no_inputs
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.unlocking import unlock_parameters
 from cnctl.errors import CnctlError, DeviceError, MissingError
 from cnctl.settings import TrainSettings
 
@@ -68,7 +69,7 @@ class DivergedError(CnctlError):
 
 
 class Training:
-    """A run in memory: a ControlNet that learns beside a locked base.
+    """A run in memory: a ControlNet that learns beside a locked base, or later together with it.
 
     The ControlNet, in float32, is moved to the base's device; where the base is in half precision
     the branch computes in it too (mixed precision). `step` counts the finished steps.
@@ -94,6 +95,7 @@ class Training:
         self._optimizer = _make_optimizer(self._trainable.values(), settings)
         self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
         self._accelerator = _make_accelerator(base, settings)
+        self._locked: dict[str, Tensor] = {}
         objective = _Objective(base, controlnet, settings)
         self._objective, self._stepper = self._accelerator.prepare(objective, self._optimizer)
 
@@ -106,6 +108,8 @@ class Training:
         batches = read_batches(self.examples, self.step, self.settings)
         while self.step < self.settings.steps:
             begin = time.perf_counter()
+            if 0 < self.settings.unlock_after <= self.step and not self._locked:
+                self._unlock()
             learning_rate = learning_rate_at(self.step, self.settings)
             loss, norm = self._take_step(batches, learning_rate)
             self.step += 1
@@ -131,16 +135,26 @@ class Training:
         finally:
             self._average.restore(self._trainable.values())
 
+    def base_delta(self) -> dict[str, Tensor]:
+        """What the base has learnt: differences to its own weights, {} while all is locked."""
+        return {
+            name: self._trainable[f"base.{name}"].detach().cpu() - locked
+            for name, locked in self._locked.items()
+        }
+
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint keeps, by name. Raises DivergedError if weights are not finite."""
         weights = self.controlnet.state_dict()
-        if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+        learnt = {name: self._trainable[f"base.{name}"].detach() for name in self._locked}
+        if not all(torch.isfinite(t).all() for t in (*weights.values(), *learnt.values())):
             raise DivergedError(
                 f"weights are not finite after step {self.step}", hint="lower the learning rate"
             )
         # Cloned, because 8-bit moments share their code books, which a file may not.
         moments = {k: v.clone() for k, v in self._moments().items() if isinstance(v, Tensor)}
         kept = {"controlnet": weights, "optimizer": moments}
+        if learnt:
+            kept["base"] = learnt
         if self._average is not None:
             kept["ema"] = dict(zip(self._trainable, self._average.shadow_params, strict=True))
         return kept
@@ -153,6 +167,7 @@ class Training:
             "step": self.step,
             "scaler": scaler.state_dict() if scaler else None,
             "optimizer": numbers,
+            "unlocked": bool(self._locked),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -164,6 +179,9 @@ class Training:
                 f"{checkpoint.path} does not fit this base and condition",
                 hint="resume with the ones that it was begun with",
             ) from error
+        if checkpoint.state.get("unlocked"):
+            self._unlock()
+            self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
         self._restore_moments(checkpoint.tensors("optimizer"))
         self._restore_moments(checkpoint.state.get("optimizer", {}))
         if self._average is not None:
@@ -171,6 +189,17 @@ class Training:
         if self._accelerator.scaler and checkpoint.state["scaler"]:
             self._accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
         self.step = checkpoint.step
+
+    def _unlock(self) -> None:
+        """Let the base learn along; what the optimizer knows of the ControlNet stays."""
+        opened = unlock_parameters(self.base.unet, self.settings.unlock)
+        self._locked = {name: p.detach().cpu().clone() for name, p in opened.items()}
+        self._trainable |= {f"base.{name}": parameter for name, parameter in opened.items()}
+        self._optimizer.add_param_group({"params": list(opened.values())})
+        if self._average is not None:
+            self._average.shadow_params += [p.detach().clone() for p in opened.values()]
+        if self.settings.gradient_checkpointing:
+            self.base.unet.enable_gradient_checkpointing()
 
     def _take_step(
         self, batches: Iterator[Batch], learning_rate: float

@@ -76,12 +76,17 @@ def build(
 
 
 def save_controlnet(
-    controlnet: ControlNetModel, folder: str | Path, *, description: Mapping[str, Any]
+    controlnet: ControlNetModel,
+    folder: str | Path,
+    *,
+    description: Mapping[str, Any],
+    base_delta: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a folder that `ControlNetModel.from_pretrained` reads, with cnctl.json beside.
 
     The folder appears whole or not at all. An earlier ControlNet at that place is replaced; a
     folder with anything else in it is left alone (OutputError). description: JSON values.
+    base_delta: what the base's U-Net has learnt along, differences by parameter name.
     """
     config = json.loads(controlnet.to_json_string())
     config.pop("_name_or_path", None)  # a place on this machine, nobody else's business
@@ -89,7 +94,15 @@ def save_controlnet(
         name: ready(tensor.detach().cpu()) for name, tensor in controlnet.state_dict().items()
     }
     described = {name: value for name, value in description.items() if name != "config"}
-    write_folder(Path(folder), tensors, config=config, description=described, overwrite=True)
+    learnt = {name: ready(tensor) for name, tensor in (base_delta or {}).items()}
+    write_folder(
+        Path(folder),
+        tensors,
+        config=config,
+        description=described,
+        base_delta=learnt,
+        overwrite=True,
+    )
 
 
 def _empty(

@@ -14,11 +14,11 @@ from typing import Any
 from cnctl.durable import sync
 from cnctl.errors import OutputError
 from cnctl.formats.lazy import Tensors
-from cnctl.formats.listing import CONFIG, WEIGHTS, WEIGHTS_NAMES
+from cnctl.formats.listing import BASE_DELTA, CONFIG, WEIGHTS, WEIGHTS_NAMES
 from cnctl.formats.source import DESCRIPTION
 from cnctl.formats.stream import Advance, write_tensors
 
-OURS = frozenset({CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
+OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
 """A folder with nothing else in it may be replaced."""
 
 
@@ -28,16 +28,23 @@ def write_folder(
     *,
     config: Mapping[str, Any],
     description: Mapping[str, Any],
+    base_delta: Tensors | None = None,
     overwrite: bool = False,
     advance: Advance = lambda done: None,
 ) -> None:
-    """Write a diffusers folder: config.json, the weights, and cnctl.json unless that is empty."""
+    """Write a diffusers folder: config.json, the weights, and cnctl.json unless that is empty.
+
+    base_delta: what the base has learnt along with these weights.
+    """
     check_target(folder, overwrite=overwrite)
     with _staged(folder, overwrite) as stage:
         stage.mkdir()
         _write_json(stage / CONFIG, config)
         write_tensors(stage / WEIGHTS, tensors, metadata={"format": "pt"}, advance=advance)
         sync(stage / WEIGHTS)
+        if base_delta:
+            write_tensors(stage / BASE_DELTA, base_delta, metadata={"format": "pt"})
+            sync(stage / BASE_DELTA)
         if description:
             _write_json(stage / DESCRIPTION, description)
         sync(stage)

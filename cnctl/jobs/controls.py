@@ -19,7 +19,7 @@ from cnctl.errors import CnctlError
 from cnctl.hints import check_options, load_detector, parse_options, read_ready
 from cnctl.images import fit_hint, fit_image, read_image, working_size
 from cnctl.jobs.edits import EditedImage
-from cnctl.jobs.weights import open_control
+from cnctl.jobs.weights import add_base_deltas, locate_control, open_control
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
 
@@ -151,14 +151,17 @@ def open_branches(
     options: Sequence[Mapping[str, OptionValue]],
     weights: Sequence[str],
 ) -> list[Branch]:
-    """Load the ControlNets; each control's settings are its own, else the common ones."""
+    """Load the ControlNets; each control's settings are its own, else the common ones.
+
+    Where one was trained together with its base, the base takes up what it has learnt.
+    """
     if weights and len(weights) != len(controls):
         raise CnctlError(
             f"{len(weights)} --control for {len(controls)} --cond",
             hint="give one for each, in the same order, or none",
         )
     named: list[str | None] = [*weights] or [None] * len(controls)
-    return [
+    branches = [
         Branch(
             condition=condition,
             options=chosen,
@@ -171,6 +174,9 @@ def open_branches(
             controls, conditions, options, named, strict=True
         )
     ]
+    pairs = zip(conditions, named, strict=True)
+    add_base_deltas(base, [locate_control(c, base, weights=name) for c, name in pairs])
+    return branches
 
 
 def make_hints(

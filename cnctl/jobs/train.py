@@ -256,7 +256,12 @@ class _Run:
             "steps": self.training.step,
         }
         with self.training.averaged() as controlnet:
-            save_controlnet(controlnet, self.out / CONTROLNET, description=description)
+            save_controlnet(
+                controlnet,
+                self.out / CONTROLNET,
+                description=description,
+                base_delta=self.training.base_delta(),
+            )
 
     def _log(self, entry: Mapping[str, Any]) -> None:
         try:

@@ -21,16 +21,17 @@ from cnctl.core.controlnet import (
     HINT_ENCODERS,
     HINT_STARTS,
     build_controlnet,
-    trainable_parameters,
 )
-from cnctl.core.cost import expected_disk, expected_memory
+from cnctl.core.cost import expected_disk, expected_memory, trained_count, unlocked_count
 from cnctl.core.training import LR_SCHEDULES, OPTIMIZERS
+from cnctl.core.unlocking import UNLOCKS
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
+from cnctl.formats.base_delta import has_base_delta
 from cnctl.hints import hint_from_maps, load_detector, read_ready
 from cnctl.jobs.previews import Trial
-from cnctl.jobs.weights import open_base, open_control
+from cnctl.jobs.weights import locate_control, open_base, open_control
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
@@ -80,6 +81,8 @@ class TrainPlan:
     held_out: int
     hints: str
     parameters: int
+    unlocked: int
+    """Parameters of the base that learn along, from `unlock_after` on."""
     memory: int
     """Bytes on the device, roughly."""
     disk: int
@@ -100,6 +103,7 @@ class TrainPlan:
             f"data        {self.data}: {self.examples} examples to train on, "
             f"{self.held_out} held out",
             f"trained     {self.parameters:,} parameters, connected: {chosen.connect}",
+            *_unlocked(chosen, self.unlocked),
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
             f"seed {chosen.seed}",
             f"optimizer   {chosen.optimizer}, {_rate(chosen)}",
@@ -268,12 +272,21 @@ def _name(condition: str | Condition | None) -> str | None:
 def _may_change(name: str, begun: object, asked: object, before: TrainSettings) -> bool:
     if name == "steps":
         return before.lr_schedule == "constant"  # else it is part of each step's learning rate
+    if name in ("unlock", "unlock_after"):
+        return not before.unlock_after
     return name in FREE or (name, begun, asked) == ("connect", "middle", "all")
 
 
 def _full(source: str | None) -> str | None:
     """A path as it reads from any folder; other names as they are."""
     return str(Path(source).resolve()) if source and Path(source).exists() else source
+
+
+def _unlocked(settings: TrainSettings, count: int) -> list[str]:
+    if not count:
+        return []
+    what = "its decoder" if settings.unlock == "decoder" else "its whole U-Net"
+    return [f"unlocked    after step {settings.unlock_after}, {what}: {count:,} parameters"]
 
 
 def _batch(settings: TrainSettings) -> str:
@@ -327,6 +340,8 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
         "connect": settings.connect not in CONNECTIONS and "all or middle",
         "hint_encoder": settings.hint_encoder not in HINT_ENCODERS and "released or paper",
         "hint_start": settings.hint_start not in HINT_STARTS and "gaussian or torch",
+        "unlock_after": settings.unlock_after < 0 and "at least 1, or 0 for never",
+        "unlock": settings.unlock not in UNLOCKS and " or ".join(UNLOCKS),
         "checkpoint_every": settings.checkpoint_every < 1 and "at least 1",
         "preview_every": settings.preview_every < 0 and "at least 1, or 0 for no previews",
         "preview_steps": settings.preview_steps < 1 and "at least 1",
@@ -400,6 +415,11 @@ def _open_controlnet(
 ) -> ControlNetModel:
     """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
     if asked.init_from and fresh:
+        if has_base_delta(locate_control(condition, base, weights=asked.init_from)):
+            raise CnctlError(
+                f"{asked.init_from} was trained together with its base",
+                hint="--init-from takes what was trained beside a locked one",
+            )
         return open_control(condition, base, weights=asked.init_from, dtype=torch.float32)
     return build_controlnet(
         base.unet,
@@ -445,7 +465,6 @@ def _plan(
     *,
     held: int,
 ) -> TrainPlan:
-    trained = trainable_parameters(controlnet, connect=settings.connect)
     from_files = isinstance(dataset, FolderDataset) and all(row.hint for row in dataset.rows)
     return TrainPlan(
         condition=condition.name,
@@ -457,8 +476,9 @@ def _plan(
         examples=len(dataset) - held,
         held_out=held,
         hints="from files" if from_files else "detected on the way",
-        parameters=sum(parameter.numel() for parameter in trained.values()),
+        parameters=trained_count(controlnet, settings),
         memory=expected_memory(base, controlnet, settings=settings),
-        disk=expected_disk(controlnet, settings=settings),
+        disk=expected_disk(base, controlnet, settings=settings),
+        unlocked=unlocked_count(base, settings),
         settings=settings,
     )

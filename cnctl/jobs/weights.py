@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -12,8 +12,10 @@ from huggingface_hub.errors import HFValidationError
 
 from cnctl.core.base import Base, check_same_family, default_base, load_base
 from cnctl.core.controlnet import use_paper_hint_encoder
+from cnctl.core.unlocking import add_delta
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description
+from cnctl.formats.base_delta import load_base_delta
 from cnctl.plugin import Condition
 from cnctl.settings import configured_base
 
@@ -72,6 +74,12 @@ def open_control(
         hint_encoders={"paper": use_paper_hint_encoder},
     )
     return controlnet
+
+
+def add_base_deltas(base: Base, sources: Iterable[Path]) -> None:
+    """Bring the base to where it was when these weights were trained together with it."""
+    for source in dict.fromkeys(sources):
+        add_delta(base.unet, load_base_delta(source))
 
 
 def locate_control(condition: Condition, base: Base, *, weights: str | None = None) -> Path:

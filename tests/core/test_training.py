@@ -241,6 +241,45 @@ def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> Non
     assert set(steps.values()) == {2.0, 6.0}
 
 
+def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
+    base = load_base(random_base)
+    before = {name: tensor.clone() for name, tensor in base.unet.state_dict().items()}
+    training = start(base, unlock_after=2)
+    moved = []
+    for _ in training.run():
+        now = base.unet.state_dict()
+        moved.append({name for name in now if not torch.equal(now[name], before[name])})
+    assert moved[0] == moved[1] == set()
+    decoder = {n for n in before if n.startswith(("up_blocks.", "conv_norm_out.", "conv_out."))}
+    assert moved[2] == moved[3] == decoder
+    delta = training.base_delta()
+    assert delta.keys() == decoder
+    after = base.unet.state_dict()
+    for name, difference in delta.items():
+        torch.testing.assert_close(before[name] + difference, after[name])
+    counts = {
+        name: float(t) for name, t in training.tensors()["optimizer"].items() if "step/" in name
+    }
+    assert {n for n, count in counts.items() if count == 2.0} == {f"step/base.{n}" for n in decoder}
+    assert set(counts.values()) == {2.0, 4.0}  # the ControlNet's moments have survived
+
+
+@pytest.mark.parametrize("killed", [2, 3])
+def test_an_unlocked_run_resumes_bit_for_bit(
+    random_base: Path, tmp_path: Path, killed: int
+) -> None:
+    how = {"unlock_after": 2, "unlock": "all", "ema": 0.5, "learning_rate": 1e-3}
+    whole = start(load_base(random_base), **how)
+    losses = [report.loss for report in whole.run()]
+    begun = start(load_base(random_base), **how)
+    first = [report.loss for report in islice(begun.run(), killed)]
+    save(begun, tmp_path)
+    resumed = start(load_base(random_base), **how)
+    resumed.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+    assert first + [report.loss for report in resumed.run()] == losses
+    assert digest(resumed) == digest(whole)
+
+
 def test_prompts_are_dropped_by_chance(
     loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:

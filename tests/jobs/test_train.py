@@ -19,10 +19,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from cnctl.core.base import load_base
 from cnctl.core.training import DivergedError, StepReport
 from cnctl.errors import CnctlError, OutputError
 from cnctl.formats import read_description
 from cnctl.images import write_hint, write_image
+from cnctl.jobs.controls import ControlSpec, open_branches
 from cnctl.jobs.train import (
     Previewed,
     Started,
@@ -33,7 +35,7 @@ from cnctl.jobs.train import (
 )
 from cnctl.jobs.training_setup import HintMaker
 from cnctl.registry import get_condition
-from cnctl.settings import TrainSettings
+from cnctl.settings import GenerateSettings, TrainSettings
 
 SETTINGS = {
     "steps": 4,
@@ -244,6 +246,24 @@ def test_a_cache_serves_each_epoch_and_the_run_after(random_base: Path, tmp_path
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")} == entries
 
 
+def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    start(random_base, out, steps=2)
+    go_on(out, steps=4, unlock_after=2)
+    learnt = load_file(out / "checkpoints/step-00000004/base.safetensors")
+    base, canny = load_base(random_base), get_condition("canny")
+    control = [ControlSpec(condition="canny")]
+    open_branches(control, [canny], base, GenerateSettings(), options=[{}], weights=[str(out)])
+    now = base.unet.state_dict()
+    assert set(learnt) <= set(now)
+    assert all(torch.allclose(now[name], tensor, atol=1e-6) for name, tensor in learnt.items())
+    assert not torch.equal(now["conv_out.bias"], load_base(random_base).unet.conv_out.bias)
+    with pytest.raises(CnctlError, match="was trained together with its base"):
+        start(random_base, tmp_path / "next", init_from=str(out))
+    with pytest.raises(CnctlError, match="unlock_after was 2, not 3"):
+        go_on(out, steps=6, unlock_after=3)
+
+
 def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, connect="middle", steps=2)
@@ -356,6 +376,7 @@ def test_a_folder_in_use_or_not_empty_is_refused(
         ("lr_schedule", "linear", "it must be constant or cosine"),
         ("max_grad_norm", -1.0, "it must be at least 0"),
         ("ema", 1.0, "it must be from 0 to less than 1"),
+        ("unlock", "encoder", "it must be decoder or all"),
         ("resolution", 65, "it must be a multiple of 8"),
         ("connect", "some", "it must be all or middle"),
     ],
