@@ -8,7 +8,6 @@ once, by the reader of `cnctl.formats` that runs nothing of what a file holds.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError, OutputError
-from cnctl.formats.digest import sha256
+from cnctl.formats.digest import known_sha256
 from cnctl.formats.sandbox import extract_tensors
 from cnctl.formats.torchfile import list_torch_file
 from cnctl.plugin import Condition, WeightFile
@@ -86,14 +85,14 @@ def safe_file(found: Path) -> Path:
     """A path that holds no pickle: this very one, or the copy that was made of it once."""
     if found.is_dir():
         return _safe_folder(found)
-    return found if found.suffix == ".safetensors" else _converted(found, _digest(found))
+    return found if found.suffix == ".safetensors" else _converted(found, known_sha256(found))
 
 
 def check_sha256(file: WeightFile, path: Path) -> None:
     """CnctlError where the file is not what was published; nothing where no hash is known."""
-    if file.sha256 and _digest(path) != file.sha256:
+    if file.sha256 and known_sha256(path) != file.sha256:
         raise CnctlError(
-            f"{path} is not {title(file)}: its sha256 is {_digest(path)[:12]}..., not "
+            f"{path} is not {title(file)}: its sha256 is {known_sha256(path)[:12]}..., not "
             f"{file.sha256[:12]}...",
             hint="a download may have stopped early: remove it and fetch it again",
         )
@@ -157,7 +156,7 @@ def _safe_folder(folder: Path) -> Path:
         )
     if any((folder / name).is_file() for name in WHOLE):
         return folder
-    digest = _digest(folder / PICKLED)
+    digest = known_sha256(folder / PICKLED)
     copy = _cache() / digest
     if not (copy / WHOLE[0]).is_file():
         weights = _converted(folder / PICKLED, digest)
@@ -196,11 +195,3 @@ def _cache() -> Path:
             f"{folder} cannot be written: {error.strerror}", hint="name another in XDG_CACHE_HOME"
         ) from error
     return folder
-
-
-def _digest(path: Path) -> str:
-    """sha256 of a file; the hub's cache has it as the name of what its links lead to."""
-    blob = path.resolve()
-    if path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        return blob.name
-    return sha256(path)

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from cnctl.jobs.controls import ControlSpec
 from cnctl.jobs.generate import generate
+from cnctl.jobs.generate_setup import GenerateRequest
 from cnctl.jobs.train import TrainRequest, train
 from cnctl.registry import get_condition
 
@@ -70,10 +71,12 @@ def test_trains_and_generates(
 
     spec = [ControlSpec(condition=name)]
     one = {"base": str(random_base), "weights": [str(run)], "settings": {"steps": 2}}
-    made = next(generate(spec, [photo], "a", out=tmp_path, **one))  # type: ignore[arg-type]
+    made = next(generate(GenerateRequest(spec, [photo], "a", out=tmp_path, **one)))  # type: ignore[arg-type]
     assert made.hint.suffix == suffix
     again = next(
-        generate(spec, [made.hint], "a", ready_hint=True, out=tmp_path / "again", **one)  # type: ignore[arg-type]
+        generate(
+            GenerateRequest(spec, [made.hint], "a", ready_hint=True, out=tmp_path / "again", **one)
+        )  # type: ignore[arg-type]
     )
     assert np.array_equal(np.asarray(Image.open(made.path)), np.asarray(Image.open(again.path)))
 
@@ -106,7 +109,9 @@ def test_the_colours_below_a_mask_do_not_matter(
         spec = [ControlSpec(condition="inpaint", source=tmp_path / name)]
         one = {"weights": [str(tmp_path / "control")], "settings": {"steps": 1}}
         images = generate(
-            spec, [], "a", base=str(random_base), ready_hint=True, out=tmp_path / "out", **one
+            GenerateRequest(
+                spec, [], "a", base=str(random_base), ready_hint=True, out=tmp_path / "out", **one
+            )
         )
         return np.asarray(Image.open(next(images).path))
 

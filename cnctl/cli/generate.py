@@ -5,19 +5,26 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnctl.cli import flags
 from cnctl.cli import generate_flags as own
 from cnctl.cli.report import emit, emit_json, note, progress
 from cnctl.settings import GenerateSettings
 
+if TYPE_CHECKING:
+    from cnctl.jobs.generate_setup import GenerateRequest
+
 
 def generate(
     images: flags.Photographs = None,
     cond: flags.Controls = [],  # noqa: B006  Typer copies it
     prompt: own.Prompt = None,
+    prompts: own.Prompts = None,
     negative_prompt: own.NegativePrompt = "",
+    added_prompt: own.AddedPrompt = "",
     prompt_mode: own.PromptMode = None,
+    captioner: own.Captioner = None,
     hint: own.ReadyHint = False,
     option: flags.DetectorOptions = [],  # noqa: B006
     control: flags.Weights = [],  # noqa: B006
@@ -40,6 +47,8 @@ def generate(
     batch_size: own.BatchSize = 4,
     out: own.Out = Path("out"),
     overwrite: flags.Overwrite = False,
+    from_: own.From = None,
+    no_metadata: own.NoMetadata = False,
     device: flags.Device = None,
     dtype: flags.Dtype = None,
     json: flags.Json = False,
@@ -49,46 +58,65 @@ def generate(
 
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
-    # --control-mode is each control's own; the other settings are one flag each.
-    names = {field.name for field in fields(GenerateSettings)} - {"control_mode"}
+    names = {field.name for field in fields(GenerateSettings)}
     settings = {name: value for name, value in locals().items() if name in names}
+    # Given once, a mode is a setting of the run; given more often, each control's own.
+    settings["control_mode"] = control_mode[0] if len(control_mode) == 1 else None
     note("loading ...", quiet=quiet)
     from cnctl.jobs.controls import parse_controls
-    from cnctl.jobs.generate import generate as run
+    from cnctl.jobs.generate_setup import GenerateRequest
+    from cnctl.jobs.prompts import gather_prompts
 
     controls = parse_controls(
-        cond, modes=control_mode, step_scales=step_scales, residual_scales=residual_scales
+        cond,
+        modes=control_mode if len(control_mode) > 1 else [],
+        step_scales=step_scales,
+        residual_scales=residual_scales,
     )
+    request = GenerateRequest(
+        controls,
+        images or [],
+        gather_prompts(prompt, prompts),
+        negative_prompt=negative_prompt,
+        added_prompt=added_prompt,
+        prompt_mode=prompt_mode,
+        captioner=captioner,
+        ready_hint=hint,
+        options=option,
+        weights=control,
+        image=image,
+        mask=mask,
+        strength=strength,
+        base=base,
+        count=count,
+        seed=seed,
+        settings=settings,
+        batch_size=batch_size,
+        out=out,
+        overwrite=overwrite,
+        private=no_metadata,
+        device=device,
+        dtype=dtype,
+    )
+    _run(request, from_, json=json, quiet=quiet)
+
+
+def _run(request: GenerateRequest, origin: Path | None, *, json: bool, quiet: bool) -> None:
+    from cnctl.jobs.generate import generate as run
+    from cnctl.jobs.replay import replay
+
+    if origin:
+        request = replay(origin, request)
+    documents = []
     with progress("denoising", 100, quiet=quiet) as advance:
-        made = run(
-            controls,
-            images or [],
-            prompt,
-            out=out,
-            negative_prompt=negative_prompt,
-            prompt_mode=prompt_mode,
-            ready_hint=hint,
-            options=option,
-            weights=control,
-            image=image,
-            mask=mask,
-            strength=strength,
-            base=base,
-            count=count,
-            seed=seed,
-            settings=settings,
-            batch_size=batch_size,
-            device=device,
-            dtype=dtype,
-            overwrite=overwrite,
+        for made in run(
+            request,
             note=partial(note, quiet=quiet),
             on_step=lambda done, total: advance(round(100 * done / total)),
-        )
-        documents = []
-        for one in made:
+        ):
             if json:
-                documents.append(one.as_dict())
+                documents.append(made.as_dict())
             else:
-                emit([one.path])
+                emit([made.path])
     if json:
         emit_json({"images": documents})

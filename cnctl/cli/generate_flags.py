@@ -9,7 +9,14 @@ from typer import Option
 
 Prompt = Annotated[str | None, Option("--prompt", "-p", help="What to show.")]
 NegativePrompt = Annotated[str, Option(help="What not to show.")]
-PromptMode = Annotated[str | None, Option(help="none, default or user (section 4.1).")]
+Prompts = Annotated[
+    str | None, Option("--prompts", metavar="FILE", help="Prompts, one per line; - for stdin.")
+]
+AddedPrompt = Annotated[str, Option(help="What to add to each prompt.")]
+PromptMode = Annotated[str | None, Option(help="none, default, automatic or user (section 4.1).")]
+Captioner = Annotated[
+    str | None, Option(help="Of the automatic mode: folder or cached hub id. [the base's, BLIP]")
+]
 ReadyHint = Annotated[bool, Option("--hint", help="The inputs are hints already.")]
 Image = Annotated[Path | None, Option("--image", help="Image to start from, and to edit.")]
 Mask = Annotated[Path | None, Option("--mask", help="White where the image may change.")]
@@ -20,6 +27,11 @@ Count = Annotated[int, Option("--count", "-n", help="Images per input.")]
 Seed = Annotated[int | None, Option(help="Of the first image. [the first unused]")]
 BatchSize = Annotated[int, Option(help="Images denoised at once.")]
 Out = Annotated[Path, Option("--out", "-o", help="Folder, or .png for one.")]
+
+From = Annotated[
+    Path | None, Option("--from", metavar="PNG", help="Make this image again; flags change it.")
+]
+NoMetadata = Annotated[bool, Option("--no-metadata", help="Do not say in images how to make them.")]
 
 Steps = Annotated[int | None, Option(help="Denoising steps. [20]")]
 GuidanceScale = Annotated[float | None, Option(help="Weight of the prompt. [9]")]

@@ -99,7 +99,9 @@ class Branches:
         return functools.reduce(operator.add, added) if added else None
 
     def _encode(self, control: Control) -> EncodedHint:
-        features = encode_hint(control.controlnet, control.hint).features
+        # One at a time, so that batches agree.
+        parts = [encode_hint(control.controlnet, hint[None]).features for hint in control.hint]
+        features = torch.cat(parts)
         if len(features) > 1 and self.guided and not control.conditional_only:
             features = torch.cat([features, features])
         return EncodedHint(features)

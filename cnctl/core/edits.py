@@ -74,7 +74,12 @@ def encode_edit(base: Base, edit: Edit, generators: list[torch.Generator]) -> La
     A latent may change where any of its pixels may, so that no thin mask is lost.
     """
     images = np.repeat(edit.images, len(generators) // len(edit.images), axis=0)
-    original = encode_images(base, images, generator=generators)
+    # One at a time, so that batches agree.
+    parts = [
+        encode_images(base, image[None], generator=generator)
+        for image, generator in zip(images, generators, strict=True)
+    ]
+    original = torch.cat(parts)
     mask = None
     if edit.mask is not None:
         pixels = torch.from_numpy(edit.mask)[:, None].float()

@@ -54,6 +54,9 @@ def sample(
     if not len(prompts) == len(seeds) == len(negative_prompts):
         raise CnctlError("give one seed and one negative prompt for each prompt")
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    # Where both halves of the guidance are one and the same, one is enough.
+    differ = list(prompts) != list(negative_prompts) or any(c.conditional_only for c in controls)
+    guided = guidance_scale != 1 and differ
     # Before the noise: an image's generator is asked in the order of diffusers' pipelines.
     latent_edit = encode_edit(base, edit, generators) if edit is not None else None
     latents = denoise(
@@ -61,7 +64,7 @@ def sample(
         controls,
         draw_noise(base, generators, height=height, width=width),
         text=encode_prompts(base, prompts),
-        negative_text=encode_prompts(base, negative_prompts) if guidance_scale != 1 else None,
+        negative_text=encode_prompts(base, negative_prompts) if guided else None,
         generators=generators,
         steps=steps,
         guidance_scale=guidance_scale,

@@ -16,6 +16,7 @@ from cnctl.core.base import Base
 from cnctl.core.control import MODES, Control
 from cnctl.core.controlnet import hint_tensor
 from cnctl.errors import CnctlError
+from cnctl.formats.source import open_source
 from cnctl.hints import check_options, load_detector, parse_options, read_ready
 from cnctl.images import fit_hint, fit_image, read_image, working_size
 from cnctl.jobs.edits import EditedImage
@@ -36,7 +37,7 @@ class ControlSpec:
     """
 
     condition: str
-    source: Path | None = None
+    source: Path | str | None = None
     scale: float | None = None
     start: float | None = None
     end: float | None = None
@@ -53,6 +54,10 @@ class Branch:
     options: Mapping[str, OptionValue]
     detect: Detect
     controlnet: ControlNetModel
+    weights: Path
+    """The file that the network was read from."""
+    given: str
+    """What it was named: a hub id, the last part of a path, or "" for the base's own."""
     source: Path | None
     acts: Mapping[str, Any]
     """How it acts: scale, start, end, mode, step_scales, residual_scales."""
@@ -132,13 +137,14 @@ def parse_all_options(
 def check_sources(
     controls: Sequence[ControlSpec],
     conditions: Sequence[Condition],
-    images: Sequence[Path],
+    images: Sequence[Path | None],
     *,
     ready: bool,
 ) -> None:
     """Read every input once before anything slow happens: an unreadable one is told at once."""
     for control, condition in zip(controls, conditions, strict=True):
-        for source in [control.source] if control.source else images:
+        sources = [Path(control.source)] if control.source else [*filter(None, images)]
+        for source in sources:
             read_ready(condition, source) if ready else read_image(source)
 
 
@@ -160,22 +166,25 @@ def open_branches(
             f"{len(weights)} --control for {len(controls)} --cond",
             hint="give one for each, in the same order, or none",
         )
-    named: list[str | None] = [*weights] or [None] * len(controls)
-    branches = [
-        Branch(
-            condition=condition,
-            options=chosen,
-            detect=_loaded_when_used(condition, device=str(base.device)),
-            controlnet=open_control(condition, base, weights=name),
-            source=control.source,
-            acts=_resolve_acts(control, settings),
+    named = [name or None for name in weights] or [None] * len(controls)
+    branches, places = [], []
+    for control, condition, chosen, name in zip(controls, conditions, options, named, strict=True):
+        acts = _resolve_acts(control, settings)
+        found = locate_control(condition, base, weights=name)
+        branches.append(
+            Branch(
+                condition=condition,
+                options=chosen,
+                detect=_loaded_when_used(condition, device=str(base.device)),
+                controlnet=open_control(condition, base, weights=str(found)),
+                given=_without_folders(name or ""),
+                weights=open_source(found, whole=False).path,
+                source=Path(control.source) if control.source else None,
+                acts=acts,
+            )
         )
-        for control, condition, chosen, name in zip(
-            controls, conditions, options, named, strict=True
-        )
-    ]
-    pairs = zip(conditions, named, strict=True)
-    add_base_deltas(base, [locate_control(c, base, weights=name) for c, name in pairs])
+        places.append(found)
+    add_base_deltas(base, places)
     return branches
 
 
@@ -242,6 +251,11 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
         raise CnctlError(
             f"{flag} {text!r} is not a list of numbers", hint=f"for example {flag} 1,0.5,0"
         ) from error
+
+
+def _without_folders(name: str) -> str:
+    """A hub id as it is; of a path the last part, which is all that others may see."""
+    return Path(name).name if Path(name).exists() else name
 
 
 def _resolve_acts(control: ControlSpec, settings: GenerateSettings) -> dict[str, Any]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cnctl.core.edits import Edit
 from cnctl.errors import CnctlError, shown
-from cnctl.formats.digest import sha256
 from cnctl.images import fit_image, read_hint, read_image, working_size
 
 STRENGTH = 0.8
@@ -54,13 +52,10 @@ class EditedImage:
         whole = fit_image(made, size=self.picture.shape[:2])
         return np.where(self.mask[..., None], whole, self.picture)
 
-    def record(self) -> dict[str, Any]:
-        """What an image's metadata say of it."""
-        mask = {"mask": _named(self.mask_path)} if self.mask_path else {}
-        return {"image": _named(self.path), **mask, "strength": self.strength}
 
-
-def read_edit(image: Path | None, mask: Path | None, strength: float | None) -> EditedImage | None:
+def read_edit(
+    image: Path | str | None, mask: Path | str | None, strength: float | None
+) -> EditedImage | None:
     """Read what is to be edited; None where nothing is."""
     if image is None:
         if mask is not None or strength is not None:
@@ -72,8 +67,14 @@ def read_edit(image: Path | None, mask: Path | None, strength: float | None) -> 
     if not 0 < strength <= 1:
         raise CnctlError(f"--strength {strength:g}", hint="give more than 0, and at most 1")
     picture = read_image(image)
-    allowed = None if mask is None else _read_mask(mask, picture.shape[:2])
-    return EditedImage(path=image, picture=picture, mask_path=mask, mask=allowed, strength=strength)
+    mask_path = None if mask is None else Path(mask)
+    return EditedImage(
+        path=Path(image),
+        picture=picture,
+        mask_path=mask_path,
+        mask=None if mask_path is None else _read_mask(mask_path, picture.shape[:2]),
+        strength=strength,
+    )
 
 
 def _read_mask(path: Path, size: Sequence[int]) -> np.ndarray:
@@ -96,7 +97,3 @@ def _read_mask(path: Path, size: Sequence[int]) -> np.ndarray:
 def _fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The mask at another size; a pixel may change where any part of it may."""
     return fit_image(mask.astype(np.float32), size=size) > 1e-3
-
-
-def _named(path: Path) -> dict[str, str]:
-    return {"name": path.name, "sha256": sha256(path)}

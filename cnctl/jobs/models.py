@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 from cnctl.core.base import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults, read_family
 from cnctl.detector_files import check_sha256, describe, find_file, safe_file, title
 from cnctl.errors import CnctlError, MissingError
+from cnctl.jobs.captions import BLIP
 from cnctl.jobs.weights import cached_folder
 from cnctl.plugin import WeightFile
 from cnctl.registry import condition_names, get_condition, list_conditions
@@ -52,7 +53,9 @@ def list_models() -> list[Model]:
 
 
 def pull(name: str) -> list[Path]:
-    """Fetch a base, a hub id, or all that a condition's detector reads; where it lies now."""
+    """Fetch a base, a hub id, BLIP, or all that a condition's detector reads; where it lies now."""
+    if name == "blip":
+        return [pull_detector(BLIP)]
     if name in HUB_NAMES or name == "tiny" or "/" in name or name not in condition_names():
         return [pull_model(name)]
     condition = get_condition(name)

@@ -1,23 +1,54 @@
-"""The prompt modes of section 4.1."""
+"""The prompts of a run: the modes of section 4.1, prompts from a file, and an added prompt."""
 
 from __future__ import annotations
 
-from cnctl.errors import CnctlError
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cnctl.errors import CnctlError, shown
 
 DEFAULT_PROMPT = "a professional, detailed, high-quality image"
 """The paper's default prompt (section 4.1): it names nothing in the image."""
+MODES = ("none", "default", "automatic", "user")
 
 
-def choose_prompt(prompt: str | None, mode: str | None) -> str:
-    """The text of a prompt mode (section 4.1): "none", "default" or "user".
+def choose_prompts(prompts: Sequence[str], mode: str | None) -> list[str]:
+    """The texts of a prompt mode (section 4.1), one or more.
 
-    Without a mode it is "user" where a prompt is given and "default" where none is.
+    Without a mode it is "user" where there are prompts and "default" where there are none.
+    "automatic" begins as "default" does; captions of what comes out follow.
     """
-    mode = mode or ("default" if prompt is None else "user")
-    if mode not in ("none", "default", "user"):
-        raise CnctlError(f"prompt mode {mode!r} is unknown", hint="use none, default or user")
-    if mode == "user" and prompt is None:
+    mode = mode or ("user" if prompts else "default")
+    if mode not in MODES:
+        raise CnctlError(f"prompt mode {mode!r} is unknown", hint=f"use {', '.join(MODES)}")
+    if mode == "user" and not prompts:
         raise CnctlError("--prompt-mode user needs a prompt", hint='give one: -p "a cat"')
-    if mode != "user" and prompt is not None:
+    if mode != "user" and prompts:
         raise CnctlError(f"--prompt-mode {mode} takes no prompt", hint="leave out -p or the mode")
-    return {"none": "", "default": DEFAULT_PROMPT, "user": prompt or ""}[mode]
+    return {"none": [""], "user": [*prompts]}.get(mode, [DEFAULT_PROMPT])
+
+
+def gather_prompts(prompt: str | None, source: str | None) -> list[str]:
+    """What `--prompt` and `--prompts` say together: one prompt, those of a file, or none."""
+    if prompt is not None and source is not None:
+        raise CnctlError("--prompt and --prompts are both given", hint="leave one out")
+    return read_prompts(source) if source is not None else [prompt] if prompt is not None else []
+
+
+def read_prompts(source: str) -> list[str]:
+    """The prompts in a text file, one per line, or of standard input for "-"."""
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise CnctlError(f"{shown(source)} cannot be read: {reason}") from error
+    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise CnctlError(f"{shown(source)} holds no prompt", hint="write one per line")
+    return prompts
+
+
+def with_added(prompt: str, added: str) -> str:
+    """A prompt and what is added to each, with a comma between as the original has it."""
+    return ", ".join(filter(None, (prompt, added)))

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-MODES = {
+import numpy as np
+
+from cnctl.core.base import Base
+from cnctl.formats.digest import known_sha256
+from cnctl.jobs.controls import ACTS, Branch
+from cnctl.jobs.edits import EditedImage
+from cnctl.registry import find_entry
+from cnctl.settings import GenerateSettings
+
+LIBRARIES = ("torch", "diffusers", "transformers")
+CONTROL_MODES = {
     "balanced": "Balanced",
     "prompt": "My prompt is more important",
     "control": "ControlNet is more important",
@@ -14,15 +29,91 @@ MODES = {
 """What the web interfaces call the modes of control."""
 
 
+def describe_run(base: Base, settings: GenerateSettings) -> dict[str, Any]:
+    """What all images of a run have in common: versions, base and settings."""
+    of_controls = {f"control_{name}" for name in ACTS}
+    common = {name: value for name, value in asdict(settings).items() if name not in of_controls}
+    return {
+        "version": version("cnctl"),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "device": base.device.type,
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "base": base.name,
+        "base_sha256": _base_sha256(base.path),
+        "family": base.family.name,
+        **common,
+    }
+
+
+def describe_control(
+    branch: Branch, source: Path, hint: np.ndarray, stored: Path
+) -> dict[str, Any]:
+    """One control of an image. No path of this machine, only the names of files.
+
+    hint: uint8 (H, W, C), as the network was shown it. stored: the file that holds it.
+    """
+    entry = find_entry(branch.condition.name)
+    return {
+        "condition": branch.condition.name,
+        "plugin": entry.provider,
+        "options": dict(branch.options),
+        "source": named(source),
+        "hint": {"name": stored.name, "sha256": hint_sha256(hint)},
+        "weights": {**named(branch.weights), "given": branch.given},
+        **{name: value for name, value in branch.acts.items() if value != ()},
+    }
+
+
+def describe_edit(edited: EditedImage) -> dict[str, Any]:
+    """What an image was made from by editing."""
+    mask = {"mask": named(edited.mask_path)} if edited.mask_path else {}
+    return {"image": named(edited.path), **mask, "strength": edited.strength}
+
+
+def hint_sha256(hint: np.ndarray) -> str:
+    """Of its pixels, whatever file they are stored in."""
+    return hashlib.sha256(np.ascontiguousarray(hint).tobytes()).hexdigest()
+
+
+def named(path: Path) -> dict[str, str]:
+    """A file by its name and its content."""
+    return {"name": path.name, "sha256": known_sha256(path)}
+
+
 def metadata(record: Mapping[str, Any]) -> dict[str, str]:
     """PNG text chunks of a generated image: "cnctl" (JSON) and "parameters" (AUTOMATIC1111's).
 
     record: version, base, prompt, negative_prompt, seed, steps, guidance_scale, scheduler, width,
-    height, and controls, each with
-    condition, scale, start, end and mode. No path but file names belongs in it.
+    height, and controls, each with condition, scale, start, end and mode.
     """
     document = json.dumps(record, ensure_ascii=False, default=str)
     return {"cnctl": document, "parameters": _parameters(record)}
+
+
+def differences(record: Mapping[str, Any], origin: Mapping[str, Any]) -> Iterator[str]:
+    """What an image was made with that its origin was not, though nobody asked for it."""
+    for name, value in origin["libraries"].items():
+        if (now := record["libraries"].get(name)) != value:
+            yield f"made with {name} {now}, the first time with {value}"
+    for name in ("device", "dtype"):
+        if record[name] != origin[name]:
+            yield f"made with {name} {record[name]}, the first time with {origin[name]}"
+    if record["base"] == origin["base"] and record["base_sha256"] != origin["base_sha256"]:
+        yield f"the base {record['base']} has other weights than the first time"
+    for now, then in zip(record["controls"], origin["controls"], strict=False):
+        for part in ("weights", "hint"):
+            same_name = now[part]["name"] == then[part]["name"]
+            if same_name and now[part]["sha256"] != then[part]["sha256"]:
+                yield f"{now[part]['name']} is not what it was the first time"
+
+
+@cache
+def _base_sha256(path: Path) -> str:
+    """Of a base's one file, or of its U-Net's weights, which tell fine-tunes apart."""
+    if path.is_file():
+        return known_sha256(path)
+    weights: Sequence[Path] = sorted((path / "unet").glob("*.safetensors"))
+    return known_sha256(weights[0]) if weights else ""
 
 
 def _parameters(record: Mapping[str, Any]) -> str:
@@ -41,8 +132,9 @@ def _parameters(record: Mapping[str, Any]) -> str:
         fields[f"ControlNet {number}"] = (
             f'"Module: {control["condition"]}, Weight: {control["scale"]}, '
             f"Guidance Start: {control['start']}, Guidance End: {control['end']}, "
-            f'Control Mode: {MODES[control["mode"]]}"'
+            f'Control Mode: {CONTROL_MODES[control["mode"]]}"'
         )
+    fields["Version"] = f"cnctl {record['version']}"
     lines = [
         record["prompt"],
         *([f"Negative prompt: {negative}"] if negative else []),

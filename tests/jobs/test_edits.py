@@ -12,6 +12,7 @@ from cnctl.errors import CnctlError
 from cnctl.images import fit_image, read_hint
 from cnctl.jobs.controls import ControlSpec
 from cnctl.jobs.generate import generate
+from cnctl.jobs.generate_setup import GenerateRequest
 from cnctl.jobs.outputs import GeneratedImage
 
 CANNY = [ControlSpec(condition="canny")]
@@ -46,7 +47,7 @@ def edit(random_base: Path, weights: str, photo: Path, tmp_path: Path):
     def run(controls: list[ControlSpec] = CANNY, **arguments: object) -> GeneratedImage:
         shared = {"image": photo, "out": tmp_path / "out", "base": str(random_base), "seed": 0}
         given = shared | {"weights": [weights], "settings": STEPS, "overwrite": True} | arguments
-        return next(generate(controls, prompt="a", **given))  # type: ignore[arg-type]
+        return next(generate(GenerateRequest(controls, prompt="a", **given)))  # type: ignore[arg-type]
 
     return run
 

@@ -12,7 +12,8 @@ from PIL import Image
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.jobs.controls import ControlSpec, parse_control, parse_controls
 from cnctl.jobs.generate import generate
-from cnctl.jobs.prompts import DEFAULT_PROMPT, choose_prompt
+from cnctl.jobs.generate_setup import GenerateRequest
+from cnctl.jobs.prompts import DEFAULT_PROMPT, choose_prompts
 
 CANNY = [ControlSpec(condition="canny")]
 
@@ -77,7 +78,11 @@ def test_a_control_acts_as_its_flags_say(base: str, photo: Path, tmp_path: Path)
 
     def image(name: str, **acts: object) -> np.ndarray:
         spec = [ControlSpec(condition="canny", **acts)]  # type: ignore[arg-type]
-        made = generate(spec, [photo], "a", out=tmp_path / name, base=base, settings={"steps": 2})
+        made = generate(
+            GenerateRequest(
+                spec, [photo], "a", out=tmp_path / name, base=base, settings={"steps": 2}
+            )
+        )
         return pixels(next(made).path)
 
     plain = image("plain", scale=0.0)
@@ -89,18 +94,22 @@ def test_a_control_acts_as_its_flags_say(base: str, photo: Path, tmp_path: Path)
 
 
 def test_prompt_modes_of_section_4_1() -> None:
-    assert choose_prompt(None, "none") == ""
-    assert choose_prompt(None, None) == DEFAULT_PROMPT
-    assert choose_prompt("a cat", None) == "a cat"
+    assert choose_prompts([], "none") == [""]
+    assert choose_prompts([], None) == choose_prompts([], "automatic") == [DEFAULT_PROMPT]
+    assert choose_prompts(["a cat", "a dog"], None) == ["a cat", "a dog"]
     with pytest.raises(CnctlError, match="needs a prompt"):
-        choose_prompt(None, "user")
+        choose_prompts([], "user")
     with pytest.raises(CnctlError, match="takes no prompt"):
-        choose_prompt("a cat", "default")
+        choose_prompts(["a cat"], "automatic")
 
 
 def test_writes_images_with_their_hint_and_settings(base: str, photo: Path, tmp_path: Path) -> None:
     made = list(
-        generate(CANNY, [photo], "a box", out=tmp_path, base=base, count=2, settings={"steps": 2})
+        generate(
+            GenerateRequest(
+                CANNY, [photo], "a box", out=tmp_path, base=base, count=2, settings={"steps": 2}
+            )
+        )
     )
     assert [image.path.name for image in made] == ["box-canny-0.png", "box-canny-1.png"]
     assert [image.record["seed"] for image in made] == [0, 1]
@@ -118,10 +127,18 @@ def test_writes_images_with_their_hint_and_settings(base: str, photo: Path, tmp_
 
 def test_an_image_depends_on_its_seed_alone(base: str, photo: Path, tmp_path: Path) -> None:
     together = list(
-        generate(CANNY, [photo], "a", out=tmp_path / "a", base=base, count=3, settings={"steps": 2})
+        generate(
+            GenerateRequest(
+                CANNY, [photo], "a", out=tmp_path / "a", base=base, count=3, settings={"steps": 2}
+            )
+        )
     )
     alone = next(
-        generate(CANNY, [photo], "a", out=tmp_path / "b", base=base, seed=2, settings={"steps": 2})
+        generate(
+            GenerateRequest(
+                CANNY, [photo], "a", out=tmp_path / "b", base=base, seed=2, settings={"steps": 2}
+            )
+        )
     )
     difference = np.abs(pixels(together[2].path).astype(int) - pixels(alone.path))
     assert difference.max() <= 1  # a batch of another size may round a level differently
@@ -131,7 +148,11 @@ def test_an_image_depends_on_its_seed_alone(base: str, photo: Path, tmp_path: Pa
 def test_the_default_seed_never_replaces_an_image(base: str, photo: Path, tmp_path: Path) -> None:
     def once(**more: object) -> Path:
         return next(
-            generate(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 1}, **more)  # type: ignore[arg-type]
+            generate(
+                GenerateRequest(
+                    CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 1}, **more
+                )
+            )  # type: ignore[arg-type]
         ).path
 
     assert [once().name, once().name] == ["box-canny-0.png", "box-canny-1.png"]
@@ -141,24 +162,38 @@ def test_the_default_seed_never_replaces_an_image(base: str, photo: Path, tmp_pa
 
 
 def test_a_ready_hint_is_taken_as_it_is(base: str, photo: Path, tmp_path: Path) -> None:
-    first = next(generate(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 2}))
+    first = next(
+        generate(
+            GenerateRequest(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 2})
+        )
+    )
     again = next(
         generate(
-            CANNY,
-            [first.hint],
-            "a",
-            ready_hint=True,
-            out=tmp_path / "again",
-            base=base,
-            settings={"steps": 2},
+            GenerateRequest(
+                CANNY,
+                [first.hint],
+                "a",
+                ready_hint=True,
+                out=tmp_path / "again",
+                base=base,
+                settings={"steps": 2},
+            )
         )
     )
     assert np.array_equal(pixels(first.path), pixels(again.path))
 
 
 def test_two_controls_differ_from_one(base: str, photo: Path, tmp_path: Path) -> None:
-    one = next(generate(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 2}))
-    two = next(generate(CANNY * 2, [photo], "a", out=tmp_path, base=base, settings={"steps": 2}))
+    one = next(
+        generate(
+            GenerateRequest(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 2})
+        )
+    )
+    two = next(
+        generate(
+            GenerateRequest(CANNY * 2, [photo], "a", out=tmp_path, base=base, settings={"steps": 2})
+        )
+    )
     assert two.path.name == "box-canny+canny-0.png"
     assert len(two.record["controls"]) == 2
     assert not np.array_equal(pixels(one.path), pixels(two.path))
@@ -166,7 +201,7 @@ def test_two_controls_differ_from_one(base: str, photo: Path, tmp_path: Path) ->
 
 def test_says_where_to_get_what_is_missing(random_base: Path, photo: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no ControlNet for canny") as caught:
-        next(generate(CANNY, [photo], "a", out=tmp_path, base=str(random_base)))
+        next(generate(GenerateRequest(CANNY, [photo], "a", out=tmp_path, base=str(random_base))))
     assert "cnctl train --cond canny" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
@@ -183,7 +218,9 @@ def test_refuses_a_control_of_another_family(base: str, photo: Path, tmp_path: P
     with pytest.raises(CnctlError, match=r"this ControlNet was made for .*; the base is"):
         next(
             generate(
-                CANNY, [photo], "a", out=tmp_path, base=base, weights=[str(tmp_path / "other")]
+                GenerateRequest(
+                    CANNY, [photo], "a", out=tmp_path, base=base, weights=[str(tmp_path / "other")]
+                )
             )
         )
 
@@ -206,4 +243,4 @@ def test_bad_arguments_are_one_sentence(
     base: str, photo: Path, arguments: dict, message: str
 ) -> None:
     with pytest.raises(CnctlError, match=message):
-        next(generate(CANNY, [photo], "a", base=base, **arguments))
+        next(generate(GenerateRequest(CANNY, [photo], "a", base=base, **arguments)))

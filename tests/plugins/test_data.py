@@ -12,6 +12,7 @@ from cnctl.errors import CnctlError
 from cnctl.jobs.annotate import annotate
 from cnctl.jobs.controls import ControlSpec
 from cnctl.jobs.generate import generate
+from cnctl.jobs.generate_setup import GenerateRequest
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_generate_draws_a_pose_from_json_without_the_detector(
     (tmp_path / "pose.json").write_text(json.dumps(pose))
     spec = [ControlSpec(condition="openpose", source=tmp_path / "pose.json")]
     options = {"base": str(base), "ready_hint": True, "settings": {"steps": 1, "resolution": 64}}
-    (made,) = generate(spec, out=tmp_path / "images", seed=1, **options)
+    (made,) = generate(GenerateRequest(spec, out=tmp_path / "images", seed=1, **options))
     with Image.open(made.path) as image:
         assert image.size == (64, 64)
 
@@ -54,4 +55,8 @@ def test_json_that_cannot_be_drawn_is_refused(condition, text, message, tmp_path
     path: Path = tmp_path / "hint.json"
     path.write_text(text)
     with pytest.raises(CnctlError, match=message):
-        list(generate([ControlSpec(condition=condition, source=path)], ready_hint=True))
+        list(
+            generate(
+                GenerateRequest([ControlSpec(condition=condition, source=path)], ready_hint=True)
+            )
+        )

@@ -1,0 +1,131 @@
+"""`cnctl generate --from X.png`: the request that made an image, read out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import CnctlError, MissingError, shown
+from cnctl.images import read_metadata
+from cnctl.jobs.controls import ACTS, ControlSpec
+from cnctl.jobs.generate_setup import GenerateRequest
+from cnctl.settings import GenerateSettings
+
+
+def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
+    """The request that made this image, with whatever `asked` says otherwise.
+
+    Hints and edited images are looked for by their names, beside the image and in the working
+    folder. Raises MissingError where one is not there, CnctlError where the image says nothing.
+    """
+    record = read_record(path)
+    changes = {
+        field.name: value
+        for field in fields(GenerateRequest)
+        if field.name not in ("settings", "out", "overwrite", "device", "private")
+        and (value := getattr(asked, field.name)) != field.default
+    }
+    settings = {name: value for name, value in asked.settings.items() if value is not None}
+    made = _recorded(record, path, asked)
+    # Where weights lie on this machine changes nothing.
+    unchanged = not settings and changes.keys() <= {"base", "weights"}
+    return replace(
+        made,
+        **changes,
+        settings={**made.settings, **settings},
+        controls=[_open_to(settings, spec) for spec in changes.get("controls", made.controls)],
+        in_batch=made.in_batch if unchanged else (0, 1),
+        origin=record,
+    )
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The JSON that `cnctl generate` has written into an image."""
+    try:
+        record = json.loads(read_metadata(path)["cnctl"])
+        record["controls"], record["batch"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise CnctlError(
+            f"{shown(path)} does not say how it was made",
+            hint="give a PNG of cnctl generate that was written with its metadata",
+        ) from error
+    return record
+
+
+def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> GenerateRequest:
+    """The request as the record has it, but for what is given anew and need not be found."""
+    known = {field.name for field in fields(GenerateSettings)}
+    edit = record.get("edit", {})
+    anew = bool(asked.images)
+    return GenerateRequest(
+        controls=[] if asked.controls else [_spec(c, path, anew) for c in record["controls"]],
+        prompt=record["prompt"],
+        negative_prompt=record["negative_prompt"],
+        prompt_mode=None,
+        ready_hint=not anew and not asked.controls,
+        options=_options(record) if anew and len(record["controls"]) == 1 else (),
+        weights=() if asked.controls else _weights(record, path),
+        image=None if asked.image or not edit else _find(edit["image"]["name"], path),
+        mask=None if asked.mask or "mask" not in edit else _find(edit["mask"]["name"], path),
+        strength=edit.get("strength"),
+        base=_beside(record["base"], path),
+        seed=record["seed"],
+        settings={name: value for name, value in record.items() if name in known},
+        stem="" if anew or asked.controls else _stem(record),
+        out=asked.out,
+        overwrite=asked.overwrite,
+        private=asked.private,
+        device=asked.device,
+        dtype=record["dtype"],
+        in_batch=(record["batch"]["index"], record["batch"]["size"]),
+    )
+
+
+def _spec(control: Mapping[str, Any], path: Path, anew: bool) -> ControlSpec:
+    return ControlSpec(
+        condition=control["condition"],
+        source=None if anew else _find(control["hint"]["name"], path),
+        **{name: control[name] for name in ACTS},
+        step_scales=tuple(control.get("step_scales", ())),
+        residual_scales=tuple(control.get("residual_scales", ())),
+    )
+
+
+def _open_to(settings: Mapping[str, Any], spec: ControlSpec) -> ControlSpec:
+    """The control, as a setting for all controls says that is asked for now."""
+    said = {name: None for name in ACTS if f"control_{name}" in settings}
+    return replace(spec, **said)  # type: ignore[arg-type]
+
+
+def _options(record: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in record["controls"][0]["options"].items()]
+
+
+def _stem(record: Mapping[str, Any]) -> str:
+    controls = record["controls"]
+    names = "+".join(control["condition"] for control in controls)
+    return f"{Path(controls[0]['source']['name']).stem}-{names}"
+
+
+def _weights(record: Mapping[str, Any], path: Path) -> list[str]:
+    """One name for each control, or none where all belong to the base."""
+    names = [_beside(control["weights"]["given"], path) for control in record["controls"]]
+    return names if any(names) else []
+
+
+def _beside(name: str, image: Path) -> str:
+    """A name of weights; the path of a file or folder of that name beside the image."""
+    return str(image.parent / name) if name and (image.parent / name).exists() else name
+
+
+def _find(name: str, image: Path) -> Path:
+    for folder in (image.parent, Path()):
+        if (folder / name).is_file():
+            return folder / name
+    raise MissingError(
+        f"{shown(image)} was made from {name}, which is neither beside it nor here",
+        hint="copy it there, or give the image to detect the hint in",
+    )
