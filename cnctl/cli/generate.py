@@ -25,9 +25,9 @@ def generate(
     added_prompt: own.AddedPrompt = "",
     prompt_mode: own.PromptMode = None,
     captioner: own.Captioner = None,
-    hint: own.ReadyHint = False,
-    option: flags.DetectorOptions = [],  # noqa: B006
-    control: flags.Weights = [],  # noqa: B006
+    ready_hint: own.ReadyHint = False,
+    options: flags.DetectorOptions = [],  # noqa: B006
+    weights: flags.Weights = [],  # noqa: B006
     image: own.Image = None,
     mask: own.Mask = None,
     strength: own.Strength = None,
@@ -48,7 +48,7 @@ def generate(
     out: own.Out = Path("out"),
     overwrite: flags.Overwrite = False,
     from_: own.From = None,
-    no_metadata: own.NoMetadata = False,
+    private: own.NoMetadata = False,
     device: flags.Device = None,
     dtype: flags.Dtype = None,
     json: flags.Json = False,
@@ -58,8 +58,8 @@ def generate(
 
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
-    names = {field.name for field in fields(GenerateSettings)}
-    settings = {name: value for name, value in locals().items() if name in names}
+    given = locals()
+    settings = {field.name: given[field.name] for field in fields(GenerateSettings)}
     # Given once, a mode is a setting of the run; given more often, each control's own.
     settings["control_mode"] = control_mode[0] if len(control_mode) == 1 else None
     note("loading ...", quiet=quiet)
@@ -67,37 +67,18 @@ def generate(
     from cnctl.jobs.generate_setup import GenerateRequest
     from cnctl.jobs.prompts import gather_prompts
 
-    controls = parse_controls(
-        cond,
-        modes=control_mode if len(control_mode) > 1 else [],
-        step_scales=step_scales,
-        residual_scales=residual_scales,
-    )
-    request = GenerateRequest(
-        controls,
-        images or [],
-        gather_prompts(prompt, prompts),
-        negative_prompt=negative_prompt,
-        added_prompt=added_prompt,
-        prompt_mode=prompt_mode,
-        captioner=captioner,
-        ready_hint=hint,
-        options=option,
-        weights=control,
-        image=image,
-        mask=mask,
-        strength=strength,
-        base=base,
-        count=count,
-        seed=seed,
-        settings=settings,
-        batch_size=batch_size,
-        out=out,
-        overwrite=overwrite,
-        private=no_metadata,
-        device=device,
-        dtype=dtype,
-    )
+    modes = control_mode if len(control_mode) > 1 else []
+    given |= {
+        "controls": parse_controls(
+            cond, modes=modes, step_scales=step_scales, residual_scales=residual_scales
+        ),
+        "images": images or [],
+        "prompt": gather_prompts(prompt, prompts),
+        "settings": settings,
+    }
+    # The other flags are called as the request's fields are.
+    names = given.keys() & {field.name for field in fields(GenerateRequest)}
+    request = GenerateRequest(**{name: given[name] for name in names})
     _run(request, from_, json=json, quiet=quiet)
 
 

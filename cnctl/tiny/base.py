@@ -108,6 +108,7 @@ def write_index(folder: Path, *, guidance_scale: float) -> None:
             "resolution": 128,
             "summary": SUMMARY,
             "limits": LIMITS,
+            "captioner": ["cnctl.tiny.captioner", "SceneCaptioner"],
             "train": TRAIN,
         },
         "feature_extractor": [None, None],

@@ -1,12 +1,13 @@
 """How the weights of the tiny base were made: `python -m cnctl.tiny.recipe PART`.
 
 One command per part, going on from the committed weights unless `--fresh`. In order of use:
-`scenes`, `autoencoder`, `latents`, `text`, `unet`, `reader`; and to look at the result `sheet`.
-Everything is written under `--out`; copy it over `cnctl/tiny/weights` to ship it. The ControlNets
-are trained by `cnctl train`, as anyone's are: docs/tiny.md has the commands.
+`scenes`, `autoencoder`, `latents`, `text`, `unet`, `reader`, `captioner`; and to look at the
+result `sheet`. Everything is written under `--out`; copy it over `cnctl/tiny/weights` to ship it.
+The ControlNets are trained by `cnctl train`, as anyone's are: docs/tiny.md has the commands.
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cnctl.tiny.base import (
     load_base,
     read_guidance_scale,
 )
+from cnctl.tiny.captioner import train_captioner
 from cnctl.tiny.dataset import Pictures, encode_folder, render_chunks
 from cnctl.tiny.reader import load_reader, save_reader, train_reader
 from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
@@ -115,6 +117,11 @@ def reader(settings: argparse.Namespace) -> None:
     save_reader(trained, settings.out / "reader")
 
 
+def captioner(settings: argparse.Namespace) -> None:
+    """Train the captioner, always anew, and print how often it is right."""
+    print(json.dumps(train_captioner(settings.out / "captioner"), indent=2))
+
+
 def sheet(settings: argparse.Namespace) -> None:
     """Write sheet.png: the fixed prompts, four seeds each."""
     base, guidance_scale = load_base(settings.out), read_guidance_scale(settings.out)
@@ -133,6 +140,7 @@ COMMANDS = {
     "text": text,
     "unet": unet,
     "reader": reader,
+    "captioner": captioner,
     "sheet": sheet,
 }
 
