@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from cnctl.errors import CnctlError
+from cnctl.images import eight_bits
 from cnctl.plugin import Metric
 
 TOLERANCE = 64
@@ -28,7 +29,7 @@ SSIM_RADIUS = 5
 
 
 def score(metric: str | Metric, hint: np.ndarray, detected: np.ndarray | None) -> float:
-    """How well `detected` obeys `hint`: two hints of one size, uint8 (H, W, C).
+    """How well `detected` obeys `hint`: two hints of one size, (H, W, C), compared at 8 bits.
 
     detected None means that the detector found nothing, which scores as an empty hint. Whether
     more is better says `find_metric(metric).higher_is_better`.
@@ -37,7 +38,7 @@ def score(metric: str | Metric, hint: np.ndarray, detected: np.ndarray | None) -
         detected = np.zeros_like(hint)
     if hint.shape != detected.shape:
         raise ValueError(f"hint {hint.shape} and detected hint {detected.shape} differ in shape")
-    return float(find_metric(metric).score(hint, detected))
+    return float(find_metric(metric).score(eight_bits(hint), eight_bits(detected)))
 
 
 def find_metric(metric: str | Metric) -> Metric:

@@ -142,15 +142,18 @@ def check_options(
 
 
 def check_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.ndarray:
-    """The hint as a new uint8 (H, W, stored_channels), or CnctlError that says what is wrong."""
+    """The hint as a new uint8 (H, W, stored_channels), or CnctlError that says what is wrong.
+
+    Grey of 16 bits, uint16, stays what it is.
+    """
     channels = condition.stored_channels
     allowed = (channels,) if condition.masked else (1, channels)
     wanted = " or ".join(map(str, sorted(set(allowed)))) + " channel" + "s" * (channels > 1)
     as_3d = hint[..., None] if isinstance(hint, np.ndarray) and hint.ndim == 2 else hint
     if (
         not isinstance(as_3d, np.ndarray)
-        or as_3d.dtype != np.uint8
         or as_3d.ndim != 3
+        or as_3d.dtype not in ((np.uint8, np.uint16) if as_3d.shape[2] == 1 else (np.uint8,))
         or as_3d.shape[:2] != size
         or as_3d.shape[2] not in allowed
     ):

@@ -154,9 +154,9 @@ class Condition:
     called as load_detector(device, files): `files[key]` is the path of a .safetensors file, or of a
     transformers folder that holds no pickle; it raises MissingError where that is not at hand.
     A detector is `detect(image, **options) -> hint`. `image` is upright RGB uint8 (H, W, 3) at
-    working size. The hint is uint8 (H, W) or (H, W, C) of the same H and W; one channel is
-    repeated to `hint_channels`. None means "nothing found here". With `masked` the hint has one
-    channel more, which is no part of the picture: 0 where it is masked, and 255 elsewhere.
+    working size. The hint is uint8 (H, W) or (H, W, C) of the same H and W, or grey uint16 (H, W);
+    one channel is repeated to `hint_channels`. None means "nothing found here". With `masked` the
+    hint has one channel more, which is no part of the picture: 0 where it is masked, 255 elsewhere.
     """
 
     name: str

@@ -122,6 +122,16 @@ def test_a_hint_unlike_its_contract_is_refused(hint, described):
         load_detector(make(lambda image: hint))(IMAGE)
 
 
+def test_grey_of_sixteen_bits_stays_what_it_is():
+    grey = IMAGE[..., 0].astype(np.uint16) * 200 + 3
+    hint = load_detector(make(lambda image: grey))(IMAGE)
+    assert hint.dtype == np.uint16
+    assert (hint == grey[..., None]).all()
+    assert hint.shape == (13, 7, 3)
+    with pytest.raises(CnctlError, match=r"returned uint16 \(13, 7, 3\)"):
+        load_detector(make(lambda image: image.astype(np.uint16)))(IMAGE)
+
+
 def test_three_channels_do_not_pass_for_one():
     with pytest.raises(CnctlError, match=r"with 1 channel$"):
         load_detector(make(lambda image: image, hint_channels=1))(IMAGE)

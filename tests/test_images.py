@@ -10,6 +10,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -17,6 +18,7 @@ from PIL import Image, ImageCms
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import (
     ImageFile,
+    eight_bits,
     find_images,
     fit_hint,
     fit_image,
@@ -594,3 +596,33 @@ def _linear_profile() -> bytes:
     header[68:80] = b"".join(map(number, (0.9642, 1.0, 0.8249)))
     profile = bytes(header) + struct.pack(">I", len(tags)) + table + body
     return struct.pack(">I", len(profile)) + profile[4:]
+
+
+# --- sixteen bits -------------------------------------------------------------------------------
+
+DEEP = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_hint_of_sixteen_bits_is_written_and_read_in_full(tmp_path, channels):
+    hint = np.repeat(DEEP, channels, axis=2)
+    write_hint(tmp_path / "deep.png", hint, metadata={"cnctl": "x"})
+    stored = cv2.imread(str(tmp_path / "deep.png"), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint16
+    assert (stored == DEEP[..., 0]).all()
+    read = read_hint(tmp_path / "deep.png", channels=channels)
+    assert read.dtype == np.uint16
+    assert (read == hint).all()
+    assert read_metadata(tmp_path / "deep.png")["cnctl"] == "x"
+
+
+def test_sixteen_bits_are_fitted_as_such():
+    fitted = fit_hint(DEEP, size=(64, 64))
+    assert fitted.dtype == np.uint16
+    assert np.unique(fitted).size > 1000
+    lines = np.where(np.eye(32), 65535, 0).astype(np.uint16)[..., None]
+    assert set(np.unique(fit_hint(lines, size=(16, 16)))) == {0, 65535}
+
+
+def test_eight_bits_of_sixteen_are_rounded():
+    assert eight_bits(np.array([0, 128, 129, 257, 65535], np.uint16)).tolist() == [0, 0, 1, 1, 255]

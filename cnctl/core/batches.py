@@ -31,7 +31,7 @@ class Pair(Protocol):
 
     @property
     def hint(self) -> np.ndarray:
-        """uint8 (H, W, C)"""
+        """uint8 or uint16 (H, W, C)"""
 
     @property
     def prompt(self) -> str: ...
@@ -51,11 +51,11 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 (B, H, W, 3); hints: uint8 (B, H, W, C)."""
+    """images: uint8 (B, H, W, 3); hints: B of uint8 or uint16 (H, W, C)."""
 
     places: tuple[Place, ...]
     images: np.ndarray
-    hints: np.ndarray
+    hints: tuple[np.ndarray, ...]
     prompts: tuple[str, ...]
 
 
@@ -156,7 +156,7 @@ def _collate(placed: Sequence[tuple[Place, Pair | CnctlError]]) -> Batch | Cnctl
     return Batch(
         places=tuple(place for place, _ in placed),
         images=np.stack([example.image for example in examples]),
-        hints=np.stack([example.hint for example in examples]),
+        hints=tuple(example.hint for example in examples),
         prompts=tuple(example.prompt for example in examples),
     )
 

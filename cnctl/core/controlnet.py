@@ -222,16 +222,16 @@ class EncodedHint:
 
 
 def hint_tensor(hints: Iterable[np.ndarray], *, channels: int) -> Tensor:
-    """Hints uint8 (H, W, C) of one size -> float (B, channels, H, W), as a network reads them.
+    """Hints of one size -> float (B, channels, H, W) in [0, 1], as a network reads them.
 
-    In [0, 1]. A hint with one channel more than the network reads carries a mask in its last;
+    hints: uint8 or uint16 (H, W, C). A hint with one channel more than the network reads carries a mask in its last;
     where that is below half the network reads -1, as inpainting ControlNets were trained to.
     """
     return torch.stack([_hint_tensor(hint, channels) for hint in hints])
 
 
 def _hint_tensor(hint: np.ndarray, channels: int) -> Tensor:
-    values = torch.from_numpy(hint).permute(2, 0, 1).float() / 255
+    values = torch.from_numpy(hint).permute(2, 0, 1).float() / np.iinfo(hint.dtype).max
     if len(values) == channels:
         return values
     colours, mask = values.split([channels, 1])

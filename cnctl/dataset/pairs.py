@@ -10,7 +10,7 @@ import numpy as np
 
 from cnctl.dataset.examples import Dataset, Example, SceneDataset
 from cnctl.errors import CnctlError
-from cnctl.images import fit_image
+from cnctl.images import eight_bits, fit_image
 
 Detect = Callable[[np.ndarray, np.random.Generator | None], np.ndarray | None]
 FromMaps = Callable[[Mapping[str, Any], np.random.Generator | None], np.ndarray | None]
@@ -58,6 +58,7 @@ class TrainingPairs:
             image = fit_image(example.image, size=self.size, resize="crop")
             hint = self._hint(example, image, rng)
             if rng is not None and self.augment is not None:
+                hint = eight_bits(hint)
                 hint = _checked(self.augment(hint, rng), like=hint)
         except CnctlError as error:
             raise _with_name(error, self.dataset.name(index)) from error

@@ -1,6 +1,7 @@
 """Image files: the only package that touches them."""
 
 from cnctl.errors import shown
+from cnctl.images.bits import eight_bits
 from cnctl.images.find import SUFFIXES, ImageFile, find_images
 from cnctl.images.fit import Resize, fit_hint, fit_image, working_size
 from cnctl.images.read import (
@@ -31,6 +32,7 @@ __all__ = [
     "Resize",
     "check_folder",
     "check_output",
+    "eight_bits",
     "encode_hint",
     "encode_image",
     "find_images",

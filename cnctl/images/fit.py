@@ -48,15 +48,16 @@ def fit_image(
 def fit_hint(
     hint: np.ndarray, *, size: tuple[int, int], resize: Resize = "stretch", palette: bool = False
 ) -> np.ndarray:
-    """`fit_image` for a hint, uint8 (H, W, C): a palette keeps its colours, and a hint of 0 and 255
+    """`fit_image` for a hint, (H, W, C): a palette keeps its colours, and a hint of black and white
     alone stays one. A line of one pixel that is shrunk would else fade to grey, and a network that
     was trained on white lines does not see it.
     """
     fitted = fit_image(hint, size=size, resize=resize, nearest=palette)
-    if palette or not np.isin(hint, (0, 255)).all():
+    white = np.iinfo(hint.dtype).max
+    if palette or not np.isin(hint, (0, white)).all():
         return fitted
     scale = min(1.0, size[0] / hint.shape[0], size[1] / hint.shape[1])
-    return np.where(fitted >= 255 * scale / 2, np.uint8(255), np.uint8(0))
+    return np.where(fitted >= white * scale / 2, white, 0).astype(hint.dtype)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], nearest: bool) -> np.ndarray:

@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from cnctl.errors import CnctlError, shown
+from cnctl.images.bits import eight_bits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 8192 * 8192
@@ -48,9 +49,9 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> n
 def read_hint(path: str | Path, *, channels: int) -> np.ndarray:
     """A hint file -> uint8 (H, W, channels): a picture, or an .npz with the array "hint".
 
-    Grey repeats over the channels; grey stored as colour serves one channel. Four channels are
-    colours and alpha; else what is transparent becomes 0, the value of "nothing here". Colours are
-    taken as they are stored.
+    Grey of 16 bits becomes uint16, in full. Grey repeats over the channels; grey stored as colour
+    serves one channel. Four channels are colours and alpha; else what is transparent becomes 0, the
+    value of "nothing here". Colours are taken as they are stored.
     """
     data, name = _read_bytes(path)
     hint = _read_npz(data, name) if data[:2] == b"PK" else _read_picture(data, name, channels)
@@ -245,8 +246,7 @@ def _brief(reason: str) -> str:
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     """16-bit grey is scaled: Pillow's own conversion clips it, and 99 % turns white."""
     if image.mode.startswith("I;16"):
-        samples = np.asarray(image).astype(np.float32)
-        scaled = Image.fromarray(np.round(samples / 257).astype(np.uint8))
+        scaled = Image.fromarray(eight_bits(np.asarray(image, np.uint16)))
         scaled.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
         return scaled
     if image.mode in ("I", "F"):
@@ -296,6 +296,8 @@ def _flatten(image: Image.Image, *, background: int) -> np.ndarray:
 
 def _read_picture(data: bytes, name: str, channels: int) -> np.ndarray:
     with _decoded(data, name, MAX_PIXELS) as image:
+        if image.mode.startswith("I;16") and channels != 4:
+            return np.asarray(image, np.uint16)[:, :, None]
         image = _eight_bits(image, name)
         if channels == 4:
             return np.array(image.convert("RGBA"))
@@ -322,7 +324,7 @@ def _open_npz(data: bytes, name: str) -> Iterator[Mapping[str, np.ndarray]]:
 def _read_npz(data: bytes, name: str) -> np.ndarray:
     with _open_npz(data, name) as arrays:
         hint = arrays.get("hint")
-    if hint is None or hint.dtype != np.uint8 or hint.ndim != 3 or not hint.size:
+    if hint is None or hint.dtype not in (np.uint8, np.uint16) or hint.ndim != 3 or not hint.size:
         raise CnctlError(f'{name} holds no hint: the array "hint", uint8 (height, width, channels)')
     return hint
 

@@ -23,7 +23,8 @@ def write_image(
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as PNG, JPEG or WEBP, by suffix.
+    """Write uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as PNG, JPEG or WEBP, by suffix; or
+    uint16 (H, W, 1) as PNG.
 
     metadata: PNG text by key; in JPEG and WEBP the text "parameters" (or all as JSON) becomes
     the EXIF user comment. Raises OutputError as `write_file` does.
@@ -47,7 +48,10 @@ def write_hint(
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write uint8 (H, W, C) without loss; the suffix must be `hint_suffix(C)`."""
+    """Write uint8 (H, W, C), or uint16 whose channels are equal, without loss.
+
+    The suffix must be `hint_suffix(C)`.
+    """
     suffix = hint_suffix(hint.shape[2])
     if Path(path).suffix.lower() != suffix:
         raise CnctlError(
@@ -60,7 +64,7 @@ def write_hint(
 def encode_hint(hint: np.ndarray, metadata: Mapping[str, str]) -> bytes:
     """The bytes that `write_hint` writes: PNG, or .npz where PNG has no such channel count."""
     if hint_suffix(hint.shape[2]) == ".png":
-        return encode_image(hint, ".png", metadata)
+        return encode_image(hint[:, :, :1] if hint.dtype == np.uint16 else hint, ".png", metadata)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, hint=hint, metadata=np.array(json.dumps(dict(metadata))))
     return buffer.getvalue()

@@ -27,10 +27,11 @@ Detect = Callable[[np.ndarray], np.ndarray | None]
 class Trial:
     """Examples and how to generate from them, the same at each preview of a run.
 
-    hints: uint8 (N, H, W, C), none of them dead. detect: RGB uint8 (H, W, 3) -> its hint.
+    hints: N of uint8 or uint16 (H, W, C), none of them dead. detect: RGB uint8 (H, W, 3) -> its
+    hint.
     """
 
-    hints: np.ndarray
+    hints: Sequence[np.ndarray]
     prompts: Sequence[str]
     detect: Detect
     metric: str | Metric

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cnctl.images import eight_bits
+
 COLUMNS = 4
 """Cells in a row of a comparison."""
 GAP = 4
@@ -31,9 +33,10 @@ def compare(source: np.ndarray, hints: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def visible(hint: np.ndarray) -> np.ndarray:
-    """A hint uint8 (H, W, C) as RGB: one channel as grey, four as colours and a mask, else the
+    """A hint (H, W, C) as RGB of 8 bits: one channel as grey, four as colours and a mask, else the
     first three (two are padded).
     """
+    hint = eight_bits(hint)
     if hint.shape[2] == 1:
         return np.repeat(hint, 3, axis=2)
     if hint.shape[2] == 4:

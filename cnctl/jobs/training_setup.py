@@ -440,11 +440,10 @@ def _trial(
     """Examples to measure with, as they are; one whose hint is dead cannot be obeyed."""
     examples = [pairs.load(index) for index in (held if settings.preview_every else [])]
     living = [example for example in examples if np.ptp(example.hint) > 0]
-    shape = (0, *pairs.size, condition.stored_channels)
     of_base = {"resolution": base.resolution} | dict(base.defaults)
     guided = resolve(GenerateSettings, of_base, asdict(condition.generate), flags={})
     return Trial(
-        hints=np.stack([e.hint for e in living]) if living else np.zeros(shape, np.uint8),
+        hints=[example.hint for example in living],
         prompts=[example.prompt for example in living],
         detect=pairs.detect_again,
         metric=condition.metric,

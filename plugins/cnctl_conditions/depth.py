@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import Condition, TrainDefaults, WeightFile
+from cnctl.plugin import Condition, Option, TrainDefaults, WeightFile
 from cnctl_conditions.shared.annotators import SECTION, sd15, sd21
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def load_detector(
     """metric: the network gives distances, not disparities: near is small."""
     estimate = load_estimator(kind, files["model"], device=device)
 
-    def detect(image: Image) -> np.ndarray:
-        return near_is_bright(estimate(image), metric=metric)
+    def detect(image: Image, *, bits: int) -> np.ndarray:
+        return near_is_bright(estimate(image), metric=metric, bits=bits)
 
     return detect
 
@@ -60,8 +60,8 @@ def load_estimator(kind: str, folder: Path, *, device: str) -> Callable[[Image],
     return estimate
 
 
-def near_is_bright(depth: np.ndarray, *, metric: bool) -> np.ndarray:
-    """Depth of any unit -> uint8, 255 nearest; all 0 where everything is equally far.
+def near_is_bright(depth: np.ndarray, *, metric: bool, bits: int = 8) -> np.ndarray:
+    """Depth of any unit -> uint8 or uint16, white nearest; all 0 where everything is equally far.
 
     Disparities are spread over the whole range. Distances (metric) are cut at two percentiles.
     """
@@ -69,15 +69,16 @@ def near_is_bright(depth: np.ndarray, *, metric: bool) -> np.ndarray:
 
     depth = np.nan_to_num(depth.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = np.percentile(depth, METRIC_RANGE) if metric else (depth.min(), depth.max())
+    kind = np.uint16 if bits == 16 else np.uint8
     if high <= low:
-        return np.zeros(depth.shape, np.uint8)
-    share = (depth - low) / (high - low)
-    return (255 * (1 - share if metric else share)).clip(0, 255).astype(np.uint8)
+        return np.zeros(depth.shape, kind)
+    share = ((depth - low) / (high - low)).clip(0, 1)
+    return (np.iinfo(kind).max * (1 - share if metric else share)).astype(kind)
 
 
-def from_maps(maps: Mapping[str, Any]) -> np.ndarray:
+def from_maps(maps: Mapping[str, Any], *, bits: int) -> np.ndarray:
     """Of a renderer's depth, which is near is bright already."""
-    return near_is_bright(maps["depth"], metric=False)
+    return near_is_bright(maps["depth"], metric=False, bits=bits)
 
 
 depth = Condition(
@@ -85,6 +86,7 @@ depth = Condition(
     summary="Depth by MiDaS, near is bright",
     load_detector=load_detector,
     files={"model": MIDAS_FILE},
+    options={"bits": Option(8, "16 keep what 8 would round", choices=(8, 16))},
     train=TrainDefaults(
         recipe="3M depth-image-caption pairs from the internet; 500 A100 80G GPU-hours. Small "
         "scale: the 200k of them with the highest resolution",

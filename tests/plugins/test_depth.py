@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 import torch
 from cnctl_conditions.depth import depth, depth_anything, depth_zoe, near_is_bright
+from PIL import Image
 
+from cnctl.core.controlnet import hint_tensor
 from cnctl.errors import MissingError
 from cnctl.hints import load_detector
+from cnctl.images import read_hint
+from cnctl.jobs.annotate import annotate
 from cnctl.jobs.conditions import check_condition
 
 
@@ -52,11 +56,32 @@ def test_near_is_bright():
     assert (np.diff(hint.astype(int)) <= 0).all()
 
 
+def test_sixteen_bits_keep_what_eight_would_round(models, photo, tmp_path):
+    """Written as a 16-bit PNG, read as such, and seen by the network as n / 65535."""
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    values = models["depth"]((pixels - 0.5) / 0.5).predicted_depth[0].numpy().astype(float)
+    expected = (values - values.min()) / (values.max() - values.min())
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    annotate("depth", [tmp_path / "a.png"], out=tmp_path / "d.png", resolution=64,
+             options=["bits=16"])  # fmt: skip
+    hint = read_hint(tmp_path / "d.png", channels=3)
+    assert hint.dtype == np.uint16
+    assert np.unique(hint).size > 1000
+    read = hint_tensor([hint, (hint >> 8).astype(np.uint8)], channels=3)[0, 0].numpy()
+    assert np.abs(read - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("metric", [False, True])
-def test_constant_or_broken_depth_gives_no_nan(metric):
-    assert not near_is_bright(np.full((4, 4), 3.0), metric=metric).any()
+def test_constant_or_broken_depth_gives_no_nan(metric, bits):
+    kind = {8: np.uint8, 16: np.uint16}[bits]
+    constant = near_is_bright(np.full((4, 4), 3.0), metric=metric, bits=bits)
+    assert constant.dtype == kind
+    assert not constant.any()
     broken = np.array([[np.nan, np.inf], [1.0, 2.0]])
-    assert near_is_bright(broken, metric=metric).dtype == np.uint8
+    hint = near_is_bright(broken, metric=metric, bits=bits)
+    assert hint.dtype == kind
+    assert hint.max() == np.iinfo(kind).max
 
 
 def test_missing_weights_are_named_with_size_and_licence(monkeypatch, tmp_path):
