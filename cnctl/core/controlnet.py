@@ -224,8 +224,9 @@ class EncodedHint:
 def hint_tensor(hints: Iterable[np.ndarray], *, channels: int) -> Tensor:
     """Hints of one size -> float (B, channels, H, W) in [0, 1], as a network reads them.
 
-    hints: uint8 or uint16 (H, W, C). A hint with one channel more than the network reads carries a mask in its last;
-    where that is below half the network reads -1, as inpainting ControlNets were trained to.
+    hints: uint8 or uint16 (H, W, C). One with a channel more than the network reads carries a mask
+    in its last; where that is below half the network reads -1, as inpainting ControlNets were
+    trained to.
     """
     return torch.stack([_hint_tensor(hint, channels) for hint in hints])
 
