@@ -96,6 +96,10 @@ class TrainSettings:
     """Steps between previews with a score of fidelity; 0 for none."""
     preview_steps: int = 20
     """Denoising steps of a preview."""
+    on_convergence: str = "continue"
+    """"stop" to end the run when control has set in (figure 21), or "continue"."""
+    tracker: str = ""
+    """Of experiments, one that accelerate knows: "tensorboard", "wandb", ...; "" for none."""
     held_out: int = 16
     """Examples that are not trained on, to measure fidelity of control."""
     gradient_checkpointing: bool = False

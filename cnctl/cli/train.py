@@ -12,7 +12,8 @@ from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import SomeInputsFailed
 
 if TYPE_CHECKING:
-    from cnctl.jobs.train import Event, TrainRequest, TrainResult
+    from cnctl.jobs.training_run import Event, TrainResult
+    from cnctl.jobs.training_setup import TrainRequest
 
 
 def train(
@@ -41,6 +42,8 @@ def train(
     init_from: train_flags.InitFrom = None,
     checkpoint_every: train_flags.CheckpointEvery = None,
     preview_every: train_flags.PreviewEvery = None,
+    on_convergence: train_flags.OnConvergence = None,
+    tracker: train_flags.Tracker = None,
     held_out: train_flags.HeldOut = None,
     gradient_checkpointing: train_flags.GradientCheckpointing = None,
     channels_last: train_flags.ChannelsLast = None,
@@ -82,6 +85,8 @@ def train(
         "unlock": unlock,
         "checkpoint_every": checkpoint_every,
         "preview_every": preview_every,
+        "on_convergence": on_convergence,
+        "tracker": tracker,
         "held_out": held_out,
         "gradient_checkpointing": gradient_checkpointing,
         "channels_last": channels_last,
@@ -171,7 +176,7 @@ class _Display:
         self.advance: Advance = silence
 
     def __call__(self, event: Event) -> None:
-        from cnctl.jobs.train import Previewed, Started
+        from cnctl.jobs.training_run import Converged, Previewed, Started
 
         if isinstance(event, Started):
             for line in event.plan.lines():
@@ -183,6 +188,8 @@ class _Display:
             if event.fidelity is not None:
                 self.fidelity = f"{event.metric} {event.fidelity:.3f}"
             note(f"step {event.step}: {self.fidelity} {event.path}", quiet=self.quiet)
+        elif isinstance(event, Converged):
+            note(f"control has set in at step {event.step}", quiet=self.quiet)
         else:
             text = f"loss {event.loss:.4f} {self.fidelity} {event.seconds:.2f} s/step"
             self.advance(event.step, text)
@@ -192,6 +199,7 @@ def _summarize(result: TrainResult, out: Path, *, quiet: bool) -> None:
     if result.fidelity_before is not None and result.fidelity_after is not None:
         change = f"{result.fidelity_before:.3f} -> {result.fidelity_after:.3f}"
         note(f"{result.metric} on held-out examples: {change}", quiet=quiet)
+    note(f"report: {result.report}", quiet=quiet)
     note(
         f"use it: cnctl generate --cond {result.condition} --control {out} photo.jpg -p PROMPT",
         quiet=quiet,

@@ -84,6 +84,13 @@ CheckpointEvery = Annotated[int | None, Option(help="Steps between checkpoints. 
 PreviewEvery = Annotated[
     int | None, Option(help="Steps between pictures and scores; 0 for none. [100]")
 ]
+OnConvergence = Annotated[
+    str | None,
+    Option(metavar="continue|stop", help="What to do when control has set in. [continue]"),
+]
+Tracker = Annotated[
+    str | None, Option(help="tensorboard, wandb, trackio, ... by accelerate. [none]")
+]
 HeldOut = Annotated[int | None, Option(help="Examples to measure with, not to train on. [16]")]
 Cache = Annotated[
     Path | None,

@@ -88,7 +88,7 @@ class Training:
         self.settings = settings
         self.examples = examples
         self.controlnet = controlnet.to(base.device).train()
-        _arrange(base, controlnet, settings)
+        save_memory(base, controlnet, settings)
         self.step = 0
         self._cache = cache
         self._trainable = trainable_parameters(controlnet, connect=settings.connect)
@@ -330,7 +330,7 @@ class _Objective(nn.Module):
         )
 
 
-def _arrange(base: Base, controlnet: ControlNetModel, settings: TrainSettings) -> None:
+def save_memory(base: Base, controlnet: ControlNetModel, settings: TrainSettings) -> None:
     """Trade time for memory, and find faster layouts; what is computed stays the same."""
     keep_no_inputs(base.unet)
     if settings.gradient_checkpointing:

@@ -30,7 +30,9 @@ from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
 from cnctl.formats.base_delta import has_base_delta
 from cnctl.hints import hint_from_maps, load_detector, read_ready
+from cnctl.jobs.convergence import ON_CONVERGENCE
 from cnctl.jobs.previews import Trial
+from cnctl.jobs.trackers import check_tracker
 from cnctl.jobs.weights import locate_control, open_base, open_control
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
@@ -40,6 +42,8 @@ FREE = {
     "checkpoint_every",
     "preview_every",
     "preview_steps",
+    "on_convergence",
+    "tracker",
     "gradient_checkpointing",
     "channels_last",
     "compile",
@@ -320,6 +324,7 @@ def _resolve(condition: Condition, base: Base, flags: Mapping[str, Any]) -> Trai
 
 def _check(settings: TrainSettings, base: Base) -> TrainSettings:
     """The settings, or CnctlError that names the one out of range."""
+    check_tracker(settings.tracker)
     factor = base.latent_factor
     wrong = {
         "steps": settings.steps < 1 and "at least 1",
@@ -345,6 +350,8 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
         "checkpoint_every": settings.checkpoint_every < 1 and "at least 1",
         "preview_every": settings.preview_every < 0 and "at least 1, or 0 for no previews",
         "preview_steps": settings.preview_steps < 1 and "at least 1",
+        "on_convergence": settings.on_convergence not in ON_CONVERGENCE
+        and " or ".join(ON_CONVERGENCE),
         "held_out": settings.held_out < 0 and "at least 0",
         "workers": settings.workers < 0 and "at least 0",
     }

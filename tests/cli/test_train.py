@@ -31,7 +31,8 @@ def test_stdout_is_the_folder_and_stderr_all_else(
     lines = errors.splitlines()
     assert any(line.startswith("data        scenes:10: 9 examples") for line in lines)
     assert any(line.startswith("step 2: edge_f1 0.") for line in lines)
-    assert lines[-2].startswith("edge_f1 on held-out examples: 0.")
+    assert lines[-3].startswith("edge_f1 on held-out examples: 0.")
+    assert lines[-2] == "report: r/report.html"
     assert lines[-1] == "use it: cnctl generate --cond canny --control r photo.jpg -p PROMPT"
     with pytest.raises(OutputError, match="r holds a training run"):
         cnctl("train", "--cond=canny", "--data=scenes:10", f"--base={random_base}", "-o", "r")

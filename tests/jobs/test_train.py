@@ -24,15 +24,10 @@ from cnctl.core.training import DivergedError, StepReport
 from cnctl.errors import CnctlError, OutputError
 from cnctl.formats import read_description
 from cnctl.images import write_hint, write_image
+from cnctl.jobs import previews
 from cnctl.jobs.controls import ControlSpec, open_branches
-from cnctl.jobs.train import (
-    Previewed,
-    Started,
-    TrainRequest,
-    check_data,
-    plan_training,
-    train,
-)
+from cnctl.jobs.train import TrainRequest, check_data, plan_training, train
+from cnctl.jobs.training_run import Converged, Previewed, Started
 from cnctl.jobs.training_setup import HintMaker
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings
@@ -264,6 +259,38 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
         go_on(out, steps=6, unlock_after=3)
 
 
+def test_a_run_stops_where_control_sets_in_and_can_go_on(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.1, 0.12, 0.4, 0.5, 0.6])
+    monkeypatch.setattr(previews, "_fidelity", lambda *_: next(scores))
+    out = tmp_path / "run"
+    events: list[object] = []
+    result = start(
+        random_base,
+        out,
+        data="scenes:20",
+        steps=4,
+        preview_every=1,
+        preview_steps=1,
+        on_convergence="stop",
+        tracker="tensorboard",
+        on_event=events.append,
+    )
+    assert (result.steps, result.converged) == (3, 2)
+    assert Converged(2) in events
+    assert [entry for entry in log(out) if entry["event"] == "convergence"] == [
+        {"event": "convergence", "step": 2}
+    ]
+    page = result.report.read_text()
+    assert "Converged at step 2." in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert list((out / "tracker").rglob("events.out.tfevents.*"))
+    assert go_on(out).steps == 4
+    assert sum(entry["event"] == "convergence" for entry in log(out)) == 1
+
+
 def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, connect="middle", steps=2)
@@ -376,6 +403,8 @@ def test_a_folder_in_use_or_not_empty_is_refused(
         ("lr_schedule", "linear", "it must be constant or cosine"),
         ("max_grad_norm", -1.0, "it must be at least 0"),
         ("ema", 1.0, "it must be from 0 to less than 1"),
+        ("on_convergence", "rest", "it must be continue or stop"),
+        ("tracker", "tensorbord", "unknown tracker 'tensorbord'"),
         ("unlock", "encoder", "it must be decoder or all"),
         ("resolution", 65, "it must be a multiple of 8"),
         ("connect", "some", "it must be all or middle"),

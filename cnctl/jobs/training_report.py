@@ -1,0 +1,150 @@
+"""One self-contained page on a training run, made from what the run has written."""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("cnctl", "torch", "diffusers", "transformers", "accelerate", "numpy")
+PICTURES = 8
+"""Previews on the page at most: the first, the last, the one of convergence, and between them."""
+POINTS = 400
+"""Of a curve at most; each is then the mean of its steps."""
+WIDTH, HEIGHT = 640, 180
+
+Curve = Sequence[tuple[float, float]]
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+img { max-width: 100% } svg { background: #f6f6f6 } figure { margin: 1rem 0 }
+"""
+
+
+def write_report(log: Path, previews: Path, target: Path) -> None:
+    """Write a page from a run's log and pictures; it needs no other file and no network."""
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    target.write_text(_page(entries, previews), encoding="utf-8")
+
+
+def _page(entries: Sequence[Mapping[str, Any]], previews: Path) -> str:
+    begun = next(entry for entry in entries if entry["event"] == "start")
+    steps = [entry for entry in entries if entry["event"] == "step"]
+    looks = [entry for entry in entries if entry["event"] == "preview"]
+    converged = next((e["step"] for e in entries if e["event"] == "convergence"), None)
+    title = f"cnctl train: {begun['condition']}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(_in_short(steps, looks, converged))}</p>",
+        *_curves(steps, looks, converged),
+        "<h2>Previews</h2><p>Rows: held-out examples. Columns: hint, with prompt, without.</p>",
+        *_pictures(looks, converged, previews),
+        "<h2>Settings</h2>",
+        _table({k: v for k, v in begun.items() if k not in ("event", "settings")}),
+        _table(begun["settings"]),
+        "<h2>Environment</h2>",
+        _table(_environment()),
+    ]
+    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
+    return "\n".join(["<!doctype html><html lang='en'>", head, *parts, "</html>", ""])
+
+
+def _in_short(
+    steps: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]], converged: int | None
+) -> str:
+    done = steps[-1]["step"] if steps else 0
+    scores = [look["fidelity"] for look in looks if look["fidelity"] is not None]
+    said = [f"{done} steps."]
+    if scores:
+        metric = looks[-1]["metric"]
+        said.append(f"{metric} on held-out examples: {scores[0]:.3f} -> {scores[-1]:.3f}.")
+        found = "No sudden convergence." if converged is None else f"Converged at step {converged}."
+        said.append(found)
+    return " ".join(said)
+
+
+def _curves(
+    steps: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]], converged: int | None
+) -> Iterator[str]:
+    scores = [(look["step"], look["fidelity"]) for look in looks if look["fidelity"] is not None]
+    named = {
+        f"Fidelity ({looks[-1]['metric']})" if looks else "": scores,
+        "Loss": _thinned([(entry["step"], entry["loss"]) for entry in steps]),
+        "Learning rate": _thinned([(entry["step"], entry["learning_rate"]) for entry in steps]),
+    }
+    for name, curve in named.items():
+        if len(curve) > 1:
+            plot = _plot(curve, converged)
+            yield f"<figure><figcaption>{escape(name)}</figcaption>{plot}</figure>"
+
+
+def _thinned(curve: Curve) -> Curve:
+    """At most POINTS points, each the mean of as many steps."""
+    size = -(-len(curve) // POINTS) or 1
+    parts = [curve[at : at + size] for at in range(0, len(curve), size)]
+    return [tuple(map(statistics.fmean, zip(*part, strict=True))) for part in parts]  # type: ignore[misc]
+
+
+def _plot(curve: Curve, mark: int | None) -> str:
+    """A line as SVG, its extremes written at its edges; a dashed line at step `mark`."""
+    (first, last), values = (curve[0][0], curve[-1][0]), [value for _, value in curve]
+    low, high = min(values), max(values)
+
+    def x(step: float) -> float:
+        return round(WIDTH * (step - first) / (last - first), 1)
+
+    points = " ".join(
+        f"{x(step)},{round(HEIGHT * (1 - (value - low) / (high - low or 1)), 1)}"
+        for step, value in curve
+    )
+    parts = [f"<polyline points='{points}' fill='none' stroke='#06c' stroke-width='1.5'/>"]
+    if mark is not None:
+        parts.append(
+            f"<path d='M{x(mark)} 0V{HEIGHT}' stroke='#c40' stroke-dasharray='4'/>"
+            f"<text x='{x(mark)}' y='-6' text-anchor='middle'>converged, {mark}</text>"
+        )
+    labels = {
+        "x='-6' y='10' text-anchor='end'": f"{high:.4g}",
+        f"x='-6' y='{HEIGHT}' text-anchor='end'": f"{low:.4g}",
+        f"x='0' y='{HEIGHT + 18}'": f"{first:.0f}",
+        f"x='{WIDTH}' y='{HEIGHT + 18}' text-anchor='end'": f"step {last:.0f}",
+    }
+    parts += [f"<text {where}>{text}</text>" for where, text in labels.items()]
+    box = f"-80 -24 {WIDTH + 100} {HEIGHT + 48}"
+    return f"<svg viewBox='{box}' font-size='12' width='100%'>{''.join(parts)}</svg>"
+
+
+def _pictures(
+    looks: Sequence[Mapping[str, Any]], converged: int | None, folder: Path
+) -> Iterator[str]:
+    chosen = {round(i * (len(looks) - 1) / (PICTURES - 2)) for i in range(PICTURES - 1)}
+    for i, look in enumerate(looks):
+        path = folder / f"step-{look['step']:08d}.png"
+        if (i in chosen or look["step"] == converged) and path.is_file():
+            score = "" if look["fidelity"] is None else f", {look['metric']} {look['fidelity']:.3f}"
+            data = base64.b64encode(path.read_bytes()).decode()
+            yield (
+                f"<figure><figcaption>step {look['step']}{score}</figcaption>"
+                f"<img alt='preview' src='data:image/png;base64,{data}'></figure>"
+            )
+
+
+def _environment() -> dict[str, str]:
+    here = {"python": platform.python_version(), "system": platform.platform()}
+    return here | {package: version(package) for package in PACKAGES}
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    rows = (
+        f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
+        for name, value in values.items()
+        if value is not None
+    )
+    return f"<table>{''.join(rows)}</table>"

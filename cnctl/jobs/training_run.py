@@ -1,0 +1,251 @@
+"""A training run in its folder: what it writes there, when, and what it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cnctl
+from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
+from cnctl.core.training import DivergedError, StepReport, Training
+from cnctl.errors import OutputError
+from cnctl.fidelity import find_metric
+from cnctl.formats import save_controlnet
+from cnctl.images import write_image
+from cnctl.jobs.convergence import find_convergence
+from cnctl.jobs.interrupts import StopRequest
+from cnctl.jobs.previews import make_preview
+from cnctl.jobs.trackers import Tracker
+from cnctl.jobs.training_report import write_report
+from cnctl.jobs.training_setup import Setup, TrainPlan
+from cnctl.plugin import Metric
+
+CHECKPOINTS = "checkpoints"
+CONTROLNET = "controlnet"
+LOG = "log.jsonl"
+PREVIEWS = "previews"
+REPORT = "report.html"
+TRACKER = "tracker"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run is about to train from this step."""
+
+    plan: TrainPlan
+    step: int
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """A preview after this step. fidelity: mean of the condition's metric, None if unknown."""
+
+    step: int
+    metric: str
+    fidelity: float | None
+    path: Path
+
+
+@dataclass(frozen=True)
+class Converged:
+    """Control has set in at this step, as the previews since then show."""
+
+    step: int
+
+
+Event = Started | StepReport | Previewed | Converged
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished run. Fidelities are those of its first and its last preview."""
+
+    controlnet: Path
+    condition: str
+    steps: int
+    metric: str
+    fidelity_before: float | None
+    fidelity_after: float | None
+    converged: int | None
+    """The step of the sudden convergence, if it was seen."""
+    report: Path
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass
+class TrainingRun:
+    """A training run with its folder: what it writes, and what it tells."""
+
+    setup: Setup
+    training: Training
+    out: Path
+    note: Callable[[str], None]
+    on_event: Callable[[Event], None]
+    fidelity: dict[str, float] = field(default_factory=dict)
+    """By step."""
+    converged: int | None = None
+
+    @property
+    def metric(self) -> Metric:
+        """What fidelity is measured by."""
+        return find_metric(self.setup.condition.metric)
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Take up the log and the scores where a checkpoint left them."""
+        self.fidelity = dict(state["fidelity"])
+        self.converged = self._find_convergence()
+        if (self.out / LOG).exists():
+            os.truncate(self.out / LOG, min(state["log_bytes"], (self.out / LOG).stat().st_size))
+
+    def to_the_end(self, stop: StopRequest) -> None:
+        """Train, look and save, until the last step or a request to stop; then export."""
+        chosen = self.setup.settings
+        tracker = Tracker(chosen.tracker, self.out / TRACKER, asdict(chosen))
+        if self.training.step == 0:
+            (self.out / LOG).write_text("")
+            self._log({"event": "start", **self.setup.record})
+            self._preview(stop)
+        try:
+            for report in self.training.run():
+                self._log({"event": "step", **asdict(report)})
+                self.on_event(report)
+                last, enough = report.step == chosen.steps, False
+                if last or _is_due(report.step, chosen.preview_every):
+                    self._preview(stop)
+                    enough = self._has_just_converged() and chosen.on_convergence == "stop"
+                tracker.log(self._numbers(report), report.step)
+                if last or stop or enough or _is_due(report.step, chosen.checkpoint_every):
+                    self._save()
+                if stop or enough:
+                    break
+        except DivergedError as error:
+            raise self._with_what_is_kept(error) from error
+        finally:
+            tracker.finish()
+        self._export()
+        write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
+        if self.training.step < chosen.steps:
+            self.note(
+                f"saved after step {self.training.step} of {chosen.steps}; "
+                f"go on with: cnctl train -o {self.out} --resume"
+            )
+
+    def result(self, *, seconds: float) -> TrainResult:
+        scores = list(self.fidelity.values())
+        return TrainResult(
+            controlnet=self.out / CONTROLNET,
+            condition=self.setup.condition.name,
+            steps=self.training.step,
+            metric=self.metric.name,
+            fidelity_before=scores[0] if scores else None,
+            fidelity_after=scores[-1] if scores else None,
+            converged=self.converged,
+            report=self.out / REPORT,
+            seconds=round(seconds, 1),
+        )
+
+    def _preview(self, stop: StopRequest) -> None:
+        """Write the picture and the score; a request to stop does without."""
+        if not self.setup.settings.preview_every:
+            return
+
+        def give_up() -> None:
+            if stop:
+                raise _Stopped
+
+        try:
+            with self.training.averaged() as controlnet:
+                made = make_preview(self.setup.base, controlnet, self.setup.trial, on_step=give_up)
+        except _Stopped:
+            return
+        if made is None:
+            return
+        step = self.training.step
+        path = self.out / PREVIEWS / f"step-{step:08d}.png"
+        write_image(path, made.picture, overwrite=True)
+        name = self.metric.name
+        if made.fidelity is not None:
+            self.fidelity[str(step)] = made.fidelity
+        self._log({"event": "preview", "step": step, "metric": name, "fidelity": made.fidelity})
+        self.on_event(Previewed(step, name, made.fidelity, path))
+
+    def _find_convergence(self) -> int | None:
+        scores = {int(step): score for step, score in self.fidelity.items()}
+        return find_convergence(scores, self.metric)
+
+    def _has_just_converged(self) -> bool:
+        """Whether the last preview shows it for the first time, which is then told."""
+        if self.converged is not None:
+            return False
+        self.converged = self._find_convergence()
+        if self.converged is None:
+            return False
+        self._log({"event": "convergence", "step": self.converged})
+        self.on_event(Converged(self.converged))
+        return True
+
+    def _numbers(self, report: StepReport) -> dict[str, float | None]:
+        """For a tracker."""
+        named = {f"train/{k}": v for k, v in asdict(report).items() if k != "step"}
+        return named | {f"fidelity/{self.metric.name}": self.fidelity.get(str(report.step))}
+
+    def _save(self) -> None:
+        state = self.training.state() | {
+            "run": dict(self.setup.record),
+            "fidelity": self.fidelity,
+            "log_bytes": (self.out / LOG).stat().st_size,
+        }
+        tensors = self.training.tensors()
+        save_checkpoint(self.out / CHECKPOINTS, self.training.step, tensors=tensors, state=state)
+
+    def _export(self) -> None:
+        chosen = self.setup.settings
+        description = {
+            "condition": self.setup.condition.name,
+            "hint_channels": self.setup.condition.hint_channels,
+            "base": self.setup.base.name,
+            "family": self.setup.base.family.name,
+            "version": cnctl.__version__,
+            "examples": self.setup.plan.examples,
+            "fidelity": list(self.fidelity.values())[-1:],
+            **asdict(chosen),
+            "steps": self.training.step,
+        }
+        with self.training.averaged() as controlnet:
+            save_controlnet(
+                controlnet,
+                self.out / CONTROLNET,
+                description=description,
+                base_delta=self.training.base_delta(),
+            )
+
+    def _log(self, entry: Mapping[str, Any]) -> None:
+        try:
+            with open(self.out / LOG, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.out / LOG} could not be written: {error.strerror}",
+                hint=f"free some space, then: cnctl train -o {self.out} --resume",
+            ) from error
+
+    def _with_what_is_kept(self, error: DivergedError) -> DivergedError:
+        kept = newest_checkpoint(self.out / CHECKPOINTS)
+        told = f"; the checkpoint of step {kept.step} is kept" if kept else ""
+        return DivergedError(f"{error}{told}", hint=error.hint)
+
+
+class _Stopped(Exception):
+    """A preview is given up."""
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
