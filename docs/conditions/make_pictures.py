@@ -16,6 +16,7 @@ SIZE = 192
 SEED = 3
 COLOURS = 64
 WITHOUT_WEIGHTS: dict[str, dict[str, str | bool | int | float]] = {
+    "blur-gaussian": {"sigma": 4.0},
     "canny": {},
     "hough": {"method": "lsd"},
     "inpaint": {},

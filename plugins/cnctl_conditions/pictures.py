@@ -1,7 +1,8 @@
-"""Hints that are pictures themselves: shuffle, tile, ip2p (ControlNet 1.1, no weights)."""
+"""Hints that are pictures themselves: shuffle, tile, blur, ip2p (ControlNet 1.1, no weights)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
@@ -65,6 +66,15 @@ def load_tile(device: str) -> Detector:
     return detect
 
 
+def load_blur(device: str) -> Detector:
+    import cv2
+
+    def detect(image: Image, *, sigma: float) -> Hint:
+        return cv2.GaussianBlur(image, (0, 0), sigma)
+
+    return detect
+
+
 def load_ip2p(device: str) -> Detector:
     def detect(image: Image) -> Hint:
         return image.copy()
@@ -102,6 +112,16 @@ tile = Condition(
     weights=sd15("control_v11f1e_sd15_tile"),
     licence="Apache-2.0",
     references=(REFERENCE,),
+)
+
+blur_gaussian = replace(
+    tile,
+    name="blur-gaussian",
+    summary="The picture out of focus",
+    load_detector=load_blur,
+    options={"sigma": Option(9.0, "of the blur, in pixels", minimum=0.01, maximum=64.0)},
+    train=TrainDefaults(recipe="not of the paper, nor of ControlNet 1.1: the web interfaces' own"),
+    references=("sd-webui-controlnet, preprocessor blur_gaussian, for tile models",),
 )
 
 ip2p = Condition(

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from cnctl_conditions.pictures import ip2p, shuffle, tile
+from cnctl_conditions.pictures import blur_gaussian, ip2p, shuffle, tile
 
 from cnctl.hints import load_detector
 from cnctl.jobs.conditions import check_condition
 
 
-@pytest.mark.parametrize("condition", [shuffle, tile, ip2p], ids=lambda c: c.name)
+@pytest.mark.parametrize("condition", [shuffle, tile, blur_gaussian, ip2p], ids=lambda c: c.name)
 def test_the_contract_is_kept(condition):
     assert check_condition(condition) == []
 
@@ -48,6 +48,18 @@ def test_tile_takes_the_mean_of_each_block_and_keeps_the_whole():
     assert (detect(image, factor=8.0) == 100).all()
     assert (detect(image, factor=1.0) == image).all()
     assert (detect(image) == image).all()
+
+
+def test_blur_spreads_a_point_by_its_sigma():
+    """A Gaussian of sigma 3: exp(-d^2 / 18) of its height at distance d."""
+    image = np.zeros((61, 61, 3), np.uint8)
+    image[25:36, 25:36] = 255
+    hint = load_detector(blur_gaussian)(image, sigma=3.0).astype(float)
+    x = np.arange(61)
+    kernel = np.exp(-((x[:, None] - x[None]) ** 2) / 18)
+    across = (kernel / kernel.sum(axis=1, keepdims=True)) @ (image[30, :, 0] / 255)
+    expected = 255 * np.outer(across, across)
+    assert np.abs(hint[..., 0] - expected).max() < 2
 
 
 def test_ip2p_is_the_picture_itself(place):
