@@ -66,14 +66,19 @@ def test_every_built_in_condition_names_its_licence_references_and_recipe(name):
     assert not any(file.filename and not file.sha256 for file in condition.files.values())
 
 
-RELEASED = """
-sd-controlnet-canny sd-controlnet-depth sd-controlnet-hed sd-controlnet-mlsd sd-controlnet-normal
-sd-controlnet-openpose sd-controlnet-scribble sd-controlnet-seg
-control_v11p_sd15_canny control_v11f1p_sd15_depth control_v11p_sd15_normalbae control_v11p_sd15_mlsd
-control_v11p_sd15_seg control_v11p_sd15_softedge control_v11p_sd15_scribble
-control_v11p_sd15_openpose control_v11p_sd15_lineart control_v11p_sd15s2_lineart_anime
-control_v11e_sd15_shuffle control_v11e_sd15_ip2p control_v11p_sd15_inpaint control_v11f1e_sd15_tile
-""".split()
+RELEASED = [
+    *[
+        f"sd-controlnet-{name}"
+        for name in ("canny", "depth", "hed", "mlsd", "normal", "openpose", "scribble", "seg")
+    ],
+    *[
+        f"control_v11p_sd15_{name}"
+        for name in ("canny", "inpaint", "lineart", "mlsd", "normalbae", "openpose", "scribble")
+    ],
+    *["control_v11p_sd15_seg", "control_v11p_sd15_softedge", "control_v11p_sd15s2_lineart_anime"],
+    *["control_v11f1p_sd15_depth", "control_v11f1e_sd15_tile"],
+    *["control_v11e_sd15_shuffle", "control_v11e_sd15_ip2p"],
+]
 """ControlNet 1.0's eight and 1.1's fourteen, for Stable Diffusion 1.5."""
 
 
