@@ -232,7 +232,10 @@ def hint_tensor(hints: Iterable[np.ndarray], *, channels: int) -> Tensor:
 
 
 def _hint_tensor(hint: np.ndarray, channels: int) -> Tensor:
-    values = torch.from_numpy(hint).permute(2, 0, 1).float() / np.iinfo(hint.dtype).max
+    values = (
+        torch.from_numpy(np.ascontiguousarray(hint)).permute(2, 0, 1).float()
+        / np.iinfo(hint.dtype).max
+    )
     if len(values) == channels:
         return values
     colours, mask = values.split([channels, 1])

@@ -103,7 +103,8 @@ class Training:
         """Train from the present step to the last, with a report after each.
 
         Between two reports the run is at a step's boundary and may be saved or sampled from.
-        Raises DivergedError when the loss is not a number, and whatever the examples raise.
+        Raises DivergedError when the loss is not a number, DeviceError when memory runs out, and
+        whatever the examples raise.
         """
         batches = read_batches(self.examples, self.step, self.settings)
         while self.step < self.settings.steps:
@@ -111,7 +112,14 @@ class Training:
             if 0 < self.settings.unlock_after <= self.step and not self._locked:
                 self._unlock()
             learning_rate = learning_rate_at(self.step, self.settings)
-            loss, norm = self._take_step(batches, learning_rate)
+            try:
+                loss, norm = self._take_step(batches, learning_rate)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                raise DeviceError(
+                    f"out of memory at step {self.step + 1}", hint=_how_to_take_less(self.settings)
+                ) from error
             self.step += 1
             yield StepReport(
                 step=self.step,
@@ -359,6 +367,21 @@ def _make_optimizer(
             hint="pip install bitsandbytes, or leave --optimizer out",
         ) from error
     return AdamW8bit(parameters, lr=settings.learning_rate)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in str(error)  # what torch says on the CPU
+
+
+def _how_to_take_less(settings: TrainSettings) -> str:
+    whole = settings.effective_batch
+    ways = {
+        "--gradient-checkpointing": not settings.gradient_checkpointing,
+        f"--batch-size 1 --gradient-accumulation {whole}": settings.batch_size > 1,
+        "another device": True,
+    }
+    return f"go on with --resume and {', or '.join(way for way, open_ in ways.items() if open_)}"
 
 
 def _make_accelerator(base: Base, settings: TrainSettings) -> Accelerator:

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from cnctl.errors import OutputError
+
 PACKAGES = ("cnctl", "torch", "diffusers", "transformers", "accelerate", "numpy")
 PICTURES = 8
 """Previews on the page at most: the first, the last, the one of convergence, and between them."""
@@ -29,9 +31,18 @@ img { max-width: 100% } svg { background: #f6f6f6 } figure { margin: 1rem 0 }
 
 
 def write_report(log: Path, previews: Path, target: Path) -> None:
-    """Write a page from a run's log and pictures; it needs no other file and no network."""
+    """Write a page from a run's log and pictures; it needs no other file and no network.
+
+    Raises OutputError where it cannot be written.
+    """
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    target.write_text(_page(entries, previews), encoding="utf-8")
+    try:
+        target.write_text(_page(entries, previews), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{target} could not be written: {error.strerror}",
+            hint="free some space, then write it again with --resume",
+        ) from error
 
 
 def _page(entries: Sequence[Mapping[str, Any]], previews: Path) -> str:

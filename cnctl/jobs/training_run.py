@@ -12,7 +12,7 @@ from typing import Any
 import cnctl
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.core.training import DivergedError, StepReport, Training
-from cnctl.errors import OutputError
+from cnctl.errors import CnctlError, DeviceError, OutputError
 from cnctl.fidelity import find_metric
 from cnctl.formats import save_controlnet
 from cnctl.images import write_image
@@ -126,7 +126,7 @@ class TrainingRun:
                     self._save()
                 if stop or enough:
                     break
-        except DivergedError as error:
+        except (DivergedError, DeviceError) as error:
             raise self._with_what_is_kept(error) from error
         finally:
             tracker.finish()
@@ -237,10 +237,10 @@ class TrainingRun:
                 hint=f"free some space, then: cnctl train -o {self.out} --resume",
             ) from error
 
-    def _with_what_is_kept(self, error: DivergedError) -> DivergedError:
+    def _with_what_is_kept(self, error: CnctlError) -> CnctlError:
         kept = newest_checkpoint(self.out / CHECKPOINTS)
         told = f"; the checkpoint of step {kept.step} is kept" if kept else ""
-        return DivergedError(f"{error}{told}", hint=error.hint)
+        return type(error)(f"{error}{told}", hint=error.hint)
 
 
 class _Stopped(Exception):

@@ -50,6 +50,8 @@ FREE = {
     "workers",
 }
 """Settings that may change when a run is resumed: they do not change what a step does."""
+SPLIT = {"batch_size", "gradient_accumulation"}
+"""May change where their product does not: how a batch is split does not matter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,11 +255,14 @@ def _merge(
     given = {name: value for name, value in request.settings.items() if value is not None}
     asked = {"condition": _name(request.condition), "base": request.base} | given
     before = TrainSettings(**run["settings"])
+    after = replace(before, **given)
     begun = {"condition": run["condition"], "base": run["base"]} | asdict(before)
     changed = [
         f"{name} was {begun[name]!r}, not {value!r}"
         for name, value in asked.items()
-        if value not in (None, begun[name]) and not _may_change(name, begun[name], value, before)
+        if value not in (None, begun[name])
+        and not _may_change(name, begun[name], value, before)
+        and not (name in SPLIT and after.effective_batch == before.effective_batch)
     ]
     if changed:
         raise CnctlError(
@@ -266,7 +271,7 @@ def _merge(
         )
     names = ("condition", "data", "base", "cache")
     whole = {name: getattr(request, name) or run.get(name) for name in names}
-    return replace(request, **whole), replace(before, **given)
+    return replace(request, **whole), after
 
 
 def _name(condition: str | Condition | None) -> str | None:

@@ -1,8 +1,5 @@
 import hashlib
-import multiprocessing
-import random
 import sys
-import time
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,6 +9,7 @@ import pytest
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 
+from cnctl.core import training as module
 from cnctl.core.base import Base, load_base
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.core.controlnet import build_controlnet
@@ -122,52 +120,6 @@ def test_interrupted_is_uninterrupted_bit_for_bit(
     resumed.restore(checkpoint)
     assert first + [report.loss for report in resumed.run()] == losses
     assert digest(resumed) == digest(whole)
-
-
-def test_random_kills_lose_nothing(
-    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Five kill -9 at random moments, then to the end: the same bits as without any."""
-    # The children find this file by its name below the root, which pytest leaves off the path.
-    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cnctl.core.training"])
-    base = load_base(random_base)
-    whole = start(base, steps=16)
-    list(whole.run())
-    moments = random.Random(0)
-    for _ in range(5):
-        child = context.Process(target=train_in_child, args=(random_base, tmp_path, None))
-        child.start()
-        wait_for_news(tmp_path, seconds=30)
-        time.sleep(moments.uniform(0, 0.4))
-        child.kill()
-        child.join()
-    answer = context.Queue()
-    child = context.Process(target=train_in_child, args=(random_base, tmp_path, answer))
-    child.start()
-    assert answer.get(timeout=120) == digest(whole)
-    child.join()
-
-
-def wait_for_news(folder: Path, *, seconds: float) -> None:
-    """Until the child has begun to write, so that kills fall among checkpoints."""
-    end = time.monotonic() + seconds
-    known = set(folder.iterdir())
-    while set(folder.iterdir()) == known and time.monotonic() < end:
-        time.sleep(0.01)
-
-
-def train_in_child(base: Path, folder: Path, answer: "multiprocessing.Queue[str] | None") -> None:
-    torch.set_num_threads(1)
-    training = start(load_base(base), steps=16)
-    checkpoint = newest_checkpoint(folder)
-    if checkpoint is not None:
-        training.restore(checkpoint)
-    for _ in training.run():
-        save(training, folder)
-    if answer is not None:
-        answer.put(digest(training))
 
 
 def test_how_a_batch_is_split_does_not_matter(loaded_random_base: Base) -> None:
@@ -284,8 +236,6 @@ def test_prompts_are_dropped_by_chance(
     loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    from cnctl.core import training as module
-
     encode = module.encode_prompts
     monkeypatch.setattr(
         module,
@@ -322,6 +272,16 @@ def test_a_loss_that_is_no_number_stops_before_the_step(loaded_random_base: Base
     assert torch.equal(training.controlnet.controlnet_mid_block.bias, kept)
     with pytest.raises(DivergedError, match="weights are not finite"):
         training.tensors()
+
+
+def test_out_of_memory_says_what_takes_less(
+    loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "noise_prediction_loss", lambda *_, **__: torch.empty(1 << 50))
+    with pytest.raises(DeviceError, match=r"^out of memory at step 1$") as caught:
+        next(start(loaded_random_base).run())
+    assert "--resume and --gradient-checkpointing, or --batch-size 1" in caught.value.hint
+    assert "--gradient-accumulation 2" in caught.value.hint
 
 
 def test_a_checkpoint_of_another_shape_is_refused(loaded_random_base: Base, tmp_path: Path) -> None:

@@ -291,6 +291,14 @@ def test_a_run_stops_where_control_sets_in_and_can_go_on(
     assert sum(entry["event"] == "convergence" for entry in log(out)) == 1
 
 
+def test_a_batch_may_be_split_otherwise_later(random_base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    start(random_base, out, steps=1)
+    assert go_on(out, steps=2, batch_size=1, gradient_accumulation=2).steps == 2
+    with pytest.raises(CnctlError, match="gradient_accumulation was 2, not 3"):
+        go_on(out, steps=3, gradient_accumulation=3)
+
+
 def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, connect="middle", steps=2)
