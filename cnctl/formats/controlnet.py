@@ -99,7 +99,7 @@ def save_controlnet(
         Path(folder),
         tensors,
         config=config,
-        description=described,
+        description=lambda: described,
         base_delta=learnt,
         overwrite=True,
     )

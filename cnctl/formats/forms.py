@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +55,27 @@ def write_form(
     tensors: Tensors,
     *,
     config: Mapping[str, Any],
-    description: Mapping[str, Any],
+    description: Callable[[bool], Mapping[str, Any]],
     overwrite: bool,
     advance: Advance,
 ) -> None:
-    """Write tensors under their final names; config and description lie beside or in the file."""
+    """Write tensors under their final names; config and description lie beside or in the file.
+
+    description(done) may come late: before, only its length counts.
+    """
     if target.suffix != ".safetensors":
         write_folder(
             target,
             tensors,
             config=config,
-            description=description,
+            description=lambda: description(True),
             overwrite=overwrite,
             advance=advance,
         )
         return
-    known = {"config": config, "description": description}
-    metadata = {METADATA_KEY: json.dumps(known, sort_keys=True)}
+
+    def metadata(done: bool) -> dict[str, str]:
+        known = {"config": config, "description": description(done)}
+        return {METADATA_KEY: json.dumps(known, sort_keys=True)}
+
     write_file(target, tensors, metadata=metadata, overwrite=overwrite, advance=advance)

@@ -18,6 +18,7 @@ from cnctl.errors import CnctlError
 from cnctl.formats.architecture import Shape
 from cnctl.formats.header import TensorSpec, read_header
 from cnctl.formats.sandbox import extract_tensors
+from cnctl.formats.torchfile import check_data
 
 TORCH_DTYPES = {
     "F64": torch.float64,
@@ -99,6 +100,7 @@ class _Mapped:
 
 
 def _through_child(path: Path, specs: Mapping[str, TensorSpec]) -> Tensors:
+    check_data(path)
     folder = tempfile.mkdtemp(prefix="cnctl-")
     copy = Path(folder) / "tensors.safetensors"
     file = _Mapped(copy)

@@ -20,6 +20,8 @@ ORDER = [TORCH_DTYPES[code] for code in ("F64", "F32", "BF16", "F16", "F8_E4M3",
 CODES = {dtype: code for code, dtype in TORCH_DTYPES.items()}
 Advance = Callable[[int], None]
 """advance(done): so many bytes are written."""
+Metadata = Callable[[bool], Mapping[str, str]]
+"""metadata(done): asked for its length first, and again when all tensors are written."""
 
 
 def total_bytes(tensors: Mapping[str, LazyTensor]) -> int:
@@ -31,17 +33,22 @@ def write_tensors(
     path: Path,
     tensors: Mapping[str, LazyTensor],
     *,
-    metadata: Mapping[str, str],
+    metadata: Metadata,
     advance: Advance = lambda done: None,
 ) -> None:
     """Write the file; OSError where the disk is full. Floating dtypes only."""
     ordered = dict(sorted(tensors.items(), key=_place))
     ends = list(accumulate(tensor.nbytes for tensor in ordered.values()))
+    room = len(_header(ordered, ends, metadata(False)))
     with path.open("wb") as file:
-        file.write(_header(ordered, ends, metadata))
+        file.seek(room)
         for (name, tensor), end in zip(ordered.items(), ends, strict=True):
             file.write(_bytes(name, tensor))
             advance(end)
+        header = _header(ordered, ends, metadata(True))
+        assert len(header) == room
+        file.seek(0)
+        file.write(header)
 
 
 def _place(item: tuple[str, LazyTensor]) -> tuple[int, str]:

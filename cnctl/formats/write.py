@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from cnctl.errors import OutputError
 from cnctl.formats.lazy import Tensors
 from cnctl.formats.listing import BASE_DELTA, CONFIG, WEIGHTS, WEIGHTS_NAMES
 from cnctl.formats.source import DESCRIPTION
-from cnctl.formats.stream import Advance, write_tensors
+from cnctl.formats.stream import Advance, Metadata, write_tensors
 
 OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
 """A folder with nothing else in it may be replaced."""
+FORMAT = {"format": "pt"}
+"""What transformers looks for in every safetensors file."""
 
 
 def write_folder(
@@ -27,7 +29,7 @@ def write_folder(
     tensors: Tensors,
     *,
     config: Mapping[str, Any],
-    description: Mapping[str, Any],
+    description: Callable[[], Mapping[str, Any]],
     base_delta: Tensors | None = None,
     overwrite: bool = False,
     advance: Advance = lambda done: None,
@@ -35,18 +37,19 @@ def write_folder(
     """Write a diffusers folder: config.json, the weights, and cnctl.json unless that is empty.
 
     base_delta: what the base has learnt along with these weights.
+    description is asked for when the weights are written.
     """
     check_target(folder, overwrite=overwrite)
     with _staged(folder, overwrite) as stage:
         stage.mkdir()
         _write_json(stage / CONFIG, config)
-        write_tensors(stage / WEIGHTS, tensors, metadata={"format": "pt"}, advance=advance)
+        write_tensors(stage / WEIGHTS, tensors, metadata=lambda _: FORMAT, advance=advance)
         sync(stage / WEIGHTS)
         if base_delta:
-            write_tensors(stage / BASE_DELTA, base_delta, metadata={"format": "pt"})
+            write_tensors(stage / BASE_DELTA, base_delta, metadata=lambda _: FORMAT)
             sync(stage / BASE_DELTA)
-        if description:
-            _write_json(stage / DESCRIPTION, description)
+        if known := description():
+            _write_json(stage / DESCRIPTION, known)
         sync(stage)
 
 
@@ -54,15 +57,16 @@ def write_file(
     path: Path,
     tensors: Tensors,
     *,
-    metadata: Mapping[str, str],
+    metadata: Metadata,
     overwrite: bool = False,
     advance: Advance = lambda done: None,
 ) -> None:
     """Write one safetensors file."""
     check_target(path, overwrite=overwrite)
     with _staged(path, overwrite) as stage:
-        known = {"format": "pt"} | dict(metadata)
-        write_tensors(stage, tensors, metadata=known, advance=advance)
+        write_tensors(
+            stage, tensors, metadata=lambda done: {**FORMAT, **metadata(done)}, advance=advance
+        )
         sync(stage)
 
 

@@ -13,7 +13,7 @@ from cnctl.errors import CnctlError
 from cnctl.formats import config as configs
 from cnctl.formats import keymap
 from cnctl.formats.architecture import Architecture
-from cnctl.formats.digest import sha256
+from cnctl.formats.digest import Digest
 from cnctl.formats.forms import choose_form
 from cnctl.formats.lazy import Tensors, ready
 from cnctl.formats.tensors import read_encoder_tensors
@@ -66,7 +66,7 @@ def add_control(
         architecture=architecture,
         config=_config(unet, architecture, Path(config) if config else None),
         description={k: v for k, v in known.items() if v} | {"hint_channels": hint_channels},
-        origin={"form": "base", "sha256": sha256(unet.path), "seed": seed},
+        origin={"form": "base", "sha256": Digest(unet.path), "seed": seed},
         notes=("untrained: it changes nothing until it is trained",),
         source=unet.path,
     )

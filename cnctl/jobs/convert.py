@@ -9,7 +9,7 @@ from typing import Any
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import published
 from cnctl.formats.combine import average, transfer
-from cnctl.formats.digest import sha256
+from cnctl.formats.digest import Digest
 from cnctl.formats.forms import choose_form
 from cnctl.formats.source import Source, describe, open_source
 from cnctl.formats.tensors import read_encoder_tensors, read_tensors
@@ -110,7 +110,7 @@ def _join(sources: Sequence[Source], shares: Sequence[float], condition: str) ->
                 hint="only ControlNets of one family and one kind of hint can be averaged",
             )
     origins: list[dict[str, Any]] = [
-        {"form": one.form.label, "sha256": sha256(one.path)} for one in sources
+        {"form": one.form.label, "sha256": Digest(one.path)} for one in sources
     ]
     notes = [note for one in sources for note in one.notes]
     tensors, origin = read_tensors(first), origins[0]
@@ -151,5 +151,5 @@ def _describe(source: Source, condition: str) -> tuple[dict[str, Any], list[str]
 def _move(made: Made, old_base: Path, new_base: Path) -> Made:
     old, new = open_unet(old_base), open_unet(new_base)
     tensors = transfer(made.tensors, old=read_encoder_tensors(old), new=read_encoder_tensors(new))
-    moved = {"from_base": sha256(old.path), "to_base": sha256(new.path)}
+    moved = {"from_base": Digest(old.path), "to_base": Digest(new.path)}
     return made.changed(tensors=tensors, origin={**made.origin, **moved})

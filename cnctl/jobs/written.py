@@ -13,7 +13,7 @@ import cnctl
 from cnctl.errors import CnctlError, OutputError
 from cnctl.formats import keymap
 from cnctl.formats.architecture import Architecture
-from cnctl.formats.digest import sha256
+from cnctl.formats.digest import Digest, resolve
 from cnctl.formats.factorise import factorise
 from cnctl.formats.forms import LORA, rename, write_form
 from cnctl.formats.lazy import Tensors
@@ -50,7 +50,7 @@ class Made:
     config: Mapping[str, Any]
     description: Mapping[str, Any]
     origin: Mapping[str, Any]
-    """What it was made from: form and sha256 of the (first) source, and what was done to it."""
+    """What it was made from: form and Digest of the (first) source, and what was done to it."""
     notes: tuple[str, ...]
     source: Path
     """For messages."""
@@ -135,7 +135,7 @@ def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> Co
     if output.form == LORA and output.base:
         unet, rank = open_unet(output.base), output.rank or RANK
         named, error = factorise(tensors, read_encoder_tensors(unet), table, rank=rank)
-        origin |= {"base": sha256(unet.path), "rank": rank, "error": error}
+        origin |= {"base": Digest(unet.path), "rank": rank, "error": error}
     else:
         named = rename(tensors, table, output.form)
     total = total_bytes(named)
@@ -143,7 +143,7 @@ def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> Co
         output.path,
         named,
         config=made.config,
-        description={**made.description, "converted": origin},
+        description=lambda done: {**made.description, "converted": resolve(origin, wait=done)},
         overwrite=output.overwrite,
         advance=lambda done: progress(done, total),
     )
@@ -151,7 +151,7 @@ def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> Co
         path=output.path,
         form=output.form,
         source_form=made.origin["form"],
-        source_sha256=made.origin["sha256"],
+        source_sha256=resolve(origin["sha256"], wait=True),
         dtype=", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in named.values()})),
         tensors=len(named),
         parameters=sum(tensor.numel for tensor in named.values()),
