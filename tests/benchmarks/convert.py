@@ -135,7 +135,7 @@ def main() -> None:
             forget(source)
             seconds, core, peak = measured(command)
             print(
-                f"{label:22} {seconds:6.1f} s ({core:5.1f} s of a core)  peak {peak / 1e9:5.2f} GB  "
+                f"{label:22} {seconds:6.1f} s ({core:5.1f} s CPU)  peak {peak / 1e9:5.2f} GB  "
                 f"{peak / weights:5.2f} x the control weights"
             )
 
