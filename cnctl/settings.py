@@ -138,6 +138,22 @@ def resolve(
     return kind(**values)
 
 
+def parse_setting(kind: type[Settings], name: str, text: str) -> Any:
+    """A setting's value from text, as its own type; CnctlError where there is no such one."""
+    types = _types(kind)
+    if name not in types:
+        near = difflib.get_close_matches(name, types, n=1)
+        known = f"did you mean {near[0]}?" if near else f"there are {', '.join(types)}"
+        raise CnctlError(f"there is no setting {name!r}", hint=known)
+    try:
+        return types[name](text)
+    except ValueError as error:
+        raise CnctlError(
+            f"{name}={text!r} is not a {types[name].__name__}",
+            hint=f"give a {types[name].__name__}",
+        ) from error
+
+
 def configured_base() -> str | None:
     """The base model that the config file names, or None."""
     return read_config().get("base")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from cnctl.cli import flags
@@ -14,6 +15,9 @@ from cnctl.settings import GenerateSettings
 
 if TYPE_CHECKING:
     from cnctl.jobs.generate_setup import GenerateRequest
+    from cnctl.jobs.outputs import GeneratedImage
+
+PREVIEW_COLUMNS = 64
 
 
 def generate(
@@ -32,6 +36,8 @@ def generate(
     mask: own.Mask = None,
     strength: own.Strength = None,
     base: flags.Base = None,
+    jobs: own.Jobs = None,
+    sweep: own.Sweep = [],  # noqa: B006
     count: own.Count = 1,
     seed: own.Seed = None,
     steps: own.Steps = None,
@@ -46,6 +52,11 @@ def generate(
     resolution: flags.Resolution = None,
     batch_size: own.BatchSize = 4,
     out: own.Out = Path("out"),
+    name: own.Name = "{stem}{variant}-{seed}",
+    grid: own.Grid = False,
+    gallery: own.Gallery = None,
+    preview: own.Preview = False,
+    resume: own.Resume = False,
     overwrite: flags.Overwrite = False,
     from_: own.From = None,
     private: own.NoMetadata = False,
@@ -62,10 +73,11 @@ def generate(
     settings = {field.name: given[field.name] for field in fields(GenerateSettings)}
     # Given once, a mode is a setting of the run; given more often, each control's own.
     settings["control_mode"] = control_mode[0] if len(control_mode) == 1 else None
-    note("loading ...", quiet=quiet)
     from cnctl.jobs.controls import parse_controls
     from cnctl.jobs.generate_setup import GenerateRequest
     from cnctl.jobs.prompts import gather_prompts
+    from cnctl.jobs.replay import replay
+    from cnctl.jobs.tasks import parse_sweep
 
     modes = control_mode if len(control_mode) > 1 else []
     given |= {
@@ -75,29 +87,52 @@ def generate(
         "images": images or [],
         "prompt": gather_prompts(prompt, prompts),
         "settings": settings,
+        "sweep": parse_sweep(sweep),
     }
     # The other flags are called as the request's fields are.
     names = given.keys() & {field.name for field in fields(GenerateRequest)}
     request = GenerateRequest(**{name: given[name] for name in names})
-    _run(request, from_, json=json, quiet=quiet)
+    if from_:
+        request = replay(from_, request)
+    made = _run(request, json=json, preview=preview, quiet=quiet)
+    pages = _show(made, request, grid=grid, gallery=gallery)
+    if json:
+        emit_json({"images": [image.as_dict() for image in made], "pages": pages})
+    else:
+        emit(pages)
 
 
-def _run(request: GenerateRequest, origin: Path | None, *, json: bool, quiet: bool) -> None:
+def _run(
+    request: GenerateRequest, *, json: bool, preview: bool, quiet: bool
+) -> list[GeneratedImage]:
+    note("loading ...", quiet=quiet)
+    from cnctl.images import half_blocks, read_image
     from cnctl.jobs.generate import generate as run
-    from cnctl.jobs.replay import replay
 
-    if origin:
-        request = replay(origin, request)
-    documents = []
+    made = []
     with progress("denoising", 100, quiet=quiet) as advance:
-        for made in run(
+        for image in run(
             request,
             note=partial(note, quiet=quiet),
             on_step=lambda done, total: advance(round(100 * done / total)),
         ):
-            if json:
-                documents.append(made.as_dict())
-            else:
-                emit([made.path])
-    if json:
-        emit_json({"images": documents})
+            made.append(image)
+            if not json:
+                emit([image.path])
+            if preview:
+                columns = min(PREVIEW_COLUMNS, get_terminal_size().columns)
+                note(half_blocks(read_image(image.path), columns=columns))
+    return made
+
+
+def _show(
+    made: list[GeneratedImage], request: GenerateRequest, *, grid: bool, gallery: Path | None
+) -> list[Path]:
+    """Write the sheets and the page that were asked for; where they are."""
+    from cnctl.jobs.gallery import write_gallery, write_grids
+
+    pages = write_grids(made, across=["seed", *request.sweep][-1]) if grid else []
+    if gallery:
+        write_gallery(made, gallery)
+        pages.append(gallery)
+    return pages

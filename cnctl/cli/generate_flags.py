@@ -26,6 +26,17 @@ Strength = Annotated[
 Count = Annotated[int, Option("--count", "-n", help="Images per input.")]
 Seed = Annotated[int | None, Option(help="Of the first image. [the first unused]")]
 BatchSize = Annotated[int, Option(help="Images denoised at once.")]
+Jobs = Annotated[
+    Path | None, Option(metavar="JSONL", help="One JSON object per line: image, prompt, seed ...")
+]
+Sweep = Annotated[
+    list[str], Option(metavar="NAME=A,B,...", help="Make all at each value of a setting.")
+]
+Name = Annotated[str, Option(help="What images are called.")]
+Resume = Annotated[bool, Option("--resume", help="Keep images that are there already.")]
+Grid = Annotated[bool, Option("--grid", help="Also a sheet: the hint, then its images.")]
+Gallery = Annotated[Path | None, Option(metavar="HTML", help="Also a page with all images.")]
+Preview = Annotated[bool, Option("--preview", help="Show the images in the terminal (stderr).")]
 Out = Annotated[Path, Option("--out", "-o", help="Folder, or .png for one.")]
 
 From = Annotated[

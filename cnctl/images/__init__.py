@@ -13,6 +13,7 @@ from cnctl.images.read import (
     read_size,
     read_values,
 )
+from cnctl.images.terminal import half_blocks
 from cnctl.images.write import (
     check_folder,
     check_output,
@@ -38,6 +39,7 @@ __all__ = [
     "find_images",
     "fit_hint",
     "fit_image",
+    "half_blocks",
     "hint_suffix",
     "read_hint",
     "read_image",

@@ -59,16 +59,19 @@ class Branch:
     given: str
     """What it was named: a hub id, the last part of a path, or "" for the base's own."""
     source: Path | None
-    acts: Mapping[str, Any]
-    """How it acts: scale, start, end, mode, step_scales, residual_scales."""
+    spec: ControlSpec
 
-    def control(self, hints: Sequence[np.ndarray]) -> Control:
+    def acts(self, settings: GenerateSettings) -> dict[str, Any]:
+        """How it acts: scale, start, end, mode, step_scales, residual_scales."""
+        return _resolve_acts(self.spec, settings)
+
+    def control(self, hints: Sequence[np.ndarray], settings: GenerateSettings) -> Control:
         """Itself with the hint of each image, uint8 (H, W, C), all of one size."""
         # One hint for all images is encoded once.
         distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
         channels = self.controlnet.config.conditioning_channels
         tensor = hint_tensor(distinct, channels=channels)
-        return Control(controlnet=self.controlnet, hint=tensor, **self.acts)
+        return Control(controlnet=self.controlnet, hint=tensor, **self.acts(settings))
 
 
 def parse_controls(
@@ -120,6 +123,12 @@ def parse_control(text: str) -> ControlSpec:
     )
 
 
+def open_to(settings: Mapping[str, Any], spec: ControlSpec) -> ControlSpec:
+    """The control without what it says itself of these settings, so that they decide."""
+    said = {name: None for name in ACTS if f"control_{name}" in settings}
+    return replace(spec, **said)  # type: ignore[arg-type]
+
+
 def parse_all_options(
     conditions: Sequence[Condition], assignments: Sequence[str]
 ) -> list[dict[str, OptionValue]]:
@@ -169,7 +178,7 @@ def open_branches(
     named = [name or None for name in weights] or [None] * len(controls)
     branches, places = [], []
     for control, condition, chosen, name in zip(controls, conditions, options, named, strict=True):
-        acts = _resolve_acts(control, settings)
+        _resolve_acts(control, settings)  # what is out of range is told before anything loads
         found = locate_control(condition, base, weights=name)
         branches.append(
             Branch(
@@ -180,12 +189,17 @@ def open_branches(
                 given=_without_folders(name or ""),
                 weights=open_source(found, whole=False).path,
                 source=Path(control.source) if control.source else None,
-                acts=acts,
+                spec=control,
             )
         )
         places.append(found)
     add_base_deltas(base, places)
     return branches
+
+
+def list_sources(branches: Sequence[Branch], image: Path | None) -> list[Path]:
+    """What each control reads: its own source, else the image."""
+    return [source for branch in branches if (source := branch.source or image)]
 
 
 def make_hints(
@@ -201,7 +215,7 @@ def make_hints(
     The size is the edited image's, else the first source's. What is masked in an edited image is
     the mask of conditions whose hints have one, unless they have a source of their own.
     """
-    sources = [source for branch in branches if (source := branch.source or image)]
+    sources = list_sources(branches, image)
     size = edited.size(resolution) if edited else None
     hints = []
     for branch, source in zip(branches, sources, strict=True):

@@ -11,10 +11,25 @@ from typing import Any
 import numpy as np
 
 from cnctl.core.sampling import sample
-from cnctl.jobs.controls import make_hints, note_dead_hints
+from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints
 from cnctl.jobs.generate_setup import GenerateRequest, Setup, prepare
-from cnctl.jobs.outputs import GeneratedImage, Shot, keep_hints, write_shot
-from cnctl.jobs.provenance import describe_control, describe_edit, differences
+from cnctl.jobs.outputs import (
+    GeneratedImage,
+    Shot,
+    hint_paths,
+    read_shot,
+    write_hints,
+    write_shot,
+)
+from cnctl.jobs.provenance import (
+    describe_control,
+    describe_edit,
+    describe_hint,
+    describe_machine,
+    describe_run,
+    differences,
+)
+from cnctl.settings import GenerateSettings
 
 
 def generate(
@@ -29,9 +44,12 @@ def generate(
     on_step(done, total): image steps.
     """
     setup = prepare(request, note=note)
+    yield from _kept(setup)
+    shots = [shot for shot in setup.shots if not shot.done]
     rounds = 2 if setup.rewrite else 1
-    counter = _Counter(on_step, total=rounds * len(setup.shots) * setup.settings.steps)
-    for batch in _batches(_pose(setup), request.batch_size):
+    steps = sum(setup.settings_of(shot.task).steps for shot in shots)
+    counter = _Counter(on_step, total=rounds * request.in_batch[1] * steps)
+    for batch in _batches(_pose(setup, shots), request.batch_size):
         batch = batch * request.in_batch[1]
         prompts = [one.shot.task.prompt for one in batch]
         if setup.rewrite:
@@ -51,6 +69,7 @@ class _Posed:
     """An image to make, with its hints made: one per branch, uint8 (h, w, C), of one size."""
 
     shot: Shot
+    settings: GenerateSettings
     hints: Sequence[np.ndarray]
     sources: Sequence[Path]
     stored: Sequence[Path]
@@ -69,34 +88,62 @@ class _Counter:
         return lambda step: self.on_step(before + step * images, self.total)
 
 
-def _pose(setup: Setup) -> Iterator[_Posed]:
-    """Make the hints of each input once, when its first image is due."""
-    ready, out = setup.request.ready_hint, Path(setup.request.out)
-    for image, group in itertools.groupby(setup.shots, key=lambda shot: shot.task.image):
-        shots = list(group)
+def _kept(setup: Setup) -> list[GeneratedImage]:
+    """The images that are there already, each checked to be what would be made again."""
+    kept = []
+    for shot in setup.shots:
+        if shot.done:
+            sources = list_sources(setup.branches, shot.task.image)
+            expected = _expected(setup, shot, sources)
+            if setup.rewrite:
+                del expected["prompt"]
+            kept.append(read_shot(shot, _stored(setup, shot, sources)[0], expected))
+    if kept:
+        setup.note(f"{len(kept)} images were there already")
+    return kept
+
+
+def _pose(setup: Setup, shots: Sequence[Shot]) -> Iterator[_Posed]:
+    """Make the hints of each input once for each working size, when its first image is due."""
+
+    def key(shot: Shot) -> tuple[Path | None, int]:
+        return shot.task.image, setup.settings_of(shot.task).resolution
+
+    for (image, resolution), group in itertools.groupby(shots, key=key):
+        alike = list(group)
         hints, sources = make_hints(
             setup.branches,
             image,
-            ready=ready,
-            resolution=setup.settings.resolution,
+            ready=setup.request.ready_hint,
+            resolution=resolution,
             edited=setup.edited,
         )
         note_dead_hints(hints, sources, setup.note)
-        stored = sources if ready else keep_hints(shots[0].task, out, hints)
-        for shot in shots:
-            yield _Posed(shot=shot, hints=hints, sources=sources, stored=stored)
+        stored = _stored(setup, alike[0], sources)
+        if not setup.request.ready_hint:
+            write_hints(stored, hints)
+        for shot in alike:
+            settings = setup.settings_of(shot.task)
+            yield _Posed(shot=shot, settings=settings, hints=hints, sources=sources, stored=stored)
+
+
+def _stored(setup: Setup, shot: Shot, sources: Sequence[Path]) -> Sequence[Path]:
+    """The files that hold the hints of a shot."""
+    if setup.request.ready_hint:
+        return sources
+    channels = [branch.condition.stored_channels for branch in setup.branches]
+    return hint_paths(shot.task, Path(setup.request.out), channels)
 
 
 def _batches(posed: Iterator[_Posed], size: int) -> Iterator[list[_Posed]]:
-    """What can be denoised at once: neighbours whose hints are of one size, at most so many."""
-    batch: list[_Posed] = []
-    for one in posed:
-        if batch and (len(batch) == size or one.hints[0].shape != batch[0].hints[0].shape):
+    """What can be denoised at once: neighbours of one size and one set of settings."""
+
+    def key(one: _Posed) -> tuple[Any, ...]:
+        return one.settings, one.hints[0].shape[:2]
+
+    for _, group in itertools.groupby(posed, key=key):
+        while batch := list(itertools.islice(group, size)):
             yield batch
-            batch = []
-        batch.append(one)
-    if batch:
-        yield batch
 
 
 def _sample(
@@ -104,10 +151,14 @@ def _sample(
 ) -> np.ndarray:
     """Images uint8 (B, H, W, 3), denoised at once."""
     height, width = batch[0].hints[0].shape[:2]
-    settings = setup.settings
+    settings = batch[0].settings
+    controls = [
+        branch.control([one.hints[i] for one in batch], settings)
+        for i, branch in enumerate(setup.branches)
+    ]
     return sample(
         setup.base,
-        [b.control([one.hints[i] for one in batch]) for i, b in enumerate(setup.branches)],
+        controls,
         prompts,
         negative_prompts=[one.shot.task.negative_prompt for one in batch],
         seeds=[one.shot.seed for one in batch],
@@ -130,12 +181,22 @@ def _places(request: GenerateRequest, batch: Sequence[_Posed]) -> Iterable[int]:
 def _record(setup: Setup, batch: Sequence[_Posed], index: int, prompt: str) -> dict[str, Any]:
     """All that made an image of a batch; another batch size may round its last bits otherwise."""
     one = batch[index]
-    given = zip(setup.branches, one.sources, one.hints, one.stored, strict=True)
+    record = describe_machine(setup.base) | _expected(setup, one.shot, one.sources)
+    hints = zip(one.hints, one.stored, strict=True)
+    for control, (hint, stored) in zip(record["controls"], hints, strict=True):
+        control["hint"] = describe_hint(hint, stored)
+    return record | {"prompt": prompt, "batch": {"index": index, "size": len(batch)}}
+
+
+def _expected(setup: Setup, shot: Shot, sources: Sequence[Path]) -> dict[str, Any]:
+    """What is known of an image before it is made, and without making its hints."""
+    settings = setup.settings_of(shot.task)
+    given = zip(setup.branches, sources, strict=True)
     return {
-        **setup.description,
-        "prompt": prompt,
-        "negative_prompt": one.shot.task.negative_prompt,
-        "controls": [describe_control(*each) for each in given],
-        "batch": {"index": index, "size": len(batch)},
+        **describe_run(setup.base, settings),
+        "prompt": shot.task.prompt,
+        "negative_prompt": shot.task.negative_prompt,
+        "seed": shot.seed,
+        "controls": [describe_control(branch, source, settings) for branch, source in given],
         **({"edit": describe_edit(setup.edited)} if setup.edited else {}),
     }

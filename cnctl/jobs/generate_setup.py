@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,21 @@ import torch
 
 from cnctl.core.base import Base
 from cnctl.errors import CnctlError
+from cnctl.images import ImageFile, find_images
 from cnctl.jobs.captions import Caption, open_captioner
 from cnctl.jobs.controls import (
     Branch,
     ControlSpec,
     check_sources,
     open_branches,
+    open_to,
     parse_all_options,
     parse_control,
 )
 from cnctl.jobs.edits import EditedImage, read_edit
-from cnctl.jobs.outputs import Shot, Task, plan_shots
+from cnctl.jobs.outputs import NAME, Plan, Shot, Task
 from cnctl.jobs.prompts import choose_prompts, with_added
-from cnctl.jobs.provenance import describe_run
+from cnctl.jobs.tasks import list_tasks, read_jobs, sweep_over
 from cnctl.jobs.weights import open_base
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
@@ -65,6 +66,10 @@ class GenerateRequest:
     strength: float | None = None
     """Share of the noise schedule that runs over the image; by default 0.8, and 1 with a mask."""
     base: str | None = None
+    jobs: Path | str | None = None
+    """A file with one JSON object per line in place of images; see `read_jobs`."""
+    sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Settings by name, and the values of each; every input is made at every point."""
     count: int = 1
     seed: int | None = None
     """Of the first image, the next ones follow; None takes the first from 0 whose file is free."""
@@ -73,18 +78,22 @@ class GenerateRequest:
     batch_size: int = 4
     out: Path | str = Path("out")
     """A folder, or a .png where one image is made."""
+    name: str = NAME
+    """What images are called, of {stem}, {input}, {conditions}, {variant}, {prompt} and {seed}."""
     overwrite: bool = False
+    resume: bool = False
+    """Keep the images that are there already, if they were made by the same request."""
     private: bool = False
     """Write no metadata into the images."""
-    stem: str = ""
-    """What the images are called; "" for their source's name and the conditions."""
+    device: str | None = None
+    dtype: str | None = None
+    called: str = ""
+    """The {stem} of all images; "" for their source's name and the conditions."""
     in_batch: tuple[int, int] = (0, 1)
     """Place and size of the batch, of copies of itself, that a single image is made in: rounding
     differs between batch sizes."""
     origin: Mapping[str, Any] | None = None
     """The record of the image that this one repeats; what differs unasked is noted."""
-    device: str | None = None
-    dtype: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,39 +105,38 @@ class Setup:
     base: Base
     branches: Sequence[Branch]
     settings: GenerateSettings
+    """As they are but for a sweep."""
     rewrite: Caption | None
     """In the automatic mode: the prompt to generate with again, from an image of a first round."""
     edited: EditedImage | None
-    description: Mapping[str, Any]
-    """What the records of all images have in common."""
     note: Note
+
+    def settings_of(self, task: Task) -> GenerateSettings:
+        """The settings of one task, which a sweep may change."""
+        swept = {name: value for name, value in task.variant.items() if name != "prompt"}
+        return replace(self.settings, **swept)
 
 
 def prepare(request: GenerateRequest, *, note: Note) -> Setup:
     """Check all that can be checked without weights, then load."""
     edited = read_edit(request.image, request.mask, request.strength)
-    images: list[Path | None] = [Path(image) for image in request.images] or [None]
-    if edited and not request.images and not request.ready_hint:
-        images = [edited.path]
-    controls = [parse_control(c) if isinstance(c, str) else c for c in request.controls]
-    _check_inputs(controls, images)
-    tasks = _list_tasks(request, images, stem_of=partial(_stem, controls=controls))
+    controls = [
+        open_to(request.sweep, parse_control(c) if isinstance(c, str) else c)
+        for c in request.controls
+    ]
+    tasks = _list_tasks(request, controls, edited)
+    _check_inputs(controls, tasks)
     conditions = [get_condition(control.condition) for control in controls]
     options = parse_all_options(conditions, request.options)
+    images = [*dict.fromkeys(task.image for task in tasks)]
     check_sources(controls, conditions, images, ready=request.ready_hint)
-    shots = plan_shots(
-        tasks,
-        out=Path(request.out),
-        count=request.count,
-        seed=request.seed,
-        overwrite=request.overwrite,
-    )
+    shots = _plan(request).shots(tasks)
     base = open_base(request.base, device=request.device, dtype=request.dtype, note=note)
     _choose_threads(base)
     for prompt in dict.fromkeys(task.prompt for task in tasks):
         _note_long_prompt(base, prompt, note)
     settings = _resolve(conditions[0], base, request.settings)
-    return Setup(
+    setup = Setup(
         request=request,
         shots=shots,
         base=base,
@@ -138,45 +146,54 @@ def prepare(request: GenerateRequest, *, note: Note) -> Setup:
         settings=settings,
         rewrite=_open_rewriter(request, base) if request.prompt_mode == "automatic" else None,
         edited=edited,
-        description=describe_run(base, settings),
         note=note,
     )
-
-
-def _check_inputs(controls: Sequence[ControlSpec], images: Sequence[Path | None]) -> None:
-    if not controls:
-        raise CnctlError("no condition", hint="name one: --cond canny; see cnctl conditions")
-    if None in images and any(control.source is None for control in controls):
-        raise CnctlError("no image", hint="give one, or one per condition: --cond canny:x.png")
+    for task in tasks:
+        _check_settings(setup.settings_of(task), base)
+    return setup
 
 
 def _list_tasks(
-    request: GenerateRequest,
-    images: Sequence[Path | None],
-    *,
-    stem_of: Callable[[Path | None], str],
+    request: GenerateRequest, controls: Sequence[ControlSpec], edited: EditedImage | None
 ) -> list[Task]:
-    """Each image with each prompt."""
     given = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
-    prompts = choose_prompts(given, request.prompt_mode)
-    return [
-        Task(
-            image=image,
-            stem=request.stem or stem_of(image),
-            suffix=f"-p{number}" if len(prompts) > 1 else "",
-            prompt=with_added(prompt, request.added_prompt),
-            negative_prompt=request.negative_prompt,
-        )
-        for image in images
-        for number, prompt in enumerate(prompts, 1)
+    prompts = [
+        with_added(p, request.added_prompt) for p in choose_prompts(given, request.prompt_mode)
     ]
+    shared = {
+        "conditions": "" if request.called else "+".join(c.condition for c in controls),
+        "negative_prompt": request.negative_prompt,
+    }
+    if request.jobs is not None:
+        if request.images or len(prompts) > 1:
+            raise CnctlError("--jobs has images and prompts of its own", hint="leave out others")
+        tasks = read_jobs(Path(request.jobs), prompt=prompts[0], **shared)
+        return sweep_over(tasks, request.sweep)
+    images: list[ImageFile | None] = [*find_images(request.images)] or [None]
+    if edited and not request.images and not request.ready_hint:
+        images = [ImageFile(edited.path, Path(edited.path.name))]
+    own = controls[0].source if controls else None
+    called = request.called or (Path(own).stem if own else "")
+    return sweep_over(list_tasks(images, prompts, called=called, **shared), request.sweep)
 
 
-def _stem(image: Path | None, *, controls: Sequence[ControlSpec]) -> str:
-    """What images are called: after the first control's source, and all conditions."""
-    source = controls[0].source or image
-    assert source is not None
-    return f"{Path(source).stem}-{'+'.join(control.condition for control in controls)}"
+def _check_inputs(controls: Sequence[ControlSpec], tasks: Sequence[Task]) -> None:
+    if not controls:
+        raise CnctlError("no condition", hint="name one: --cond canny; see cnctl conditions")
+    lacks = any(task.image is None for task in tasks)
+    if lacks and any(control.source is None for control in controls):
+        raise CnctlError("no image", hint="give one, or one per condition: --cond canny:x.png")
+
+
+def _plan(request: GenerateRequest) -> Plan:
+    return Plan(
+        out=Path(request.out),
+        name=request.name,
+        count=request.count,
+        seed=request.seed,
+        overwrite=request.overwrite,
+        resume=request.resume,
+    )
 
 
 def _choose_threads(base: Base) -> None:
@@ -188,12 +205,14 @@ def _choose_threads(base: Base) -> None:
 
 def _resolve(condition: Condition, base: Base, given: Mapping[str, Any]) -> GenerateSettings:
     of_base = {"resolution": base.resolution} | dict(base.defaults)
-    chosen = resolve(GenerateSettings, of_base, asdict(condition.generate), flags=given)
-    if chosen.steps < 1:
-        raise CnctlError(f"--steps {chosen.steps} denoises nothing", hint="give at least 1")
-    if chosen.resolution < base.latent_factor:
-        raise CnctlError(f"--resolution {chosen.resolution} is too small", hint="try 512")
-    return chosen
+    return resolve(GenerateSettings, of_base, asdict(condition.generate), flags=given)
+
+
+def _check_settings(settings: GenerateSettings, base: Base) -> None:
+    if settings.steps < 1:
+        raise CnctlError(f"--steps {settings.steps} denoises nothing", hint="give at least 1")
+    if settings.resolution < base.latent_factor:
+        raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")
 
 
 def _note_long_prompt(base: Base, prompt: str, note: Note) -> None:

@@ -29,14 +29,20 @@ CONTROL_MODES = {
 """What the web interfaces call the modes of control."""
 
 
-def describe_run(base: Base, settings: GenerateSettings) -> dict[str, Any]:
-    """What all images of a run have in common: versions, base and settings."""
-    of_controls = {f"control_{name}" for name in ACTS}
-    common = {name: value for name, value in asdict(settings).items() if name not in of_controls}
+def describe_machine(base: Base) -> dict[str, Any]:
+    """What rounding may depend on."""
     return {
         "version": version("cnctl"),
         "libraries": {name: version(name) for name in LIBRARIES},
         "device": base.device.type,
+    }
+
+
+def describe_run(base: Base, settings: GenerateSettings) -> dict[str, Any]:
+    """The base and the settings of an image."""
+    of_controls = {f"control_{name}" for name in ACTS}
+    common = {name: value for name, value in asdict(settings).items() if name not in of_controls}
+    return {
         "dtype": str(base.dtype).removeprefix("torch."),
         "base": base.name,
         "base_sha256": _base_sha256(base.path),
@@ -45,22 +51,21 @@ def describe_run(base: Base, settings: GenerateSettings) -> dict[str, Any]:
     }
 
 
-def describe_control(
-    branch: Branch, source: Path, hint: np.ndarray, stored: Path
-) -> dict[str, Any]:
-    """One control of an image. No path of this machine, only the names of files.
+def describe_hint(hint: np.ndarray, stored: Path) -> dict[str, str]:
+    """A hint, uint8 (H, W, C), as the network was shown it, and the file that holds it."""
+    return {"name": stored.name, "sha256": hint_sha256(hint)}
 
-    hint: uint8 (H, W, C), as the network was shown it. stored: the file that holds it.
-    """
+
+def describe_control(branch: Branch, source: Path, settings: GenerateSettings) -> dict[str, Any]:
+    """One control of an image but for its hint. No path of this machine, only names of files."""
     entry = find_entry(branch.condition.name)
     return {
         "condition": branch.condition.name,
         "plugin": entry.provider,
         "options": dict(branch.options),
         "source": named(source),
-        "hint": {"name": stored.name, "sha256": hint_sha256(hint)},
         "weights": {**named(branch.weights), "given": branch.given},
-        **{name: value for name, value in branch.acts.items() if value != ()},
+        **{name: value for name, value in branch.acts(settings).items() if value != ()},
     }
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.images import read_metadata
-from cnctl.jobs.controls import ACTS, ControlSpec
+from cnctl.jobs.controls import ACTS, ControlSpec, open_to
 from cnctl.jobs.generate_setup import GenerateRequest
 from cnctl.settings import GenerateSettings
+
+KEPT = ("settings", "out", "name", "overwrite", "resume", "device", "private")
+"""Fields of a request that are taken as they are asked for."""
 
 
 def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
@@ -25,8 +28,7 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
     changes = {
         field.name: value
         for field in fields(GenerateRequest)
-        if field.name not in ("settings", "out", "overwrite", "device", "private")
-        and (value := getattr(asked, field.name)) != field.default
+        if field.name not in KEPT and (value := getattr(asked, field.name)) != _default(field)
     }
     settings = {name: value for name, value in asked.settings.items() if value is not None}
     made = _recorded(record, path, asked)
@@ -36,7 +38,7 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
         made,
         **changes,
         settings={**made.settings, **settings},
-        controls=[_open_to(settings, spec) for spec in changes.get("controls", made.controls)],
+        controls=[open_to(settings, spec) for spec in changes.get("controls", made.controls)],
         in_batch=made.in_batch if unchanged else (0, 1),
         origin=record,
     )
@@ -53,6 +55,10 @@ def read_record(path: Path) -> dict[str, Any]:
             hint="give a PNG of cnctl generate that was written with its metadata",
         ) from error
     return record
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> GenerateRequest:
@@ -74,9 +80,11 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
         base=_beside(record["base"], path),
         seed=record["seed"],
         settings={name: value for name, value in record.items() if name in known},
-        stem="" if anew or asked.controls else _stem(record),
+        called="" if anew or asked.controls else _stem(record),
         out=asked.out,
+        name=asked.name,
         overwrite=asked.overwrite,
+        resume=asked.resume,
         private=asked.private,
         device=asked.device,
         dtype=record["dtype"],
@@ -92,12 +100,6 @@ def _spec(control: Mapping[str, Any], path: Path, anew: bool) -> ControlSpec:
         step_scales=tuple(control.get("step_scales", ())),
         residual_scales=tuple(control.get("residual_scales", ())),
     )
-
-
-def _open_to(settings: Mapping[str, Any], spec: ControlSpec) -> ControlSpec:
-    """The control, as a setting for all controls says that is asked for now."""
-    said = {name: None for name in ACTS if f"control_{name}" in settings}
-    return replace(spec, **said)  # type: ignore[arg-type]
 
 
 def _options(record: Mapping[str, Any]) -> list[str]:

@@ -25,8 +25,8 @@ def compare(source: np.ndarray, hints: Mapping[str, np.ndarray]) -> np.ndarray:
 
     source: RGB uint8 (H, W, 3); hints: name -> uint8 (H, W, C), all of its size. RGB uint8.
     """
-    cells = [_labelled(source, "source")]
-    cells += [_labelled(visible(hint), name) for name, hint in hints.items()]
+    cells = [labelled(source, "source")]
+    cells += [labelled(visible(hint), name) for name, hint in hints.items()]
     columns = min(COLUMNS, len(cells))
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
     return arrange([cells[i : i + columns] for i in range(0, len(cells), columns)])
@@ -57,7 +57,8 @@ def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return picture
 
 
-def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
+def labelled(picture: np.ndarray, label: str) -> np.ndarray:
+    """The picture, RGB uint8 (H, W, 3), with a line of text below."""
     width = picture.shape[1]
     strip = Image.new("RGB", (width, LABEL_HEIGHT), "white")
     middle = (width / 2, LABEL_HEIGHT / 2)

@@ -131,7 +131,7 @@ def test_a_folder_where_a_file_is_meant(cnctl, tmp_path):
     (tmp_path / "photo.png").mkdir()
     assert_refused(cnctl(*CANNY, "photo.png"), 2, "photo.png holds no images")
     run = cnctl("generate", "--cond", "canny", "photo.png", "-p", "cat", "--base", "tiny", "-q")
-    assert_refused(run, 2, "photo.png is a folder; one image file is meant")
+    assert_refused(run, 2, "photo.png holds no images")
 
 
 # --- words that are not known -------------------------------------------------------------------

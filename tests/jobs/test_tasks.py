@@ -1,0 +1,193 @@
+"""Folders, job files, sweeps, names, and what is there already: planned before work starts."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffusers import ControlNetModel
+from PIL import Image
+
+from cnctl.errors import CnctlError, OutputError
+from cnctl.jobs.controls import ControlSpec
+from cnctl.jobs.gallery import write_gallery, write_grids
+from cnctl.jobs.generate import generate
+from cnctl.jobs.generate_setup import GenerateRequest
+from cnctl.jobs.outputs import GeneratedImage, Plan, Task
+from cnctl.jobs.tasks import parse_sweep, read_jobs
+
+Make = Callable[..., list[GeneratedImage]]
+CANNY = [ControlSpec(condition="canny")]
+
+
+def task(name: str = "cat", **fields: object) -> Task:
+    given = {"image": Path(f"{name}.png"), "input": name, "conditions": "canny", "prompt": "a"}
+    return Task(**{**given, "negative_prompt": "", **fields})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def base(
+    random_base: Path, random_controlnet: ControlNetModel, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    folder = tmp_path_factory.mktemp("bases") / "base"
+    shutil.copytree(random_base, folder)
+    random_controlnet.save_pretrained(folder / "controls" / "canny")
+    return str(folder)
+
+
+@pytest.fixture
+def make(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Generate in one step, from photos/a.png and photos/sub/a.png in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for number, path in enumerate([Path("photos/a.png"), Path("photos/sub/a.png")]):
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+
+    def run(**arguments: object) -> list[GeneratedImage]:
+        shared = {"controls": CANNY, "base": base, "settings": {"steps": 1}, "prompt": "a"}
+        return list(generate(GenerateRequest(**(shared | arguments))))  # type: ignore[arg-type]
+
+    return run
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path)).copy()
+
+
+def names(shots: object) -> list[str]:
+    return [shot.path.as_posix() for shot in shots]  # type: ignore[attr-defined]
+
+
+class TestPlan:
+    def test_names_tell_apart_what_varies(self, tmp_path: Path) -> None:
+        plan = Plan(out=tmp_path, count=2, seed=4)
+        variant = {"prompt": 2, "control_scale": 0.5}
+        shots = plan.shots([task(variant=variant, folder=Path("sub"))])
+        assert names(shots) == [
+            f"{tmp_path}/sub/cat-canny-p2-control_scale0.5-{seed}.png" for seed in (4, 5)
+        ]
+
+    def test_a_template_names_images(self, tmp_path: Path) -> None:
+        plan = Plan(out=tmp_path, name="{input}/{seed:04}", seed=7)
+        assert names(plan.shots([task()])) == [f"{tmp_path}/cat/0007.png"]
+        with pytest.raises(CnctlError, match=r"--name '\{steps\}' cannot be filled in") as caught:
+            Plan(out=tmp_path, name="{steps}").shots([task()])
+        assert "{seed}" in caught.value.hint
+
+    def test_two_images_never_have_one_path(self, tmp_path: Path) -> None:
+        plan = Plan(out=tmp_path, name="{input}", seed=0)
+        with pytest.raises(OutputError, match=r"x/cat.png and cat.png would both become .*cat.png"):
+            plan.shots([task(image=Path("x/cat.png")), task()])
+        with pytest.raises(OutputError, match=r"two images would both become"):
+            Plan(out=tmp_path, name="{input}", count=2).shots([task()])
+
+    def test_free_seeds_are_looked_for_among_files_and_this_run(self, tmp_path: Path) -> None:
+        (tmp_path / "cat-canny-1.png").touch()
+        shots = Plan(out=tmp_path, count=2).shots([task(), task()])
+        assert [shot.seed for shot in shots] == [2, 3, 4, 5]
+
+    def test_a_seed_of_a_job_is_its_own(self, tmp_path: Path) -> None:
+        shots = Plan(out=tmp_path, seed=1).shots([task(seed=9), task("dog")])
+        assert [shot.seed for shot in shots] == [9, 1]
+        with pytest.raises(CnctlError, match="seed -1 is out of range"):
+            Plan(out=tmp_path).shots([task(seed=-1)])
+
+
+class TestJobs:
+    def test_a_line_says_what_it_wants_and_the_rest_is_shared(self, tmp_path: Path) -> None:
+        lines = [{"image": "a.png"}, {"image": "b.png", "prompt": "b", "seed": 3, "name": "best"}]
+        path = tmp_path / "jobs.jsonl"
+        path.write_text("\n\n".join(map(json.dumps, lines)))
+        first, second = read_jobs(path, conditions="canny", prompt="p", negative_prompt="n")
+        assert (first.image, first.prompt, first.stem) == (tmp_path / "a.png", "p", "a-canny")
+        assert (second.prompt, second.negative_prompt) == ("b", "n")
+        assert (second.seed, second.stem) == (3, "best")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{", "line 1 is no JSON object"),
+            ("[1]", "line 1 is no JSON object"),
+            ('\n{"image": "a", "promt": "b"}', "line 2 has 'promt'"),
+            ('{"prompt": "b"}', "line 1 is no job"),
+            ('{"image": "a", "seed": "1"}', "line 1 has seed '1'"),
+            ("", "holds no job"),
+        ],
+    )
+    def test_refuses(self, tmp_path: Path, text: str, message: str) -> None:
+        (tmp_path / "jobs.jsonl").write_text(text)
+        with pytest.raises(CnctlError, match=message):
+            read_jobs(tmp_path / "jobs.jsonl", conditions="canny", prompt="p")
+
+
+def test_sweeps_are_read_as_settings() -> None:
+    sweep = parse_sweep(["control-scale=0.2,1", "scheduler=ddim, euler"])
+    assert sweep == {"control_scale": [0.2, 1.0], "scheduler": ["ddim", "euler"]}
+    with pytest.raises(CnctlError, match="there is no setting 'stepz'") as caught:
+        parse_sweep(["stepz=1"])
+    assert caught.value.hint == "did you mean steps?"
+    with pytest.raises(CnctlError, match="steps='a' is not a int"):
+        parse_sweep(["steps=a"])
+    with pytest.raises(CnctlError, match="--sweep 'steps' is not NAME=VALUE,VALUE"):
+        parse_sweep(["steps"])
+
+
+def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(make: Make, tmp_path: Path) -> None:
+    every = make(images=["photos"], seed=0, count=2)
+    relative = [image.path.relative_to("out").as_posix() for image in every]
+    assert relative == ["a-canny-0.png", "a-canny-1.png", "sub/a-canny-0.png", "sub/a-canny-1.png"]
+    assert every[2].hint == Path("out/sub/a-canny-hint.png")
+    before = {image.path: image.path.read_bytes() for image in every}
+    every[3].path.unlink()
+    kept = every[0].path.stat().st_mtime_ns
+    again = make(images=["photos"], seed=0, count=2, resume=True)
+    assert [image.path for image in again] == [image.path for image in every]
+    assert every[0].path.stat().st_mtime_ns == kept
+    assert np.abs(pixels(again[3].path).astype(int) - pixels(every[2].path)).max() > 0
+    assert again[0].record["prompt"] == "a"
+    assert all(path.read_bytes() == data for path, data in list(before.items())[:3])
+    with pytest.raises(OutputError, match=r"a-canny-0.png was made otherwise: prompt"):
+        make(images=["photos"], seed=0, prompt="b", resume=True)
+    with pytest.raises(OutputError, match=r"a-canny-0.png exists"):
+        make(images=["photos"], seed=0)
+
+
+def test_each_point_of_a_sweep_is_the_image_of_these_settings(make: Make) -> None:
+    controls = [ControlSpec(condition="canny", scale=0.9)]
+    photo = {"images": ["photos/a.png"], "seed": 1, "controls": controls}
+    sweep = {"control_scale": [0.2, 1.0], "steps": [1, 2]}
+    made = make(**photo, sweep=sweep)
+    assert [image.path.stem for image in made] == [
+        f"a-canny-control_scale{scale}-steps{steps}-1" for scale in (0.2, 1.0) for steps in (1, 2)
+    ]
+    assert [image.record["controls"][0]["scale"] for image in made] == [0.2, 0.2, 1.0, 1.0]
+    assert [image.record["steps"] for image in made] == [1, 2, 1, 2]
+    settings = {"steps": 2, "control_scale": 0.2}
+    (alone,) = make(**{**photo, "controls": CANNY}, settings=settings)
+    assert np.array_equal(pixels(made[1].path), pixels(alone.path))
+    grid = write_grids(made, across="steps")
+    assert grid == [Path("out/a-canny-grid.png")]
+    sheet = pixels(grid[0])
+    # Two rows of three cells of 64 pixels, gaps of 4, and a line of text below each cell.
+    assert sheet.shape == (2 * (64 + 24 + 4) + 4, 3 * 68 + 4, 3)
+    assert np.array_equal(sheet[4:68, 72:136], pixels(made[0].path))
+    assert np.array_equal(sheet[96:160, 140:204], pixels(made[3].path))
+
+
+def test_jobs_run_and_a_page_shows_them(make: Make, tmp_path: Path) -> None:
+    lines = [{"image": "photos/a.png", "prompt": "<b>", "name": "x"}, {"image": "photos/sub/a.png"}]
+    Path("jobs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    made = make(jobs="jobs.jsonl", seed=2)
+    assert [image.path.name for image in made] == ["x-2.png", "a-canny-2.png"]
+    write_gallery(made, Path("out/gallery.html"))
+    page = Path("out/gallery.html").read_text()
+    for image in made:
+        assert f'src="{image.path.name}"' in page
+        assert f'src="{image.hint.name}"' in page
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    with pytest.raises(CnctlError, match="--jobs has images and prompts of its own"):
+        make(jobs="jobs.jsonl", images=["photos/a.png"])
