@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, Option, TrainDefaults
 from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21
+from cnctl_conditions.shared.openpose_networks import STRIDE
 from cnctl_conditions.shared.skeleton import (
     LIMBS,
     POINTS,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     Maps = Callable[[Image], tuple[np.ndarray, np.ndarray]]
 
 NETWORK_HEIGHT = 184
-STRIDE = 8
 PADDING = 128
 PEAK = 0.1
 AFFINITY = 0.05
@@ -47,30 +48,37 @@ FIELDS = (12, 20, 14, 16, 22, 24, 0, 2, 4, 6, 8, 10, 28, 30, 34, 32, 36, 18, 26)
 
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
-    maps_of = load_network_maps(device, files["body"])
+    """The networks of hands and faces are loaded when they are first asked for."""
+    from cnctl_conditions.shared.hands_and_faces import load_details
 
-    def detect(
-        image: Image, *, min_keypoints: float, style: str, stick_width: int
-    ) -> Detection | None:
+    maps_of = load_network_maps(device, files["body"])
+    details_of = cache(partial(load_details, device, files))
+
+    def detect(image: Image, *, hands: bool, faces: bool, **drawing: Any) -> Detection | None:
         people = find_people(*maps_of(image))
-        return pose_detection(
-            people,
-            image,
-            min_keypoints=min_keypoints,
-            style=style,
-            stick_width=stick_width,
-        )
+        look = details_of(hands=hands, faces=faces)
+        details = [look(image, person) for person in people]
+        return pose_detection(people, image, details=details, **drawing)
 
     return detect
 
 
 def pose_detection(
-    people: Sequence[Person], image: Image, *, min_keypoints: float, style: str, stick_width: int
+    people: Sequence[Person],
+    image: Image,
+    *,
+    min_keypoints: float,
+    style: str,
+    stick_width: int,
+    details: Sequence[Mapping[str, Person]] = (),
 ) -> Detection | None:
-    """The drawing and the JSON of these people; None where nobody shows enough points."""
+    """The drawing and the JSON of these people; None where nobody shows enough points.
+
+    details: of each person the points of hands and face, by their names in JSON.
+    """
     if not enough_points(people, min_keypoints):
         return None
-    data = to_json(people, width=image.shape[1], height=image.shape[0])
+    data = to_json(people, width=image.shape[1], height=image.shape[0], details=details)
     return Detection(hint=draw_pose(data, style=style, thickness=stick_width), data=data)
 
 
@@ -87,44 +95,27 @@ def from_maps(
 
 def load_network_maps(device: str, path: Path) -> Maps:
     """Image -> heat (H, W, 18) of the points, affinity fields (H, W, 38), at the image's size."""
-    import cv2
     import numpy as np
     import torch
 
-    from cnctl_conditions.shared.networks import import_network, load_network
+    from cnctl_conditions.shared.networks import import_network
+    from cnctl_conditions.shared.openpose_networks import load_openpose, resize, run
 
-    build = import_network("open_pose.model", "bodypose_model")
-    with torch.device("meta"):
-        full_names = {name.partition(".")[2]: name for name in build().state_dict()}
-    network = load_network(build, path, device=device, rename=lambda n: full_names.get(n, n))
+    network = load_openpose(import_network("open_pose.model", "bodypose_model"), path, device)
 
     def maps_of(image: Image) -> tuple[np.ndarray, np.ndarray]:
         height, width = image.shape[:2]
         scale = NETWORK_HEIGHT / height
-        small = _resize(image, max(1, int(width * scale)), max(1, int(height * scale)))
+        small = resize(image, max(1, int(width * scale)), max(1, int(height * scale)))
         rows, columns = -small.shape[0] % STRIDE, -small.shape[1] % STRIDE
         padded = np.pad(small, ((0, rows), (0, columns), (0, 0)), constant_values=PADDING)
-        pixels = torch.from_numpy(padded[..., ::-1].copy()).permute(2, 0, 1)[None].float()
-        with torch.inference_mode():
-            fields, heat = network(pixels.to(device) / 256 - 0.5)
-        stacked = torch.cat([heat[0, :POINTS], fields[0]]).cpu().numpy()
-        full = [
-            _resize(
-                _resize(channel, padded.shape[1], padded.shape[0])[
-                    : small.shape[0], : small.shape[1]
-                ],
-                width,
-                height,
-            )
-            for channel in stacked
-        ]
+        fields, heat = run(network, padded, device)
+        full = []
+        for channel in torch.cat([heat[0, :POINTS], fields[0]]).cpu().numpy():
+            grown = resize(channel, padded.shape[1], padded.shape[0])
+            full.append(resize(grown[: small.shape[0], : small.shape[1]], width, height))
         maps = np.stack(full, axis=2)
         return maps[..., :POINTS], maps[..., POINTS:]
-
-    def _resize(values: np.ndarray, width: int, height: int) -> np.ndarray:
-        shrinks = width + height < sum(values.shape[:2])
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
-        return cv2.resize(values, (width, height), interpolation=how)
 
     return maps_of
 
@@ -248,21 +239,38 @@ POSE_WEIGHTS = (
     *sd21("controlnet-sd21-openposev2-diffusers", "controlnet-sd21-openpose-diffusers"),
 )
 POSE_BASE = "stabilityai/stable-diffusion-2-1"
+_research = partial(
+    annotator,
+    licence="OpenPose: academic or non-profit, non-commercial research use only",
+    commercial=False,
+)
 
 openpose = Condition(
     name="openpose",
     summary="People's poses by OpenPose (not for commercial use)",
     load_detector=load_detector,
     files={
-        "body": annotator(
+        "body": _research(
             "body_pose_model.pth",
             sha256="25a948c16078b0f08e236bda51a385d855ef4c153598947c28c0d47ed94bb746",
             size=209_000_000,
-            licence="OpenPose: academic or non-profit, non-commercial research use only",
-            commercial=False,
-        )
+        ),
+        "hand": _research(
+            "hand_pose_model.pth",
+            sha256="b76b00d1750901abd07b9f9d8c98cc3385b8fe834a26d4b4f0aad439e75fc600",
+            size=147_000_000,
+        ),
+        "face": _research(
+            "facenet.pth",
+            sha256="8beb52e548624ffcc4aed12af7aee7dcbfaeea420c75609fee999fe7add79d43",
+            size=154_000_000,
+        ),
     },
-    options=POSE_OPTIONS,
+    options={
+        **POSE_OPTIONS,
+        "hands": Option(False, "look for hands too"),
+        "faces": Option(False, "look for faces too"),
+    },
     training_options=thirty_percent,
     draw=draw_pose,
     from_maps=from_maps,

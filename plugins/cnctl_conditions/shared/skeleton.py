@@ -65,12 +65,24 @@ def enough_points(people: Sequence[Person], share: float) -> bool:
     return bool(counts) and max(counts) >= max(1, share * POINTS)
 
 
-def to_json(people: Sequence[Person], *, width: int, height: int) -> dict[str, Any]:
-    """As pose editors write it: x, y, confidence in a row, pixels, zeros where hidden."""
+def to_json(
+    people: Sequence[Person],
+    *,
+    width: int,
+    height: int,
+    details: Sequence[Mapping[str, Person]] = (),
+) -> dict[str, Any]:
+    """As pose editors write it: x, y, confidence in a row, pixels, zeros where hidden.
+
+    details: of each person the points of hands and face, by their names there.
+    """
+    named = [{"pose_keypoints_2d": person} for person in people]
+    for person, more in zip(named, details, strict=False):
+        person.update(more)
     return {
         "canvas_width": width,
         "canvas_height": height,
-        "people": [{"pose_keypoints_2d": _flat(person)} for person in people],
+        "people": [{key: _flat(points) for key, points in p.items()} for p in named],
     }
 
 
