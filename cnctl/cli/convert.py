@@ -51,7 +51,10 @@ def convert(
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="Base that completes a difference file or a Control-LoRA."),
+        typer.Option(
+            help="Base that completes a difference file or a Control-LoRA, or that a full "
+            "checkpoint began from: what its U-Net learnt along is kept in a folder as DST."
+        ),
     ] = None,
     from_base: Annotated[
         str | None, typer.Option(help="Base that SRC was trained on, with --to-base.")

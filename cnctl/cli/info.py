@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,15 @@ from cnctl.cli.report import emit, emit_json, note
 
 if TYPE_CHECKING:
     from cnctl.jobs.info import ImageInfo, WeightsInfo
+
+
+DONE = {
+    "averaged": "averaged with others",
+    "to_base": "moved to another base",
+    "rank": "reduced to a low rank",
+    "seed": "untrained",
+}
+"""What `cnctl convert` did to weights, by the key that it wrote down."""
 
 
 def info(
@@ -51,11 +60,21 @@ def _print_weights(found: WeightsInfo) -> None:
         "family": found.family or "unknown",
         "condition": found.condition or "not said in the file",
         "hint channels": found.hint_channels,
+        "rank": found.rank or "",
         "dtype": found.dtype,
         "parameters": f"{found.parameters:,} in {found.tensors} tensors",
         "size": f"{found.bytes / 1e6:,.1f} MB",
         "fits": found.fits,
+        "converted from": _origin(found.converted),
         "sha256": found.sha256,
     }
     emit(f"{name:14} {value}" for name, value in rows.items() if value != "")
     emit(f"{'odd' if number == 0 else '':14} {text}" for number, text in enumerate(found.notes))
+
+
+def _origin(converted: dict[str, Any]) -> str:
+    if not converted:
+        return ""
+    parts = [f"{converted.get('form', 'unknown')}, sha256 {str(converted.get('sha256'))[:12]}"]
+    parts += [what for key, what in DONE.items() if key in converted]
+    return ", ".join(parts)

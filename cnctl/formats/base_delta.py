@@ -13,22 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cnctl.errors import CnctlError
-from cnctl.formats.listing import BASE_DELTA
-
-
-def has_base_delta(source: Path) -> bool:
-    """Whether these weights, a folder or a file in one, were trained together with their base."""
-    return _base_delta(source).is_file()
+from cnctl.formats.listing import base_delta_of
 
 
 def load_base_delta(source: Path) -> dict[str, torch.Tensor]:
     """What the base has learnt along: differences by its U-Net's parameter names; {} if nothing."""
-    path = _base_delta(source)
+    path = base_delta_of(source)
     try:
         return load_file(path) if path.is_file() else {}
     except (OSError, SafetensorError) as error:
         raise CnctlError(f"{path} cannot be read: {error}", hint="copy it again") from error
-
-
-def _base_delta(source: Path) -> Path:
-    return (source if source.is_dir() else source.parent) / BASE_DELTA

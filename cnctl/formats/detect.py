@@ -10,6 +10,8 @@ from cnctl.errors import CnctlError
 from cnctl.formats.keymap import first_few
 
 PREFIX = "control_model."
+FULL = "original, full checkpoint"
+"""Label of the form that carries its own base."""
 
 COMPANIONS = {
     "model.diffusion_model.": "the U-Net of Stable Diffusion",
@@ -88,7 +90,7 @@ def detect(names: Iterable[str]) -> Form:
         return Form("diffusers", "diffusers", dropped=dropped)
     if any(name.startswith(PREFIX) for name in names):
         full = any(name.startswith("model.diffusion_model.") for name in names)
-        label = "original, full checkpoint" if full else "original, ControlNet alone"
+        label = FULL if full else "original, ControlNet alone"
         return Form("original", label, PREFIX, dropped)
     if any(name.startswith("input_hint_block.") for name in names):
         return Form("bare", "original, bare keys", dropped=dropped)

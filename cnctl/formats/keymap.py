@@ -50,6 +50,32 @@ def pairs(architecture: Architecture) -> list[Pair]:
     return table if architecture.hint_channels else [pair for pair in table if pair.copied]
 
 
+def decoder_names(encoder: Architecture) -> Iterator[tuple[str, str]]:
+    """Every tensor of the U-Net's other half: diffusers' name, the original's without prefix."""
+    depths, n = encoder.depths[::-1], 0
+    for b, depth in enumerate(depths):
+        for r in range(encoder.layers + 1):
+            # Here every residual layer has a shortcut: skips widen its input.
+            layers = _inside(_resnet(1, 2, 1), f"up_blocks.{b}.resnets.{r}", f"output_blocks.{n}.0")
+            yield from _both(layers)
+            if depth:
+                inner = _attention(1, depth, encoder)
+                outer = f"up_blocks.{b}.attentions.{r}", f"output_blocks.{n}.1"
+                yield from _both(_inside(inner, *outer))
+            n += 1
+        if b < len(depths) - 1:
+            place = f"output_blocks.{n - 1}.{2 if depth else 1}.conv"
+            yield from _both(iter([_Layer(f"up_blocks.{b}.upsamplers.0.conv", place, (1,))]))
+    last = [_Layer("conv_norm_out", "out.0", (1,)), _Layer("conv_out", "out.2", (1,))]
+    yield from _both(iter(last))
+
+
+def _both(layers: Iterator[_Layer]) -> Iterator[tuple[str, str]]:
+    for layer in layers:
+        for end in ("weight", "bias") if layer.bias else ("weight",):
+            yield f"{layer.diffusers}.{end}", f"{layer.original}.{end}"
+
+
 def check(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
     """Hold a file's tensors to the expected ones; the error names those that differ."""
     missing = [name for name in expected if name not in shapes]

@@ -31,6 +31,16 @@ class Listing:
     """Keys that hold no tensors."""
 
 
+def has_base_delta(source: Path) -> bool:
+    """Whether these weights, a folder or a file in one, were trained together with their base."""
+    return base_delta_of(source).is_file()
+
+
+def base_delta_of(source: Path) -> Path:
+    """Where what the base has learnt along lies, if it is there."""
+    return (source if source.is_dir() else source.parent) / BASE_DELTA
+
+
 def list_tensors(path: Path) -> Listing:
     """Read it, told by the file's first bytes; CnctlError says what another file is."""
     try:

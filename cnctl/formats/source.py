@@ -13,7 +13,7 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import config as configs
 from cnctl.formats import keymap
 from cnctl.formats.architecture import Architecture, read_architecture, read_hint
-from cnctl.formats.detect import Form, detect, select
+from cnctl.formats.detect import FULL, Form, detect, select
 from cnctl.formats.factors import unfolded_shapes
 from cnctl.formats.header import TensorSpec
 from cnctl.formats.listing import CONFIG, WEIGHTS, WEIGHTS_NAMES, list_tensors
@@ -228,7 +228,7 @@ def _notes(form: Form, others: tuple[str, ...]) -> list[str]:
     ]
     if others:
         notes.append(f"left out what holds no weights: {keymap.first_few(list(others))}")
-    if form.label == "original, full checkpoint":
+    if form.label == FULL:
         notes.append(
             "this checkpoint brings its own U-Net; with another base its images may differ"
         )

@@ -38,7 +38,11 @@ class Unet:
 
     def name(self, pair: keymap.Pair) -> str:
         """What the file calls a tensor of the encoder."""
-        return pair.diffusers if self.is_diffusers else PREFIX + pair.original
+        return self.full_name(pair.diffusers, pair.original)
+
+    def full_name(self, diffusers: str, original: str) -> str:
+        """What the file calls a tensor that has these two names."""
+        return diffusers if self.is_diffusers else PREFIX + original
 
 
 def open_unet(base: Path) -> Unet:

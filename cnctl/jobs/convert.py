@@ -8,12 +8,17 @@ from typing import Any
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import published
+from cnctl.formats.base_delta import load_base_delta
 from cnctl.formats.combine import average, transfer
+from cnctl.formats.detect import FULL
 from cnctl.formats.digest import Digest
 from cnctl.formats.forms import choose_form
+from cnctl.formats.lazy import ready
+from cnctl.formats.listing import BASE_DELTA, has_base_delta
 from cnctl.formats.source import Source, describe, open_source
 from cnctl.formats.tensors import read_encoder_tensors, read_tensors
 from cnctl.formats.unet import open_unet
+from cnctl.formats.unlocked import learnt_along
 from cnctl.formats.write import check_target
 from cnctl.jobs.written import ConvertResult, Made, Output, Progress, silence, write
 
@@ -43,7 +48,8 @@ def convert(
     "control-lora" of this rank. None: "original" where the target ends in .safetensors, else
     "diffusers".
     config: a config.json to take the number of heads from, where the source does not tell it.
-    base: completes a difference file or a Control-LoRA, and is what "control-lora" subtracts.
+    base: completes a difference file or a Control-LoRA, and is what "control-lora" subtracts. Of a
+    full checkpoint it is where its U-Net began: what that has learnt along is kept in a folder.
     from_base, to_base: move the ControlNet from the base it was trained on to another one.
     condition: written down where the source does not say its own.
     Raises CnctlError when a source is no whole ControlNet, OutputError when the target exists.
@@ -69,7 +75,7 @@ def convert(
                 hint="name the base that the ControlNet was trained on, and the one it is to fit",
             )
         made = _move(made, find_base(from_base), find_base(to_base))
-    return write(made, output, verify=verify, progress=progress)
+    return write(_keep_delta(made, sources, output), output, verify=verify, progress=progress)
 
 
 def find_base(source: str | Path) -> Path:
@@ -146,6 +152,25 @@ def _describe(source: Source, condition: str) -> tuple[dict[str, Any], list[str]
         description["hints"] = habit
         notes.append(habit)
     return {name: value for name, value in description.items() if value != ""}, notes
+
+
+def _keep_delta(made: Made, sources: Sequence[Source], output: Output) -> Made:
+    """With what the base has learnt along, where the source has that and the target can hold it."""
+    first = sources[0]
+    if len(sources) > 1 or (first.form.label != FULL and not has_base_delta(first.path)):
+        return made
+    if output.path.suffix == ".safetensors":
+        lost = "what its base has learnt along stays behind; a folder as DST would hold it"
+        return made.changed(notes=(*made.notes, lost)) if has_base_delta(first.path) else made
+    if first.form.label != FULL:
+        kept = {name: ready(tensor) for name, tensor in load_base_delta(first.path).items()}
+    elif output.base:
+        kept = learnt_along(open_unet(first.path), open_unet(output.base))
+    else:
+        return made
+    told = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_DELTA} holds"
+    same = "its U-Net is that of the base"
+    return made.changed(base_delta=kept, notes=(*made.notes, told if kept else same))
 
 
 def _move(made: Made, old_base: Path, new_base: Path) -> Made:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cnctl.errors import MissingError
+from cnctl.formats import published
+from cnctl.formats.config import FAMILIES
 from cnctl.formats.digest import sha256
+from cnctl.formats.factors import DOWN
+from cnctl.formats.listing import has_base_delta
 from cnctl.formats.source import Source, describe, open_source
 
 IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
@@ -32,7 +36,7 @@ class WeightsInfo:
     container: str
     family: str
     condition: str
-    """"" where the file does not tell; most files do not."""
+    """"" where neither the file nor a published name tells; most files do not."""
     hint_channels: int
     dtype: str
     tensors: int
@@ -40,6 +44,10 @@ class WeightsInfo:
     bytes: int
     fits: str
     notes: tuple[str, ...]
+    rank: int = 0
+    """The largest of a Control-LoRA; 0 for other forms."""
+    converted: dict[str, Any] = field(default_factory=dict)
+    """What `cnctl convert` wrote down: form and sha256 of the source, and what was done to it."""
     sha256: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,12 +96,13 @@ def _describe_image(path: Path) -> ImageInfo:
 
 def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
     description = describe(source)
+    converted = description.get("converted")
     return WeightsInfo(
         path=source.path,
         form=source.form.label,
         container=source.container,
         family=description["family"],
-        condition=str(description.get("condition", "")),
+        condition=_condition(source, description),
         hint_channels=source.architecture.hint_channels,
         dtype=", ".join(DTYPES[code] for code in source.dtypes),
         tensors=len(source.tensors),
@@ -101,13 +110,22 @@ def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
         bytes=source.path.stat().st_size,
         fits=_fits(source, description["family"]),
         notes=(*source.notes, *_oddities(source)),
+        rank=max((s.shape[0] for n, s in source.tensors.items() if n.endswith(DOWN)), default=0),
+        converted=converted if isinstance(converted, dict) else {},
         sha256=sha256(source.path) if hash else "",
     )
 
 
+def _condition(source: Source, description: dict[str, Any]) -> str:
+    if said := str(description.get("condition", "")):
+        return said
+    told = published.condition_of(source.path)
+    return f"{told} (by its name)" if told else ""
+
+
 def _fits(source: Source, family: str) -> str:
     a = source.architecture
-    if family in ("SD 1.x", "SD 2.x"):
+    if family in FAMILIES:
         return f"bases of {family}, fine-tuned ones too"
     widths = "-".join(map(str, a.widths))
     return f"bases with blocks of {widths} channels and text of width {a.text_width}"
@@ -115,7 +133,9 @@ def _fits(source: Source, family: str) -> str:
 
 def _oddities(source: Source) -> list[str]:
     a = source.architecture
-    odd = []
+    odd = [habit] if (habit := published.habit_of(source.path)) else []
+    if has_base_delta(source.path):
+        odd.append("its base has learnt along with it; cnctl generate uses the pair")
     if a.hint_channels != 3:
         odd.append(f"hints have {a.hint_channels} channels; webui and ComfyUI give 3")
     if a.in_channels != 4:

@@ -28,7 +28,7 @@ from cnctl.core.unlocking import UNLOCKS
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
-from cnctl.formats.base_delta import has_base_delta
+from cnctl.formats.listing import has_base_delta
 from cnctl.hints import hint_from_maps, load_detector, read_ready
 from cnctl.jobs.convergence import ON_CONVERGENCE
 from cnctl.jobs.previews import Trial

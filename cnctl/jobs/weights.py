@@ -58,7 +58,7 @@ def open_control(
     the base's.
     """
     source = locate_control(condition, base, weights=weights)
-    description = read_description(source)
+    description = read_description(source, base=base.path)
     check_same_family(description["config"], base.unet.config)
     channels = description["config"]["conditioning_channels"]
     if channels != condition.hint_channels:
@@ -71,6 +71,7 @@ def open_control(
         source,
         device=base.device,
         dtype=dtype or base.dtype,
+        base=base.path,
         hint_encoders={"paper": use_paper_hint_encoder},
     )
     return controlnet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class Made:
     notes: tuple[str, ...]
     source: Path
     """For messages."""
+    base_delta: Tensors = field(default_factory=dict)
+    """What the base has learnt along, by its parameter names; float32."""
 
     def changed(self, **changes: Any) -> Made:
         """A copy with these fields."""
@@ -143,6 +145,7 @@ def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> Co
         output.path,
         named,
         config=made.config,
+        base_delta=made.base_delta,
         description=lambda done: {**made.description, "converted": resolve(origin, wait=done)},
         overwrite=output.overwrite,
         advance=lambda done: progress(done, total),

@@ -12,8 +12,9 @@ from cnctl.core.controlnet import build_controlnet
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description, save_controlnet
 from cnctl.formats.architecture import read_encoder
+from cnctl.formats.base_delta import load_base_delta
 from cnctl.formats.factorise import split
-from cnctl.formats.keymap import pairs
+from cnctl.formats.keymap import decoder_names, pairs
 from cnctl.jobs.add_control import add_control
 from cnctl.jobs.convert import convert
 
@@ -51,13 +52,13 @@ def as_original(control: Path, tmp_path: Path) -> Tensors:
 
 
 def checkpoint(base: Path, path: Path) -> Path:
-    """The base's U-Net as one file with the original's names; of its decoder, one tensor."""
+    """The base's U-Net as one file with the original's names."""
     unet = state(base / "unet")
-    encoder = {
-        UNET + pair.original: unet[pair.diffusers]
-        for pair in pairs(read_encoder({name: tuple(t.shape) for name, t in unet.items()}))
-    }
-    save_file(encoder | {f"{UNET}output_blocks.0.0.in_layers.0.weight": torch.ones(2)}, path)
+    encoder = read_encoder({name: tuple(tensor.shape) for name, tensor in unet.items()})
+    names = [(pair.diffusers, pair.original) for pair in pairs(encoder)]
+    table = dict([*names, *decoder_names(encoder)])
+    assert table.keys() == unet.keys()
+    save_file({UNET + table[name]: tensor for name, tensor in unet.items()}, path)
     return path
 
 
@@ -191,6 +192,62 @@ def test_a_difference_file_with_a_misshapen_tensor_is_refused(
     save_file(found | {"surprise": torch.ones(3)}, tmp_path / "diff.safetensors")
     with pytest.raises(CnctlError, match="unknown tensors beside"):
         convert(tmp_path / "diff.safetensors", tmp_path / "out", base=random_base)
+
+
+# bases that have learnt along
+
+
+def test_the_names_of_a_whole_unet_are_those_that_diffusers_knows(
+    random_base, loaded_random_base, tmp_path
+) -> None:
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    file = load_file(checkpoint(random_base, tmp_path / "base.safetensors"))
+    renamed = convert_ldm_unet_checkpoint(dict(file), dict(loaded_random_base.unet.config))
+    unet = state(random_base / "unet")
+    assert renamed.keys() == unet.keys()
+    assert all(torch.equal(renamed[name], tensor) for name, tensor in unet.items())
+
+
+@pytest.fixture
+def unlocked(control, random_base, tmp_path) -> Path:
+    """A full checkpoint whose decoder was trained too."""
+    tensors = load_file(checkpoint(random_base, tmp_path / "base.safetensors"))
+    for name, tensor in tensors.items():
+        if name.startswith((f"{UNET}output_blocks.", f"{UNET}out.")):
+            tensor += 0.01
+    save_file(tensors | as_original(control, tmp_path), tmp_path / "full.safetensors")
+    return tmp_path / "full.safetensors"
+
+
+def test_what_a_base_has_learnt_along_is_kept_beside(
+    unlocked, control, random_base, tmp_path
+) -> None:
+    config = random_base / "unet" / "config.json"
+    result = convert(unlocked, tmp_path / "out", base=random_base, config=config)
+    unet = state(random_base / "unet")
+    delta = load_base_delta(result.path)
+    assert set(delta) == {
+        name for name in unet if name.startswith(("up_blocks", "conv_norm_out", "conv_out"))
+    }
+    for name, tensor in delta.items():
+        assert torch.allclose(tensor, torch.full_like(tensor, 0.01), atol=1e-6), name
+    assert all(torch.equal(state(control)[n], tensor) for n, tensor in state(result.path).items())
+    assert f"moved in {len(delta)} tensors" in result.notes[-1]
+    again = convert(result.path, tmp_path / "again")
+    assert load_base_delta(again.path).keys() == delta.keys()
+    assert "stays behind" in convert(result.path, tmp_path / "x.safetensors").notes[-1]
+
+
+def test_a_locked_base_has_learnt_nothing(control, random_base, tmp_path) -> None:
+    tensors = load_file(checkpoint(random_base, tmp_path / "base.safetensors"))
+    save_file(tensors | as_original(control, tmp_path), tmp_path / "full.safetensors")
+    config = random_base / "unet" / "config.json"
+    result = convert(
+        tmp_path / "full.safetensors", tmp_path / "out", base=random_base, config=config
+    )
+    assert result.notes[-1] == "its U-Net is that of the base"
+    assert not (result.path / "base_delta.safetensors").exists()
 
 
 # averages
@@ -391,6 +448,20 @@ def test_diffusers_reads_the_control_lora_as_we_do(
     assert float(middle.abs().max()) > 0.01
     for one, other in zip([*down, middle], [*their_down, their_middle], strict=True):
         assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_generate_reads_a_control_lora_with_its_base(
+    trained, random_base, loaded_random_base, tmp_path
+) -> None:
+    from cnctl.jobs.weights import open_control
+    from cnctl.registry import get_condition
+
+    path = tmp_path / "lora.safetensors"
+    convert(trained, path, to="control-lora", base=random_base, rank=2)
+    merged = convert(path, tmp_path / "merged", base=random_base)
+    opened = open_control(get_condition("canny"), loaded_random_base, weights=str(path))
+    for name, tensor in state(merged.path).items():
+        assert torch.equal(opened.state_dict()[name], tensor)
 
 
 def test_a_control_lora_with_one_factor_is_refused(trained, random_base, tmp_path) -> None:

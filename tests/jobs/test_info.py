@@ -41,6 +41,48 @@ def test_weights(folder, random_controlnet, tmp_path) -> None:
         assert json.loads(json.dumps(found.as_dict()))["sha256"] == ""
 
 
+def test_a_control_lora_and_what_was_done_to_it(folder, random_base, tmp_path) -> None:
+    path = tmp_path / "lora.safetensors"
+    convert(folder, path, to="control-lora", base=random_base, rank=2)
+    found = info(path)
+    assert isinstance(found, WeightsInfo)
+    assert (found.form, found.rank, found.condition) == ("Control-LoRA", 2, "canny")
+    assert found.converted["form"] == "diffusers"
+    assert found.notes == (
+        "a Control-LoRA is a ControlNet only together with a base; name the base with --base",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "condition", "note"),
+    [
+        ("control_sd15_normal", "normal (by its name)", "channels reversed"),
+        ("control_v11p_sd15_normalbae", "normalbae (by its name)", ""),
+        ("control_v11e_sd15_shuffle", "shuffle (by its name)", "global_pool_conditions"),
+        ("control_v11p_sd15s2_lineart_anime", "cartoon (by its name)", "white lines on black"),
+        ("control_canny-fp16", "canny (by its name)", ""),
+        ("sd-controlnet-seg", "ade20k (by its name)", ""),
+        ("canny", "", ""),
+        ("control_of_mine", "", ""),
+    ],
+)
+def test_a_published_name_tells_the_condition(
+    random_controlnet, tmp_path, name, condition, note
+) -> None:
+    save_controlnet(random_controlnet, tmp_path / "source", description={})
+    path = tmp_path / f"{name}.safetensors"
+    convert(tmp_path / "source", path, to="bare")
+    found = info(path)
+    assert isinstance(found, WeightsInfo)
+    assert found.condition == condition
+    assert note in " ".join(found.notes)
+    copy = convert(path, tmp_path / "copy")
+    written = info(copy.path)
+    assert isinstance(written, WeightsInfo)
+    assert written.condition == condition.removesuffix(" (by its name)")
+    assert note in " ".join(copy.notes)
+
+
 def test_hash_of_the_weights(folder) -> None:
     found = info(folder, hash=True)
     assert isinstance(found, WeightsInfo)
@@ -51,7 +93,7 @@ def test_hash_of_the_weights(folder) -> None:
 def test_oddities(folder, tmp_path) -> None:
     from safetensors.torch import load_file
 
-    path = convert(folder, tmp_path / "x.safetensors", to="bare").path
+    path = convert(folder, tmp_path / "x.safetensors", to="bare")
     tensors = load_file(path)
     tensors["time_embed.0.bias"] = tensors["time_embed.0.bias"].half()
     torch.save({"state_dict": tensors, "epoch": 2}, tmp_path / "x.pth")
