@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,19 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
     changes = {
         field.name: value
         for field in fields(GenerateRequest)
-        if field.name not in KEPT and (value := getattr(asked, field.name)) != _default(field)
+        if field.name not in KEPT and _is_said(value := getattr(asked, field.name), field.default)
     }
     settings = {name: value for name, value in asked.settings.items() if value is not None}
     made = _recorded(record, path, asked)
     # Where weights lie on this machine changes nothing.
     unchanged = not settings and changes.keys() <= {"base", "weights"}
-    return replace(
-        made,
-        **changes,
-        settings={**made.settings, **settings},
-        controls=[open_to(settings, spec) for spec in changes.get("controls", made.controls)],
-        in_batch=made.in_batch if unchanged else (0, 1),
-        origin=record,
-    )
+    if "controls" not in changes:
+        changes["controls"] = [
+            spec if isinstance(spec, str) else open_to(settings, spec) for spec in made.controls
+        ]
+    changes["settings"] = {**made.settings, **settings}
+    in_batch = made.in_batch if unchanged else (0, 1)
+    return replace(made, **changes, in_batch=in_batch, origin=record)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -57,8 +56,10 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _default(field: Field[Any]) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
+def _is_said(value: Any, default: Any) -> bool:
+    """Whether a request says this of itself; no list that is empty does."""
+    is_empty = isinstance(value, list | tuple | Mapping) and not value
+    return not is_empty and value != default
 
 
 def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> GenerateRequest:
