@@ -20,6 +20,9 @@ from cnctl.errors import CnctlError, DeviceError, MissingError, shown
 from cnctl.images import read_hint, read_values
 from cnctl.plugin import Condition, Detection, Option, OptionValue
 
+Size = tuple[int, int]
+"""Height and width."""
+
 TRUE = {"true", "yes", "1", "on"}
 FALSE = {"false", "no", "0", "off"}
 
@@ -70,26 +73,33 @@ def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
 
 
 def read_ready(condition: Condition, path: Path) -> np.ndarray:
-    """A hint that lies in a file, uint8 (H, W, stored_channels): a picture, or .npz; or drawn from
-    JSON such as a pose editor writes; or the condition's ground truth.
+    """A hint that lies in a file, (H, W, stored_channels): a picture, or .npz; the condition's
+    ground truth; or drawn from JSON such as a pose editor writes.
     """
+    if condition.ground_truth and path.name.endswith(condition.ground_truth.ending):
+        found = _from_ground_truth(condition, path, check_options(condition, {}), sizes=None)
+        if found is not None:
+            return found.hint
     if path.suffix.lower() == ".json":
         return draw_hint(condition, _read_json(path))
-    if condition.ground_truth and path.name.endswith(condition.ground_truth.suffix):
-        hint = _from_ground_truth(condition, path, check_options(condition, {}))
-        if hint is not None:
-            return hint
     return read_hint(path, channels=condition.stored_channels)
 
 
 def read_ground_truth(
-    condition: Condition, path: Path, *, options: Mapping[str, OptionValue]
-) -> np.ndarray:
-    """The hint that a data set's map states, uint8 (H, W, stored_channels), at the map's size."""
-    hint = _from_ground_truth(condition, path, check_options(condition, options))
-    if hint is None:
+    condition: Condition,
+    path: Path,
+    *,
+    sizes: tuple[Size, Size],
+    options: Mapping[str, OptionValue],
+) -> Detection:
+    """The hint that a data set's file states, with its data; at whatever size it comes.
+
+    sizes: (height, width) of the image as it lies, and of the hint that is wanted.
+    """
+    found = _from_ground_truth(condition, path, check_options(condition, options), sizes=sizes)
+    if found is None:
         raise CnctlError(f"{shown(path)} is no ground truth of {condition.name}")
-    return hint
+    return found
 
 
 def hint_from_maps(
@@ -201,13 +211,20 @@ def _read_json(path: Path) -> Any:
 
 
 def _from_ground_truth(
-    condition: Condition, path: Path, options: Mapping[str, OptionValue]
-) -> np.ndarray | None:
+    condition: Condition,
+    path: Path,
+    options: Mapping[str, OptionValue],
+    *,
+    sizes: tuple[Size, Size] | None,
+) -> Detection | None:
     assert condition.ground_truth is not None
-    values = read_values(path)
+    values = _read_json(path) if path.suffix.lower() == ".json" else read_values(path)
     with _blame(condition, f"could not read {shown(path)}"):
-        hint = condition.ground_truth.read(values, **options)
-    return None if hint is None else check_hint(condition, hint, size=np.shape(hint)[:2])
+        found = condition.ground_truth.read(values, sizes=sizes, **options)
+    if found is None:
+        return None
+    hint = found.hint if isinstance(found, Detection) else found
+    return check_detection(condition, found, size=np.shape(hint)[:2])
 
 
 def _known_option(condition: Condition, name: str) -> Option:

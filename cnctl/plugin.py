@@ -135,15 +135,22 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruth:
-    """Hints that a data set states: which file belongs to an image, and what its numbers mean."""
+    """Hints that a data set states: which file belongs to an image, and what it means."""
 
-    suffix: str
-    """Takes the place of the image's own: ".png", "_normal.npy"."""
-    read: Callable[..., Hint | None]
-    """read(values, **options) -> hint; the options are the detector's. values: the array of a .npy
-    file, or the samples (H, W) or (H, W, C) of an image as they are stored, of a palette the
-    indices. None where these numbers are no such map; CnctlError where they are a broken one.
+    name: str
+    """Of the file that belongs to "a.jpg": "{stem}.png" is a.png, "{name}.json" is a.jpg.json."""
+    read: Callable[..., Hint | Detection | None]
+    """read(values, sizes=..., **options) -> hint; the options are the detector's. values: the array
+    of a .npy file; what a .json file holds; the samples (H, W) or (H, W, C) of an image as they are
+    stored, of a palette the indices. sizes: (height, width) of the image as it lies, and of the
+    hint that is wanted, which hints of other sizes are fitted to; None where there is no image.
+    None where this is no such file; CnctlError where it is a broken one.
     """
+
+    @property
+    def ending(self) -> str:
+        """What the names of all such files end in."""
+        return self.name.rpartition("}")[2]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detections, read_ground_truth
+from cnctl.hints import Size, load_detections, read_ground_truth
 from cnctl.images import (
     MAX_BYTES,
     ImageFile,
@@ -29,9 +29,10 @@ from cnctl.images import (
 from cnctl.jobs.annotation_plan import STDIN, Layout, Plan, Run, Target, plan_images, plan_runs
 from cnctl.jobs.annotation_stores import SheetStore, Store, open_store
 from cnctl.jobs.sheets import compare
-from cnctl.plugin import Condition, Detection
+from cnctl.plugin import Condition, Detection, OptionValue
 
 Detect = Callable[..., Detection | None]
+Find = Callable[[Target, np.ndarray], tuple[np.ndarray, Detection]]
 ASPECT_TOLERANCE = 0.02
 
 
@@ -163,38 +164,43 @@ def annotate(
     return result
 
 
-def _detectors(
-    conditions: Sequence[Condition], *, device: str, commercial: bool | None
-) -> Callable[[Target, np.ndarray], Detection]:
-    """(target, image at working size) -> what is found in it, or what its ground truth says."""
+def _detectors(conditions: Sequence[Condition], *, device: str, commercial: bool | None) -> Find:
+    """(target, picture) -> the picture at working size, and what is in it: found, or stated."""
     loaded: dict[str, Detect] = {
         condition.name: load_detections(condition, device=device, commercial=commercial)
         for condition in conditions
     }
 
-    def find(target: Target, image: np.ndarray) -> Detection:
+    def find(target: Target, picture: np.ndarray) -> tuple[np.ndarray, Detection]:
+        image = _at_working_size(picture, target.run)
         condition, options = target.run.condition, target.record["options"]
         if target.truth:
-            return Detection(hint=_stated_hint(target, target.truth, size=image.shape[:2]))
+            sizes = picture.shape[:2], image.shape[:2]
+            return image, _stated(condition, target.truth, sizes=sizes, options=options)
         found = loaded[condition.name](image, **options)
         if found is None:
             raise CnctlError(f"{condition.name} found nothing in {_title(target.image)}")
-        return found
+        return image, found
 
     return find
 
 
-def _stated_hint(target: Target, truth: Path, *, size: tuple[int, ...]) -> np.ndarray:
+def _stated(
+    condition: Condition,
+    path: Path,
+    *,
+    sizes: tuple[Size, Size],
+    options: Mapping[str, OptionValue],
+) -> Detection:
     """Ground truth at the image's size. Nearest neighbour: it holds labels, or pixels unknown."""
-    condition = target.run.condition
-    hint = read_ground_truth(condition, truth, options=target.record["options"])
-    height, width = size
-    if abs(hint.shape[0] * width / (hint.shape[1] * height) - 1) > ASPECT_TOLERANCE:
+    found = read_ground_truth(condition, path, sizes=sizes, options=options)
+    (rows, columns), (height, width) = found.hint.shape[:2], sizes[1]
+    if abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE:
         raise CnctlError(
-            f"{shown(truth)} is {hint.shape[1]} x {hint.shape[0]}, of another shape than its image",
+            f"{shown(path)} is {columns} x {rows}, of another shape than its image",
             hint="maps must lie in the tree of their images",
         )
-    return fit_image(hint, size=(height, width), nearest=True)
+    return replace(found, hint=fit_image(found.hint, size=sizes[1], nearest=True))
 
 
 # --- one image ----------------------------------------------------------------------------------
@@ -203,7 +209,7 @@ def _stated_hint(target: Target, truth: Path, *, size: tuple[int, ...]) -> np.nd
 def _make(
     plan: Plan,
     store: Store,
-    detect: Callable[[Target, np.ndarray], Detection],
+    detect: Find,
     *,
     overwrite: bool,
     failures: Callable[[ImageFile], AbstractContextManager[None]],
@@ -256,7 +262,7 @@ def _with_name(error: CnctlError, name: str) -> CnctlError:
 def _annotate_image(
     targets: Sequence[Target],
     store: Store,
-    detect: Callable[[Target, np.ndarray], Detection],
+    detect: Find,
     failures: Callable[[ImageFile], AbstractContextManager[None]],
 ) -> Iterator[AnnotatedHint]:
     """The hints of one image, which is decoded once, and only if one is missing."""
@@ -265,8 +271,7 @@ def _annotate_image(
     picture = _read(targets[0].image) if missing else np.empty(0)
     for target in missing:
         with failures(target.image):
-            image = _at_working_size(picture, target.run)
-            found = detect(target, image)
+            image, found = detect(target, picture)
             store.write(target, image, found.hint)
             yield replace(_hint(target), data=found.data)
 

@@ -223,11 +223,12 @@ def _hint_name(image: ImageFile, run: Run, layout: Layout) -> Path:
 
 
 def _truth(image: ImageFile, run: Run, layout: Layout) -> Path | None:
-    """The map of this image: its own name with the suffix of the condition's ground truth."""
+    """The file that states this image's hint, in the tree that --ground-truth names."""
     known = run.condition.ground_truth
     if layout.ground_truth is None or known is None:
         return None
-    return layout.ground_truth / image.relative.with_name(image.relative.stem + known.suffix)
+    own = image.relative
+    return layout.ground_truth / own.with_name(known.name.format(stem=own.stem, name=own.name))
 
 
 def _record(image: ImageFile, run: Run, layout: Layout) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     return detect
 
 
-def read_labels(values: np.ndarray) -> Hint | None:
+def read_labels(values: np.ndarray, **_: object) -> Hint | None:
     """A map of the data set (H, W), 0 for its first class and 255 for none -> its colours.
 
     None where the values are colours already. CnctlError where a label is no class's.
@@ -79,7 +79,7 @@ coco_stuff = Condition(
         )
     },
     palette=PALETTE,
-    ground_truth=GroundTruth(suffix=".png", read=read_labels),
+    ground_truth=GroundTruth(name="{stem}.png", read=read_labels),
     train=TrainDefaults(
         recipe="164K segmentation-image-caption pairs of COCO-Stuff, captioned by BLIP; "
         "400 RTX 3090TI GPU-hours",

@@ -68,7 +68,7 @@ def load_bae(device: str, files: Mapping[str, Path]) -> Detector:
     return detect
 
 
-def read_diode(values: np.ndarray, *, order: str) -> Hint | None:
+def read_diode(values: np.ndarray, *, order: str, **_: object) -> Hint | None:
     """DIODE's normals, float (H, W, 3): x to the right, y up, z to the viewer, 0 where unknown.
 
     They come without a direction: each is turned to the side that the camera sees. What is unknown
@@ -167,7 +167,7 @@ normal_diode = replace(
     name="normal-diode",
     summary="Surface normals as DIODE states them",
     options={"order": replace(ORDER, default="zyx")},
-    ground_truth=GroundTruth(suffix="_normal.npy", read=read_diode),
+    ground_truth=GroundTruth(name="{stem}_normal.npy", read=read_diode),
     train=TrainDefaults(
         recipe="DIODE, captioned by BLIP: 25,452 normal-image-caption pairs; 100 A100 80G "
         "GPU-hours",

@@ -12,16 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import CnctlError, Detection, MissingError, Option, TrainDefaults
+from cnctl.plugin import CnctlError, Detection, GroundTruth, MissingError, Option, TrainDefaults
 from cnctl_conditions.openpose import POSE_BASE, POSE_OPTIONS, openpose, pose_detection
 from cnctl_conditions.shared.annotators import SECTION
-from cnctl_conditions.shared.skeleton import from_coco
+from cnctl_conditions.shared.skeleton import from_coco, triples
 
 if TYPE_CHECKING:
     import subprocess
 
     from cnctl.plugin import Detector, Image
     from cnctl_conditions.shared.skeleton import Person
+
+    Size = tuple[int, int]
 
 COCO_POINTS = 17
 PATIENCE = 600
@@ -41,7 +43,7 @@ def load_detector(device: str) -> Detector:
         people = read_predictions(predict(image, python), least_score=point_score)
         return pose_detection(
             people,
-            image,
+            image.shape[:2],
             min_keypoints=min_keypoints,
             style=style,
             stick_width=stick_width,
@@ -105,11 +107,40 @@ def read_predictions(predictions: Any, *, least_score: float = 0.0) -> list[Pers
         flat = annotation.get("keypoints") if isinstance(annotation, Mapping) else None
         if not isinstance(flat, list) or len(flat) != 3 * COCO_POINTS:
             raise CnctlError(f"an annotation of OpenPifPaf has {COCO_POINTS} key points")
-        rows = [flat[i : i + 3] for i in range(0, len(flat), 3)]
         people.append(
-            from_coco([(x, y, seen) if seen > least_score else None for x, y, seen in rows])
+            from_coco([(x, y, v) if v > least_score else None for x, y, v in triples(flat)])
         )
     return people
+
+
+def read_stated(
+    values: Any,
+    *,
+    sizes: tuple[Size, Size] | None,
+    python: str,
+    point_score: float,
+    **drawing: Any,
+) -> Detection | None:
+    """Predictions that lie beside a picture, in its pixels, drawn at the size that is wanted.
+
+    None where the JSON is a pose editor's.
+    """
+    if isinstance(values, Mapping):
+        return None
+    if sizes is None:
+        raise CnctlError(
+            "OpenPifPaf's predictions do not say how large their picture is",
+            hint="cnctl annotate --ground-truth reads them beside their pictures",
+        )
+    (rows, columns), (height, width) = sizes
+    people = [
+        [p and (p[0] * width / columns, p[1] * height / rows, p[2]) for p in person]
+        for person in read_predictions(values, least_score=point_score)
+    ]
+    found = pose_detection(people, (height, width), **drawing)
+    if found is None:
+        raise CnctlError("nobody in it shows enough points")
+    return found
 
 
 openpifpaf = replace(
@@ -118,6 +149,7 @@ openpifpaf = replace(
     summary="People's poses by OpenPifPaf in a Python of its own",
     load_detector=load_detector,
     files={},
+    ground_truth=GroundTruth(name="{name}.predictions.json", read=read_stated),
     options={
         "python": Option("", "interpreter that has openpifpaf"),
         "point_score": Option(0.0, "less certain points are dropped", minimum=0.0, maximum=1.0),

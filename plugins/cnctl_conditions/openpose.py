@@ -58,14 +58,14 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
         people = find_people(*maps_of(image))
         look = details_of(hands=hands, faces=faces)
         details = [look(image, person) for person in people]
-        return pose_detection(people, image, details=details, **drawing)
+        return pose_detection(people, image.shape[:2], details=details, **drawing)
 
     return detect
 
 
 def pose_detection(
     people: Sequence[Person],
-    image: Image,
+    size: tuple[int, ...],
     *,
     min_keypoints: float,
     style: str,
@@ -74,11 +74,12 @@ def pose_detection(
 ) -> Detection | None:
     """The drawing and the JSON of these people; None where nobody shows enough points.
 
-    details: of each person the points of hands and face, by their names in JSON.
+    size: (height, width), in whose pixels the points are. details: of each person the points of
+    hands and face, by their names in JSON.
     """
     if not enough_points(people, min_keypoints):
         return None
-    data = to_json(people, width=image.shape[1], height=image.shape[0], details=details)
+    data = to_json(people, width=size[1], height=size[0], details=details)
     return Detection(hint=draw_pose(data, style=style, thickness=stick_width), data=data)
 
 
@@ -88,7 +89,11 @@ def from_maps(
     """The drawing of a renderer's people."""
     people = [[(float(x), float(y), 1.0) for x, y in person] for person in maps["people"]]
     found = pose_detection(
-        people, maps["image"], min_keypoints=min_keypoints, style=style, stick_width=stick_width
+        people,
+        maps["image"].shape[:2],
+        min_keypoints=min_keypoints,
+        style=style,
+        stick_width=stick_width,
     )
     return None if found is None else found.hint
 

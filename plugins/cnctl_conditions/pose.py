@@ -66,7 +66,7 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
         found = find_points(image, boxes) if len(boxes) else []
         return pose_detection(
             [_person(pose, point_score) for pose in found],
-            image,
+            image.shape[:2],
             min_keypoints=min_keypoints,
             style=style,
             stick_width=stick_width,

@@ -465,7 +465,7 @@ def test_sheets_need_a_folder_of_files(photos, where):
 # --- ground truth -------------------------------------------------------------------------------
 
 
-def _state(values, strength):
+def _state(values, sizes, strength):
     """Numbers 0 to 9, ten times as bright; other shapes are no map."""
     return (values * 10).astype(np.uint8) if values.ndim == 2 else None
 
@@ -474,7 +474,7 @@ STATED = replace(
     STRANGERS[0],
     name="stated",
     load_detector=_greedy,
-    ground_truth=GroundTruth(suffix="_map.npy", read=_state),
+    ground_truth=GroundTruth(name="{stem}_map.npy", read=_state),
 )
 STRANGERS.append(STATED)
 

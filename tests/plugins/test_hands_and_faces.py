@@ -142,9 +142,8 @@ def test_hands_and_faces_go_out_as_json_and_are_drawn_from_it():
     hand = [(10 + 3 * i, 80 + (i % 5), 0.9) for i in range(20)] + [None]
     face = [(40 + i % 10, 20 + i // 10, 0.8) for i in range(70)]
     details = [{"hand_left_keypoints_2d": hand, "face_keypoints_2d": face}]
-    image = np.zeros((120, 100, 3), np.uint8)
     found = pose_detection(
-        [person()], image, min_keypoints=0.0, style="1.1", stick_width=4, details=details
+        [person()], (120, 100), min_keypoints=0.0, style="1.1", stick_width=4, details=details
     )
     (told,) = found.data["people"]
     assert told["hand_left_keypoints_2d"][:3] == [10, 80, 0.9]

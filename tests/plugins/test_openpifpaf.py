@@ -6,9 +6,12 @@ import cv2
 import numpy as np
 import pytest
 from cnctl_conditions.openpifpaf import openpifpaf, read_predictions
+from PIL import Image
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.hints import draw_hint, load_detections, load_detector
+from cnctl.hints import draw_hint, load_detections, load_detector, read_ready
+from cnctl.images import read_hint
+from cnctl.jobs.annotate import annotate
 
 COCO = [
     *[(50, 20), (54, 15), (46, 15), (59, 18), (41, 18), (62, 36), (38, 36), (68, 52), (32, 52)],
@@ -107,3 +110,35 @@ def test_the_picture_reaches_it_in_its_colours(tmp_path):
         load_detector(openpifpaf)(image, python=str(script))
     assert (cv2.imread(str(seen))[..., ::-1] == image).all()
     assert Path(seen).exists()
+
+
+def test_predictions_beside_pictures_are_read_at_the_size_that_is_wanted(tmp_path):
+    """As `openpifpaf.predict --json-output` names them; sticks are as thick as ever."""
+    (tmp_path / "people").mkdir()
+    (tmp_path / "told").mkdir()
+    Image.new("RGB", (200, 256), "grey").save(tmp_path / "people/a.jpg")
+    larger = [{**annotation(), "keypoints": [2 * v if i % 3 < 2 else v
+               for i, v in enumerate(annotation()["keypoints"])]}]  # fmt: skip
+    (tmp_path / "told/a.jpg.predictions.json").write_text(json.dumps(larger))
+    Image.new("RGB", (64, 64)).save(tmp_path / "people/b.png")
+    (tmp_path / "told/b.png.predictions.json").write_text("[]")
+    result = annotate("openpifpaf", [tmp_path / "people"], out=tmp_path / "out", resolution=96,
+                      ground_truth=tmp_path / "told")  # fmt: skip
+    (made,) = result.hints
+    hint = read_hint(made.path, channels=3)
+    width = 96
+    assert tuple(hint[round(20 * hint.shape[0] / 128), round(50 * width / 100)]) == (255, 0, 0)
+    assert (draw_hint(openpifpaf, made.data) == hint).all()
+    assert "nobody in it shows enough points" in result.failed[0].error
+
+
+def test_predictions_alone_do_not_say_how_large_the_picture_was(tmp_path):
+    path = tmp_path / "a.jpg.predictions.json"
+    path.write_text(json.dumps([annotation()]))
+    with pytest.raises(CnctlError, match="do not say how large their picture is"):
+        read_ready(openpifpaf, path)
+    editor = load_detections(openpifpaf)(
+        np.zeros((128, 100, 3), np.uint8), python=program(tmp_path, [annotation()])
+    )
+    path.write_text(json.dumps(dict(editor.data)))
+    assert (read_ready(openpifpaf, path) == editor.hint).all()

@@ -59,6 +59,11 @@ def from_coco(points: Person) -> Person:
     return [neck if index is None else points[index] for index in FROM_COCO]
 
 
+def triples(flat: Sequence[float]) -> list[Sequence[float]]:
+    """x, y, confidence of each point, which JSON has in one row."""
+    return [flat[i : i + 3] for i in range(0, len(flat), 3)]
+
+
 def enough_points(people: Sequence[Person], share: float) -> bool:
     """Whether someone shows this share of the points (paper, section 3.5: 30 %)."""
     counts = [sum(point is not None for point in person) for person in people]
@@ -180,7 +185,7 @@ def _points(
             f"{key} has {len(flat)} numbers, not {3 * count if count else 'a multiple of 3'}",
             hint="x, y, confidence for each point; zeros where it is hidden",
         )
-    rows = [flat[i : i + 3] for i in range(0, len(flat), 3)]
+    rows = triples(flat)
     are_shares = all(0 <= value <= 1 for row in rows for value in row[:2])
     scale = size if are_shares else (1, 1)
     return [(x * scale[0], y * scale[1], seen) if seen > 0 else None for x, y, seen in rows]
