@@ -113,3 +113,23 @@ def test_equal_hints_are_perfect_and_nothing_detected_is_not(name):
     assert perfect == pytest.approx(1 if METRICS[name].higher_is_better else 0, abs=1e-4)
     nothing = score(name, hint, None)
     assert nothing < 1 if METRICS[name].higher_is_better else nothing > 0
+
+
+def people(seed):
+    """Three points at random places, in the colours of `figure`."""
+    canvas = np.zeros((100, 100, 3), np.uint8)
+    for colour, (x, y) in zip(
+        [(255, 0, 0), (255, 85, 0), (255, 170, 0)],
+        np.random.default_rng(seed).integers(8, 92, (3, 2)).tolist(),
+        strict=True,
+    ):
+        cv2.circle(canvas, (x, y), 3, colour, -1)
+    return canvas
+
+
+def test_shuffled_poses_agree_by_chance():
+    """A point at random in 84 x 84 pixels falls into a circle of radius 5 with odds of 1 in 90."""
+    pairs = [(people(2 * i), people(2 * i + 1)) for i in range(300)]
+    assert all(pck(a, a) == 1 and oks(a, a) == pytest.approx(1) for a, _ in pairs[:20])
+    assert np.mean([pck(*pair) for pair in pairs]) == pytest.approx(25 * np.pi / 84**2, abs=0.01)
+    assert np.mean([oks(*pair) for pair in pairs]) < 0.05

@@ -127,7 +127,14 @@ depth_zoe = replace(
     name="depth-zoe",
     summary="Depth by ZoeDepth, near is bright",
     load_detector=partial(load_detector, kind="ZoeDepthForDepthEstimation", metric=True),
-    files={"model": WeightFile(repo="Intel/zoedepth-nyu-kitti", size=1_380_000_000, licence="MIT")},
+    files={
+        "model": WeightFile(
+            repo="Intel/zoedepth-nyu-kitti",
+            revision="f364d4c7936e91f465abba182208dd68142bf0ca",
+            size=1_380_000_000,
+            licence="MIT",
+        )
+    },
     train=TrainDefaults(recipe="not of the paper: one of three estimators of ControlNet 1.1"),
     weights=(
         *sd15("control_v11f1p_sd15_depth"),

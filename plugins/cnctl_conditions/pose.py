@@ -87,7 +87,10 @@ pose = replace(
     load_detector=load_detector,
     files={
         "people": WeightFile(
-            repo="PekingU/rtdetr_r50vd_coco_o365", size=172_000_000, licence="Apache-2.0"
+            repo="PekingU/rtdetr_r50vd_coco_o365",
+            revision="457857cec8ac28ddede40ecee9eed2beca321af8",
+            size=172_000_000,
+            licence="Apache-2.0",
         ),
         "pose": WeightFile(
             repo="usyd-community/vitpose-base-simple", size=344_000_000, licence="Apache-2.0"

@@ -53,8 +53,9 @@ ade20k = Condition(
     files={
         "model": WeightFile(
             repo="openmmlab/upernet-convnext-small",
+            revision="550b68d291f9a7e4874065c6eec0676b2ba821e6",
             size=330_000_000,
-            licence="see the model card; mmsegmentation is Apache-2.0",
+            licence="MIT",
         )
     },
     palette=PALETTE,
@@ -65,7 +66,7 @@ ade20k = Condition(
     from_maps=from_maps,
     metric="mean_iou",
     weights=sd15("sd-controlnet-seg", "control_v11p_sd15_seg"),
-    licence="see the model card",
+    licence="MIT",
     references=(
         SECTION,
         "Zhou et al.: Scene Parsing through ADE20K Dataset, CVPR 2017",
