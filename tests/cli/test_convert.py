@@ -1,15 +1,10 @@
 """`cnctl convert` and `cnctl info` as a shell sees them."""
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
-
-PAGE = Path(__file__).parents[2] / "docs" / "convert.md"
 
 
 @pytest.fixture
@@ -105,27 +100,3 @@ def test_info_of_an_image(cnctl, photo, tmp_path) -> None:
     run = cnctl("info", photo)
     assert (run.returncode, run.stdout) == (0, "")
     assert run.stderr == "photo.png does not say how it was made\n"
-
-
-def test_every_command_of_the_page_runs(random_controlnet, tmp_path, monkeypatch) -> None:
-    """In the page's own order, on a small ControlNet under the page's names."""
-    from safetensors.torch import load_file
-
-    from cnctl.cli import app
-    from cnctl.formats import save_controlnet
-    from cnctl.jobs.convert import convert
-
-    monkeypatch.chdir(tmp_path)
-    save_controlnet(random_controlnet, "runs/canny/controlnet", description={"condition": "canny"})
-    convert("runs/canny", "control_v11p_sd15_canny.safetensors")
-    tensors = load_file("control_v11p_sd15_canny.safetensors")
-    torch.save({"state_dict": tensors, "epoch": 1}, "last.ckpt")
-    lines = re.findall(r"^\$ cnctl (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(lines) == 7
-    for line in lines:
-        result = CliRunner().invoke(app, shlex.split(line))
-        assert result.exit_code == 0, f"{line}: {result.exception!r}"
-        assert result.stdout
-    assert (tmp_path / "back" / "config.json").read_bytes() == (
-        tmp_path / "sd15-canny" / "config.json"
-    ).read_bytes()
