@@ -87,6 +87,8 @@ class TrainSettings:
     """"released", or "paper" for the form that the paper's text describes."""
     hint_start: str = "gaussian"
     """Weights that a fresh hint encoder starts from: "gaussian", or PyTorch's own, "torch"."""
+    lora: int = 0
+    """Rank of the low-rank adapters that stand for the copy; 0 to train the copy itself."""
     unlock_after: int = 0
     """Steps after which the base learns along (section 3.4); 0 for never."""
     unlock: str = "decoder"

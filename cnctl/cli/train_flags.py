@@ -71,6 +71,9 @@ HintStart = Annotated[
     str | None,
     Option(metavar="gaussian|torch", help="What its weights start from. [gaussian]"),
 ]
+Lora = Annotated[
+    int | None, Option(metavar="RANK", help="Train a Control-LoRA of this rank. [0, the copy]")
+]
 UnlockAfter = Annotated[
     int | None, Option(help="Steps after which the base learns along. [0, never]")
 ]

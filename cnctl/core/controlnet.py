@@ -313,10 +313,13 @@ def predict_noise(
 def trainable_parameters(
     controlnet: ControlNetModel, *, connect: str = "all"
 ) -> dict[str, nn.Parameter]:
-    """The parameters that gradient reaches, by name: all, or all that lead to the middle block."""
+    """The parameters that gradient reaches, by name: all, or all that lead to the middle block.
+
+    Without those that are locked, as most of a copy with low-rank adapters is.
+    """
     unused = "controlnet_down_blocks." if connect == "middle" else None
-    named = controlnet.named_parameters()
-    return {name: p for name, p in named if not (unused and name.startswith(unused))}
+    named = {name: p for name, p in controlnet.named_parameters() if p.requires_grad}
+    return {name: p for name, p in named.items() if not (unused and name.startswith(unused))}
 
 
 class _Given(nn.Module):

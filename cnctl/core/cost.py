@@ -46,7 +46,8 @@ def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainS
 def expected_disk(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
     """Bytes that a run's folder grows to, without its log and pictures."""
     unlocked = unlocked_count(base, settings)
-    weights = 4 * (sum(parameter.numel() for parameter in controlnet.parameters()) + unlocked)
+    learning = sum(p.numel() for p in controlnet.parameters() if p.requires_grad)
+    weights = 4 * (learning + unlocked)
     per_parameter = MOMENT_BYTES[settings.optimizer] + (4 if settings.ema else 0)
     moments = per_parameter * (trained_count(controlnet, settings) + unlocked)
     return CHECKPOINTS_AT_ONCE * (weights + moments) + weights

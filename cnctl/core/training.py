@@ -91,6 +91,8 @@ class Training:
         save_memory(base, controlnet, settings)
         self.step = 0
         self._cache = cache
+        self._learning = trainable_parameters(controlnet)
+        """What of the ControlNet a checkpoint keeps: all, or what low-rank adapters leave."""
         self._trainable = trainable_parameters(controlnet, connect=settings.connect)
         self._optimizer = _make_optimizer(self._trainable.values(), settings)
         self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
@@ -152,7 +154,7 @@ class Training:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint keeps, by name. Raises DivergedError if weights are not finite."""
-        weights = self.controlnet.state_dict()
+        weights = {name: parameter.detach() for name, parameter in self._learning.items()}
         learnt = {name: self._trainable[f"base.{name}"].detach() for name in self._locked}
         if not all(torch.isfinite(t).all() for t in (*weights.values(), *learnt.values())):
             raise DivergedError(
@@ -180,13 +182,14 @@ class Training:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go to a checkpoint's step. Links that it was trained without start with new moments."""
-        try:
-            self.controlnet.load_state_dict(checkpoint.tensors("controlnet"))
-        except RuntimeError as error:
+        kept = checkpoint.tensors("controlnet")
+        shapes = {name: tensor.shape for name, tensor in kept.items()}
+        if shapes != {name: parameter.shape for name, parameter in self._learning.items()}:
             raise CnctlError(
                 f"{checkpoint.path} does not fit this base and condition",
                 hint="resume with the ones that it was begun with",
-            ) from error
+            )
+        self.controlnet.load_state_dict(kept, strict=False)
         if checkpoint.state.get("unlocked"):
             self._unlock()
             self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
@@ -341,6 +344,8 @@ class _Objective(nn.Module):
 def save_memory(base: Base, controlnet: ControlNetModel, settings: TrainSettings) -> None:
     """Trade time for memory, and find faster layouts; what is computed stays the same."""
     keep_no_inputs(base.unet)
+    if settings.lora:
+        keep_no_inputs(controlnet)
     if settings.gradient_checkpointing:
         controlnet.enable_gradient_checkpointing()
         base.unet.enable_gradient_checkpointing()

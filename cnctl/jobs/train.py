@@ -16,6 +16,7 @@ from cnctl.images import check_folder
 from cnctl.jobs.interrupts import stop_on_signals
 from cnctl.jobs.training_run import (
     CHECKPOINTS,
+    CONTROL_LORA,
     CONTROLNET,
     LOG,
     PREVIEWS,
@@ -37,7 +38,7 @@ from cnctl.jobs.training_setup import (
 from cnctl.plugin import Condition
 from cnctl.settings import configured_base
 
-OURS = {CHECKPOINTS, CONTROLNET, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
+OURS = {CHECKPOINTS, CONTROL_LORA, CONTROLNET, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
 
 
 def train(

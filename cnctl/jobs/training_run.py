@@ -11,10 +11,12 @@ from typing import Any
 
 import cnctl
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
+from cnctl.core.lora import low_rank_state
 from cnctl.core.training import DivergedError, StepReport, Training
 from cnctl.errors import CnctlError, DeviceError, OutputError
 from cnctl.fidelity import find_metric
 from cnctl.formats import save_controlnet
+from cnctl.formats.control_lora import save_control_lora
 from cnctl.images import write_image
 from cnctl.jobs.convergence import find_convergence
 from cnctl.jobs.interrupts import StopRequest
@@ -26,6 +28,7 @@ from cnctl.plugin import Metric
 
 CHECKPOINTS = "checkpoints"
 CONTROLNET = "controlnet"
+CONTROL_LORA = "controlnet.safetensors"
 LOG = "log.jsonl"
 PREVIEWS = "previews"
 REPORT = "report.html"
@@ -94,6 +97,11 @@ class TrainingRun:
     converged: int | None = None
 
     @property
+    def exported(self) -> Path:
+        """What serves as weights for generate."""
+        return self.out / (CONTROL_LORA if self.setup.settings.lora else CONTROLNET)
+
+    @property
     def metric(self) -> Metric:
         """What fidelity is measured by."""
         return find_metric(self.setup.condition.metric)
@@ -141,7 +149,7 @@ class TrainingRun:
     def result(self, *, seconds: float) -> TrainResult:
         scores = list(self.fidelity.values())
         return TrainResult(
-            controlnet=self.out / CONTROLNET,
+            controlnet=self.exported,
             condition=self.setup.condition.name,
             steps=self.training.step,
             metric=self.metric.name,
@@ -220,9 +228,13 @@ class TrainingRun:
             "steps": self.training.step,
         }
         with self.training.averaged() as controlnet:
+            if chosen.lora:
+                trained = low_rank_state(controlnet)
+                save_control_lora(self.exported, trained, controlnet, description=description)
+                return
             save_controlnet(
                 controlnet,
-                self.out / CONTROLNET,
+                self.exported,
                 description=description,
                 base_delta=self.training.base_delta(),
             )

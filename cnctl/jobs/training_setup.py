@@ -23,6 +23,7 @@ from cnctl.core.controlnet import (
     build_controlnet,
 )
 from cnctl.core.cost import expected_disk, expected_memory, trained_count, unlocked_count
+from cnctl.core.lora import add_adapters
 from cnctl.core.training import LR_SCHEDULES, OPTIMIZERS
 from cnctl.core.unlocking import UNLOCKS
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
@@ -108,7 +109,8 @@ class TrainPlan:
             f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
             f"data        {self.data}: {self.examples} examples to train on, "
             f"{self.held_out} held out",
-            f"trained     {self.parameters:,} parameters, connected: {chosen.connect}",
+            f"trained     {self.parameters:,} parameters, connected: {chosen.connect}"
+            + (f", rank {chosen.lora}" if chosen.lora else ""),
             *_unlocked(chosen, self.unlocked),
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
             f"seed {chosen.seed}",
@@ -350,6 +352,7 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
         "connect": settings.connect not in CONNECTIONS and "all or middle",
         "hint_encoder": settings.hint_encoder not in HINT_ENCODERS and "released or paper",
         "hint_start": settings.hint_start not in HINT_STARTS and "gaussian or torch",
+        "lora": settings.lora < 0 and "at least 1, or 0 for none",
         "unlock_after": settings.unlock_after < 0 and "at least 1, or 0 for never",
         "unlock": settings.unlock not in UNLOCKS and " or ".join(UNLOCKS),
         "checkpoint_every": settings.checkpoint_every < 1 and "at least 1",
@@ -363,6 +366,11 @@ def _check(settings: TrainSettings, base: Base) -> TrainSettings:
     for name, must in wrong.items():
         if must:
             raise CnctlError(f"{name} is {getattr(settings, name)}; it must be {must}")
+    if settings.lora and (settings.unlock_after or settings.hint_encoder != "released"):
+        raise CnctlError(
+            "a Control-LoRA stands on a locked base and has the released hint encoder",
+            hint="leave out --lora, or --unlock-after and --hint-encoder",
+        )
     return settings
 
 
@@ -427,19 +435,26 @@ def _open_controlnet(
 ) -> ControlNetModel:
     """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
     if asked.init_from and fresh:
+        if settings.lora:
+            raise CnctlError(
+                "a Control-LoRA starts from the base", hint="leave out --init-from, or --lora"
+            )
         if has_base_delta(locate_control(condition, base, weights=asked.init_from)):
             raise CnctlError(
                 f"{asked.init_from} was trained together with its base",
                 hint="--init-from takes what was trained beside a locked one",
             )
         return open_control(condition, base, weights=asked.init_from, dtype=torch.float32)
-    return build_controlnet(
+    controlnet = build_controlnet(
         base.unet,
         hint_channels=condition.hint_channels,
         hint_encoder=settings.hint_encoder,
         hint_start=settings.hint_start,
         seed=settings.seed,
     )
+    if settings.lora:
+        add_adapters(controlnet, rank=settings.lora, seed=settings.seed)
+    return controlnet
 
 
 def _trial(

@@ -105,6 +105,8 @@ def _find(weights: str) -> Path:
     path = Path(weights)
     if (path / "controlnet" / "config.json").is_file():  # a run of `cnctl train`
         return path / "controlnet"
+    if (path / "controlnet.safetensors").is_file():  # one of `cnctl train --lora`
+        return path / "controlnet.safetensors"
     if path.exists():
         return path
     if cached := cached_folder(weights):

@@ -16,19 +16,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cnctl.core.base import load_base
+from cnctl.core.controlnet import build_controlnet
 from cnctl.core.training import DivergedError, StepReport
 from cnctl.errors import CnctlError, OutputError
 from cnctl.formats import read_description
 from cnctl.images import write_hint, write_image
 from cnctl.jobs import previews
 from cnctl.jobs.controls import ControlSpec, open_branches
+from cnctl.jobs.convert import convert
 from cnctl.jobs.train import TrainRequest, check_data, plan_training, train
 from cnctl.jobs.training_run import Converged, Previewed, Started
 from cnctl.jobs.training_setup import HintMaker
+from cnctl.jobs.weights import open_control
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings
 
@@ -297,6 +301,38 @@ def test_a_batch_may_be_split_otherwise_later(random_base: Path, tmp_path: Path)
     assert go_on(out, steps=2, batch_size=1, gradient_accumulation=2).steps == 2
     with pytest.raises(CnctlError, match="gradient_accumulation was 2, not 3"):
         go_on(out, steps=3, gradient_accumulation=3)
+
+
+def test_a_control_lora_is_small_resumes_generates_and_merges(
+    random_base: Path, tmp_path: Path
+) -> None:
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    result = start(random_base, whole, lora=2)
+    start(random_base, half, lora=2, steps=2)
+    assert go_on(half).steps == 2
+    go_on(half, steps=4)
+    assert result.controlnet == whole / "controlnet.safetensors"
+    assert result.controlnet.read_bytes() == (half / "controlnet.safetensors").read_bytes()
+
+    base, canny = load_base(random_base), get_condition("canny")
+    opened = open_control(canny, base, weights=str(whole)).state_dict()
+    fresh = build_controlnet(base.unet, seed=5).state_dict()
+    kept = load_file(whole / "checkpoints/step-00000004/controlnet.safetensors")
+    name = "mid_block.attentions.0.proj_in"
+    up, down = (kept[f"{name}.lora_{x}.default.weight"].flatten(1) for x in "BA")
+    learnt = fresh[f"{name}.weight"] + (up @ down).view_as(fresh[f"{name}.weight"])
+    torch.testing.assert_close(opened[f"{name}.weight"], learnt)
+    assert torch.equal(opened[f"{name}.bias"], fresh[f"{name}.bias"])
+    for link in ("controlnet_mid_block.weight", "controlnet_cond_embedding.conv_in.weight"):
+        assert torch.equal(opened[link], kept[link])
+    size = sum(tensor.numel() * 4 for tensor in opened.values())
+    assert result.controlnet.stat().st_size < 0.6 * size
+
+    convert(result.controlnet, tmp_path / "merged", to="diffusers", base=str(random_base))
+    merged = ControlNetModel.from_pretrained(tmp_path / "merged").state_dict()
+    assert all(torch.equal(merged[name], tensor) for name, tensor in opened.items())
+    with pytest.raises(CnctlError, match="a Control-LoRA starts from the base"):
+        start(random_base, tmp_path / "next", lora=2, init_from=str(whole))
 
 
 def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
