@@ -12,8 +12,8 @@ from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import SomeInputsFailed
 
 if TYPE_CHECKING:
+    from cnctl.jobs.training_request import TrainRequest
     from cnctl.jobs.training_run import Event, TrainResult
-    from cnctl.jobs.training_setup import TrainRequest
 
 
 def train(

@@ -22,7 +22,7 @@ Data = Annotated[
     str | None,
     Option(
         metavar="DIR|scenes:N",
-        help="Folder with metadata.jsonl or prompt.json, or N drawn scenes.",
+        help="Folder with metadata.jsonl, .csv or prompt.json, or N drawn scenes.",
     ),
 ]
 Out = Annotated[Path, Option("--out", "-o", help="Folder of the run.")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -39,13 +39,12 @@ from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.frozen import keep_no_inputs
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.optimizer import learning_rate_at, make_optimizer
 from cnctl.core.unlocking import unlock_parameters
-from cnctl.errors import CnctlError, DeviceError, MissingError
+from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
 
 PRECISIONS = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
-LR_SCHEDULES = ("constant", "cosine")
-OPTIMIZERS = ("adamw", "adamw8bit")
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Training:
         self._learning = trainable_parameters(controlnet)
         """What of the ControlNet a checkpoint keeps: all, or what low-rank adapters leave."""
         self._trainable = trainable_parameters(controlnet, connect=settings.connect)
-        self._optimizer = _make_optimizer(self._trainable.values(), settings)
+        self._optimizer = make_optimizer(self._trainable.values(), settings)
         self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
         self._accelerator = _make_accelerator(base, settings)
         self._locked: dict[str, Tensor] = {}
@@ -307,20 +306,6 @@ class Training:
         self._average.optimization_step = step
 
 
-def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """The learning rate of step `step` (from 0).
-
-    It rises in equal steps to its full value at step `lr_warmup`; then it stays, or falls by half a
-    cosine to zero after the last step.
-    """
-    if step < settings.lr_warmup:
-        return settings.learning_rate * (step + 1) / settings.lr_warmup
-    if settings.lr_schedule == "constant":
-        return settings.learning_rate
-    progress = (step - settings.lr_warmup) / (settings.steps - settings.lr_warmup)
-    return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-
-
 class _Objective(nn.Module):
     """The loss as a module, which is what accelerate wraps. The base is not part of it."""
 
@@ -357,21 +342,6 @@ def save_memory(base: Base, controlnet: ControlNetModel, settings: TrainSettings
             network.to(memory_format=torch.channels_last)
         if settings.compile:
             network.compile()
-
-
-def _make_optimizer(
-    parameters: Iterable[nn.Parameter], settings: TrainSettings
-) -> torch.optim.Optimizer:
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.learning_rate, fused=True)
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise MissingError(
-            "adamw8bit needs bitsandbytes, which is not installed",
-            hint="pip install bitsandbytes, or leave --optimizer out",
-        ) from error
-    return AdamW8bit(parameters, lr=settings.learning_rate)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

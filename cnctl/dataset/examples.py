@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,12 +19,20 @@ from cnctl.errors import CnctlError
 from cnctl.images import read_hint, read_image, shown
 
 METADATA = "metadata.jsonl"
+TABLE = "metadata.csv"
 FILL50K = "prompt.json"
+COLUMNS = (
+    ("image", "file_name", "image_file_name"),
+    ("hint", "hint_file_name", "conditioning_image", "conditioning_image_file_name"),
+    ("prompt", "text", "caption"),
+)
+"""Names of image, hint and prompt: our own, and those of Hugging Face's imagefolder."""
 LAYOUTS = {
-    METADATA: ("image", "hint", "prompt"),
-    FILL50K: ("target", "source", "prompt"),  # the original repository's names
+    METADATA: COLUMNS,
+    TABLE: COLUMNS,
+    FILL50K: (("target",), ("source",), ("prompt",)),  # the original repository's names
 }
-"""Index files, JSON lines both: the keys of image, hint and prompt."""
+"""Index files, a table and JSON lines, and what they call things."""
 
 
 read_colours = partial(read_hint, channels=3)
@@ -62,7 +72,7 @@ def open_dataset(
     read_hint: Callable[[Path], np.ndarray] = read_colours,
     size: int = 128,
 ) -> Dataset:
-    """Open a folder with metadata.jsonl or fill50k's prompt.json (or that file), or `scenes:N`.
+    """Open `scenes:N`, or a folder with metadata.jsonl, metadata.csv or prompt.json (or that file).
 
     `scenes:N:person` draws scenes that show this class.
     Paths in the index are relative to its folder; without a hint it is detected later. Only the
@@ -181,47 +191,64 @@ def _find_index(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise CnctlError(
-        f"{shown(path)} has neither {METADATA} nor {FILL50K}",
+        f"{shown(path)} has none of {', '.join(LAYOUTS)}",
         hint="`cnctl annotate --dataset` makes such a folder from images",
     )
 
 
 def _read_rows(index: Path) -> list[Row]:
-    lines = index.read_text(encoding="utf-8", errors="replace").splitlines()
-    rows = [
-        _read_row(index, number, line) for number, line in enumerate(lines, start=1) if line.strip()
-    ]
+    text = index.read_text(encoding="utf-8", errors="replace")
+    entries = _from_table(text) if index.name == TABLE else _from_lines(text, index)
+    rows = [_read_row(index, f"line {number} of {shown(index)}", e) for number, e in entries]
     if not rows:
-        raise CnctlError(f"{shown(index)} holds no examples", hint="it needs one JSON line each")
+        raise CnctlError(f"{shown(index)} holds no examples", hint="it needs one line for each")
     return rows
 
 
-def _read_row(index: Path, number: int, line: str) -> Row:
-    where = f"line {number} of {shown(index)}"
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CnctlError(f"{where} is not JSON: {error.msg}", hint="mend or remove it") from error
-    image, hint, prompt = LAYOUTS[index.name]
-    if not isinstance(entry, dict) or not isinstance(entry.get(image), str):
-        raise CnctlError(f"{where} names no {image!r}", hint=f"write {_sample_line(index.name)}")
+def _from_table(text: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(text))
+    return ((reader.line_num, entry) for entry in reader)
+
+
+def _from_lines(text: str, index: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            where = f"line {number} of {shown(index)}"
+            raise CnctlError(
+                f"{where} is not JSON: {error.msg}", hint="mend or remove it"
+            ) from error
+
+
+def _read_row(index: Path, where: str, entry: Any) -> Row:
+    columns = LAYOUTS[index.name]
+    fields = entry if isinstance(entry, dict) else {}
+    image, hint, prompt = (_text(fields, names, where) for names in columns)
+    if not image:
+        raise CnctlError(f"{where} names no {columns[0][0]!r}", hint=_how_to_write(index.name))
     return Row(
-        image=index.parent / entry[image],
-        hint=index.parent / entry[hint] if _text(entry, hint, where) else None,
-        prompt=_text(entry, prompt, where),
+        image=index.parent / image, hint=index.parent / hint if hint else None, prompt=prompt
     )
 
 
-def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
-    value = entry.get(key) or ""
+def _text(entry: Mapping[str, Any], names: Sequence[str], where: str) -> str:
+    """What stands under the first of the names that is there, or ""."""
+    name = next((name for name in names if entry.get(name)), names[0])
+    value = entry.get(name) or ""
     if not isinstance(value, str):
-        raise CnctlError(f"{where}: {key!r} is not text", hint="mend or remove it")
+        raise CnctlError(f"{where}: {name!r} is not text", hint="mend or remove it")
     return value
 
 
-def _sample_line(name: str) -> str:
-    image, hint, prompt = LAYOUTS[name]
-    return json.dumps({image: "images/1.png", hint: "hints/1.png", prompt: "a red house"})
+def _how_to_write(name: str) -> str:
+    image, hint, prompt = (names[0] for names in LAYOUTS[name])
+    if name == TABLE:
+        return f"its first line names the columns: {image},{hint},{prompt}"
+    sample = {image: "images/1.png", hint: "hints/1.png", prompt: "a red house"}
+    return f"write {json.dumps(sample)}"
 
 
 def _below(path: Path, folder: Path) -> Path:

@@ -14,6 +14,8 @@ from cnctl.dataset import DataReport, check_dataset, open_dataset
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import check_folder
 from cnctl.jobs.interrupts import stop_on_signals
+from cnctl.jobs.training_plan import TrainPlan
+from cnctl.jobs.training_request import TrainRequest
 from cnctl.jobs.training_run import (
     CHECKPOINTS,
     CONTROL_LORA,
@@ -27,14 +29,7 @@ from cnctl.jobs.training_run import (
     TrainingRun,
     TrainResult,
 )
-from cnctl.jobs.training_setup import (
-    HintMaker,
-    HintReader,
-    TrainPlan,
-    TrainRequest,
-    find_condition,
-    prepare,
-)
+from cnctl.jobs.training_setup import HintMaker, HintReader, find_condition, prepare
 from cnctl.plugin import Condition
 from cnctl.settings import configured_base
 

@@ -22,8 +22,9 @@ from cnctl.jobs.convergence import find_convergence
 from cnctl.jobs.interrupts import StopRequest
 from cnctl.jobs.previews import make_preview
 from cnctl.jobs.trackers import Tracker
+from cnctl.jobs.training_plan import TrainPlan
 from cnctl.jobs.training_report import write_report
-from cnctl.jobs.training_setup import Setup, TrainPlan
+from cnctl.jobs.training_setup import Setup
 from cnctl.plugin import Metric
 
 CHECKPOINTS = "checkpoints"

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers.optimization import get_cosine_schedule_with_warmup
 
 from cnctl.core import training as module
 from cnctl.core.base import Base, load_base
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.core.controlnet import build_controlnet
-from cnctl.core.training import DivergedError, Training, learning_rate_at
+from cnctl.core.training import DivergedError, Training
 from cnctl.dataset import Pair
 from cnctl.errors import CnctlError, DeviceError, MissingError
 from cnctl.settings import TrainSettings
@@ -156,24 +155,6 @@ def test_the_average_is_the_recursion_and_the_weights_return(loaded_random_base:
     torch.testing.assert_close(averaged, expected)
     assert not torch.equal(averaged, last)
     assert torch.equal(weight, last)
-
-
-def test_the_learning_rate_follows_its_schedule() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(()))
-    optimizer = torch.optim.AdamW([parameter], lr=2.0)
-    theirs = get_cosine_schedule_with_warmup(optimizer, 3, 13)
-    settings = replace(SETTINGS, steps=13, learning_rate=2.0, lr_warmup=3, lr_schedule="cosine")
-    ours = [learning_rate_at(step, settings) for step in range(13)]
-    expected = []
-    for _ in range(13):
-        expected.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        theirs.step()
-    # Theirs wastes its first step on a rate of zero; where the warm-up ends, all is the same.
-    assert ours[:3] == pytest.approx([2 / 3, 4 / 3, 2])
-    assert ours[3:] == pytest.approx(expected[3:])
-    constant = replace(settings, lr_schedule="constant")
-    assert [learning_rate_at(step, constant) for step in (0, 2, 3, 12)] == [2 / 3, 2, 2, 2]
 
 
 def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> None:

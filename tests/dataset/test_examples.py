@@ -1,3 +1,4 @@
+import csv
 import json
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,36 @@ def test_fill50k_source_is_the_hint_and_target_the_image(tmp_path: Path) -> None
         assert example.prompt == "a circle"
 
 
+@pytest.mark.parametrize("form", ["metadata.jsonl", "metadata.csv"])
+def test_a_hugging_face_imagefolder(tmp_path: Path, form: str) -> None:
+    write_image(tmp_path / "images/a.png", IMAGE)
+    write_image(tmp_path / "conditions/a.png", 255 - IMAGE)
+    entry = {
+        "file_name": "images/a.png",
+        "conditioning_image_file_name": "conditions/a.png",
+        "text": 'a "hill", far off',
+    }
+    if form == "metadata.csv":
+        with (tmp_path / form).open("w", newline="") as file:
+            writer = csv.DictWriter(file, entry)
+            writer.writeheader()
+            writer.writerows([entry, {"file_name": "images/a.png"}])
+    else:
+        write_lines(tmp_path / form, entry, {"file_name": "images/a.png"})
+    first, second = (open_dataset(tmp_path)[i] for i in range(2))
+    np.testing.assert_array_equal(first.image, IMAGE)
+    np.testing.assert_array_equal(first.hint, 255 - IMAGE)
+    assert first.prompt == 'a "hill", far off'
+    assert (second.hint, second.prompt) == (None, "")
+
+
+def test_a_table_without_the_columns_says_which(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("picture,label\na.png,cat\n")
+    with pytest.raises(CnctlError, match=r"line 2 of .*names no 'image'") as caught:
+        open_dataset(tmp_path)
+    assert caught.value.hint == "its first line names the columns: image,hint,prompt"
+
+
 def test_scenes_are_a_function_of_their_number() -> None:
     dataset = open_dataset("scenes:3", size=64)
     assert len(dataset) == 3
@@ -81,7 +112,7 @@ def test_missing_files_are_found_without_reading_any(tmp_path: Path) -> None:
         ("metadata.jsonl", '["a.png"]', "names no 'image'"),
         ("metadata.jsonl", '{"image": "a.png", "prompt": 3}', "'prompt' is not text"),
         ("prompt.json", '{"source": "a.png"}', "names no 'target'"),
-        ("other.txt", "", "has neither metadata.jsonl nor prompt.json"),
+        ("other.txt", "", "has none of metadata.jsonl, metadata.csv"),
     ],
 )
 def test_what_is_no_dataset_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -1,0 +1,129 @@
+"""What a training run will do and take, told before it does it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from diffusers import ControlNetModel
+
+from cnctl.core.base import Base
+from cnctl.core.cost import expected_disk, expected_memory, trained_count, unlocked_count
+from cnctl.dataset import Dataset
+from cnctl.dataset.examples import FolderDataset
+from cnctl.jobs.training_request import TrainRequest
+from cnctl.plugin import Condition
+from cnctl.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """What a run will do, told before it does it."""
+
+    condition: str
+    base: str
+    family: str
+    device: str
+    dtype: str
+    data: str
+    examples: int
+    held_out: int
+    hints: str
+    parameters: int
+    unlocked: int
+    """Parameters of the base that learn along, from `unlock_after` on."""
+    memory: int
+    """Bytes on the device, roughly."""
+    disk: int
+    """Bytes in the run's folder, roughly."""
+    settings: TrainSettings
+
+    @property
+    def epochs(self) -> float:
+        """How often each example is seen."""
+        return self.settings.steps * self.settings.effective_batch / self.examples
+
+    def lines(self) -> list[str]:
+        """For people."""
+        chosen = self.settings
+        return [
+            f"condition   {self.condition}, hints {self.hints}",
+            f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
+            f"data        {self.data}: {self.examples} examples to train on, "
+            f"{self.held_out} held out",
+            f"trained     {self.parameters:,} parameters, connected: {chosen.connect}"
+            + (f", rank {chosen.lora}" if chosen.lora else ""),
+            *_unlocked(chosen, self.unlocked),
+            f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
+            f"seed {chosen.seed}",
+            f"optimizer   {chosen.optimizer}, {_rate(chosen)}",
+            f"resolution  {chosen.resolution} px, prompt dropout {chosen.prompt_dropout:g}",
+            f"memory      about {self.memory / 2**20:,.0f} MiB{_savings(chosen)}",
+            f"disk        about {self.disk / 2**20:,.0f} MiB",
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        return named | {"epochs": round(self.epochs, 3)} | asdict(self.settings)
+
+
+def make_plan(
+    asked: TrainRequest,
+    condition: Condition,
+    base: Base,
+    controlnet: ControlNetModel,
+    settings: TrainSettings,
+    dataset: Dataset,
+    *,
+    held: int,
+) -> TrainPlan:
+    """What this run will do. held: how many examples are held out."""
+    from_files = isinstance(dataset, FolderDataset) and all(row.hint for row in dataset.rows)
+    return TrainPlan(
+        condition=condition.name,
+        base=base.name,
+        family=base.family.name,
+        device=str(base.device),
+        dtype=str(base.dtype).removeprefix("torch."),
+        data=str(asked.data),
+        examples=len(dataset) - held,
+        held_out=held,
+        hints="from files" if from_files else "detected on the way",
+        parameters=trained_count(controlnet, settings),
+        memory=expected_memory(base, controlnet, settings=settings),
+        disk=expected_disk(base, controlnet, settings=settings),
+        unlocked=unlocked_count(base, settings),
+        settings=settings,
+    )
+
+
+def _unlocked(settings: TrainSettings, count: int) -> list[str]:
+    if not count:
+        return []
+    what = "its decoder" if settings.unlock == "decoder" else "its whole U-Net"
+    return [f"unlocked    after step {settings.unlock_after}, {what}: {count:,} parameters"]
+
+
+def _batch(settings: TrainSettings) -> str:
+    if settings.gradient_accumulation == 1:
+        return f"batch {settings.batch_size}"
+    split = f"{settings.gradient_accumulation} x {settings.batch_size}"
+    return f"batch {settings.effective_batch} ({split})"
+
+
+def _rate(settings: TrainSettings) -> str:
+    shape = "" if settings.lr_schedule == "constant" else f", {settings.lr_schedule}"
+    warm = f", warm-up {settings.lr_warmup}" if settings.lr_warmup else ""
+    clip = f", gradients clipped to {settings.max_grad_norm:g}" if settings.max_grad_norm else ""
+    average = f", averaged by {settings.ema:g}" if settings.ema else ""
+    return f"learning rate {settings.learning_rate:g}{shape}{warm}{clip}{average}"
+
+
+def _savings(settings: TrainSettings) -> str:
+    used = {
+        "gradient checkpointing": settings.gradient_checkpointing,
+        "channels last": settings.channels_last,
+        "compiled": settings.compile,
+    }
+    return "".join(f", {name}" for name, on in used.items() if on)
