@@ -19,9 +19,10 @@ from torch import Tensor
 from cnctl.formats.architecture import read_architecture
 from cnctl.formats.factorise import MARK
 from cnctl.formats.factors import DOWN, UP
-from cnctl.formats.forms import write_form
 from cnctl.formats.keymap import pairs
 from cnctl.formats.lazy import ready
+from cnctl.formats.source import METADATA_KEY
+from cnctl.formats.write import write_file
 
 
 def save_control_lora(
@@ -51,11 +52,5 @@ def save_control_lora(
         }
     config = json.loads(controlnet.to_json_string())
     config.pop("_name_or_path", None)
-    write_form(
-        path,
-        tensors,
-        config=config,
-        description=description,
-        overwrite=True,
-        advance=lambda done: None,
-    )
+    written = {METADATA_KEY: json.dumps({"config": config, "description": dict(description)})}
+    write_file(path, tensors, metadata=lambda done: written, overwrite=True)
