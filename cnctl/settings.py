@@ -49,6 +49,8 @@ class GenerateSettings:
     """"balanced", "prompt" or "control": which of the two counts more."""
     resolution: int = 512
     """Short side of the image in pixels."""
+    resize: str = "stretch"
+    """What becomes of a hint of another aspect: "stretch", "crop" or "fill"."""
     scheduler: str = "ddim"
 
 

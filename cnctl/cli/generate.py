@@ -6,7 +6,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.cli import flags
 from cnctl.cli import generate_flags as own
@@ -48,8 +48,11 @@ def generate(
     control_mode: own.ControlMode = [],  # noqa: B006
     step_scales: own.StepScales = [],  # noqa: B006
     residual_scales: own.ResidualScales = [],  # noqa: B006
+    region: own.Region = [],  # noqa: B006
     scheduler: own.Scheduler = None,
     resolution: flags.Resolution = None,
+    size: own.Size = None,
+    resize: own.Resize = None,
     batch_size: own.BatchSize = 4,
     out: own.Out = Path("out"),
     name: own.Name = "{stem}{variant}-{seed}",
@@ -69,31 +72,8 @@ def generate(
 
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
-    given = locals()
-    settings = {field.name: given[field.name] for field in fields(GenerateSettings)}
-    # Given once, a mode is a setting of the run; given more often, each control's own.
-    settings["control_mode"] = control_mode[0] if len(control_mode) == 1 else None
-    from cnctl.jobs.controls import parse_controls
-    from cnctl.jobs.generate_setup import GenerateRequest
-    from cnctl.jobs.prompts import gather_prompts
-    from cnctl.jobs.replay import replay
-    from cnctl.jobs.tasks import parse_sweep
-
-    modes = control_mode if len(control_mode) > 1 else []
-    given |= {
-        "controls": parse_controls(
-            cond, modes=modes, step_scales=step_scales, residual_scales=residual_scales
-        ),
-        "images": images or [],
-        "prompt": gather_prompts(prompt, prompts),
-        "settings": settings,
-        "sweep": parse_sweep(sweep),
-    }
-    # The other flags are called as the request's fields are.
-    names = given.keys() & {field.name for field in fields(GenerateRequest)}
-    request = GenerateRequest(**{name: given[name] for name in names})
-    if from_:
-        request = replay(from_, request)
+    note("loading ...", quiet=quiet)
+    request = _read_flags(locals())
     made = _run(request, json=json, preview=preview, quiet=quiet)
     pages = _show(made, request, grid=grid, gallery=gallery)
     if json:
@@ -102,10 +82,41 @@ def generate(
         emit(pages)
 
 
+def _read_flags(given: dict[str, Any]) -> GenerateRequest:
+    """The request that the flags make, by their names."""
+    settings = {field.name: given[field.name] for field in fields(GenerateSettings)}
+    # Given once, a mode is a setting of the run; given more often, each control's own.
+    settings["control_mode"] = given["control_mode"][0] if len(given["control_mode"]) == 1 else None
+    from cnctl.jobs.controls import parse_controls
+    from cnctl.jobs.generate_setup import GenerateRequest
+    from cnctl.jobs.prompts import gather_prompts
+    from cnctl.jobs.replay import replay
+    from cnctl.jobs.tasks import parse_size, parse_sweep
+
+    modes = given["control_mode"] if len(given["control_mode"]) > 1 else []
+    given |= {
+        "controls": parse_controls(
+            given["cond"],
+            modes=modes,
+            step_scales=given["step_scales"],
+            residual_scales=given["residual_scales"],
+            regions=given["region"],
+        ),
+        "images": given["images"] or [],
+        "prompt": gather_prompts(given["prompt"], given["prompts"]),
+        "settings": settings,
+        "sweep": parse_sweep(given["sweep"]),
+        "size": parse_size(given["size"]),
+    }
+    # The other flags are called as the request's fields are.
+    names = given.keys() & {field.name for field in fields(GenerateRequest)}
+    request = GenerateRequest(**{name: given[name] for name in names})
+    return replay(given["from_"], request) if given["from_"] else request
+
+
 def _run(
     request: GenerateRequest, *, json: bool, preview: bool, quiet: bool
 ) -> list[GeneratedImage]:
-    note("loading ...", quiet=quiet)
     from cnctl.images import half_blocks, read_image
     from cnctl.jobs.generate import generate as run
 

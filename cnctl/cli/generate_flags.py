@@ -46,6 +46,13 @@ NoMetadata = Annotated[bool, Option("--no-metadata", help="Do not say in images 
 
 Steps = Annotated[int | None, Option(help="Denoising steps. [20]")]
 GuidanceScale = Annotated[float | None, Option(help="Weight of the prompt. [9]")]
+Region = Annotated[list[str], Option(metavar="MASK", help="White where control acts; likewise.")]
+Resize = Annotated[
+    str | None, Option(help="Hints of another aspect: stretch, crop or fill. [stretch]")
+]
+Size = Annotated[
+    str | None, Option(metavar="WxH", help="Size in pixels. [the image's, by --resolution]")
+]
 Scheduler = Annotated[str | None, Option(help="ddim, or any of diffusers'.")]
 
 ControlScale = Annotated[float | None, Option(help="Strength of control. [1]")]

@@ -32,7 +32,8 @@ class Control:
     fades towards the upper residuals, by 0.825 ** (12 - i) for the i-th of 13; "control" does so
     too, and acts only on the half of the guidance that sees the prompt. scale, and further factors
     where given: step_scales, one per step; residual_scales, one per residual: the skips from the
-    top, then the middle block.
+    top, then the middle block. region: float (1, 1, H, W) in [0, 1], by which it is multiplied in
+    each place; None for 1 everywhere.
     """
 
     controlnet: ControlNetModel
@@ -43,6 +44,7 @@ class Control:
     mode: str = "balanced"
     step_scales: Sequence[float] = ()
     residual_scales: Sequence[float] = ()
+    region: Tensor | None = None
 
     @property
     def residual_count(self) -> int:
@@ -69,7 +71,8 @@ class Control:
 
     def acts_at(self, step: int, steps: int) -> bool:
         """Whether it has any effect at this step, counted from 0, of so many."""
-        return any(self.scales_at(step, steps))
+        reaches = self.region is None or bool(self.region.any())
+        return reaches and any(self.scales_at(step, steps))
 
 
 class Branches:
@@ -121,12 +124,15 @@ class Branches:
             latents, text = latents.chunk(2)[1], text.chunk(2)[1]
         residuals = control_residuals(control.controlnet, latents, timestep, text, hint)
         residuals = residuals.scaled(control.scales_at(step, self.steps))
+        if control.region is not None:
+            residuals = residuals.within(control.region)
         return residuals.on_second_half() if half else residuals
 
 
 def check_control(control: Control, count: int, *, height: int, width: int, steps: int) -> None:
     """Raise CnctlError where a control does not fit `count` images of this size in these steps."""
     _check_hint(control, count, height=height, width=width)
+    _check_region(control.region, height=height, width=width)
     if not 0 <= control.start <= control.end <= 1:
         raise CnctlError(
             f"a control from {control.start} to {control.end} of the steps",
@@ -145,6 +151,14 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
             f"{len(control.residual_scales)} residual scales for "
             f"{control.residual_count} residuals",
             hint="give one for each skip connection from the top, then the middle block's",
+        )
+
+
+def _check_region(region: Tensor | None, *, height: int, width: int) -> None:
+    if region is not None and tuple(region.shape) != (1, 1, height, width):
+        raise CnctlError(
+            f"a region of shape {tuple(region.shape)} for images of {width}x{height}",
+            hint="give (1, 1, height, width)",
         )
 
 

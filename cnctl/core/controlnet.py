@@ -204,6 +204,11 @@ class Residuals:
         *down, middle = (r * s for r, s in zip((*self.down, self.middle), scales, strict=True))
         return Residuals(tuple(down), middle)
 
+    def within(self, region: Tensor) -> Residuals:
+        """Each times the region, (1 or B, 1, H, W), at its own size: the mean of each place."""
+        down = tuple(r * _at_size(region, r) for r in self.down)
+        return Residuals(down, self.middle * _at_size(region, self.middle))
+
     def on_second_half(self) -> Residuals:
         """For twice as many images: nothing for the first half, these for the second."""
         down = tuple(torch.cat([torch.zeros_like(r), r]) for r in self.down)
@@ -212,6 +217,10 @@ class Residuals:
     def __add__(self, other: Residuals) -> Residuals:
         down = tuple(a + b for a, b in zip(self.down, other.down, strict=True))
         return Residuals(down, self.middle + other.middle)
+
+
+def _at_size(region: Tensor, residual: Tensor) -> Tensor:
+    return F.interpolate(region.to(residual), size=residual.shape[2:], mode="area")
 
 
 @dataclass(frozen=True)

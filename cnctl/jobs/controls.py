@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from diffusers import ControlNetModel
 
 from cnctl.core.base import Base
@@ -18,13 +19,15 @@ from cnctl.core.controlnet import hint_tensor
 from cnctl.errors import CnctlError
 from cnctl.formats.source import open_source
 from cnctl.hints import check_options, load_detector, parse_options, read_ready
-from cnctl.images import fit_hint, fit_image, read_image, working_size
+from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_hint, read_image, working_size
 from cnctl.jobs.edits import EditedImage
 from cnctl.jobs.weights import add_base_deltas, locate_control, open_control
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
 
 Detect = Callable[..., np.ndarray | None]
+ASPECT = 1.1
+"""Change of aspect that is worth a note; rounding to multiples of 8 makes small ones."""
 ACTS = ("scale", "start", "end", "mode")
 """Settings that a control may have of its own; in `GenerateSettings` they begin with control_."""
 
@@ -44,6 +47,8 @@ class ControlSpec:
     mode: str | None = None
     step_scales: tuple[float, ...] = ()
     residual_scales: tuple[float, ...] = ()
+    region: Path | str | None = None
+    """A mask of where it acts: white where it does, black where not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,8 @@ class Branch:
     given: str
     """What it was named: a hub id, the last part of a path, or "" for the base's own."""
     source: Path | None
+    region: np.ndarray | None
+    """Float32 (H, W) in [0, 1], of any size."""
     spec: ControlSpec
 
     def acts(self, settings: GenerateSettings) -> dict[str, Any]:
@@ -71,7 +78,12 @@ class Branch:
         distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
         channels = self.controlnet.config.conditioning_channels
         tensor = hint_tensor(distinct, channels=channels)
-        return Control(controlnet=self.controlnet, hint=tensor, **self.acts(settings))
+        region = None
+        if self.region is not None:
+            fitted = fit_image(self.region, size=hints[0].shape[:2])
+            region = torch.from_numpy(fitted)[None, None]
+        acts = self.acts(settings)
+        return Control(controlnet=self.controlnet, hint=tensor, region=region, **acts)
 
 
 def parse_controls(
@@ -80,6 +92,7 @@ def parse_controls(
     modes: Sequence[str] = (),
     step_scales: Sequence[str] = (),
     residual_scales: Sequence[str] = (),
+    regions: Sequence[str] = (),
 ) -> list[ControlSpec]:
     """Read `--cond` and the flags that are given once for all of them, or once for each."""
     count = len(conditions)
@@ -89,6 +102,7 @@ def parse_controls(
         _one_each("--control-mode", modes, count),
         _one_each("--step-scales", step_scales, count),
         _one_each("--residual-scales", residual_scales, count),
+        _one_each("--region", regions, count),
         strict=True,
     )
     return [
@@ -97,8 +111,9 @@ def parse_controls(
             mode=mode or None,
             step_scales=_numbers("--step-scales", steps),
             residual_scales=_numbers("--residual-scales", residuals),
+            region=Path(region) if region else None,
         )
-        for spec, mode, steps, residuals in columns
+        for spec, mode, steps, residuals, region in columns
     ]
 
 
@@ -155,6 +170,7 @@ def check_sources(
         sources = [Path(control.source)] if control.source else [*filter(None, images)]
         for source in sources:
             read_ready(condition, source) if ready else read_image(source)
+        _read_region(control.region)
 
 
 def open_branches(
@@ -189,6 +205,7 @@ def open_branches(
                 given=_without_folders(name or ""),
                 weights=open_source(found, whole=False).path,
                 source=Path(control.source) if control.source else None,
+                region=_read_region(control.region),
                 spec=control,
             )
         )
@@ -207,37 +224,68 @@ def make_hints(
     image: Path | None,
     *,
     ready: bool,
-    resolution: int,
+    settings: GenerateSettings,
+    size: tuple[int, int] | None = None,
     edited: EditedImage | None = None,
 ) -> tuple[list[np.ndarray], list[Path]]:
     """One hint per branch, uint8 (h, w, C), all of one working size; and their sources.
 
-    The size is the edited image's, else the first source's. What is masked in an edited image is
+    The size is (height, width) if given, else the edited image's, else the first source's, its
+    short side the resolution of the settings. What is masked in an edited image is
     the mask of conditions whose hints have one, unless they have a source of their own.
     """
     sources = list_sources(branches, image)
-    size = edited.size(resolution) if edited else None
+    if edited:
+        size = size or edited.size(settings.resolution)
     hints = []
     for branch, source in zip(branches, sources, strict=True):
         hint = None
         if edited and size and branch.condition.masked and source == edited.path:
             hint = edited.hint(size)
         if hint is None:
-            hint = _make_hint(branch, source, ready=ready, size=size, resolution=resolution)
+            hint = _make_hint(branch, source, ready=ready, size=size, settings=settings)
         size = size or hint.shape[:2]
         hints.append(hint)
     return hints, sources
 
 
 def _make_hint(
-    branch: Branch, source: Path, *, ready: bool, size: tuple[int, int] | None, resolution: int
+    branch: Branch,
+    source: Path,
+    *,
+    ready: bool,
+    size: tuple[int, int] | None,
+    settings: GenerateSettings,
 ) -> np.ndarray:
     """A hint, uint8 (h, w, C), of this size; None for the one that suits the source."""
     picture = read_ready(branch.condition, source) if ready else read_image(source)
-    size = size or working_size(*picture.shape[:2], resolution=resolution)
+    size = size or working_size(*picture.shape[:2], resolution=settings.resolution)
+    resize = cast(Resize, settings.resize)
     if ready:
-        return fit_hint(picture, size=size, palette=bool(branch.condition.palette))
-    return _detect(branch, fit_image(picture, size=size), source)
+        palette = bool(branch.condition.palette)
+        return fit_hint(picture, size=size, resize=resize, palette=palette)
+    return _detect(branch, fit_image(picture, size=size, resize=resize), source)
+
+
+def note_other_aspects(
+    sources: Sequence[Path],
+    hints: Sequence[np.ndarray],
+    settings: GenerateSettings,
+    *,
+    note: Callable[[str], None],
+) -> None:
+    """Say which sources have another aspect than the images that are made."""
+    for source, hint in zip(sources, hints, strict=True):
+        if source.suffix.lower() not in SUFFIXES:
+            continue
+        height, width = read_image(source).shape[:2]
+        change = (hint.shape[1] / hint.shape[0]) / (width / height)
+        if not 1 / ASPECT < change < ASPECT:
+            done = {"stretch": "stretched", "crop": "cropped", "fill": "filled up"}[settings.resize]
+            note(
+                f"{source} has {width}x{height} pixels and is {done} to "
+                f"{hint.shape[1]}x{hint.shape[0]}; --resize stretch, crop or fill decides"
+            )
 
 
 def note_dead_hints(
@@ -265,6 +313,12 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
         raise CnctlError(
             f"{flag} {text!r} is not a list of numbers", hint=f"for example {flag} 1,0.5,0"
         ) from error
+
+
+def _read_region(path: Path | str | None) -> np.ndarray | None:
+    if path is None:
+        return None
+    return read_hint(path, channels=1)[..., 0].astype(np.float32) / 255
 
 
 def _without_folders(name: str) -> str:

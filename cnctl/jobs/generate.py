@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnctl.core.sampling import sample
-from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints
+from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints, note_other_aspects
 from cnctl.jobs.generate_setup import GenerateRequest, Setup, prepare
 from cnctl.jobs.outputs import (
     GeneratedImage,
@@ -106,19 +106,24 @@ def _kept(setup: Setup) -> list[GeneratedImage]:
 def _pose(setup: Setup, shots: Sequence[Shot]) -> Iterator[_Posed]:
     """Make the hints of each input once for each working size, when its first image is due."""
 
-    def key(shot: Shot) -> tuple[Path | None, int]:
-        return shot.task.image, setup.settings_of(shot.task).resolution
+    def key(shot: Shot) -> tuple[Path | None, int, str]:
+        settings = setup.settings_of(shot.task)
+        return shot.task.image, settings.resolution, settings.resize
 
-    for (image, resolution), group in itertools.groupby(shots, key=key):
+    asked = setup.request.size
+    for (image, *_), group in itertools.groupby(shots, key=key):
         alike = list(group)
+        settings = setup.settings_of(alike[0].task)
         hints, sources = make_hints(
             setup.branches,
             image,
             ready=setup.request.ready_hint,
-            resolution=resolution,
+            settings=settings,
+            size=(asked[1], asked[0]) if asked else None,
             edited=setup.edited,
         )
         note_dead_hints(hints, sources, setup.note)
+        note_other_aspects(sources, hints, settings, note=setup.note)
         stored = _stored(setup, alike[0], sources)
         if not setup.request.ready_hint:
             write_hints(stored, hints)
@@ -198,5 +203,6 @@ def _expected(setup: Setup, shot: Shot, sources: Sequence[Path]) -> dict[str, An
         "negative_prompt": shot.task.negative_prompt,
         "seed": shot.seed,
         "controls": [describe_control(branch, source, settings) for branch, source in given],
+        **({"size": list(setup.request.size)} if setup.request.size else {}),
         **({"edit": describe_edit(setup.edited)} if setup.edited else {}),
     }

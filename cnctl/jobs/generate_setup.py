@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from cnctl.core.base import Base
 from cnctl.errors import CnctlError
-from cnctl.images import ImageFile, find_images
+from cnctl.images import ImageFile, Resize, find_images
 from cnctl.jobs.captions import Caption, open_captioner
 from cnctl.jobs.controls import (
     Branch,
@@ -85,6 +85,8 @@ class GenerateRequest:
     """Keep the images that are there already, if they were made by the same request."""
     private: bool = False
     """Write no metadata into the images."""
+    size: tuple[int, int] | None = None
+    """(width, height) to generate at; None for what suits the image and the resolution."""
     device: str | None = None
     dtype: str | None = None
     called: str = ""
@@ -150,6 +152,12 @@ def prepare(request: GenerateRequest, *, note: Note) -> Setup:
     )
     for task in tasks:
         _check_settings(setup.settings_of(task), base)
+    if request.size and any(side % base.latent_factor for side in request.size):
+        width, height = request.size
+        raise CnctlError(
+            f"{width}x{height} pixels cannot be generated",
+            hint=f"width and height must be multiples of {base.latent_factor}",
+        )
     return setup
 
 
@@ -211,6 +219,9 @@ def _resolve(condition: Condition, base: Base, given: Mapping[str, Any]) -> Gene
 def _check_settings(settings: GenerateSettings, base: Base) -> None:
     if settings.steps < 1:
         raise CnctlError(f"--steps {settings.steps} denoises nothing", hint="give at least 1")
+    if settings.resize not in get_args(Resize):
+        known = ", ".join(get_args(Resize))
+        raise CnctlError(f"--resize {settings.resize} is unknown", hint=f"use {known}")
     if settings.resolution < base.latent_factor:
         raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")
 

@@ -65,6 +65,7 @@ def describe_control(branch: Branch, source: Path, settings: GenerateSettings) -
         "options": dict(branch.options),
         "source": named(source),
         "weights": {**named(branch.weights), "given": branch.given},
+        **({"region": named(Path(branch.spec.region))} if branch.spec.region else {}),
         **{name: value for name, value in branch.acts(settings).items() if value != ()},
     }
 

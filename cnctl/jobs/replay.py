@@ -89,6 +89,7 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
         private=asked.private,
         device=asked.device,
         dtype=record["dtype"],
+        size=tuple(record["size"]) if "size" in record else None,
         in_batch=(record["batch"]["index"], record["batch"]["size"]),
     )
 
@@ -100,6 +101,7 @@ def _spec(control: Mapping[str, Any], path: Path, anew: bool) -> ControlSpec:
         **{name: control[name] for name in ACTS},
         step_scales=tuple(control.get("step_scales", ())),
         residual_scales=tuple(control.get("residual_scales", ())),
+        region=_find(control["region"]["name"], path) if "region" in control else None,
     )
 
 

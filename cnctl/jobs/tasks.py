@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,16 @@ def parse_sweep(assignments: Sequence[str]) -> dict[str, list[Any]]:
             )
         sweep[name] = [parse_setting(GenerateSettings, name, v.strip()) for v in values.split(",")]
     return sweep
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Width and height of "768x512"; CnctlError where it is no size."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise CnctlError(f"--size {text!r} is not WIDTHxHEIGHT", hint="for example --size 768x512")
+    return int(match[1]), int(match[2])
 
 
 def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -> Task:

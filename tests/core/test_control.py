@@ -212,3 +212,63 @@ def test_two_controls_on_different_halves_add_up(
     scheduler.set_timesteps(1)
     predicted = without + GUIDANCE * (with_prompt - without)
     assert_same(latents, scheduler.step(predicted, 1, noise(base)).prev_sample)
+
+
+def test_a_region_multiplies_each_residual_in_its_place(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+) -> None:
+    """One step by hand: the mean of the region over what a place of a residual covers."""
+    base, timestep = loaded_random_base, torch.tensor(1)
+    region = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    control = Control(random_controlnet, hint, region=region)
+    latents = denoise(base, [control], noise(base), **texts, steps=1, guidance_scale=GUIDANCE)
+    with torch.no_grad():
+        halves = {}
+        for name, text in texts.items():
+            given = (noise(base), timestep, text)
+            *down, middle = (
+                residual * _means(region, residual.shape[-1])
+                for residual in _residuals(random_controlnet, *given, hint)
+            )
+            halves[name] = base.unet(
+                *given,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+            ).sample
+    without, with_prompt = halves["negative_text"], halves["text"]
+    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler.set_timesteps(1)
+    predicted = without + GUIDANCE * (with_prompt - without)
+    assert_same(latents, scheduler.step(predicted, 1, noise(base)).prev_sample)
+
+
+def _means(region: Tensor, side: int) -> Tensor:
+    block = region.shape[-1] // side
+    return region.reshape(1, 1, side, block, side, block).mean((3, 5))
+
+
+def test_two_regions_share_an_image_and_an_empty_one_runs_nothing(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, Tensor],
+    counted: Any,
+) -> None:
+    left = torch.zeros(1, 1, 64, 64)
+    left[..., :32] = 1
+    both = [
+        Control(random_controlnet, hint, region=left),
+        Control(random_controlnet, hint, region=1 - left),
+    ]
+    run = {**texts, "steps": 2, "guidance_scale": GUIDANCE}
+    shared = denoise(loaded_random_base, both, noise(loaded_random_base), **run)
+    whole = [Control(random_controlnet, hint)]
+    assert_same(shared, denoise(loaded_random_base, whole, noise(loaded_random_base), **run))
+    with counted(random_controlnet.conv_in) as calls:
+        nowhere = Control(random_controlnet, hint, region=torch.zeros(1, 1, 64, 64))
+        off = denoise(loaded_random_base, [nowhere], noise(loaded_random_base), **run)
+    assert calls == []
+    assert torch.equal(off, denoise(loaded_random_base, [], noise(loaded_random_base), **run))

@@ -16,7 +16,7 @@ from cnctl.jobs.gallery import write_gallery, write_grids
 from cnctl.jobs.generate import generate
 from cnctl.jobs.generate_setup import GenerateRequest
 from cnctl.jobs.outputs import GeneratedImage, Plan, Task
-from cnctl.jobs.tasks import parse_sweep, read_jobs
+from cnctl.jobs.tasks import parse_size, parse_sweep, read_jobs
 
 Make = Callable[..., list[GeneratedImage]]
 CANNY = [ControlSpec(condition="canny")]
@@ -191,3 +191,63 @@ def test_jobs_run_and_a_page_shows_them(make: Make, tmp_path: Path) -> None:
     assert "<b>" not in page
     with pytest.raises(CnctlError, match="--jobs has images and prompts of its own"):
         make(jobs="jobs.jsonl", images=["photos/a.png"])
+
+
+def test_hints_are_fitted_to_the_size_that_is_asked_for(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawing = np.zeros((40, 80), np.uint8)
+    drawing[:, 30:50] = 255
+    Image.fromarray(drawing).save("drawing.png")
+    notes: list[str] = []
+    ready = {"controls": ["canny:drawing.png"], "ready_hint": True, "size": (64, 64), "seed": 0}
+    images = {}
+    for resize in ("stretch", "crop", "fill"):
+        settings = {"steps": 1, "resize": resize}
+        request = GenerateRequest(**ready, settings=settings, base=base, out=resize)  # type: ignore[arg-type]
+        (made,) = generate(request, note=notes.append)
+        images[resize] = pixels(made.path)
+        assert images[resize].shape == (64, 64, 3)
+        assert made.record["size"] == [64, 64]
+    assert not np.array_equal(images["stretch"], images["crop"])
+    assert not np.array_equal(images["crop"], images["fill"])
+    assert notes[0] == (
+        "drawing.png has 80x40 pixels and is stretched to 64x64; "
+        "--resize stretch, crop or fill decides"
+    )
+
+
+def test_a_region_opens_a_part_of_the_image_to_its_control(make: Make) -> None:
+    Image.new("L", (10, 10)).save("black.png")
+    Image.new("L", (10, 10), 255).save("white.png")
+    photo = {"images": ["photos/a.png"], "seed": 0}
+
+    def made(out: str, **acts: object) -> np.ndarray:
+        spec = [ControlSpec(condition="canny", **acts)]  # type: ignore[arg-type]
+        return pixels(make(**photo, controls=spec, out=out)[0].path)
+
+    assert np.array_equal(made("black", region="black.png"), made("off", scale=0.0))
+    assert np.array_equal(made("white", region="white.png"), made("on"))
+    (image,) = make(**photo, controls=[ControlSpec(condition="canny", region="black.png")])
+    assert image.record["controls"][0]["region"]["name"] == "black.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": (60, 64)}, "60x64 pixels cannot be generated"),
+        ({"settings": {"resize": "squeeze"}}, "--resize squeeze is unknown"),
+        ({"controls": [ControlSpec(condition="canny", region="none.png")]}, r"none.png: no such"),
+    ],
+)
+def test_refuses_sizes_and_regions(make: Make, arguments: dict, message: str) -> None:
+    with pytest.raises(CnctlError, match=message):
+        make(images=["photos/a.png"], **arguments)
+
+
+def test_sizes_are_read_width_first() -> None:
+    assert parse_size("768x512") == (768, 512)
+    assert parse_size(None) is None
+    with pytest.raises(CnctlError, match="--size '512' is not WIDTHxHEIGHT"):
+        parse_size("512")
