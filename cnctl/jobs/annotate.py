@@ -194,8 +194,10 @@ def _stated(
 ) -> Detection:
     """Ground truth at the image's size. Nearest neighbour: it holds labels, or pixels unknown."""
     found = read_ground_truth(condition, path, sizes=sizes, options=options)
-    (rows, columns), (height, width) = found.hint.shape[:2], sizes[1]
-    if abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE:
+    rows, columns = found.hint.shape[:2]
+    height, width = sizes[0]
+    other_shape = abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE
+    if other_shape and (rows, columns) != sizes[1]:
         raise CnctlError(
             f"{shown(path)} is {columns} x {rows}, of another shape than its image",
             hint="maps must lie in the tree of their images",

@@ -496,6 +496,14 @@ def test_hints_are_read_where_a_data_set_knows_them(photos):
     ]
 
 
+def test_a_map_belongs_to_its_image_whatever_the_rounding_of_the_hint(photos):
+    """64 x 48 pixels, a third wider than high, become 24 x 16: half as wide again."""
+    Path("maps").mkdir()
+    np.save("maps/a_map.npy", np.full((96, 128), 7))
+    annotate("stated", ["photos/a.png"], ground_truth="maps", resolution=16)
+    assert (read_hint("out/a-stated.png", channels=1) == np.full((16, 24, 1), 70)).all()
+
+
 def test_a_ready_hint_may_be_ground_truth(photos):
     np.save("a_map.npy", np.full((8, 8), 7))
     assert (read_ready(STATED, Path("a_map.npy")) == 70).all()
