@@ -257,27 +257,6 @@ def pick_dtype(device: torch.device, name: str | torch.dtype | None) -> torch.dt
 
 
 @torch.no_grad()
-def encode_prompts(base: Base, prompts: Sequence[str]) -> Tensor:
-    """Prompts to text features (B, L, D). What exceeds the text encoder's length is cut off.
-
-    One at a time, so that a prompt's features do not depend on the others.
-    """
-    features = {prompt: _encode_prompt(base, prompt) for prompt in dict.fromkeys(prompts)}
-    return torch.cat([features[prompt] for prompt in prompts])
-
-
-def _encode_prompt(base: Base, prompt: str) -> Tensor:
-    tokens = base.tokenizer(
-        prompt,
-        padding="max_length",
-        max_length=base.tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    return base.text_encoder(tokens.to(base.device))[0]
-
-
-@torch.no_grad()
 def encode_images(
     base: Base,
     images: np.ndarray,

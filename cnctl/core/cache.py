@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, encode_moments, encode_prompts
+from cnctl.core.base import Base, encode_moments
+from cnctl.core.text import encode_prompts
 from cnctl.errors import OutputError
 
 ENTRY = "encoding"

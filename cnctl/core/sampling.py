@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnctl.core.base import Base, check_same_family, decode_latents, encode_prompts
+from cnctl.core.base import Base, check_same_family, decode_latents
 from cnctl.core.control import Branches, Control, check_control
 from cnctl.core.controlnet import predict_noise
 from cnctl.core.edits import Edit, LatentEdit, check_edit, encode_edit
 from cnctl.core.schedulers import build_scheduler, set_timesteps
+from cnctl.core.text import count_chunks, encode_prompts
 from cnctl.errors import CnctlError
 
 OnStep = Callable[[int], None]
@@ -44,6 +45,7 @@ def sample(
     """Images uint8 (B, height, width, 3) for B prompts under all controls together.
 
     Image i depends on prompts[i], its hint and seeds[i] alone, whatever else is in the batch.
+    Prompts longer than the text encoder reads are read in chunks, as many for all of the batch.
     guidance_scale 1 is no guidance, and negative prompts have no effect then. steps is the number
     that runs, also where an edit starts in the middle of a schedule, which is then a longer one.
     """
@@ -57,14 +59,15 @@ def sample(
     # Where both halves of the guidance are one and the same, one is enough.
     differ = list(prompts) != list(negative_prompts) or any(c.conditional_only for c in controls)
     guided = guidance_scale != 1 and differ
+    chunks = count_chunks(base, *prompts, *(negative_prompts if guided else ()))
     # Before the noise: an image's generator is asked in the order of diffusers' pipelines.
     latent_edit = encode_edit(base, edit, generators) if edit is not None else None
     latents = denoise(
         base,
         controls,
         draw_noise(base, generators, height=height, width=width),
-        text=encode_prompts(base, prompts),
-        negative_text=encode_prompts(base, negative_prompts) if guided else None,
+        text=encode_prompts(base, prompts, chunks=chunks),
+        negative_text=encode_prompts(base, negative_prompts, chunks=chunks) if guided else None,
         generators=generators,
         steps=steps,
         guidance_scale=guidance_scale,

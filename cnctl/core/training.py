@@ -24,7 +24,7 @@ from diffusers import ControlNetModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, draw_latents, encode_moments, encode_prompts
+from cnctl.core.base import Base, draw_latents, encode_moments
 from cnctl.core.batches import (
     DRAWN,
     DROPOUT,
@@ -40,6 +40,7 @@ from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.frozen import keep_no_inputs
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
+from cnctl.core.text import encode_prompts
 from cnctl.core.unlocking import unlock_parameters
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnctl.core.sampling import sample
+from cnctl.core.text import count_chunks
 from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints, note_other_aspects
 from cnctl.jobs.generate_setup import GenerateRequest, Setup, prepare
 from cnctl.jobs.outputs import (
@@ -49,7 +50,7 @@ def generate(
     rounds = 2 if setup.rewrite else 1
     steps = sum(setup.settings_of(shot.task).steps for shot in shots)
     counter = _Counter(on_step, total=rounds * request.in_batch[1] * steps)
-    for batch in _batches(_pose(setup, shots), request.batch_size):
+    for batch in _batches(setup, _pose(setup, shots)):
         batch = batch * request.in_batch[1]
         prompts = [one.shot.task.prompt for one in batch]
         if setup.rewrite:
@@ -140,14 +141,16 @@ def _stored(setup: Setup, shot: Shot, sources: Sequence[Path]) -> Sequence[Path]
     return hint_paths(shot.task, Path(setup.request.out), channels)
 
 
-def _batches(posed: Iterator[_Posed], size: int) -> Iterator[list[_Posed]]:
-    """What can be denoised at once: neighbours of one size and one set of settings."""
+def _batches(setup: Setup, posed: Iterator[_Posed]) -> Iterator[list[_Posed]]:
+    """What can be denoised at once: neighbours of one size, one length and one set of settings."""
 
     def key(one: _Posed) -> tuple[Any, ...]:
-        return one.settings, one.hints[0].shape[:2]
+        task = one.shot.task
+        chunks = count_chunks(setup.base, task.prompt, task.negative_prompt)
+        return one.settings, one.hints[0].shape[:2], chunks
 
     for _, group in itertools.groupby(posed, key=key):
-        while batch := list(itertools.islice(group, size)):
+        while batch := list(itertools.islice(group, setup.request.batch_size)):
             yield batch
 
 

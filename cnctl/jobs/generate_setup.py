@@ -10,6 +10,7 @@ from typing import Any, get_args
 import torch
 
 from cnctl.core.base import Base
+from cnctl.core.text import chunk_size, count_chunks
 from cnctl.errors import CnctlError
 from cnctl.images import ImageFile, Resize, find_images
 from cnctl.jobs.captions import Caption, open_captioner
@@ -227,10 +228,10 @@ def _check_settings(settings: GenerateSettings, base: Base) -> None:
 
 
 def _note_long_prompt(base: Base, prompt: str, note: Note) -> None:
-    room = base.tokenizer.model_max_length
-    length = len(base.tokenizer(prompt).input_ids)
-    if length > room:
-        note(f"the prompt has {length} tokens; {base.name} reads the first {room}")
+    chunks = count_chunks(base, prompt)
+    if chunks > 1:
+        size = chunk_size(base)
+        note(f"the prompt is long: {base.name} reads it in {chunks} parts of {size} tokens")
 
 
 def _open_rewriter(request: GenerateRequest, base: Base) -> Caption:

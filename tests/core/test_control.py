@@ -8,10 +8,11 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 from torch import Tensor
 
-from cnctl.core.base import Base, encode_prompts
+from cnctl.core.base import Base
 from cnctl.core.control import Control
 from cnctl.core.controlnet import control_residuals, predict_noise
 from cnctl.core.sampling import denoise, draw_noise
+from cnctl.core.text import encode_prompts
 
 STEPS = 4
 SIZE = {"height": 64, "width": 64}

@@ -13,10 +13,11 @@ from diffusers import (
 )
 from torch import Tensor
 
-from cnctl.core.base import Base, decode_latents, encode_prompts
+from cnctl.core.base import Base, decode_latents
 from cnctl.core.control import Control
 from cnctl.core.edits import Edit, encode_edit
 from cnctl.core.sampling import denoise, draw_noise, sample
+from cnctl.core.text import encode_prompts
 from cnctl.errors import CnctlError
 
 SIZE = {"height": 64, "width": 72}

@@ -15,11 +15,12 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, encode_prompts
+from cnctl.core.base import Base
 from cnctl.core.control import Control
 from cnctl.core.controlnet import build_controlnet, control_residuals, predict_noise
 from cnctl.core.sampling import denoise, draw_noise, sample
 from cnctl.core.schedulers import build_scheduler
+from cnctl.core.text import encode_prompts
 from cnctl.errors import CnctlError
 
 SIZE = {"height": 64, "width": 72}

@@ -1,0 +1,59 @@
+"""Text features of prompts, of any length, against the text encoder called by hand."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from cnctl.core.base import Base
+from cnctl.core.sampling import sample
+from cnctl.core.text import count_chunks, encode_prompts
+
+# Letters are tokens of the random base, so lengths are easy to tell.
+SHORT, LONG = "a" * 10, "ab" * 60
+
+
+@torch.no_grad()
+def by_hand(base: Base, tokens: list[int]) -> torch.Tensor:
+    tokenizer = base.tokenizer
+    row = [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id]
+    row += [tokenizer.pad_token_id] * (77 - len(row))
+    return base.text_encoder(torch.tensor([row]))[0]
+
+
+def test_a_prompt_that_fits_is_as_the_tokenizer_has_it(loaded_random_base: Base) -> None:
+    base = loaded_random_base
+    padded = base.tokenizer(
+        [SHORT, ""], padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        expected = base.text_encoder(padded.input_ids)[0]
+    torch.testing.assert_close(encode_prompts(base, [SHORT, ""]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_long_prompt_is_read_in_chunks_of_75(loaded_random_base: Base) -> None:
+    base = loaded_random_base
+    assert count_chunks(base) == count_chunks(base, "") == count_chunks(base, "a" * 75) == 1
+    assert count_chunks(base, SHORT, LONG) == count_chunks(base, "a" * 76) == 2
+    features = encode_prompts(base, [LONG, SHORT], chunks=2)
+    assert features.shape == (2, 154, 32)
+    words = base.tokenizer(LONG).input_ids[1:-1]
+    assert len(words) == 120
+    parts = [by_hand(base, words[:75]), by_hand(base, words[75:])]
+    assert torch.equal(features[:1], torch.cat(parts, dim=1))
+    assert torch.equal(features[1:, 77:], by_hand(base, []))
+
+
+def test_what_exceeds_the_chunks_is_cut_off(loaded_random_base: Base) -> None:
+    words = loaded_random_base.tokenizer(LONG).input_ids[1:-1]
+    expected = by_hand(loaded_random_base, words[:75])
+    assert torch.equal(encode_prompts(loaded_random_base, [LONG]), expected)
+
+
+@pytest.mark.parametrize("negative", ["", LONG])
+def test_the_end_of_a_long_prompt_matters(loaded_random_base: Base, negative: str) -> None:
+    def made(prompt: str) -> Any:
+        size = {"height": 64, "width": 64, "steps": 2, "seeds": [0]}
+        return sample(loaded_random_base, [], [prompt], negative_prompts=[negative], **size)
+
+    assert (made(LONG + " a") != made(LONG + " b")).any()
