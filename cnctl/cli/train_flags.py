@@ -21,8 +21,8 @@ Condition = Annotated[
 Data = Annotated[
     str | None,
     Option(
-        metavar="DIR|scenes:N",
-        help="Folder with metadata.jsonl, .csv or prompt.json, or N drawn scenes.",
+        metavar="DIR|SHARDS|scenes:N",
+        help="Folder with metadata.jsonl, .csv or prompt.json, 'x/*.tar', or N drawn scenes.",
     ),
 ]
 Out = Annotated[Path, Option("--out", "-o", help="Folder of the run.")]

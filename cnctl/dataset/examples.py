@@ -69,18 +69,23 @@ class Dataset(Protocol):
 def open_dataset(
     spec: str | Path,
     *,
-    read_hint: Callable[[Path], np.ndarray] = read_colours,
+    read_hint: Callable[[Path | bytes], np.ndarray] = read_colours,
     size: int = 128,
 ) -> Dataset:
-    """Open `scenes:N`, or a folder with metadata.jsonl, metadata.csv or prompt.json (or that file).
+    """Open a folder with metadata.jsonl, .csv or prompt.json (or that file), shards, or scenes.
 
-    `scenes:N:person` draws scenes that show this class.
-    Paths in the index are relative to its folder; without a hint it is detected later. Only the
-    index is read here. read_hint: a hint's file -> uint8 (H, W, C). size: side of a scene, pixels.
+    Shards are a glob that ends in `.tar`, see `cnctl.dataset.shards`. `scenes:N` draws scenes,
+    `scenes:N:person` such that show this class. Paths in an index are relative to its folder;
+    without a hint it is detected later. Only the index is read here. read_hint: a hint's file, or
+    its bytes -> uint8 (H, W, C). size: side of a scene, pixels.
     """
     if match := re.fullmatch(r"scenes:(\d+)(?::(\w+))?", str(spec)):
         count = _at_least_one(int(match[1]), spec)
         return SceneDataset(count=count, size=size, show=_known_class(match[2]))
+    if str(spec).endswith(".tar"):
+        from cnctl.dataset.shards import open_shards
+
+        return open_shards(str(spec), read_hint=read_hint)
     index = _find_index(Path(spec))
     return FolderDataset(index=index, rows=tuple(_read_rows(index)), read_hint=read_hint)
 
@@ -100,7 +105,7 @@ class FolderDataset:
 
     index: Path
     rows: tuple[Row, ...]
-    read_hint: Callable[[Path], np.ndarray]
+    read_hint: Callable[[Path | bytes], np.ndarray]
 
     @cached_property
     def fingerprint(self) -> str:

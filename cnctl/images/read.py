@@ -46,14 +46,14 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> n
         return _flatten(_to_srgb(_eight_bits(image, name)), background=255)
 
 
-def read_hint(path: str | Path, *, channels: int) -> np.ndarray:
-    """A hint file -> uint8 (H, W, channels): a picture, or an .npz with the array "hint".
+def read_hint(source: str | Path | bytes, *, channels: int) -> np.ndarray:
+    """A hint file, or the bytes of one -> uint8 (H, W, channels): a picture, or .npz with "hint".
 
     Grey of 16 bits becomes uint16, in full. Grey repeats over the channels; grey stored as colour
     serves one channel. Four channels are colours and alpha; else what is transparent becomes 0, the
     value of "nothing here". Colours are taken as they are stored.
     """
-    data, name = _read_bytes(path)
+    data, name = _read_bytes(source)
     hint = _read_npz(data, name) if data[:2] == b"PK" else _read_picture(data, name, channels)
     return _with_channels(hint, channels, name)
 

@@ -11,6 +11,7 @@ from cnctl.core.base import Base
 from cnctl.core.cost import expected_disk, expected_memory, trained_count, unlocked_count
 from cnctl.dataset import Dataset
 from cnctl.dataset.examples import FolderDataset
+from cnctl.dataset.shards import ShardDataset
 from cnctl.jobs.training_request import TrainRequest
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings
@@ -79,7 +80,9 @@ def make_plan(
     held: int,
 ) -> TrainPlan:
     """What this run will do. held: how many examples are held out."""
-    from_files = isinstance(dataset, FolderDataset) and all(row.hint for row in dataset.rows)
+    from_files = isinstance(dataset, FolderDataset | ShardDataset) and all(
+        row.hint for row in dataset.rows
+    )
     return TrainPlan(
         condition=condition.name,
         base=base.name,

@@ -102,8 +102,10 @@ def _may_change(name: str, begun: object, asked: object, before: TrainSettings) 
 
 
 def _full(source: str | None) -> str | None:
-    """A path as it reads from any folder; other names as they are."""
-    return str(Path(source).resolve()) if source and Path(source).exists() else source
+    """A path, or a glob of shards, as it reads from any folder; other names as they are."""
+    if source and (Path(source).exists() or source.endswith(".tar")):
+        return str(Path(source).resolve())
+    return source
 
 
 def resolve_settings(condition: Condition, base: Base, flags: Mapping[str, Any]) -> TrainSettings:

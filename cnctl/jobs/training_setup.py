@@ -22,6 +22,7 @@ from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
 from cnctl.formats.listing import has_base_delta
 from cnctl.hints import hint_from_maps, load_detector, read_ready
+from cnctl.images import read_hint
 from cnctl.jobs.previews import Trial
 from cnctl.jobs.training_plan import TrainPlan, make_plan
 from cnctl.jobs.training_request import (
@@ -92,9 +93,11 @@ class HintReader:
 
     condition: Condition
 
-    def __call__(self, path: Path) -> np.ndarray:
-        """As `read_ready`."""
-        return read_ready(self.condition, path)
+    def __call__(self, source: Path | bytes) -> np.ndarray:
+        """As `read_ready`; bytes are those of a picture or an .npz."""
+        if isinstance(source, bytes):
+            return read_hint(source, channels=self.condition.stored_channels)
+        return read_ready(self.condition, source)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _hint_reader, (self.condition.name,)

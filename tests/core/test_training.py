@@ -43,6 +43,15 @@ class Noise:
         return f"noise {index}"
 
 
+class Larger(Noise):
+    """The same, 64 pixels to a side."""
+
+    def load(self, index: int, rng: np.random.Generator | None) -> Pair:
+        small = super().load(index, rng)
+        image, hint = (a.repeat(2, 0).repeat(2, 1) for a in (small.image, small.hint))
+        return Pair(image, hint, small.prompt)
+
+
 class OneBad(Noise):
     def load(self, index: int, rng: np.random.Generator | None) -> Pair:
         if index == 2:
@@ -274,7 +283,8 @@ def test_a_checkpoint_of_another_shape_is_refused(loaded_random_base: Base, tmp_
 
 
 def test_half_precision_learns_in_full(random_base: Path) -> None:
-    training = start(load_base(random_base, dtype="bfloat16"), steps=2)
+    # On the CPU, torch's bfloat16 gradient of a strided convolution over one pixel is not defined.
+    training = start(load_base(random_base, dtype="bfloat16"), steps=2, examples=Larger())
     losses = [report.loss for report in training.run()]
     assert all(np.isfinite(losses))
     assert all(
