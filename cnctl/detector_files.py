@@ -161,7 +161,7 @@ def _safe_folder(folder: Path) -> Path:
     if not (copy / WHOLE[0]).is_file():
         weights = _converted(folder / PICKLED, digest)
         copy.mkdir(exist_ok=True)
-        for path in folder.glob("*.json"):
+        for path in (*folder.glob("*.json"), *folder.glob("*.txt")):
             shutil.copyfile(path, copy / path.name)
         os.replace(weights, copy / WHOLE[0])
     return copy

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from cnctl.plugin import Detector, Hint, Image
 
 
+TASK = "the task is semantic"
+
+
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     import torch
 
@@ -22,10 +28,7 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
 
     folder = files["model"]
     processor, model = load_transformer("UperNetForSemanticSegmentation", folder, device=device)
-    if model.config.num_labels != len(PALETTE):
-        raise CnctlError(
-            f"{folder} knows {model.config.num_labels} classes, not the {len(PALETTE)} of ADE20K"
-        )
+    _check_classes(model, folder)
 
     def detect(image: Image) -> Detection:
         inputs = processor(images=image, input_data_format="channels_last", return_tensors="pt")
@@ -37,6 +40,51 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
         return Detection(hint=colour(labels, PALETTE), data={"shares": shares(labels, PALETTE)})
 
     return detect
+
+
+def load_oneformer(device: str, files: Mapping[str, Path]) -> Detector:
+    """OneFormer, which is told by a sentence what is asked of it.
+
+    Its own processor would fetch names of classes from the hub, so that its work is done here.
+    """
+    import torch
+    import transformers
+
+    from cnctl_conditions.shared.networks import load_model, to_batch
+
+    folder = files["model"]
+    model = load_model("OneFormerForUniversalSegmentation", folder, device=device)
+    _check_classes(model, folder)
+    short_side = json.loads((folder / "preprocessor_config.json").read_text())["size"][
+        "shortest_edge"
+    ]
+    tokens = transformers.CLIPTokenizer.from_pretrained(folder)(
+        [TASK], padding="max_length", max_length=model.config.task_seq_len, return_tensors="pt"
+    )
+    task = (tokens.input_ids * tokens.attention_mask).to(device)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
+    deviation = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
+    resize = partial(torch.nn.functional.interpolate, mode="bilinear")
+
+    def detect(image: Image) -> Detection:
+        size = image.shape[:2]
+        scale = short_side / min(size)
+        batch = resize(to_batch(image, device=device), [round(scale * side) for side in size])
+        with torch.inference_mode():
+            said = model(pixel_values=(batch / 255 - mean) / deviation, task_inputs=task)
+        classes = said.class_queries_logits[0].softmax(dim=1)[:, :-1]
+        scores = torch.einsum("qc,qhw->chw", classes, said.masks_queries_logits[0].sigmoid())
+        labels = resize(scores[None], size)[0].argmax(dim=0).cpu().numpy()
+        return Detection(hint=colour(labels, PALETTE), data={"shares": shares(labels, PALETTE)})
+
+    return detect
+
+
+def _check_classes(model: Any, folder: Path) -> None:
+    if model.config.num_labels != len(PALETTE):
+        raise CnctlError(
+            f"{folder} knows {model.config.num_labels} classes, not the {len(PALETTE)} of ADE20K"
+        )
 
 
 def from_maps(maps: Mapping[str, Any]) -> Hint:
@@ -71,5 +119,26 @@ ade20k = Condition(
         SECTION,
         "Zhou et al.: Scene Parsing through ADE20K Dataset, CVPR 2017",
         "Xiao et al.: Unified Perceptual Parsing for Scene Understanding, ECCV 2018 (UperNet)",
+    ),
+)
+
+ade20k_oneformer = replace(
+    ade20k,
+    name="ade20k-oneformer",
+    summary="What each pixel shows, in the colours of ADE20K, by OneFormer",
+    load_detector=load_oneformer,
+    files={
+        "model": WeightFile(
+            repo="shi-labs/oneformer_ade20k_swin_large",
+            revision="30e6825f8e4f36e346c4dddf90bdcb076c87999c",
+            size=880_000_000,
+            licence="MIT",
+        )
+    },
+    train=TrainDefaults(recipe="not of the paper: one of three segmenters of ControlNet 1.1"),
+    weights=sd15("control_v11p_sd15_seg", "sd-controlnet-seg"),
+    references=(
+        "Jain et al.: OneFormer: One Transformer to Rule Universal Image Segmentation, CVPR 2023",
+        "ControlNet 1.1, model card of control_v11p_sd15_seg",
     ),
 )

@@ -1,9 +1,10 @@
 import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
-from cnctl_conditions.segmentation import PALETTE, ade20k
+from cnctl_conditions.segmentation import PALETTE, ade20k, ade20k_oneformer
 from cnctl_conditions.shared.labels import colour, shares
 from cnctl_conditions.shared.networks import import_network
 
@@ -76,6 +77,38 @@ def test_the_map_is_what_the_network_says(detectors, folders, photo):
     expected = np.array(import_network("util", "ade_palette")(), np.uint8)[labels]
     assert len(np.unique(labels)) > 3
     assert (load_detector(ade20k)(photo) == expected).all(axis=2).mean() > 0.99
+
+
+def task_tokens(folder):
+    """The sentence in single letters, as the small vocabulary has them; 0 beyond its end."""
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    letters = [
+        vocabulary[f"{letter}</w>" if last else letter]
+        for word in ("the", "task", "is", "semantic")
+        for letter, last in zip(word, [*[False] * (len(word) - 1), True], strict=True)
+    ]
+    told = [vocabulary["<|startoftext|>"], *letters, vocabulary["<|endoftext|>"]]
+    return torch.tensor([told + [0] * (77 - len(told))])
+
+
+def test_oneformer_is_told_its_task_and_its_map_is_what_it_says(detectors, folders, photo):
+    """At its own size; from a pickle, which is read by the safe reader, and without the hub."""
+    folder = detectors / "oneformer_ade20k_swin_large"
+    model = folders.oneformer(folder)
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    said = model((pixels - mean) / deviation, task_inputs=task_tokens(folder))
+    classes = said.class_queries_logits.softmax(dim=2)[0, :, :-1]
+    scores = torch.einsum("qc,qhw->chw", classes, said.masks_queries_logits[0].sigmoid())
+    scores = torch.nn.functional.interpolate(scores[None], (64, 64), mode="bilinear")[0]
+    expected = np.array(list(PALETTE.values()), np.uint8)[scores.argmax(dim=0).numpy()]
+    detect = load_detector(ade20k_oneformer)
+    hint = detect(photo)
+    assert (hint == expected).all(axis=2).mean() > 0.99
+    assert detect(photo[:40, :61]).shape == (40, 61, 3)
+    asked_otherwise = model((pixels - mean) / deviation, task_inputs=task_tokens(folder).flip(1))
+    assert not torch.equal(asked_otherwise.class_queries_logits, said.class_queries_logits)
 
 
 def test_a_model_of_other_classes_is_refused(monkeypatch, tmp_path, folders):

@@ -1,5 +1,6 @@
 """Transformers folders as the hub holds them: the true classes, small, with random weights."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,58 @@ def maskformer(folder: Path, *, labels: int = 171) -> Any:
         return model
 
     return save(folder, build, processor)
+
+
+def oneformer(folder: Path, *, labels: int = 150) -> Any:
+    """The structure of shi-labs/oneformer_ade20k_swin_large, whose weights are a pickle."""
+    backbone = t.SwinConfig(
+        image_size=64,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 1, 1],
+        window_size=2,
+        out_features=STAGES,
+    )
+    letters = sorted(set("the task is semantic"))
+    tokens = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    config = t.OneFormerConfig(
+        backbone_config=backbone,
+        num_queries=5,
+        hidden_dim=32,
+        mask_dim=32,
+        conv_dim=32,
+        encoder_feedforward_dim=16,
+        dim_feedforward=16,
+        num_attention_heads=4,
+        encoder_layers=1,
+        decoder_layers=2,
+        query_dec_layers=1,
+        text_encoder_width=32,
+        text_encoder_num_layers=1,
+        text_encoder_vocab_size=len(vocabulary),
+        text_encoder_n_ctx=2,
+        num_labels=labels,
+    )
+
+    def build() -> Any:
+        model = t.OneFormerForUniversalSegmentation(config)
+        model.model.transformer_module.decoder.class_embed.weight.data *= 50
+        return model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build().eval().requires_grad_(False)
+    folder.mkdir(parents=True)
+    config.save_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    said = {"size": {"shortest_edge": 64}, "class_info_file": "ade20k_panoptic.json"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return model

@@ -76,11 +76,22 @@ def load_transformer(kind: str, folder: Path, *, device: str) -> tuple[Any, Any]
 
     CnctlError where the folder lacks weights that the model needs.
     """
+    import transformers
+
+    with quiet():
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    return processor, load_model(kind, folder, device=device)
+
+
+def load_model(kind: str, folder: Path, *, device: str) -> Any:
+    """The model of this class in a transformers folder: float32, on the device, for inference.
+
+    CnctlError where the folder lacks weights that the model needs.
+    """
     import torch
     import transformers
 
     with quiet(), torch.random.fork_rng(devices=[]):
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         model, loaded = getattr(transformers, kind).from_pretrained(
             folder,
             local_files_only=True,
@@ -92,7 +103,7 @@ def load_transformer(kind: str, folder: Path, *, device: str) -> tuple[Any, Any]
         raise CnctlError(
             f"{folder} does not hold all weights of {kind}", hint="remove it and fetch it again"
         )
-    return processor, model.to(device).eval().requires_grad_(False)
+    return model.to(device).eval().requires_grad_(False)
 
 
 def to_batch(image: Image, *, device: str, multiple: int = 1) -> torch.Tensor:
