@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from cnctl.core import cache as module
-from cnctl.core.base import Base, encode_moments, encode_prompts, load_base
+from cnctl.core.base import Base, encode_moments, load_base
 from cnctl.core.cache import EncodingCache
+from cnctl.core.text import encode_prompts
 from cnctl.errors import OutputError
 
 PROMPTS = ["a cat", "", "a cat"]
