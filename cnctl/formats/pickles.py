@@ -9,6 +9,7 @@ called in a way that torch would not call it.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -96,12 +97,14 @@ def read_pickle(file: BinaryIO) -> Pickle:
     """Read one pickle and leave `file` behind it. Raises UnsafePickleError, ValueError."""
     machine = _Machine()
     limited: Any = _Limited(file)
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(limited)):
-        if count > MAX_OPCODES:
-            raise UnsafePickleError("its pickle is too long")
-        if opcode.name == "STOP":
-            break
-        machine.step(opcode.name, argument)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of backslashes in names: the name is refused, in one line
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(limited)):
+            if count > MAX_OPCODES:
+                raise UnsafePickleError("its pickle is too long")
+            if opcode.name == "STOP":
+                break
+            machine.step(opcode.name, argument)
     return Pickle(machine.pop(), machine.storages)
 
 

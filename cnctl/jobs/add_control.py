@@ -8,7 +8,14 @@ from pathlib import Path
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-from cnctl.core.controlnet import HINT_ENCODERS, PAPER_WIDTHS, PaperHintEncoder, released_widths
+from cnctl.core.base import family_of
+from cnctl.core.controlnet import (
+    HINT_ENCODERS,
+    PAPER_WIDTHS,
+    PaperHintEncoder,
+    released_widths,
+    start_gaussian,
+)
 from cnctl.errors import CnctlError
 from cnctl.formats import config as configs
 from cnctl.formats import keymap
@@ -43,7 +50,8 @@ def add_control(
     """Write an untrained ControlNet for a base: the original's tool_add_control.
 
     The trainable copy holds the base's encoder and middle block, what connects is zero, and the
-    hint encoder starts from `seed`: it does nothing yet, exactly. base: as for `cnctl train`.
+    hint encoder starts from `seed` as in training: it does nothing yet, exactly. base: as for
+    `cnctl train`.
     hint_encoder: "released" or "paper", see `cnctl.core.controlnet.build_controlnet`.
     """
     if hint_encoder not in HINT_ENCODERS:
@@ -60,11 +68,12 @@ def add_control(
     check_target(output.path, overwrite=overwrite)
     unet = open_unet(find_base(base))
     architecture = _with_hint(unet.architecture, hint_channels, hint_encoder)
-    known = {"condition": condition, "family": configs.family_name(architecture)}
+    settings = _config(unet, architecture, Path(config) if config else None)
+    known = {"condition": condition, "family": family_of(settings).name}
     made = Made(
         tensors=_initial(unet, architecture, seed),
         architecture=architecture,
-        config=_config(unet, architecture, Path(config) if config else None),
+        config=settings,
         description={k: v for k, v in known.items() if v} | {"hint_channels": hint_channels},
         origin={"form": "base", "sha256": Digest(unet.path), "seed": seed},
         notes=("untrained: it changes nothing until it is trained",),
@@ -114,4 +123,5 @@ def _hint_encoder(a: Architecture, seed: int) -> torch.nn.Module:
             conditioning_channels=a.hint_channels,
             block_out_channels=a.hint_widths,
         )
+        start_gaussian(module)
         return module

@@ -88,6 +88,7 @@ architectures = st.builds(
     middle_depth=st.integers(1, 2),
     text_width=st.integers(1, 99),
     linear=st.booleans(),
+    label_width=st.sampled_from([0, 40]),
 )
 
 
@@ -120,6 +121,9 @@ def test_has_the_tensors_of_diffusers_at_any_width(architecture) -> None:
         layers_per_block=a.layers,
         transformer_layers_per_block=[depth or a.middle_depth for depth in a.depths],
         use_linear_projection=a.linear,
+        addition_embed_type="text_time" if a.label_width else None,
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=a.label_width or None,
         down_block_types=["CrossAttnDownBlock2D" if d else "DownBlock2D" for d in a.depths],
     )
 

@@ -126,6 +126,12 @@ def test_instructions_that_torch_never_writes_are_refused(program, why) -> None:
         read_pickle(io.BytesIO(program))
 
 
+def test_a_backslash_in_a_name_is_refused_without_a_warning() -> None:
+    """Warnings are errors in these tests; Python's own pickletools gives one."""
+    with pytest.raises(UnsafePickleError, match="it asks for"):
+        read_pickle(io.BytesIO(b"\x80\x02c\\torch\nzeros\n."))
+
+
 @pytest.mark.parametrize("depth", [10**5])
 def test_deep_nesting_neither_crashes_nor_hangs(depth) -> None:
     tuples = b")" + b"\x85" * depth + b"."

@@ -204,6 +204,7 @@ def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base
     hint_widths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     layers=st.integers(1, 2),
     linear=st.booleans(),
+    xl=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     form=st.sampled_from(["original", "bare", "diffusers"]),
 )
@@ -211,7 +212,7 @@ def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_there_and_back_is_the_identity_at_any_width(
-    tmp_path, widths, hint_channels, hint_widths, layers, linear, dtype, form
+    tmp_path, widths, hint_channels, hint_widths, layers, linear, xl, dtype, form
 ) -> None:
     from diffusers import ControlNetModel
 
@@ -225,6 +226,9 @@ def test_there_and_back_is_the_identity_at_any_width(
         attention_head_dim=2,
         norm_num_groups=4,
         use_linear_projection=linear,
+        addition_embed_type="text_time" if xl else None,
+        addition_time_embed_dim=4 if xl else None,
+        projection_class_embeddings_input_dim=40 if xl else None,
     ).to(dtype)
     controlnet.save_pretrained(tmp_path / "source")
     convert(tmp_path / "source", tmp_path / "there.safetensors", to=form, overwrite=True)

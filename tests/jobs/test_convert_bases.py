@@ -299,6 +299,7 @@ def test_an_untrained_controlnet_is_that_of_training(
             assert torch.equal(found[name], tensor), name
     description = read_description(result.path)
     assert description["hint_channels"] == channels
+    assert description["family"] == loaded_random_base.family.name
     assert description["config"]["attention_head_dim"] == 2
 
 
