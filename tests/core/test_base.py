@@ -19,7 +19,6 @@ from cnctl.core.base import (
     decode_latents,
     default_base,
     encode_images,
-    encode_prompts,
     family_of,
     load_base,
     locate_base,
@@ -27,6 +26,7 @@ from cnctl.core.base import (
     pick_dtype,
     read_family,
 )
+from cnctl.core.text import encode_prompts
 from cnctl.errors import CnctlError, DeviceError, MissingError
 from cnctl.tiny.autoencoder import PatchAutoencoder
 

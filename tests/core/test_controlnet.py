@@ -9,7 +9,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, encode_prompts
+from cnctl.core.base import Base
 from cnctl.core.controlnet import (
     SILU_GAIN,
     ControlledBlock,
@@ -26,6 +26,7 @@ from cnctl.core.controlnet import (
     zero_conv,
 )
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.text import encode_prompts
 from cnctl.errors import CnctlError
 
 # stable-diffusion-v1-5/unet/config.json and stable-diffusion-2-1/unet/config.json

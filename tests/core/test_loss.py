@@ -6,8 +6,9 @@ import pytest
 import torch
 from diffusers import ControlNetModel, DDIMScheduler
 
-from cnctl.core.base import Base, encode_prompts
+from cnctl.core.base import Base
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.text import encode_prompts
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
