@@ -116,7 +116,7 @@ class Weights:
     """A trained ControlNet for this condition: where it lives and what it fits."""
 
     source: str
-    """Hub id, or the name of a ControlNet that a base brings along."""
+    """Hub id; "tiny/NAME" is a ControlNet that the embedded base brings along."""
     family: str
     """Family of the base it was trained on, e.g. "SD 1.x"."""
     licence: str

@@ -5,6 +5,7 @@ Each page keeps what stands above the marker and gets its facts below; index.md 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from cnctl.plugin import Condition
 from cnctl.registry import OWN_DISTRIBUTION, list_conditions
 
 FOLDER = Path(__file__).with_name("conditions")
+SCORES = Path(__file__).with_name("tiny-scores.json")
+"""What `python tests/benchmarks/tiny.py` printed last."""
 MARKER = "<!-- Below: written by docs/conditions_reference.py. -->"
 
 
@@ -44,11 +47,27 @@ def facts(condition: Condition) -> Iterator[str]:
     if condition.weights:
         yield from ("| weights | base | licence |", "|---|---|---|")
         yield from (f"| `{w.source}` | {w.family} | {w.licence} |" for w in condition.weights)
+        yield from on_tiny(condition)
     else:
         yield f"None are known; train one: `cnctl train --cond {condition.name}`."
     yield from ("", "## Training", "")
     yield from training(condition)
     yield from ("", "## References", "", *(f"- {text}" for text in condition.references))
+
+
+def on_tiny(condition: Condition) -> Iterator[str]:
+    """What the condition's ControlNet for the embedded base reached."""
+    scores = json.loads(SCORES.read_text(encoding="utf-8"))
+    for weights in condition.weights:
+        if weights.family == "tiny":
+            found = scores[weights.source.removeprefix("tiny/")]
+            yield ""
+            yield (
+                f"On the embedded base, 64 held-out scenes, `{found['metric']}`: {found['with']} "
+                f"with control, {found['without']} without, {found['wrong_hint']} against another "
+                f"scene's hint; the scenes themselves reach {found['ceiling']} after the "
+                "autoencoder (`python tests/benchmarks/tiny.py`)."
+            )
 
 
 def training(condition: Condition) -> Iterator[str]:

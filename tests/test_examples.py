@@ -1,5 +1,6 @@
 """The shell scripts of examples/, run as they stand on a small folder of photographs."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -8,9 +9,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cnctl.images import read_hint, read_image, read_metadata
+from cnctl.registry import condition_names
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -104,3 +107,22 @@ def test_each_photograph_states_its_licence(photo):
     (row,) = [line for line in lines if f"`{photo.name}`" in line]
     assert row.split("|")[4].strip() in ("CC0", "Public domain")
     assert max(read_image(photo).shape[:2]) <= 512
+
+
+def test_hints_are_what_their_script_draws():
+    spec = importlib.util.spec_from_file_location("draw", EXAMPLES / "hints/draw.py")
+    assert spec
+    assert spec.loader
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    for name, (shown, number, options) in draw.HINTS.items():
+        drawn = draw.draw_hint(name, shown, number, options)
+        lying = read_hint(EXAMPLES / f"hints/{name}-{shown}.png", channels=drawn.shape[2])
+        np.testing.assert_array_equal(lying, drawn)
+
+
+def test_toys_have_their_hints_and_conditions():
+    lines = (EXAMPLES / "toys.sh").read_text().partition("<<END\n")[2].splitlines()[:-1]
+    hints = [line.partition(":")[0] for line in lines]
+    assert sorted(hints) == sorted(path.stem for path in (EXAMPLES / "hints").glob("*.png"))
+    assert {hint.partition("-")[0] for hint in hints} <= set(condition_names())

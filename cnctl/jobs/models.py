@@ -21,7 +21,7 @@ from cnctl.core.base import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults, 
 from cnctl.detector_files import check_sha256, describe, find_file, safe_file, title
 from cnctl.errors import CnctlError, MissingError
 from cnctl.jobs.captions import BLIP
-from cnctl.jobs.weights import cached_folder
+from cnctl.jobs.weights import find_known
 from cnctl.plugin import WeightFile
 from cnctl.registry import condition_names, get_condition, list_conditions
 
@@ -136,12 +136,10 @@ def _bases() -> Iterator[Model]:
 
 
 def _controls() -> Iterator[Model]:
-    embedded = locate_base("tiny").path / "controls"
+    embedded = locate_base("tiny").path
     for condition in (entry.condition for entry in list_conditions() if entry.condition):
         for known in condition.weights:
-            own = embedded / condition.name
-            brought = known.source == f"tiny/{condition.name}" and own.is_dir()
-            path = own if brought else cached_folder(known.source)
+            path = find_known(known, embedded)
             yield Model(
                 kind="control",
                 name=known.source,

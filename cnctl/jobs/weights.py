@@ -16,7 +16,7 @@ from cnctl.core.unlocking import add_delta
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description
 from cnctl.formats.base_delta import load_base_delta
-from cnctl.plugin import Condition
+from cnctl.plugin import Condition, Weights
 from cnctl.settings import configured_base
 
 Note = Callable[[str], None]
@@ -92,13 +92,19 @@ def locate_control(condition: Condition, base: Base, *, weights: str | None = No
         return own
     fitting = [known for known in condition.weights if known.family == base.family.name]
     for known in fitting:
-        if cached := cached_folder(known.source):
-            return cached
+        if found := find_known(known, base.path):
+            return found
     fetch = f"fetch one: cnctl models pull {fitting[0].source}" if fitting else ""
     raise MissingError(
         f"no ControlNet for {condition.name} on {base.family.name} is at hand",
         hint=fetch or f"train one: cnctl train --cond {condition.name}, or name one: --control",
     )
+
+
+def find_known(known: Weights, base: Path) -> Path | None:
+    """Where a condition's ControlNet lies: brought along by this base, or in the hub's cache."""
+    own = base / "controls" / known.source.removeprefix("tiny/")
+    return own if own.is_dir() else cached_folder(known.source)
 
 
 def _find(weights: str) -> Path:

@@ -92,7 +92,7 @@ def save_reader(reader: SceneReader, folder: Path) -> None:
 def train_reader(
     *, minutes: float, start: SceneReader | None, seed: int = 0, say: Callable[[str], None] = print
 ) -> SceneReader:
-    """Train a reader, from scratch or on; one scene in four shows a person, for the joints."""
+    """Train a reader, from scratch or on; every other scene shows a person, for the joints."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     reader = (start or SceneReader()).train()
@@ -127,7 +127,7 @@ def reading_loss(found: dict[str, Tensor], scenes: list[Scene]) -> Tensor:
         + 4 * F.l1_loss(found["depth"], depth)
         + 4 * F.l1_loss(found["normals"], normals)
         + 2 * F.binary_cross_entropy_with_logits(found["edges"], edges)
-        + 20 * (weight * (found["people"] - heat).square()).mean()
+        + 60 * (weight * (found["people"] - heat).square()).mean()
     )
 
 
@@ -146,7 +146,7 @@ def _stacked(maps: Iterable[NDArray]) -> Tensor:
 
 
 def _training_scene(seed: int, rng: np.random.Generator) -> Scene:
-    return render_scene(seed, show="person" if rng.random() < 0.25 else None)
+    return render_scene(seed, show="person" if rng.random() < 0.5 else None)
 
 
 def _layer(channels: int, wider: int, *, stride: int = 1) -> nn.Module:

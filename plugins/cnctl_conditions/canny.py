@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnctl.plugin import Condition, Option, TrainDefaults, Weights
+from cnctl.plugin import Condition, Option, TrainDefaults
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, tiny
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,27 +45,13 @@ canny = Condition(
     metric="edge_f1",
     base="stable-diffusion-v1-5/stable-diffusion-v1-5",
     weights=(
-        Weights(
-            source="lllyasviel/sd-controlnet-canny",
-            family="SD 1.x",
-            licence="CreativeML OpenRAIL-M",
-        ),
-        Weights(
-            source="lllyasviel/control_v11p_sd15_canny",
-            family="SD 1.x",
-            licence="CreativeML OpenRAIL-M",
-        ),
-        Weights(
-            source="thibaud/controlnet-sd21-canny-diffusers",
-            family="SD 2.x",
-            licence="see the model card",
-        ),
-        Weights(source="tiny/canny", family="tiny", licence="Apache-2.0"),
+        tiny("canny"),
+        *sd15("sd-controlnet-canny", "control_v11p_sd15_canny"),
+        *sd21("controlnet-sd21-canny-diffusers"),
     ),
     licence="Apache-2.0",
     references=(
-        "Zhang, Agrawala: Adding Conditional Control to Text-to-Image Diffusion Models, "
-        "arXiv 2302.05543v1, section 3.5",
+        SECTION,
         "Canny: A Computational Approach to Edge Detection, IEEE TPAMI 8(6), 1986",
     ),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults, WeightFile
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, tiny
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +94,7 @@ depth = Condition(
     from_maps=from_maps,
     metric="depth_rmse",
     weights=(
+        tiny("depth"),
         *sd15("sd-controlnet-depth", "control_v11f1p_sd15_depth"),
         *sd21("controlnet-sd21-depth-diffusers"),
     ),
@@ -118,7 +119,7 @@ depth_anything = replace(
         )
     },
     train=TrainDefaults(recipe="not of the paper; as for depth"),
-    weights=sd15("control_v11f1p_sd15_depth", "sd-controlnet-depth"),
+    weights=(*sd15("control_v11f1p_sd15_depth", "sd-controlnet-depth"), tiny("depth")),
     references=("Yang et al.: Depth Anything V2, NeurIPS 2024",),
 )
 
@@ -137,6 +138,7 @@ depth_zoe = replace(
     },
     train=TrainDefaults(recipe="not of the paper: one of three estimators of ControlNet 1.1"),
     weights=(
+        tiny("depth"),
         *sd15("control_v11f1p_sd15_depth"),
         *sd21("controlnet-sd21-zoedepth-diffusers"),
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, GroundTruth, Option, TrainDefaults
 from cnctl_conditions.depth import MIDAS, MIDAS_FILE
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,7 +172,7 @@ normal_diode = replace(
         recipe="DIODE, captioned by BLIP: 25,452 normal-image-caption pairs; 100 A100 80G "
         "GPU-hours",
     ),
-    weights=(),
+    weights=(tiny("normal"),),
     licence="DIODE: MIT. For photos: Bae et al., MIT, trained on ScanNet (non-commercial research)",
     references=(
         SECTION,
@@ -200,7 +200,7 @@ normal = Condition(
     ),
     from_maps=from_maps,
     metric="normal_angle",
-    weights=sd15("sd-controlnet-normal"),
+    weights=(*sd15("sd-controlnet-normal"), tiny("normal")),
     licence="Apache-2.0",
     references=(
         SECTION,

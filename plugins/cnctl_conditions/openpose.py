@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21, tiny
 from cnctl_conditions.shared.openpose_networks import STRIDE
 from cnctl_conditions.shared.skeleton import (
     LIMBS,
@@ -240,6 +240,7 @@ POSE_OPTIONS = {
     "stick_width": Option(4, "half the width of limbs, in pixels", minimum=1, maximum=64),
 }
 POSE_WEIGHTS = (
+    tiny("openpose"),
     *sd15("control_v11p_sd15_openpose", "sd-controlnet-openpose"),
     *sd21("controlnet-sd21-openposev2-diffusers", "controlnet-sd21-openpose-diffusers"),
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults
 from cnctl_conditions.hed import HED_FILE
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, tiny
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,6 +186,7 @@ scribble = Condition(
     ),
     metric="edge_f1",
     weights=(
+        tiny("scribble"),
         *sd15("sd-controlnet-scribble", "control_v11p_sd15_scribble"),
         *sd21("controlnet-sd21-scribble-diffusers"),
     ),

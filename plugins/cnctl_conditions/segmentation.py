@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import CnctlError, Condition, Detection, TrainDefaults, WeightFile
 from cnctl_conditions.shared.ade20k_palette import PALETTE
-from cnctl_conditions.shared.annotators import SECTION, sd15
+from cnctl_conditions.shared.annotators import SECTION, sd15, tiny
 from cnctl_conditions.shared.labels import colour, shares
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ ade20k = Condition(
     ),
     from_maps=from_maps,
     metric="mean_iou",
-    weights=sd15("sd-controlnet-seg", "control_v11p_sd15_seg"),
+    weights=(*sd15("sd-controlnet-seg", "control_v11p_sd15_seg"), tiny("ade20k")),
     licence="MIT",
     references=(
         SECTION,

@@ -29,6 +29,11 @@ def annotator(
     )
 
 
+def tiny(name: str) -> Weights:
+    """A ControlNet that the embedded base brings along; cnctl's own."""
+    return Weights(source=f"tiny/{name}", family="tiny", licence="Apache-2.0")
+
+
 def sd15(*names: str) -> tuple[Weights, ...]:
     """ControlNets of the paper's author for Stable Diffusion 1.5, best first."""
     licence = "CreativeML OpenRAIL-M"
