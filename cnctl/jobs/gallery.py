@@ -78,7 +78,8 @@ def _grid(hint: Path, images: Sequence[GeneratedImage], across: str) -> np.ndarr
     shown = fit_image(read_image(hint), size=size) if hint.suffix in SUFFIXES else blank
     sheet = []
     for others, row in rows.items():
-        cells = [labelled(shown, _words(dict(others)) or "hint")]
+        varied = {n: v for n, v in others if len({dict(row).get(n) for row in rows}) > 1}
+        cells = [labelled(shown, _words(varied) or "hint")]
         for column in columns:
             found = row.get(column)
             picture = fit_image(read_image(found.path), size=size) if found else blank

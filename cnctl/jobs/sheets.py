@@ -16,6 +16,7 @@ GAP = 4
 LABEL_HEIGHT = 24
 """Pixels below a cell, for its name."""
 FONT_SIZE = 15
+MIN_FONT_SIZE = 6
 MASKED = np.uint8(128)
 """The grey that stands for what is masked."""
 
@@ -58,10 +59,12 @@ def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def labelled(picture: np.ndarray, label: str) -> np.ndarray:
-    """The picture, RGB uint8 (H, W, 3), with a line of text below."""
+    """The picture, RGB uint8 (H, W, 3), with a line of text below, as large as fits."""
     width = picture.shape[1]
     strip = Image.new("RGB", (width, LABEL_HEIGHT), "white")
     middle = (width / 2, LABEL_HEIGHT / 2)
-    font = ImageFont.load_default(FONT_SIZE)
+    fonts = map(ImageFont.load_default, range(FONT_SIZE, MIN_FONT_SIZE, -1))
+    fitting = (font for font in fonts if font.getlength(label) <= width - GAP)
+    font = next(fitting, ImageFont.load_default(MIN_FONT_SIZE))
     ImageDraw.Draw(strip).text(middle, label, "black", font, anchor="mm")
     return np.concatenate([picture, np.asarray(strip)])

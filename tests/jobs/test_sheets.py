@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnctl.jobs.sheets import GAP, LABEL_HEIGHT, arrange, compare, visible
+from cnctl.jobs.sheets import GAP, LABEL_HEIGHT, arrange, compare, labelled, visible
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
@@ -47,3 +47,12 @@ def test_more_than_four_cells_take_another_row() -> None:
     sheet = compare(source, {str(n): source for n in range(6)})
     assert sheet.shape[:2] == (2 * (16 + LABEL_HEIGHT + GAP) + GAP, 4 * (16 + GAP) + GAP)
     assert (sheet[-16 - LABEL_HEIGHT :, -16 - GAP :] == 255).all()
+
+
+def test_a_long_label_is_made_to_fit() -> None:
+    """Its ends are not cut: a blank column stays at either side."""
+    cell = np.zeros((20, 128, 3), np.uint8)
+    strip = labelled(cell, "control_scale 0.2, steps 20, seed 1")[20:]
+    assert strip.shape == (LABEL_HEIGHT, 128, 3)
+    assert (strip < 128).any()
+    assert (strip[:, [0, -1]] > 128).all()
