@@ -93,7 +93,7 @@ def test_hash_of_the_weights(folder) -> None:
 def test_oddities(folder, tmp_path) -> None:
     from safetensors.torch import load_file
 
-    path = convert(folder, tmp_path / "x.safetensors", to="bare")
+    path = convert(folder, tmp_path / "x.safetensors", to="bare").path
     tensors = load_file(path)
     tensors["time_embed.0.bias"] = tensors["time_embed.0.bias"].half()
     torch.save({"state_dict": tensors, "epoch": 2}, tmp_path / "x.pth")
