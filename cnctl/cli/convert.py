@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from cnctl.cli import convert_flags as own
+from cnctl.cli import flags
 from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.errors import CnctlError
 
@@ -19,75 +18,25 @@ MEGABYTE = 1_000_000
 
 
 def convert(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SRC...",
-            show_default=False,
-            help="A diffusers folder, a .safetensors, .pth or .ckpt, a run, or a hub id. "
-            "Several are averaged.",
-        ),
-    ] = None,
-    target: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DST", show_default=False, help="A folder, or a file that ends in .safetensors."
-        ),
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FORM",
-            help="diffusers, original (control_model. before each key), bare (no prefix), "
-            "control-lora. [original for a file, diffusers for a folder]",
-        ),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float16, bfloat16, float32. [the source's own]")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="config.json to take the number of heads from, if SRC has none."),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            help="Base that completes a difference file or a Control-LoRA, or that a full "
-            "checkpoint began from: what its U-Net learnt along is kept in a folder as DST."
-        ),
-    ] = None,
-    from_base: Annotated[
-        str | None, typer.Option(help="Base that SRC was trained on, with --to-base.")
-    ] = None,
-    to_base: Annotated[
-        str | None, typer.Option(help="Base that DST is to fit: adds what differs to the copy.")
-    ] = None,
-    shares: Annotated[
-        str | None, typer.Option(metavar="0.7,0.3", help="Of each SRC in the average. [alike]")
-    ] = None,
-    rank: Annotated[
-        int | None, typer.Option(help="Of --to control-lora, which needs --base. [128]")
-    ] = None,
-    init_from_base: Annotated[
-        str | None,
-        typer.Option(metavar="BASE", help="Instead of SRC: an untrained ControlNet for a base."),
-    ] = None,
-    hint_channels: Annotated[
-        int | None, typer.Option(help="Of an untrained ControlNet. [3]")
-    ] = None,
-    hint_encoder: Annotated[
-        str | None, typer.Option(help="Of an untrained ControlNet: released, paper. [released]")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of an untrained hint encoder. [0]")] = None,
-    condition: Annotated[
-        str, typer.Option("--cond", help="Written down, if SRC does not say its own.")
-    ] = "",
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Run both on random input and compare.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress.")] = False,
+    sources: own.Sources = None,
+    target: own.Target = None,
+    to: own.To = None,
+    dtype: own.Dtype = None,
+    config: own.Config = None,
+    base: own.Base = None,
+    from_base: own.FromBase = None,
+    to_base: own.ToBase = None,
+    shares: own.Shares = None,
+    rank: own.Rank = None,
+    init_from_base: own.InitFromBase = None,
+    hint_channels: own.HintChannels = None,
+    hint_encoder: own.HintEncoder = None,
+    seed: own.Seed = None,
+    condition: own.Condition = "",
+    verify: own.Verify = False,
+    overwrite: flags.Overwrite = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Write a ControlNet in another form, for webui, ComfyUI or diffusers, or for another base.
 

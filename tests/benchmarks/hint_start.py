@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnctl.core.controlnet import HINT_STARTS, RELEASED_WIDTHS, start_gaussian
-from cnctl.jobs.train import Event, Previewed, train
-from cnctl.jobs.training_setup import TrainRequest
+from cnctl.jobs.train import train
+from cnctl.jobs.training_request import TrainRequest
+from cnctl.jobs.training_run import Event, Previewed
 
 CAT = Path(__file__).parents[2] / "examples" / "images" / "cat.jpg"
 
