@@ -13,8 +13,10 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -76,7 +78,10 @@ def _start_and_kill(request: TrainRequest, out: Path, moments: random.Random) ->
     if moments.random() < 0.8:  # else it may be killed before it has done anything
         _wait_for_news(out / "checkpoints", child)
     time.sleep(moments.uniform(0, 0.4))
-    child.kill()
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has ended, or not yet begun
+        child.kill()
     child.join()
     return child.exitcode != 0
 
@@ -91,7 +96,9 @@ def _processes() -> Any:
 def _train_in_child(request: TrainRequest, out: Path) -> None:
     import torch
 
+    os.setpgrp()  # so that data workers are killed along
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of data workers, as a command has it
     train(request, out, resume=True)
 
 
