@@ -140,11 +140,11 @@ class GroundTruth:
     name: str
     """Of the file that belongs to "a.jpg": "{stem}.png" is a.png, "{name}.json" is a.jpg.json."""
     read: Callable[..., Hint | Detection | None]
-    """read(values, sizes=..., **options) -> hint; the options are the detector's. values: the array
-    of a .npy file; what a .json file holds; the samples (H, W) or (H, W, C) of an image as they are
-    stored, of a palette the indices. sizes: (height, width) of the image as it lies, and of the
-    hint that is wanted, which hints of other sizes are fitted to; None where there is no image.
-    None where this is no such file; CnctlError where it is a broken one.
+    """`read(values, sizes=..., **options)` -> hint; the options are the detector's. values: the
+    array of a .npy file; what a .json file holds; the samples (H, W) or (H, W, C) of an image as
+    they are stored, of a palette the indices. sizes: (height, width) of the image as it lies, and
+    of the hint that is wanted, which hints of other sizes are fitted to; None where there is no
+    image. None where this is no such file; CnctlError where it is a broken one.
     """
 
     @property
@@ -190,7 +190,7 @@ class Condition:
     """How to read this hint where a data set knows it."""
     from_maps: Callable[..., Hint | None] | None = None
     """The hint of a rendered picture, from what its renderer knows instead of by detection:
-    from_maps(maps, **options), the options being the detector's. maps: "image", RGB uint8
+    `from_maps(maps, **options)`, the options being the detector's. maps: "image", RGB uint8
     (H, W, 3); "depth", float32 (H, W) in [0, 1], 1 is near; "normals", float32 (H, W, 3), unit
     vectors, x right, y up, z to the viewer; "labels", uint8 (H, W), places in "names", which are
     words of ADE20K; "edges", float32 (H, W) in [0, 1]; "people", float32 (N, 18, 2), x and y in
