@@ -26,7 +26,9 @@ ADE20K_WORDS = {
 }
 """What ADE20K calls a label, where it has another word."""
 NAMES = tuple(ADE20K_WORDS.get(name, name) for name in LABELS)
-NOVICE, USUAL, FULL = 0, 1, 2  # levels of the curriculum
+NOVICE, USUAL, FULL, CROWD = 0, 1, 2, 3  # levels of the curriculum
+ROWS = {1: (0.40, 0.60, 0.0), 2: (0.24, 0.30, 0.46), 3: (0.16, 0.19, 0.33)}
+"""For so many things: where the first one's middle may be, and how far apart they stand."""
 
 
 class SceneObject(NamedTuple):
@@ -90,7 +92,7 @@ def render_scene(
     """Draw the scene of a seed: a pure function of its arguments. `show` is the class to draw.
 
     Levels: 0, one large thing before a plain or gradient background; 1, also landscapes and
-    rooms; 2, also smaller things and sometimes two of them.
+    rooms; 2, also smaller things and sometimes two of them; 3, always three.
     """
     rng = np.random.default_rng([STREAM, level, seed])
     things, backdrop = plan(rng, level, show)
@@ -129,24 +131,25 @@ def soft_edges(scene: Scene) -> Array:
 
 def plan(rng: np.random.Generator, level: int, show: str | None) -> tuple[list[Planned], Backdrop]:
     """Choose what a scene shows, before anything is drawn."""
-    pair = level >= FULL and rng.random() < 0.4
-    names = [CLASSES[i] for i in rng.choice(len(CLASSES), 2 if pair else 1, replace=False)]
+    count = 3 if level >= CROWD else 2 if level == FULL and rng.random() < 0.4 else 1
+    names = [CLASSES[i] for i in rng.choice(len(CLASSES), count, replace=False)]
     if show is not None:
         names[0] = show
     colours = [choose_colour(rng, name) for name in names]
     backdrop = choose_backdrop(rng, names, [word for word, _ in colours], level)
     things = []
     for index, (name, (colour, said)) in enumerate(zip(names, colours, strict=True)):
-        x = rng.uniform(0.40, 0.60) if not pair else rng.uniform(0.24, 0.30) + 0.46 * index
-        radius = choose_radius(rng, level, pair)
+        low, high, apart = ROWS[count]
+        x = rng.uniform(low, high) + apart * index
+        radius = choose_radius(rng, level, count)
         things.append(Planned(name, colour, said, (x, rng.uniform(0.42, 0.58)), radius))
     return things, backdrop
 
 
-def choose_radius(rng: np.random.Generator, level: int, pair: bool) -> float:
+def choose_radius(rng: np.random.Generator, level: int, count: int) -> float:
     """Half the side of a thing's square, in sides of the picture."""
-    if pair:
-        return float(rng.uniform(0.19, 0.24))
+    if count > 1:
+        return float(rng.uniform(0.19, 0.24) if count == 2 else rng.uniform(0.12, 0.15))
     return float(rng.uniform(0.24, 0.42) if level >= FULL else rng.uniform(0.33, 0.43))
 
 

@@ -1,6 +1,7 @@
 """Scenes are pure functions of their seed, and their maps are true."""
 
 import hashlib
+import itertools
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from cnctl_conditions.segmentation import ade20k
 
 from cnctl.tiny.captions import vocabulary
 from cnctl.tiny.dataset import HELD_OUT, training_scene
-from cnctl.tiny.scenes import FULL, LABELS, NAMES, NOVICE, USUAL, exact_maps, render_scene
+from cnctl.tiny.scenes import CROWD, FULL, LABELS, NAMES, NOVICE, USUAL, exact_maps, render_scene
 from cnctl.tiny.shapes import CLASSES, COLOURS, KINDS
 
 SCENES = [render_scene(seed, level=level) for level in (NOVICE, USUAL, FULL) for seed in range(30)]
@@ -144,6 +145,20 @@ def test_outlines_run_where_the_segmentation_changes():
         near_lines = cv2.dilate(scene.outlines, np.ones((5, 5))) > 64
         assert near_lines[border > 0].mean() > 0.95, scene.prompt
         assert (scene.outlines > 64).mean() < 0.25
+
+
+def test_levels_show_one_to_three_things_side_by_side():
+    counts = {
+        level: {len(render_scene(seed, level=level).objects) for seed in range(20)}
+        for level in (NOVICE, USUAL, FULL, CROWD)
+    }
+    assert counts == {NOVICE: {1}, USUAL: {1}, FULL: {1, 2}, CROWD: {3}}
+    for seed in range(20):
+        scene = render_scene(seed, level=CROWD)
+        boxes = [thing.box for thing in scene.objects]
+        assert all(left[2] < right[0] for left, right in itertools.pairwise(boxes))
+        shown = set(np.unique(scene.segmentation))
+        assert {LABELS[thing.name] for thing in scene.objects} <= shown, scene.prompt
 
 
 @pytest.mark.parametrize("kind", ["person", "house"])
