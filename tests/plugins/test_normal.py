@@ -50,7 +50,8 @@ def test_the_order_of_channels_is_that_of_the_weights():
     assert to_hint(towards_left, order="xyz").tolist() == [[[255, 127, 127]]]
     assert to_hint(towards_left, order="zyx").tolist() == [[[127, 127, 255]]]
     assert normal.options["order"].default == "zyx"
-    assert [weights.source for weights in normal.weights] == ["lllyasviel/sd-controlnet-normal"]
+    sources = [weights.source for weights in normal.weights]
+    assert sources == ["lllyasviel/sd-controlnet-normal", "tiny/normal"]
 
 
 def test_normals_of_a_photo(detectors, photo, folders):
