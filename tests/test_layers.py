@@ -15,14 +15,14 @@ def test_import_contracts_hold() -> None:
     assert run.returncode == 0, run.stdout
 
 
-def test_no_functions_body_is_longer_than_a_screen_or_two() -> None:
-    functions = (  # a command's parameters are its flags, a line each
-        (path.name, node.name, node.end_lineno - node.body[0].lineno + 1)
+def test_no_function_is_longer_than_a_screen_or_two() -> None:
+    functions = (
+        (path.name, node.name, node.end_lineno - node.lineno + 1)
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef) and node.end_lineno
     )
-    assert [function for function in functions if function[2] > 60] == []
+    assert [function for function in functions if function[2] > 80] == []
 
 
 def test_torch_load_is_called_in_the_guarded_child_only() -> None:

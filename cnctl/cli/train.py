@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.cli import flags, train_flags
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import SomeInputsFailed
+from cnctl.settings import TrainSettings
 
 if TYPE_CHECKING:
     from cnctl.jobs.training_request import TrainRequest
@@ -65,51 +67,27 @@ def train(
     """
     if check:
         return _check(cond, data, base=base, resolution=resolution, json=json, quiet=quiet)
-    settings = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "gradient_accumulation": gradient_accumulation,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "lr_warmup": lr_warmup,
-        "lr_schedule": lr_schedule,
-        "max_grad_norm": max_grad_norm,
-        "ema": ema,
-        "prompt_dropout": prompt_dropout,
-        "snr_gamma": snr_gamma,
-        "resolution": resolution,
-        "seed": seed,
-        "connect": connect,
-        "hint_encoder": hint_encoder,
-        "hint_start": hint_start,
-        "lora": lora,
-        "unlock_after": unlock_after,
-        "unlock": unlock,
-        "checkpoint_every": checkpoint_every,
-        "preview_every": preview_every,
-        "on_convergence": on_convergence,
-        "tracker": tracker,
-        "held_out": held_out,
-        "gradient_checkpointing": gradient_checkpointing,
-        "channels_last": channels_last,
-        "compile": compile,
-        "workers": workers,
-    }
     note("loading ...", quiet=quiet)
-    from cnctl.jobs.train import TrainRequest
-
-    request = TrainRequest(
-        condition=cond,
-        data=data,
-        base=base,
-        init_from=init_from,
-        settings=settings,
-        cache=None if cache is None else str(cache),
-        device=device,
-        dtype=dtype,
-    )
+    request = _read_flags(locals())
     run = _plan if dry_run else _train
     run(request, out, resume=resume, json=json, quiet=quiet)
+
+
+def _read_flags(given: dict[str, Any]) -> TrainRequest:
+    """The request that the flags make, by their names; what has no flag is left to its default."""
+    from cnctl.jobs.training_request import TrainRequest
+
+    flagged = {field.name for field in fields(TrainSettings)} & given.keys()
+    return TrainRequest(
+        condition=given["cond"],
+        data=given["data"],
+        base=given["base"],
+        init_from=given["init_from"],
+        settings={name: given[name] for name in flagged},
+        cache=None if given["cache"] is None else str(given["cache"]),
+        device=given["device"],
+        dtype=given["dtype"],
+    )
 
 
 def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: bool) -> None:
