@@ -34,6 +34,10 @@ class AnnotateSettings:
     """Short side of the hint in pixels."""
 
 
+KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+"""What a type is called where a text is not of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GenerateSettings:
     """One run of the denoising loop. Defaults are the paper's (section 4.1)."""
@@ -149,13 +153,7 @@ def parse_setting(kind: type[Settings], name: str, text: str) -> Any:
         near = difflib.get_close_matches(name, types, n=1)
         known = f"did you mean {near[0]}?" if near else f"there are {', '.join(types)}"
         raise CnctlError(f"there is no setting {name!r}", hint=known)
-    try:
-        return types[name](text)
-    except ValueError as error:
-        raise CnctlError(
-            f"{name}={text!r} is not a {types[name].__name__}",
-            hint=f"give a {types[name].__name__}",
-        ) from error
+    return _from_text(types[name], text, name, hint="give")
 
 
 def configured_base() -> str | None:
@@ -199,14 +197,17 @@ def _from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, Any]:
         variable = f"CNCTL_{kind.SECTION}_{name}".upper()  # type: ignore[attr-defined]
         if variable not in environ:
             continue
-        try:
-            values[name] = (_to_bool if to_type is bool else to_type)(environ[variable])
-        except ValueError as error:
-            raise CnctlError(
-                f"{variable}={environ[variable]!r} is not a {to_type.__name__}",
-                hint=f"unset {variable} or give a {to_type.__name__}",
-            ) from error
+        text = environ[variable]
+        values[name] = _from_text(to_type, text, variable, hint=f"unset {variable} or give")
     return values
+
+
+def _from_text(to_type: type, text: str, name: str, *, hint: str) -> Any:
+    try:
+        return (_to_bool if to_type is bool else to_type)(text)
+    except ValueError as error:
+        wanted = KINDS[to_type]
+        raise CnctlError(f"{name}={text!r} is not {wanted}", hint=f"{hint} {wanted}") from error
 
 
 def _to_bool(text: str) -> bool:

@@ -129,7 +129,7 @@ def test_sweeps_are_read_as_settings() -> None:
     with pytest.raises(CnctlError, match="there is no setting 'stepz'") as caught:
         parse_sweep(["stepz=1"])
     assert caught.value.hint == "did you mean steps?"
-    with pytest.raises(CnctlError, match="steps='a' is not a int"):
+    with pytest.raises(CnctlError, match="steps='a' is not a whole number"):
         parse_sweep(["steps=a"])
     with pytest.raises(CnctlError, match="--sweep 'steps' is not NAME=VALUE,VALUE"):
         parse_sweep(["steps"])
