@@ -108,6 +108,10 @@ class TrainSettings:
     """"stop" to end the run when control has set in (figure 21), or "continue"."""
     tracker: str = ""
     """Of experiments, one that accelerate knows: "tensorboard", "wandb", ...; "" for none."""
+    largest: int = 0
+    """Learn only from so many examples, those with the most pixels; 0 for all."""
+    sample: int = 0
+    """Learn only from so many of them, drawn by the seed; 0 for all."""
     held_out: int = 16
     """Examples that are not trained on, to measure fidelity of control."""
     gradient_checkpointing: bool = False

@@ -26,6 +26,7 @@ from cnctl.images import (
     read_hint,
     read_image,
     read_metadata,
+    read_size,
     shown,
     working_size,
     write_file,
@@ -86,6 +87,7 @@ def test_exif_orientation_is_applied_once(tmp_path, picture, suffix, orientation
     path = saved(tmp_path / f"a.{suffix}", Image.fromarray(picture), exif=exif, **settings)
     assert np.array_equal(read_image(path), _UPRIGHT[orientation](picture))
     assert np.array_equal(read_hint(path, channels=3), _UPRIGHT[orientation](picture))
+    assert read_size(path) == read_image(path).shape[:2]
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
@@ -189,10 +191,11 @@ def _pages(tmp_path):
 )
 def test_what_is_no_image_is_named_for_what_it_is(tmp_path, name, expected):
     _pages(tmp_path)
-    with pytest.raises(CnctlError, match=expected) as caught:
-        read_image(tmp_path / name)
-    assert name in str(caught.value)
-    assert "\n" not in str(caught.value)
+    for read in (read_image, read_size):
+        with pytest.raises(CnctlError, match=expected) as caught:
+            read(tmp_path / name)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnctl.cli import flags, train_flags
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def train(
     cond: train_flags.Condition = None,
     data: train_flags.Data = None,
+    largest: train_flags.Largest = None,
+    sample: train_flags.Sample = None,
     out: train_flags.Out = Path("run"),
     base: flags.Base = None,
     steps: train_flags.Steps = None,
@@ -66,7 +68,8 @@ def train(
     cnctl train --cond canny --data scenes:2000 -o run
     """
     if check:
-        return _check(cond, data, base=base, resolution=resolution, json=json, quiet=quiet)
+        part = _Part(largest, sample, seed or 0)
+        return _check(cond, data, part, base=base, resolution=resolution, json=json, quiet=quiet)
     note("loading ...", quiet=quiet)
     request = _read_flags(locals())
     run = _plan if dry_run else _train
@@ -117,6 +120,7 @@ def _plan(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: 
 def _check(
     cond: str | None,
     data: str | None,
+    part: _Part,
     *,
     base: str | None,
     resolution: int | None,
@@ -133,7 +137,16 @@ def _check(
                 advances.append(stack.enter_context(progress("checking", total, quiet=quiet)))
             advances[0](done, "")
 
-        report = check_data(cond, data, base=base, resolution=resolution, on_example=on_example)
+        report = check_data(
+            cond,
+            data,
+            base=base,
+            resolution=resolution,
+            largest=part.largest,
+            sample=part.sample,
+            seed=part.seed,
+            on_example=on_example,
+        )
     if json:
         emit_json(report.as_dict())
     else:
@@ -144,6 +157,14 @@ def _check(
             f"training would stop at {report.fatal} of {report.examples} examples",
             hint="mend them or take their lines out",
         )
+
+
+class _Part(NamedTuple):
+    """Which examples are meant, as the flags say."""
+
+    largest: int | None
+    sample: int | None
+    seed: int
 
 
 class _Display:

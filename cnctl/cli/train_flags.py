@@ -25,6 +25,10 @@ Data = Annotated[
         help="Folder with metadata.jsonl, .csv or prompt.json, 'x/*.tar', or N drawn scenes.",
     ),
 ]
+Largest = Annotated[
+    int | None, Option(metavar="N", help="Only the N examples with the most pixels. [all]")
+]
+Sample = Annotated[int | None, Option(metavar="N", help="Only N of them, drawn by --seed. [all]")]
 Out = Annotated[Path, Option("--out", "-o", help="Folder of the run.")]
 Steps = Annotated[int | None, Option(help="Optimizer steps. [by base]")]
 BatchSize = Annotated[int | None, Option(help="Examples per step. [by base]")]

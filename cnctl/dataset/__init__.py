@@ -3,6 +3,7 @@
 from cnctl.dataset.check import DataReport, Problem, check_dataset
 from cnctl.dataset.examples import Dataset, Example, open_dataset
 from cnctl.dataset.pairs import Pair, Selection, TrainingPairs
+from cnctl.dataset.subset import take_part
 from cnctl.dataset.writer import DatasetWriter
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "TrainingPairs",
     "check_dataset",
     "open_dataset",
+    "take_part",
 ]

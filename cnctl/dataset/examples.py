@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cnctl.errors import CnctlError
-from cnctl.images import read_hint, read_image, shown
+from cnctl.images import read_hint, read_image, read_size, shown
 
 METADATA = "metadata.jsonl"
 TABLE = "metadata.csv"
@@ -122,7 +122,19 @@ class FolderDataset:
 
     def name(self, index: int) -> str:
         """The image's path below the folder."""
-        return shown(_below(self.rows[index].image, self.index.parent))
+        return shown(self.key(index))
+
+    def key(self, index: int) -> str:
+        """What the index calls the image: the same wherever the folder lies."""
+        return _below(self.rows[index].image, self.index.parent).as_posix()
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the image, which is not decoded."""
+        return read_size(self.rows[index].image)
+
+    def take(self, indices: Sequence[int]) -> FolderDataset:
+        """These examples alone, numbered anew."""
+        return replace(self, rows=tuple(self.rows[index] for index in indices))
 
     def missing(self) -> list[Path]:
         """Files that the index names and that are not there."""

@@ -11,8 +11,8 @@ import glob
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from cnctl.dataset.examples import Example
 from cnctl.errors import CnctlError, shown
-from cnctl.images import read_image
+from cnctl.images import read_image, read_size
 
 IMAGE = ("jpg", "jpeg", "png", "webp")
 HINT = ("hint.png", "hint.npz")
@@ -51,13 +51,21 @@ class Member:
 
 @dataclass(frozen=True)
 class Sample:
-    """Where the parts of one example lie. prompt_kind: "txt", "json", or "" for none."""
+    """Where the parts of one example lie. key: what their names have in common.
 
-    name: str
+    prompt_kind: "txt", "json", or "" for none.
+    """
+
+    key: str
     image: Member
     hint: Member | None
     prompt: Member | None
     prompt_kind: str
+
+    @property
+    def name(self) -> str:
+        """The shard and the key in it."""
+        return f"{shown(self.image.shard)}/{shown(self.key)}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,19 @@ class ShardDataset:
     def name(self, index: int) -> str:
         """The shard and the example's key in it."""
         return self.rows[index].name
+
+    def key(self, index: int) -> str:
+        """The shard's file name and the key in it: the same wherever the shards lie."""
+        row = self.rows[index]
+        return f"{row.image.shard.name}/{row.key}"
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the image, which is not decoded."""
+        return read_size(self.rows[index].image.read())
+
+    def take(self, indices: Sequence[int]) -> ShardDataset:
+        """These examples alone, numbered anew."""
+        return replace(self, rows=tuple(self.rows[index] for index in indices))
 
 
 def open_shards(pattern: str, *, read_hint: Callable[[bytes], np.ndarray]) -> ShardDataset:
@@ -122,9 +143,8 @@ def _read_index(shard: Path) -> Iterator[Sample]:
     for key, kinds in parts.items():
         image, hint, prompt = (_first(kinds, names) for names in (IMAGE, HINT, PROMPT))
         if image:
-            name = f"{shown(shard)}/{shown(key)}"
             yield Sample(
-                name=name,
+                key=key,
                 image=kinds[image],
                 hint=kinds.get(hint),
                 prompt=kinds.get(prompt),

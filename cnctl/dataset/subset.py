@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 
+from cnctl.dataset.examples import Dataset, FolderDataset
+from cnctl.dataset.shards import ShardDataset
 from cnctl.errors import CnctlError
+
+
+def take_part(
+    dataset: Dataset, *, largest: int | None = None, sample: int | None = None, seed: int = 0
+) -> Dataset:
+    """The data set that holds only those examples which `choose` takes of this one."""
+    if largest is None and sample is None:
+        return dataset
+    if not isinstance(dataset, FolderDataset | ShardDataset):
+        raise CnctlError(
+            "drawn scenes are all of one size, and as many as are asked for",
+            hint="leave out --largest and --sample, and give scenes:1000",
+        )
+    keys = [dataset.key(index) for index in range(len(dataset))]
+    return dataset.take(choose(keys, dataset.image_size, largest=largest, sample=sample, seed=seed))
 
 
 def choose(
     names: Sequence[str],
-    pixels: Callable[[int], int],
+    size: Callable[[int], tuple[int, int]],
     *,
     largest: int | None = None,
     sample: int | None = None,
@@ -18,21 +36,29 @@ def choose(
 ) -> list[int]:
     """Indices, ascending: a random `sample` of the `largest` images; None takes all.
 
-    pixels(i) is the size of image i. Whether an image is in depends on the seed and on the names
-    alone, and a sample of 1000 is part of the sample of 10,000. Images of one size are ranked at
-    random too. CnctlError where there are fewer than asked for.
+    size(i) is (height, width) of image i; one that raises CnctlError ranks last. Whether an image
+    is in depends on the seed and on the names alone, and a sample of 1000 is part of the sample of
+    10,000. Images of one size are ranked at random too. CnctlError where there are fewer than asked
+    for.
     """
     indices = list(range(len(names)))
     places = {index: _place(seed, names[index]) for index in indices}
     if largest is not None:
         _check(largest, len(indices), "--largest")
-        sizes = {index: pixels(index) for index in indices}
-        indices.sort(key=lambda index: (-sizes[index], places[index]))
+        pixels = {index: _pixels(size, index) for index in indices}
+        indices.sort(key=lambda index: (-pixels[index], places[index]))
         indices = indices[:largest]
     if sample is not None:
         _check(sample, len(indices), "--sample")
         indices = sorted(indices, key=places.__getitem__)[:sample]
     return sorted(indices)
+
+
+def _pixels(size: Callable[[int], tuple[int, int]], index: int) -> int:
+    with contextlib.suppress(CnctlError):  # it will be told of if it is chosen all the same
+        height, width = size(index)
+        return height * width
+    return 0
 
 
 def _place(seed: int, name: str) -> bytes:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from cnctl.errors import CnctlError, shown
 from cnctl.images.bits import eight_bits
@@ -69,11 +69,27 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return {key: value for key, value in texts.items() if isinstance(value, str)}
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) of an image file as it lies, without decoding it."""
-    data, name = _read_bytes(path)
-    with _opened(data, name) as image:
-        return image.size
+def read_size(source: str | Path | bytes) -> tuple[int, int]:
+    """(height, width) of an image as `read_image` would give it; no more than its header is read.
+
+    Damage behind the header does not show here.
+    """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with _without_warnings(), Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            return (width, height) if _is_on_its_side(image) else (height, width)
+    except Exception as error:
+        data, name = _read_bytes(source)
+        raise _refusal(data, name, error) from error
+
+
+def _is_on_its_side(image: Image.Image) -> bool:
+    if image.format == "TIFF":
+        return False  # Pillow itself tells the size that it will have
+    with contextlib.suppress(Exception):  # a broken EXIF block is no reason to refuse
+        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) >= 5)
+    return False
 
 
 def read_values(path: str | Path) -> np.ndarray:
@@ -164,16 +180,25 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     in its readers, hence `except Exception`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                yield image
+        with _without_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            yield image
     except CnctlError:
         raise
-    except Image.DecompressionBombError as error:
-        raise _too_large(name, "too many pixels", MAX_PIXELS) from error
     except Exception as error:
-        raise _damaged(data, name, error) from error
+        raise _refusal(data, name, error) from error
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _refusal(data: bytes, name: str, error: Exception) -> CnctlError:
+    if isinstance(error, Image.DecompressionBombError):
+        return _too_large(name, "too many pixels", MAX_PIXELS)
+    return _damaged(data, name, error)
 
 
 def _too_large(name: str, size: str, max_pixels: int) -> CnctlError:

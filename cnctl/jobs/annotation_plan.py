@@ -179,20 +179,12 @@ def _choose(images: list[ImageFile], layout: Layout) -> list[ImageFile]:
     names = [image.relative.as_posix() for image in images]
     chosen = choose(
         names,
-        lambda index: _pixels(images[index]),
+        lambda index: read_size(images[index].path),
         largest=layout.largest,
         sample=layout.sample,
         seed=layout.seed,
     )
     return [images[index] for index in chosen]
-
-
-def _pixels(image: ImageFile) -> int:
-    """0 where the size cannot be read: the image will be told of if it is chosen all the same."""
-    with contextlib.suppress(CnctlError):
-        width, height = read_size(image.path)
-        return width * height
-    return 0
 
 
 # --- what is made of each -----------------------------------------------------------------------

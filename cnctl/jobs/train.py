@@ -10,7 +10,7 @@ from pathlib import Path
 from cnctl.core.base import default_base, locate_base, read_defaults
 from cnctl.core.checkpoints import LOCK, lock_folder, newest_checkpoint
 from cnctl.core.training import Training
-from cnctl.dataset import DataReport, check_dataset, open_dataset
+from cnctl.dataset import DataReport, check_dataset, open_dataset, take_part
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import check_folder
 from cnctl.jobs.interrupts import stop_on_signals
@@ -93,14 +93,21 @@ def check_data(
     *,
     base: str | None = None,
     resolution: int | None = None,
+    largest: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     on_example: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataReport:
-    """Read every example as training would; nothing is trained. on_example(done, total)."""
+    """Read every example as training would, or those of a part; nothing is trained.
+
+    largest, sample and seed are those of `cnctl.dataset.take_part`. on_example(done, total).
+    """
     known = find_condition(condition)
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     resolution = resolution or _resolution(base) or known.train.resolution
-    dataset = open_dataset(data, read_hint=HintReader(known), size=resolution)
+    whole = open_dataset(data, read_hint=HintReader(known), size=resolution)
+    dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
     return check_dataset(
         dataset,
         detect=HintMaker(known, "cpu"),

@@ -50,7 +50,7 @@ class TrainPlan:
         return [
             f"condition   {self.condition}, hints {self.hints}",
             f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
-            f"data        {self.data}: {self.examples} examples to train on, "
+            f"data        {self.data}{_part(chosen)}: {self.examples} examples to train on, "
             f"{self.held_out} held out",
             f"trained     {self.parameters:,} parameters, connected: {chosen.connect}"
             + (f", rank {chosen.lora}" if chosen.lora else ""),
@@ -99,6 +99,12 @@ def make_plan(
         unlocked=unlocked_count(base, settings),
         settings=settings,
     )
+
+
+def _part(settings: TrainSettings) -> str:
+    largest = f", the {settings.largest} largest" if settings.largest else ""
+    sample = f", a sample of {settings.sample}" if settings.sample else ""
+    return largest + sample
 
 
 def _unlocked(settings: TrainSettings, count: int) -> list[str]:

@@ -145,6 +145,8 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
         "preview_steps": settings.preview_steps < 1 and "at least 1",
         "on_convergence": settings.on_convergence not in ON_CONVERGENCE
         and " or ".join(ON_CONVERGENCE),
+        "largest": settings.largest < 0 and "at least 1, or 0 for all",
+        "sample": settings.sample < 0 and "at least 1, or 0 for all",
         "held_out": settings.held_out < 0 and "at least 0",
         "workers": settings.workers < 0 and "at least 0",
     }

@@ -17,7 +17,7 @@ from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import build_controlnet
 from cnctl.core.lora import add_adapters
-from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset
+from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
 from cnctl.formats.listing import has_base_delta
@@ -117,7 +117,7 @@ def prepare(
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     base = open_base(asked.base, device=asked.device, dtype=asked.dtype, note=note)
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
-    dataset = open_training_data(asked.data, condition, resolution=chosen.resolution)
+    dataset = open_training_data(asked.data, condition, chosen)
     record = describe_run(asked, base, chosen, dataset)
     if checkpoint is not None:
         check_data_unchanged(record, checkpoint.state["run"], note=note)
@@ -146,9 +146,14 @@ def find_condition(condition: str | Condition | None) -> Condition:
     return condition if isinstance(condition, Condition) else get_condition(condition)
 
 
-def open_training_data(data: str, condition: Condition, *, resolution: int) -> Dataset:
-    """The data set, with hints as this condition reads them; CnctlError where files are missing."""
-    dataset = open_dataset(data, read_hint=HintReader(condition), size=resolution)
+def open_training_data(data: str, condition: Condition, settings: TrainSettings) -> Dataset:
+    """The data set, or the part of it that is asked for, with hints as this condition reads them.
+
+    CnctlError where files are missing.
+    """
+    whole = open_dataset(data, read_hint=HintReader(condition), size=settings.resolution)
+    part = {"largest": settings.largest or None, "sample": settings.sample or None}
+    dataset = take_part(whole, **part, seed=settings.seed)
     if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
         raise CnctlError(
             f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",

@@ -474,6 +474,25 @@ def test_a_plan_tells_what_would_be_trained_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_part_of_the_data_is_trained_on_and_part_of_the_run(
+    random_base: Path, tmp_path: Path
+) -> None:
+    entries = []
+    for number in range(12):
+        image = np.random.default_rng(number).integers(0, 256, (64, 64 + number, 3), np.uint8)
+        write_image(tmp_path / f"set/{number}.png", image)
+        entries.append(json.dumps({"image": f"{number}.png", "prompt": "noise"}))
+    (tmp_path / "set/metadata.jsonl").write_text("\n".join(entries))
+    data, part = str(tmp_path / "set"), {"largest": 6, "sample": 4}
+    start(random_base, tmp_path / "run", data=data, held_out=0, **part)
+    run = json.loads(next((tmp_path / "run").glob("checkpoints/*/state.json")).read_text())["run"]
+    assert run["examples"] == 4
+    with pytest.raises(CnctlError, match="sample was 4, not 3"):
+        go_on(tmp_path / "run", sample=3)
+    report = check_data("canny", data, base=str(random_base), resolution=64, largest=6)
+    assert sorted(width for _, width in report.sizes) == list(range(70, 76))
+
+
 def test_the_disk_that_is_expected_is_taken(whole: Path, random_base: Path, tmp_path: Path) -> None:
     asked = TrainRequest(
         condition="canny", data="scenes:12", base=str(random_base), settings=SETTINGS
