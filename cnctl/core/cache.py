@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, encode_moments
+from cnctl.core.base import Base
+from cnctl.core.latents import encode_moments
 from cnctl.core.text import encode_prompts
+from cnctl.core.text_features import TextFeatures, join
 from cnctl.errors import OutputError
-
-ENTRY = "encoding"
 
 
 class EncodingCache:
@@ -39,35 +39,46 @@ class EncodingCache:
         """As `encode_moments`: of images uint8 (B, H, W, 3), (B, 2 C, h, w)."""
         return torch.cat([self._moments_of(image) for image in images])
 
-    def text(self, prompts: Sequence[str]) -> Tensor:
-        """As `encode_prompts`: (B, L, D)."""
-        return torch.cat([self._text_of(prompt) for prompt in prompts])
+    def text(self, prompts: Sequence[str]) -> TextFeatures:
+        """As `encode_prompts`."""
+        return join([self._text_of(prompt) for prompt in prompts])
 
     def _moments_of(self, image: np.ndarray) -> Tensor:
         pixels = np.ascontiguousarray(image)
-        key = _key(b"image", self._vae, repr(pixels.shape).encode(), pixels.tobytes())
-        return self._recall(key, lambda: encode_moments(self._base, pixels[None]))
+        key = _key(b"moments", self._vae, repr(pixels.shape).encode(), pixels.tobytes())
+        made = self._recall(key, lambda: {"moments": encode_moments(self._base, pixels[None])})
+        return made["moments"]
 
-    def _text_of(self, prompt: str) -> Tensor:
-        key = _key(b"prompt", self._text_encoder, prompt.encode("utf-8", "surrogatepass"))
-        return self._recall(key, lambda: encode_prompts(self._base, [prompt]))
+    def _text_of(self, prompt: str) -> TextFeatures:
+        key = _key(b"text", self._text_encoders, prompt.encode("utf-8", "surrogatepass"))
+        return TextFeatures(**self._recall(key, lambda: self._encode(prompt)))
+
+    def _encode(self, prompt: str) -> dict[str, Tensor]:
+        made = encode_prompts(self._base, [prompt])
+        return {"tokens": made.tokens} | ({} if made.pooled is None else {"pooled": made.pooled})
 
     @cached_property
     def _vae(self) -> bytes:
         return _fingerprint(self._base.vae)
 
     @cached_property
-    def _text_encoder(self) -> bytes:
-        vocabulary = sorted(self._base.tokenizer.get_vocab().items())
-        return _fingerprint(self._base.text_encoder) + repr(vocabulary).encode()
+    def _text_encoders(self) -> bytes:
+        base = self._base
+        parts = [
+            _fingerprint(model) + repr(sorted(tokenizer.get_vocab().items())).encode()
+            for model, tokenizer in base.text_encoders
+        ]
+        return _key(*parts, bytes([base.zeros_for_empty_prompt])).encode()
 
-    def _recall(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+    def _recall(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         path = self._folder / key[:2] / f"{key}.safetensors"
         try:
-            return load(path.read_bytes())[ENTRY].to(self._base.device)
-        except (FileNotFoundError, NotADirectoryError, SafetensorError, KeyError):
-            made = make().contiguous()  # as it is read: the last bits of what follows depend on it
-        _write(path, save({ENTRY: made.cpu()}))
+            found = load(path.read_bytes())
+            return {name: tensor.to(self._base.device) for name, tensor in found.items()}
+        except (FileNotFoundError, NotADirectoryError, SafetensorError):
+            # Contiguous, as it is read: the last bits of what follows depend on it.
+            made = {name: tensor.contiguous() for name, tensor in make().items()}
+        _write(path, save({name: tensor.cpu() for name, tensor in made.items()}))
         return made
 
 

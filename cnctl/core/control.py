@@ -16,6 +16,7 @@ from diffusers import ControlNetModel
 from torch import Tensor
 
 from cnctl.core.controlnet import EncodedHint, Residuals, control_residuals, encode_hint
+from cnctl.core.text_features import TextFeatures
 from cnctl.errors import CnctlError
 
 MODES = ("balanced", "prompt", "control")
@@ -87,11 +88,11 @@ class Branches:
         ]
 
     def residuals(
-        self, step: int, latents: Tensor, timestep: Tensor, text: Tensor
+        self, step: int, latents: Tensor, timestep: Tensor, text: TextFeatures
     ) -> Residuals | None:
         """What all controls together add at this step; None where none of them acts.
 
-        latents (B, C, h, w), text (B, L, D): both halves of the guidance where there is guidance,
+        latents (B, C, h, w) and text: both halves of the guidance where there is guidance,
         the one without the prompt first.
         """
         added = [
@@ -117,11 +118,11 @@ class Branches:
         *,
         latents: Tensor,
         timestep: Tensor,
-        text: Tensor,
+        text: TextFeatures,
     ) -> Residuals:
         half = self.guided and control.conditional_only
         if half:
-            latents, text = latents.chunk(2)[1], text.chunk(2)[1]
+            latents, text = latents.chunk(2)[1], text.second_half()
         residuals = control_residuals(control.controlnet, latents, timestep, text, hint)
         residuals = residuals.scaled(control.scales_at(step, self.steps))
         if control.region is not None:

@@ -20,6 +20,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnctl.core.text_features import TextFeatures
 from cnctl.errors import CnctlError
 
 RELEASED_WIDTHS = (16, 32, 96, 256)
@@ -266,26 +267,32 @@ def control_residuals(
     controlnet: nn.Module,
     latents: Tensor,
     timestep: Tensor,
-    text: Tensor,
+    text: TextFeatures,
     hint: Tensor | EncodedHint,
     *,
     connect: str = "all",
 ) -> Residuals:
     """Run the branch: equation 2's second term at each skip connection and the middle block.
 
-    latents: noisy, (B, C, h, w); timestep: () or (B,); text: (B, L, D);
+    latents: noisy, (B, C, h, w); timestep: () or (B,);
     hint: float (B or 1, hint_channels, H, W) in [0, 1], or encoded (then nothing may wrap the
     ControlNet). connect: "all", or "middle" for the middle block alone (section 3.4).
     """
     if connect not in CONNECTIONS:
         raise CnctlError(f"unknown connection {connect!r}", hint='use "all" or "middle"')
     dtype = next(controlnet.parameters()).dtype
+    text = text.to(dtype)
     if isinstance(hint, EncodedHint):
         controlnet, condition = _with_hint_encoded(controlnet, hint), hint.features
     else:
         condition = hint
     down, middle = controlnet(
-        latents.to(dtype), timestep, text.to(dtype), condition.to(dtype), return_dict=False
+        latents.to(dtype),
+        timestep,
+        text.tokens,
+        condition.to(dtype),
+        added_cond_kwargs=text.added(),
+        return_dict=False,
     )
     if connect == "middle":
         # The U-Net ignores a middle residual that comes without the others: give it zeros.
@@ -297,7 +304,7 @@ def predict_noise(
     unet: UNet2DConditionModel,
     latents: Tensor,
     timestep: Tensor,
-    text: Tensor,
+    text: TextFeatures,
     residuals: Residuals | None = None,
 ) -> Tensor:
     """ε_θ(z_t, t, c_t, c_f): what the U-Net predicts, (B, C, h, w), with control or without.
@@ -307,15 +314,16 @@ def predict_noise(
     """
     dtype = next(unet.parameters()).dtype  # unet.dtype walks all modules to find this
     latents, text = latents.to(dtype), text.to(dtype)
+    given = {"added_cond_kwargs": text.added(), "return_dict": False}
     if residuals is None:
-        return unet(latents, timestep, text, return_dict=False)[0]
+        return unet(latents, timestep, text.tokens, **given)[0]
     return unet(
         latents,
         timestep,
-        text,
+        text.tokens,
         down_block_additional_residuals=[r.to(dtype) for r in residuals.down],
         mid_block_additional_residual=residuals.middle.to(dtype),
-        return_dict=False,
+        **given,
     )[0]
 
 

@@ -26,7 +26,7 @@ def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainS
     """
     frozen = sum(
         parameter.numel() * parameter.element_size()
-        for part in (base.vae, base.text_encoder, base.unet)
+        for part in (base.vae, *(model for model, _ in base.text_encoders), base.unet)
         for parameter in part.parameters()
     )
     branch = 4 * sum(parameter.numel() for parameter in controlnet.parameters())

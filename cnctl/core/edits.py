@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnctl.core.base import Base, encode_images
+from cnctl.core.base import Base
+from cnctl.core.latents import encode_images
 from cnctl.errors import CnctlError
 
 

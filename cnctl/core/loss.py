@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from cnctl.core.base import Base
 from cnctl.core.controlnet import control_residuals, predict_noise
+from cnctl.core.text_features import TextFeatures
 
 
 def noise_prediction_loss(
@@ -14,7 +15,7 @@ def noise_prediction_loss(
     controlnet: nn.Module,
     *,
     latents: Tensor,
-    text: Tensor,
+    text: TextFeatures,
     hint: Tensor,
     timesteps: Tensor,
     noise: Tensor,
@@ -26,7 +27,7 @@ def noise_prediction_loss(
     snr_gamma: 0 is equation 10 as it stands; above, each sample counts by min-SNR (Hang et al.,
     2023, equation 9), so that nearly clean images, on which control has no hold, count less.
 
-    latents z_0 and noise ε: (B, C, h, w), scaled; timesteps t: integers (B,); text c_t: (B, L, D);
+    latents z_0 and noise ε: (B, C, h, w), scaled; timesteps t: integers (B,); text: c_t;
     hint: float (B, hint_channels, H, W) in [0, 1]. A base that predicts v has v in ε's place.
     """
     noisy = base.scheduler.add_noise(latents, noise, timesteps)

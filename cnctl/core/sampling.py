@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnctl.core.base import Base, check_same_family, decode_latents
+from cnctl.core.base import Base
 from cnctl.core.control import Branches, Control, check_control
 from cnctl.core.controlnet import predict_noise
 from cnctl.core.edits import Edit, LatentEdit, check_edit, encode_edit
+from cnctl.core.families import check_same_family
+from cnctl.core.latents import decode_latents
 from cnctl.core.schedulers import build_scheduler, set_timesteps
 from cnctl.core.text import count_chunks, encode_prompts
+from cnctl.core.text_features import TextFeatures, join, whole_picture
 from cnctl.errors import CnctlError
 
 OnStep = Callable[[int], None]
@@ -114,8 +117,8 @@ def denoise(
     controls: Sequence[Control],
     noise: Tensor,
     *,
-    text: Tensor,
-    negative_text: Tensor | None = None,
+    text: TextFeatures,
+    negative_text: TextFeatures | None = None,
     generators: list[torch.Generator] | None = None,
     steps: int = 20,
     guidance_scale: float = 9.0,
@@ -125,14 +128,16 @@ def denoise(
 ) -> Tensor:
     """Noise (B, C, h, w) to latents (B, C, h, w), float32.
 
-    text, negative_text: (B, L, D); without negative_text there is no guidance. generators: one
-    per image, for schedulers that add noise at each step.
+    Without negative_text there is no guidance. generators: one per image, for schedulers that add
+    noise at each step.
     """
     schedule = build_scheduler(base, scheduler)
     timesteps = set_timesteps(schedule, steps, strength=edit.strength if edit else 1.0)
     on_device = timesteps.to(base.device)
     guided = negative_text is not None
-    text = torch.cat([negative_text, text]) if negative_text is not None else text
+    text = join([negative_text, text]) if negative_text is not None else text
+    height, width = (side * base.latent_factor for side in noise.shape[2:])
+    text = text.of_pictures([whole_picture(height, width)] * len(text))
     branches = Branches(controls, steps=len(timesteps), guided=guided)
     takes_generator = "generator" in inspect.signature(schedule.step).parameters
     options = {"generator": generators} if takes_generator else {}

@@ -24,7 +24,7 @@ from diffusers import ControlNetModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, draw_latents, encode_moments
+from cnctl.core.base import Base
 from cnctl.core.batches import (
     DRAWN,
     DROPOUT,
@@ -38,9 +38,11 @@ from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.frozen import keep_no_inputs
+from cnctl.core.latents import draw_latents, encode_moments
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
 from cnctl.core.text import encode_prompts
+from cnctl.core.text_features import TextFeatures, whole_picture
 from cnctl.core.unlocking import unlock_parameters
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
@@ -254,7 +256,7 @@ class Training:
             )
         return None
 
-    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
         """Equation 10's variables for this batch, each sample's drawn by its own place."""
         base, seed = self.base, self.settings.seed
         # For dropout layers, if the base has any.
@@ -268,10 +270,11 @@ class Training:
             "" if torch.rand((), generator=draw) < self.settings.prompt_dropout else prompt
             for prompt, draw in zip(batch.prompts, draws, strict=True)
         ]
+        sizes = [whole_picture(*image.shape[:2]) for image in batch.images]
         hint = hint_tensor(batch.hints, channels=self.controlnet.config.conditioning_channels)
         return {
             "latents": latents,
-            "text": self._text_of(prompts),
+            "text": self._text_of(prompts).of_pictures(sizes),
             "hint": hint.to(base.device),
             "timesteps": timesteps.to(base.device),
             "noise": noise.to(base.device),
@@ -280,7 +283,7 @@ class Training:
     def _moments_of(self, images: np.ndarray) -> Tensor:
         return self._cache.moments(images) if self._cache else encode_moments(self.base, images)
 
-    def _text_of(self, prompts: Sequence[str]) -> Tensor:
+    def _text_of(self, prompts: Sequence[str]) -> TextFeatures:
         return self._cache.text(prompts) if self._cache else encode_prompts(self.base, prompts)
 
     def _moments(self) -> dict[str, Tensor | float]:
@@ -317,7 +320,7 @@ class _Objective(nn.Module):
         self._connect = settings.connect
         self._snr_gamma = settings.snr_gamma
 
-    def forward(self, **inputs: Tensor) -> Tensor:
+    def forward(self, **inputs: Any) -> Tensor:
         return noise_prediction_loss(
             self._base,
             self.controlnet,

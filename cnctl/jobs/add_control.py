@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-from cnctl.core.base import family_of
 from cnctl.core.controlnet import (
     HINT_ENCODERS,
     PAPER_WIDTHS,
@@ -16,6 +15,7 @@ from cnctl.core.controlnet import (
     released_widths,
     start_gaussian,
 )
+from cnctl.core.families import family_of
 from cnctl.errors import CnctlError
 from cnctl.formats import config as configs
 from cnctl.formats import keymap

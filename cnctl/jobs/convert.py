@@ -82,7 +82,7 @@ def find_base(source: str | Path) -> Path:
     """The file or folder of a base; MissingError says how to get it."""
     if Path(source).exists():
         return Path(source)
-    from cnctl.core.base import locate_base  # imports diffusers, which takes seconds
+    from cnctl.core.locate import locate_base  # imports diffusers, which takes seconds
 
     return locate_base(source).path
 

@@ -119,7 +119,8 @@ def _conditions() -> Iterator[Check]:
 
 
 def _embedded_base() -> Iterator[Check]:
-    from cnctl.core.base import locate_base, read_family
+    from cnctl.core.base import read_family
+    from cnctl.core.locate import locate_base
 
     family = read_family("tiny")
     yield Check("tiny", "ok", f"embedded base, {family.name}: {locate_base('tiny').path}")

@@ -17,7 +17,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from cnctl.core.base import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults, read_family
+from cnctl.core.base import read_family
+from cnctl.core.locate import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults
 from cnctl.detector_files import check_sha256, describe, find_file, safe_file, title
 from cnctl.errors import CnctlError, MissingError
 from cnctl.jobs.captions import BLIP

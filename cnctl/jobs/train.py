@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cnctl.core.base import default_base, locate_base, read_defaults
 from cnctl.core.checkpoints import LOCK, lock_folder, newest_checkpoint
+from cnctl.core.locate import default_base, locate_base, read_defaults
 from cnctl.core.training import Training
 from cnctl.dataset import DataReport, check_dataset, open_dataset, take_part
 from cnctl.errors import CnctlError, OutputError

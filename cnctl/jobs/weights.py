@@ -10,8 +10,10 @@ from diffusers import ControlNetModel
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from cnctl.core.base import Base, check_same_family, default_base, load_base
+from cnctl.core.base import Base, load_base
 from cnctl.core.controlnet import use_paper_hint_encoder
+from cnctl.core.families import check_same_family
+from cnctl.core.locate import default_base
 from cnctl.core.unlocking import add_delta
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description

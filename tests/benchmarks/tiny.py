@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from cnctl.core.base import Base, decode_latents, encode_images, load_base
+from cnctl.core.base import Base, load_base
+from cnctl.core.latents import decode_latents, encode_images
 from cnctl.core.sampling import Control, sample
 from cnctl.dataset.examples import SceneDataset
 from cnctl.fidelity import find_metric, score

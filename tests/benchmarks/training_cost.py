@@ -29,6 +29,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from cnctl.core.controlnet import build_controlnet, lock, trainable_parameters
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.text_features import TextFeatures
 from cnctl.core.training import save_memory
 from cnctl.core.unlocking import unlockable_parameters
 from cnctl.settings import TrainSettings
@@ -99,7 +100,7 @@ def control(**changes: Any) -> tuple[int, int, int]:
             base,  # type: ignore[arg-type]
             controlnet,
             latents=latents,
-            text=text,
+            text=TextFeatures(text),
             hint=hint,
             timesteps=timesteps,
             noise=latents,

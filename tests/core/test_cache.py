@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from cnctl.core import cache as module
-from cnctl.core.base import Base, encode_moments, load_base
+from cnctl.core.base import Base, load_base
 from cnctl.core.cache import EncodingCache
+from cnctl.core.latents import encode_moments
 from cnctl.core.text import encode_prompts
 from cnctl.errors import OutputError
 
@@ -39,7 +40,8 @@ def test_it_says_what_the_base_says_and_asks_it_once(
         cache = EncodingCache(tmp_path, loaded_random_base)
         moments, text = cache.moments(images), cache.text(PROMPTS)
         torch.testing.assert_close(moments, encode_moments(loaded_random_base, images))
-        torch.testing.assert_close(text, encode_prompts(loaded_random_base, PROMPTS))
+        expected = encode_prompts(loaded_random_base, PROMPTS)
+        torch.testing.assert_close(text.tokens, expected.tokens)
     assert calls == ["encode_moments"] * 3 + ["encode_prompts"] * 2
     assert len(files(tmp_path)) == 5
 

@@ -13,6 +13,7 @@ from cnctl.core.control import Control
 from cnctl.core.controlnet import control_residuals, predict_noise
 from cnctl.core.sampling import denoise, draw_noise
 from cnctl.core.text import encode_prompts
+from cnctl.core.text_features import TextFeatures
 
 STEPS = 4
 SIZE = {"height": 64, "width": 64}
@@ -25,16 +26,16 @@ def hint() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def texts(loaded_random_base: Base) -> dict[str, Tensor]:
-    text, negative = encode_prompts(loaded_random_base, ["a red house", "blurry"]).chunk(2)
-    return {"text": text, "negative_text": negative}
+def texts(loaded_random_base: Base) -> dict[str, TextFeatures]:
+    prompts = {"text": "a red house", "negative_text": "blurry"}
+    return {name: encode_prompts(loaded_random_base, [one]) for name, one in prompts.items()}
 
 
 def noise(base: Base) -> Tensor:
     return draw_noise(base, [torch.Generator().manual_seed(3)], **SIZE)
 
 
-def ours(base: Base, control: Control, texts: dict[str, Tensor]) -> Tensor:
+def ours(base: Base, control: Control, texts: dict[str, TextFeatures]) -> Tensor:
     return denoise(base, [control], noise(base), **texts, steps=STEPS, guidance_scale=GUIDANCE)
 
 
@@ -43,7 +44,7 @@ def written_out(
     base: Base,
     controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
     *,
     scales: list[float],
     both_halves: bool,
@@ -60,14 +61,16 @@ def written_out(
                 *down, middle = (
                     residual * scale
                     for residual, scale in zip(
-                        _residuals(controlnet, latents, timestep, text, hint), scales, strict=True
+                        _residuals(controlnet, latents, timestep, text.tokens, hint),
+                        scales,
+                        strict=True,
                     )
                 )
                 control = {
                     "down_block_additional_residuals": down,
                     "mid_block_additional_residual": middle,
                 }
-            halves[name] = base.unet(latents, timestep, text, **control).sample
+            halves[name] = base.unet(latents, timestep, text.tokens, **control).sample
         without, with_prompt = halves["negative_text"], halves["text"]
         predicted = without + GUIDANCE * (with_prompt - without)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
@@ -77,10 +80,6 @@ def written_out(
 def _residuals(controlnet: ControlNetModel, *given: Tensor) -> list[Tensor]:
     down, middle = controlnet(*given, return_dict=False)
     return [*down, middle]
-
-
-def assert_same(latents: Tensor, expected: Tensor) -> None:
-    assert (latents - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_fading_has_the_originals_thirteen_numbers(
@@ -96,10 +95,11 @@ def test_fading_has_the_originals_thirteen_numbers(
 
 @pytest.mark.parametrize(("mode", "both_halves"), [("prompt", True), ("control", False)])
 def test_modes_equal_the_originals_loop(
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
     mode: str,
     both_halves: bool,
 ) -> None:
@@ -112,10 +112,11 @@ def test_modes_equal_the_originals_loop(
 
 
 def test_residual_scales_multiply_each_its_own(
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
 ) -> None:
     scales = [0.1 * i for i in range(13)]
     expected = written_out(
@@ -129,7 +130,7 @@ def test_step_scales_act_at_their_step_and_nothing_runs_at_zero(
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
     counted: Any,
 ) -> None:
     with counted(random_controlnet.conv_in) as calls:
@@ -144,7 +145,7 @@ def test_control_mode_runs_the_branch_on_half_of_the_batch(
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
     counted: Any,
 ) -> None:
     with counted(random_controlnet.conv_in) as calls:
@@ -153,43 +154,36 @@ def test_control_mode_runs_the_branch_on_half_of_the_batch(
 
 
 def test_a_net_that_pools_controls_only_where_the_prompt_is(
+    stock: Any,
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
 ) -> None:
     """As the original's shuffle does, and diffusers' pipeline for it."""
     pooling = copy.deepcopy(random_controlnet)
     pooling.register_to_config(global_pool_conditions=True)
-    pipeline = StableDiffusionControlNetPipeline(
-        vae=loaded_random_base.vae,
-        text_encoder=loaded_random_base.text_encoder,
-        tokenizer=loaded_random_base.tokenizer,
-        unet=loaded_random_base.unet,
-        controlnet=pooling,
-        scheduler=loaded_random_base.scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    expected = pipeline(
-        prompt_embeds=texts["text"],
-        negative_prompt_embeds=texts["negative_text"],
+    expected = stock(
+        StableDiffusionControlNetPipeline,
+        loaded_random_base,
+        pooling,
+        prompt_embeds=texts["text"].tokens,
+        negative_prompt_embeds=texts["negative_text"].tokens,
         image=hint,
         latents=noise(loaded_random_base),
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
-        output_type="latent",
-    ).images
+    )
     assert_same(ours(loaded_random_base, Control(pooling, hint), texts), expected)
 
 
 def test_two_controls_on_different_halves_add_up(
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
 ) -> None:
     """One step by hand: the half with the prompt has both, the other has one."""
     base, timestep = loaded_random_base, torch.tensor(1)
@@ -216,10 +210,11 @@ def test_two_controls_on_different_halves_add_up(
 
 
 def test_a_region_multiplies_each_residual_in_its_place(
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
 ) -> None:
     """One step by hand: the mean of the region over what a place of a residual covers."""
     base, timestep = loaded_random_base, torch.tensor(1)
@@ -229,7 +224,7 @@ def test_a_region_multiplies_each_residual_in_its_place(
     with torch.no_grad():
         halves = {}
         for name, text in texts.items():
-            given = (noise(base), timestep, text)
+            given = (noise(base), timestep, text.tokens)
             *down, middle = (
                 residual * _means(region, residual.shape[-1])
                 for residual in _residuals(random_controlnet, *given, hint)
@@ -252,10 +247,11 @@ def _means(region: Tensor, side: int) -> Tensor:
 
 
 def test_two_regions_share_an_image_and_an_empty_one_runs_nothing(
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
-    texts: dict[str, Tensor],
+    texts: dict[str, TextFeatures],
     counted: Any,
 ) -> None:
     left = torch.zeros(1, 1, 64, 64)

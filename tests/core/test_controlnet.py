@@ -320,7 +320,7 @@ class TestControlResiduals:
             expected = random_controlnet(
                 inputs["latents"],
                 inputs["timestep"],
-                inputs["text"],
+                inputs["text"].tokens,
                 inputs["hint"],
                 return_dict=False,
             )

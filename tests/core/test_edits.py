@@ -1,5 +1,6 @@
 """Image to image and masked diffusion against diffusers' pipelines for them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from diffusers import (
 )
 from torch import Tensor
 
-from cnctl.core.base import Base, decode_latents
+from cnctl.core.base import Base
 from cnctl.core.control import Control
 from cnctl.core.edits import Edit, encode_edit
+from cnctl.core.latents import decode_latents
 from cnctl.core.sampling import denoise, draw_noise, sample
 from cnctl.core.text import encode_prompts
 from cnctl.errors import CnctlError
@@ -65,28 +67,24 @@ def ours(base: Base, control: Control, edit: Edit, **settings: Any) -> Tensor:
     )
 
 
-def stock(kind: Any, base: Base, controlnet: ControlNetModel, **arguments: Any) -> Tensor:
-    pipeline = kind(
-        vae=base.vae,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=base.unet,
-        controlnet=controlnet,
-        scheduler=arguments.pop("scheduler", base.scheduler),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline(
-        PROMPTS,
-        negative_prompt=["", "blurry"],
-        generator=generators(),
-        guidance_scale=4.0,
-        controlnet_conditioning_scale=1.0,
-        output_type="latent",
-        **arguments,
-    ).images
+@pytest.fixture(scope="module")
+def theirs(stock: Any) -> Callable[..., Tensor]:
+    """Latents of the same images by a pipeline of diffusers."""
+
+    def run(kind: Any, base: Base, controlnet: ControlNetModel, **arguments: Any) -> Tensor:
+        return stock(
+            kind,
+            base,
+            controlnet,
+            PROMPTS,
+            negative_prompt=["", "blurry"],
+            generator=generators(),
+            guidance_scale=4.0,
+            controlnet_conditioning_scale=1.0,
+            **arguments,
+        )
+
+    return run
 
 
 def as_given(images: np.ndarray) -> Tensor:
@@ -94,13 +92,11 @@ def as_given(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
-def assert_same(latents: Tensor, expected: Tensor) -> None:
-    assert (latents - expected).abs().max() <= 1e-5 * expected.abs().max()
-
-
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])
 def test_image_to_image_equals_diffusers(
+    theirs: Any,
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
@@ -108,11 +104,11 @@ def test_image_to_image_equals_diffusers(
     scheduler: str,
 ) -> None:
     """3 steps at strength 0.6 are the last of the 5 that diffusers is told."""
-    theirs = {}
+    own = {}
     if scheduler == "euler":
         config = loaded_random_base.scheduler.config
-        theirs["scheduler"] = EulerDiscreteScheduler.from_config(config)
-    expected = stock(
+        own["scheduler"] = EulerDiscreteScheduler.from_config(config)
+    expected = theirs(
         StableDiffusionControlNetImg2ImgPipeline,
         loaded_random_base,
         random_controlnet,
@@ -121,7 +117,7 @@ def test_image_to_image_equals_diffusers(
         num_inference_steps=5,
         strength=0.6,
         control_guidance_end=0.7,
-        **theirs,
+        **own,
     )
     latents = ours(
         loaded_random_base,
@@ -135,6 +131,8 @@ def test_image_to_image_equals_diffusers(
 
 @pytest.mark.parametrize(("strength", "total"), [(1.0, 3), (0.6, 5)])
 def test_masked_diffusion_equals_diffusers(
+    theirs: Any,
+    assert_same: Any,
     loaded_random_base: Base,
     random_controlnet: ControlNetModel,
     hint: Tensor,
@@ -143,7 +141,7 @@ def test_masked_diffusion_equals_diffusers(
     strength: float,
     total: int,
 ) -> None:
-    expected = stock(
+    expected = theirs(
         StableDiffusionControlNetInpaintPipeline,
         loaded_random_base,
         random_controlnet,

@@ -8,6 +8,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from cnctl.core.base import load_base
 from cnctl.core.controlnet import Residuals, lock, predict_noise
 from cnctl.core.frozen import FrozenConv2d, keep_no_inputs
+from cnctl.core.text_features import TextFeatures
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_locked_unet_keeps_less_and_its_encoder_nothing(random_base: Path) -> 
         middle = torch.zeros((), requires_grad=True)
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             control = Residuals((torch.zeros(()),) * 12, middle)
-            predict_noise(unet, latents, torch.tensor(5), text, control)
+            predict_noise(unet, latents, torch.tensor(5), TextFeatures(text), control)
         return sum(
             tensor.untyped_storage().nbytes()
             for place, tensor in kept.items()

@@ -3,6 +3,7 @@ import torch
 from cnctl.core.base import Base
 from cnctl.core.controlnet import build_controlnet, control_residuals, trainable_parameters
 from cnctl.core.lora import add_adapters, low_rank_state
+from cnctl.core.text_features import TextFeatures
 
 
 def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
@@ -15,7 +16,7 @@ def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
     inputs = {
         "latents": torch.randn(1, 4, 8, 8, generator=generator),
         "timestep": torch.tensor([7]),
-        "text": torch.randn(1, 5, width, generator=generator),
+        "text": TextFeatures(torch.randn(1, 5, width, generator=generator)),
         "hint": torch.rand(1, 3, 64, 64, generator=generator),
     }
     for network in (plain, adapted):

@@ -47,11 +47,11 @@ def test_is_equation_10(
         signal = torch.cumprod(1 - betas, 0)[timesteps].reshape(2, 1, 1, 1)
         noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
         velocity = signal.sqrt() * noise - (1 - signal).sqrt() * latents
-        down, middle = random_controlnet(noisy, timesteps, text, hint, return_dict=False)
+        down, middle = random_controlnet(noisy, timesteps, text.tokens, hint, return_dict=False)
         predicted = base.unet(
             noisy,
             timesteps,
-            text,
+            text.tokens,
             down_block_additional_residuals=[r * (connect == "all") for r in down],
             mid_block_additional_residual=middle,
         ).sample

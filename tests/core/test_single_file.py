@@ -18,9 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from cnctl.core.base import family_of, load_base, read_family
+from cnctl.core.base import load_base, read_family
 from cnctl.core.controlnet import build_controlnet
-from cnctl.core.single_file import find_prediction_type, read_configs
+from cnctl.core.families import family_of
+from cnctl.core.single_file import find_prediction_type
+from cnctl.core.single_file_configs import read_configs, read_shapes
 from cnctl.errors import CnctlError, MissingError
 
 RESNET = {
@@ -206,7 +208,10 @@ class TestLoad:
     def test_a_network_that_returns_the_noise_predicts_the_noise(self) -> None:
         class Returns(nn.Module):
             config = SimpleNamespace(
-                use_linear_projection=True, in_channels=4, cross_attention_dim=8
+                use_linear_projection=True,
+                addition_embed_type=None,
+                in_channels=4,
+                cross_attention_dim=8,
             )
             dtype = torch.float32
 
@@ -286,7 +291,7 @@ class TestTrueArchitecture:
 
     def test_configs_come_from_the_header(self, true_file: tuple[Path, bool]) -> None:
         path, second = true_file
-        configs = read_configs(path)
+        configs = read_configs(read_shapes(path))
         assert read_family(path).name == ("SD 2.x" if second else "SD 1.x")
         with torch.device("meta"):
             unet = UNet2DConditionModel(**configs["unet"])
@@ -310,10 +315,10 @@ class TestRefuses:
         with pytest.raises(CnctlError, match="is a ControlNet, not a base"):
             read_family(path)
 
-    def test_sdxl(self, tmp_path: Path) -> None:
-        path = tmp_path / "xl.safetensors"
-        save_file({"conditioner.embedders.1.model.positional_embedding": torch.ones(1)}, path)
-        with pytest.raises(CnctlError, match="SDXL base, which has two text encoders"):
+    def test_the_refiner(self, tmp_path: Path) -> None:
+        path = tmp_path / "refiner.safetensors"
+        save_file({"conditioner.embedders.0.model.positional_embedding": torch.ones(1)}, path)
+        with pytest.raises(CnctlError, match="is SDXL's refiner, which takes no ControlNet"):
             read_family(path)
 
     def test_something_else(self, tmp_path: Path) -> None:

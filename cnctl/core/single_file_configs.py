@@ -1,0 +1,183 @@
+"""Configs of a base in one file, off its tensors' shapes, so that nothing has to be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from cnctl.errors import CnctlError
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+TEXT_ENCODERS: tuple[dict[str, str], ...] = (
+    {"text_encoder": "cond_stage_model.transformer."},
+    {"text_encoder": "cond_stage_model.model."},
+    {
+        "text_encoder": "conditioner.embedders.0.transformer.",
+        "text_encoder_2": "conditioner.embedders.1.model.",
+    },
+)
+"""What the text encoders' keys begin with in SD 1.x, SD 2.x and SDXL, by diffusers' names."""
+REFINER = "conditioner.embedders.0.model."
+
+Config = dict[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def read_shapes(path: Path) -> Shapes:
+    """Shapes of a base's tensors by name. CnctlError for a damaged file, or what is no base."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CnctlError(
+            f"{path} is not a whole safetensors file: {error}", hint="fetch it again"
+        ) from error
+    _check_kind(path, shapes)
+    return shapes
+
+
+def read_configs(shapes: Shapes) -> dict[str, Config]:
+    """Configs of "unet", "vae" and the text encoders."""
+    texts = {
+        part: text_config(shapes, prefix, single=len(text_prefixes(shapes)) == 1)
+        for part, prefix in text_prefixes(shapes).items()
+    }
+    return {"unet": _unet_config(shapes), "vae": _vae_config(shapes), **texts}
+
+
+def text_prefixes(shapes: Shapes) -> dict[str, str]:
+    """What the keys of each text encoder begin with; {} where there is none."""
+    for prefixes in TEXT_ENCODERS:
+        if all(_has(shapes, prefix) for prefix in prefixes.values()):
+            return prefixes
+    return {}
+
+
+def is_open_clip(prefix: str) -> bool:
+    """Whether a text encoder's keys are OpenCLIP's, which are not those of transformers."""
+    return prefix.endswith(".model.")
+
+
+def text_config(shapes: Shapes, prefix: str, *, single: bool) -> Config:
+    """A CLIPTextConfig's fields. single: whether the base has no other text encoder."""
+    if is_open_clip(prefix):
+        layer = f"{prefix}transformer.resblocks.{{}}.mlp.c_fc.weight"
+        vocabulary = shapes[f"{prefix}token_embedding.weight"]
+        positions = shapes[f"{prefix}positional_embedding"]
+    else:
+        inner = prefix + ("text_model." if _has(shapes, f"{prefix}text_model.") else "")
+        layer = f"{inner}encoder.layers.{{}}.mlp.fc1.weight"
+        vocabulary = shapes[f"{inner}embeddings.token_embedding.weight"]
+        positions = shapes[f"{inner}embeddings.position_embedding.weight"]
+    count = next(n for n in range(99) if layer.format(n) not in shapes)
+    projection = shapes.get(f"{prefix}text_projection", (0, vocabulary[1]))
+    return {
+        "vocab_size": vocabulary[0],
+        "hidden_size": vocabulary[1],
+        "intermediate_size": shapes[layer.format(0)][0],
+        # SD 2.x reads OpenCLIP's last layer but one as if it were the last.
+        "num_hidden_layers": count - 1 if is_open_clip(prefix) and single else count,
+        "num_attention_heads": max(1, vocabulary[1] // 64),
+        "max_position_embeddings": positions[0],
+        "hidden_act": "gelu" if is_open_clip(prefix) else "quick_gelu",
+        "projection_dim": projection[1],
+        "bos_token_id": vocabulary[0] - 2,
+        "eos_token_id": vocabulary[0] - 1,
+    }
+
+
+def _check_kind(path: Path, shapes: Shapes) -> None:
+    """Refuse by name what is no base of the known families."""
+    if any("input_hint_block" in name or "controlnet_" in name for name in shapes):
+        raise CnctlError(f"{path} is a ControlNet, not a base", hint="give it as --control")
+    if _has(shapes, REFINER):
+        raise CnctlError(
+            f"{path} is SDXL's refiner, which takes no ControlNet", hint="give SDXL's base"
+        )
+    whole = "give the whole checkpoint of an SD 1.x, SD 2.x or SDXL base, or a diffusers folder"
+    found = {
+        "U-Net": _has(shapes, UNET),
+        "autoencoder": _has(shapes, VAE),
+        "text encoder": bool(text_prefixes(shapes)),
+    }
+    for part, is_there in found.items():
+        if not is_there:
+            raise CnctlError(
+                f"{path} holds no {part} under Stable Diffusion's original keys", hint=whole
+            )
+
+
+def _has(shapes: Shapes, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in shapes)
+
+
+def _unet_config(shapes: Shapes) -> Config:
+    blocks = f"{UNET}input_blocks"
+    stride = next(n for n in range(2, 99) if f"{blocks}.{n}.0.op.weight" in shapes)
+    starts = [n for n in range(1, 99, stride) if f"{blocks}.{n}.0.out_layers.3.weight" in shapes]
+    widths = tuple(shapes[f"{blocks}.{n}.0.out_layers.3.weight"][0] for n in starts)
+    depths = [_depth(shapes, f"{blocks}.{n}.1") for n in starts]
+    attention = f"{blocks}.{next(n for n, depth in zip(starts, depths, strict=True) if depth)}.1"
+    linear = len(shapes[f"{attention}.proj_in.weight"]) == 2
+    added = _added_config(shapes)
+    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths]
+    up = ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)]
+    return {
+        "sample_size": 128 if added else 64,
+        "in_channels": shapes[f"{blocks}.0.0.weight"][1],
+        "out_channels": shapes[f"{UNET}out.2.weight"][0],
+        "block_out_channels": widths,
+        "layers_per_block": stride - 1,
+        "down_block_types": tuple(down),
+        "up_block_types": tuple(up),
+        "transformer_layers_per_block": tuple(max(1, depth) for depth in depths),
+        "cross_attention_dim": shapes[f"{attention}.transformer_blocks.0.attn2.to_k.weight"][1],
+        # SD 1.x has 8 heads everywhere (this is what diffusers' misnamed option counts), later
+        # ones have heads of 64 channels. SD 2.x overflows half precision without the upcast.
+        "attention_head_dim": tuple(max(1, w // 64) for w in widths) if linear else 8,
+        "use_linear_projection": linear,
+        "upcast_attention": linear and not added,
+        **added,
+    }
+
+
+def _depth(shapes: Shapes, attention: str) -> int:
+    """How many transformer blocks stand in this place."""
+    block = f"{attention}.transformer_blocks.{{}}.norm1.weight"
+    return next(n for n in range(99) if block.format(n) not in shapes)
+
+
+def _added_config(shapes: Shapes) -> Config:
+    """How SDXL's U-Net is told of sizes and of the prompt as a whole; {} in other families."""
+    embedding = shapes.get(f"{UNET}label_emb.0.0.weight")
+    if embedding is None or "text_encoder_2" not in (prefixes := text_prefixes(shapes)):
+        return {}
+    pooled = text_config(shapes, prefixes["text_encoder_2"], single=False)["projection_dim"]
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (embedding[1] - pooled) // 6,
+        "projection_class_embeddings_input_dim": embedding[1],
+    }
+
+
+def _vae_config(shapes: Shapes) -> Config:
+    first = f"{VAE}encoder.down.{{}}.block.0.conv1.weight"
+    count = next(n for n in range(99) if first.format(n) not in shapes)
+    layers = next(
+        n for n in range(99) if f"{VAE}encoder.down.0.block.{n}.conv1.weight" not in shapes
+    )
+    is_sdxl = "text_encoder_2" in text_prefixes(shapes)
+    return {
+        "block_out_channels": tuple(shapes[first.format(n)][0] for n in range(count)),
+        "down_block_types": ("DownEncoderBlock2D",) * count,
+        "up_block_types": ("UpDecoderBlock2D",) * count,
+        "layers_per_block": layers,
+        "latent_channels": shapes[f"{VAE}post_quant_conv.weight"][1],
+        "sample_size": 1024 if is_sdxl else 512,
+        "scaling_factor": 0.13025 if is_sdxl else 0.18215,
+    }
