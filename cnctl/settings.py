@@ -87,6 +87,8 @@ class TrainSettings:
     """Min-SNR weighting of the loss (5 is usual); 0 is the paper's equation 10."""
     resolution: int = 512
     seed: int = 0
+    method: str = "controlnet"
+    """How control is attached: by a "controlnet", or "input-concat", the ablation of figure 20."""
     connect: str = "all"
     """"all" thirteen residuals, or "middle" for the middle block alone (section 3.4)."""
     hint_encoder: str = "released"

@@ -38,6 +38,7 @@ def train(
     snr_gamma: train_flags.SnrGamma = None,
     resolution: train_flags.Resolution = None,
     seed: train_flags.Seed = None,
+    method: train_flags.Method = None,
     connect: train_flags.Connect = None,
     hint_encoder: train_flags.HintEncoder = None,
     hint_start: train_flags.HintStart = None,

@@ -67,6 +67,13 @@ Resolution = Annotated[
     int | None, Option(help="Side in pixels; images are cut to a square. [by base]")
 ]
 Seed = Annotated[int | None, Option(help="Of all that is random. [0]")]
+Method = Annotated[
+    str | None,
+    Option(
+        metavar="controlnet|input-concat",
+        help="What is trained; the second is figure 20's ablation. [controlnet]",
+    ),
+]
 Connect = Annotated[str | None, Option(metavar="all|middle", help="Links to the base. [all]")]
 HintEncoder = Annotated[
     str | None, Option(metavar="released|paper", help="Form of the hint encoder. [released]")

@@ -327,15 +327,13 @@ def predict_noise(
     )[0]
 
 
-def trainable_parameters(
-    controlnet: ControlNetModel, *, connect: str = "all"
-) -> dict[str, nn.Parameter]:
+def trainable_parameters(network: nn.Module, *, connect: str = "all") -> dict[str, nn.Parameter]:
     """The parameters that gradient reaches, by name: all, or all that lead to the middle block.
 
     Without those that are locked, as most of a copy with low-rank adapters is.
     """
     unused = "controlnet_down_blocks." if connect == "middle" else None
-    named = {name: p for name, p in controlnet.named_parameters() if p.requires_grad}
+    named = {name: p for name, p in network.named_parameters() if p.requires_grad}
     return {name: p for name, p in named.items() if not (unused and name.startswith(unused))}
 
 

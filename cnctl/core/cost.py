@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from diffusers import ControlNetModel
-
 from cnctl.core.base import Base
 from cnctl.core.controlnet import trainable_parameters
+from cnctl.core.methods import Network
 from cnctl.core.unlocking import unlockable_parameters
 from cnctl.settings import TrainSettings
 
@@ -19,19 +18,19 @@ CHECKPOINTS_AT_ONCE = 3
 """The two that are kept, and the one that is being written."""
 
 
-def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
+def expected_memory(base: Base, network: Network, *, settings: TrainSettings) -> int:
     """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations.
 
     Where the base learns along, from then on: its U-Net is then in float32.
     """
     frozen = sum(
         parameter.numel() * parameter.element_size()
-        for part in (base.vae, *(model for model, _ in base.text_encoders), base.unet)
+        for part in {base.vae, *(model for model, _ in base.text_encoders), base.unet} - {network}
         for parameter in part.parameters()
     )
-    branch = 4 * sum(parameter.numel() for parameter in controlnet.parameters())
+    learner = 4 * sum(parameter.numel() for parameter in network.parameters())
     average = 4 if settings.ema else 0
-    trained = trained_count(controlnet, settings) + unlocked_count(base, settings)
+    trained = trained_count(network, settings) + unlocked_count(base, settings)
     learning = (4 + MOMENT_BYTES[settings.optimizer] + average) * trained
     if settings.unlock_after:
         widened = 4 - base.dtype.itemsize
@@ -40,16 +39,16 @@ def expected_memory(base: Base, controlnet: ControlNetModel, *, settings: TrainS
     each = ACTIVATION_BYTES[settings.gradient_checkpointing] * base.dtype.itemsize
     width = base.unet.config.block_out_channels[0]
     activations = settings.batch_size * pixels * width * each
-    return int(frozen + branch + learning + activations)
+    return int(frozen + learner + learning + activations)
 
 
-def expected_disk(base: Base, controlnet: ControlNetModel, *, settings: TrainSettings) -> int:
+def expected_disk(base: Base, network: Network, *, settings: TrainSettings) -> int:
     """Bytes that a run's folder grows to, without its log and pictures."""
     unlocked = unlocked_count(base, settings)
-    learning = sum(p.numel() for p in controlnet.parameters() if p.requires_grad)
+    learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
     weights = 4 * (learning + unlocked)
     per_parameter = MOMENT_BYTES[settings.optimizer] + (4 if settings.ema else 0)
-    moments = per_parameter * (trained_count(controlnet, settings) + unlocked)
+    moments = per_parameter * (trained_count(network, settings) + unlocked)
     return CHECKPOINTS_AT_ONCE * (weights + moments) + weights
 
 
@@ -60,7 +59,7 @@ def unlocked_count(base: Base, settings: TrainSettings) -> int:
     return sum(p.numel() for p in unlockable_parameters(base.unet, settings.unlock).values())
 
 
-def trained_count(controlnet: ControlNetModel, settings: TrainSettings) -> int:
-    """Parameters of the ControlNet that are trained."""
-    trained = trainable_parameters(controlnet, connect=settings.connect)
+def trained_count(network: Network, settings: TrainSettings) -> int:
+    """Parameters that are trained, of a ControlNet or of a U-Net by input-concat."""
+    trained = trainable_parameters(network, connect=settings.connect)
     return sum(parameter.numel() for parameter in trained.values())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from cnctl.core.base import Base
-from cnctl.core.controlnet import control_residuals, predict_noise
+from cnctl.core.methods import Network, predict_controlled
 from cnctl.core.text_features import TextFeatures
 
 
 def noise_prediction_loss(
     base: Base,
-    controlnet: nn.Module,
+    network: Network,
     *,
     latents: Tensor,
     text: TextFeatures,
@@ -31,8 +31,7 @@ def noise_prediction_loss(
     hint: float (B, hint_channels, H, W) in [0, 1]. A base that predicts v has v in ε's place.
     """
     noisy = base.scheduler.add_noise(latents, noise, timesteps)
-    residuals = control_residuals(controlnet, noisy, timesteps, text, hint, connect=connect)
-    predicted = predict_noise(base.unet, noisy, timesteps, text, residuals)
+    predicted = predict_controlled(base, network, noisy, timesteps, text, hint, connect=connect)
     if base.prediction_type == "v_prediction":
         noise = base.scheduler.get_velocity(latents, noise, timesteps)
     errors = F.mse_loss(predicted.float(), noise.float(), reduction="none").mean((1, 2, 3))

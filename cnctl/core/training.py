@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from diffusers import ControlNetModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -40,6 +39,7 @@ from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.frozen import keep_no_inputs
 from cnctl.core.latents import draw_latents, encode_moments
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.methods import Network, hint_channels
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
 from cnctl.core.text import encode_prompts
 from cnctl.core.text_features import TextFeatures, whole_picture
@@ -73,14 +73,15 @@ class DivergedError(CnctlError):
 class Training:
     """A run in memory: a ControlNet that learns beside a locked base, or later together with it.
 
-    The ControlNet, in float32, is moved to the base's device; where the base is in half precision
-    the branch computes in it too (mixed precision). `step` counts the finished steps.
+    Or, by input-concat, a U-Net that learns in the place of the base's. What learns, in float32,
+    is moved to the base's device; where the base is in half precision it computes in it too (mixed
+    precision). `step` counts the finished steps.
     """
 
     def __init__(
         self,
         base: Base,
-        controlnet: ControlNetModel,
+        network: Network,
         examples: Examples,
         *,
         settings: TrainSettings,
@@ -89,18 +90,18 @@ class Training:
         self.base = base
         self.settings = settings
         self.examples = examples
-        self.controlnet = controlnet.to(base.device).train()
-        save_memory(base, controlnet, settings)
+        self.network = network.to(base.device).train()
+        save_memory(base, network, settings)
         self.step = 0
         self._cache = cache
-        self._learning = trainable_parameters(controlnet)
-        """What of the ControlNet a checkpoint keeps: all, or what low-rank adapters leave."""
-        self._trainable = trainable_parameters(controlnet, connect=settings.connect)
+        self._learning = trainable_parameters(network)
+        """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
+        self._trainable = trainable_parameters(network, connect=settings.connect)
         self._optimizer = make_optimizer(self._trainable.values(), settings)
         self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
         self._accelerator = _make_accelerator(base, settings)
         self._locked: dict[str, Tensor] = {}
-        objective = _Objective(base, controlnet, settings)
+        objective = _Objective(base, network, settings)
         self._objective, self._stepper = self._accelerator.prepare(objective, self._optimizer)
 
     def run(self) -> Iterator[StepReport]:
@@ -135,15 +136,15 @@ class Training:
             )
 
     @contextmanager
-    def averaged(self) -> Iterator[ControlNetModel]:
-        """The ControlNet to use: with averaged weights where the settings ask for an average."""
+    def averaged(self) -> Iterator[Network]:
+        """The network to use: with averaged weights where the settings ask for an average."""
         if self._average is None:
-            yield self.controlnet
+            yield self.network
             return
         self._average.store(self._trainable.values())
         self._average.copy_to(self._trainable.values())
         try:
-            yield self.controlnet
+            yield self.network
         finally:
             self._average.restore(self._trainable.values())
 
@@ -191,7 +192,7 @@ class Training:
                 f"{checkpoint.path} does not fit this base and condition",
                 hint="resume with the ones that it was begun with",
             )
-        self.controlnet.load_state_dict(kept, strict=False)
+        self.network.load_state_dict(kept, strict=False)
         if checkpoint.state.get("unlocked"):
             self._unlock()
             self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
@@ -271,7 +272,7 @@ class Training:
             for prompt, draw in zip(batch.prompts, draws, strict=True)
         ]
         sizes = [whole_picture(*image.shape[:2]) for image in batch.images]
-        hint = hint_tensor(batch.hints, channels=self.controlnet.config.conditioning_channels)
+        hint = hint_tensor(batch.hints, channels=hint_channels(self.network))
         return {
             "latents": latents,
             "text": self._text_of(prompts).of_pictures(sizes),
@@ -313,9 +314,9 @@ class Training:
 class _Objective(nn.Module):
     """The loss as a module, which is what accelerate wraps. The base is not part of it."""
 
-    def __init__(self, base: Base, controlnet: ControlNetModel, settings: TrainSettings) -> None:
+    def __init__(self, base: Base, network: Network, settings: TrainSettings) -> None:
         super().__init__()
-        self.controlnet = controlnet
+        self.network = network
         self._base = base
         self._connect = settings.connect
         self._snr_gamma = settings.snr_gamma
@@ -323,29 +324,29 @@ class _Objective(nn.Module):
     def forward(self, **inputs: Any) -> Tensor:
         return noise_prediction_loss(
             self._base,
-            self.controlnet,
+            self.network,
             connect=self._connect,
             snr_gamma=self._snr_gamma,
             **inputs,
         )
 
 
-def save_memory(base: Base, controlnet: ControlNetModel, settings: TrainSettings) -> None:
+def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
     """Trade time for memory, and find faster layouts; what is computed stays the same."""
     keep_no_inputs(base.unet)
     if settings.lora:
-        keep_no_inputs(controlnet)
+        keep_no_inputs(network)
     if settings.gradient_checkpointing:
-        controlnet.enable_gradient_checkpointing()
         base.unet.enable_gradient_checkpointing()
         # The locked encoder keeps nothing anyway; checkpoints would keep its blocks' inputs.
         for block in (*base.unet.down_blocks, base.unet.mid_block):
             block.gradient_checkpointing = False
-    for network in (base.unet, controlnet):
+        network.enable_gradient_checkpointing()
+    for one in {base.unet, network}:
         if settings.channels_last:
-            network.to(memory_format=torch.channels_last)
+            one.to(memory_format=torch.channels_last)
         if settings.compile:
-            network.compile()
+            one.compile()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 
 from cnctl.errors import CnctlError
 from cnctl.formats import config as configs
@@ -88,19 +88,32 @@ def save_controlnet(
     folder with anything else in it is left alone (OutputError). description: JSON values.
     base_delta: what the base's U-Net has learnt along, differences by parameter name.
     """
-    config = json.loads(controlnet.to_json_string())
+    _save(controlnet, Path(folder), description, base_delta or {})
+
+
+def save_unet(
+    unet: UNet2DConditionModel, folder: str | Path, *, description: Mapping[str, Any]
+) -> None:
+    """Write a folder that `UNet2DConditionModel.from_pretrained` reads; else as a ControlNet's."""
+    _save(unet, Path(folder), description, {})
+
+
+def _save(
+    network: ControlNetModel | UNet2DConditionModel,
+    folder: Path,
+    description: Mapping[str, Any],
+    base_delta: Mapping[str, torch.Tensor],
+) -> None:
+    config = json.loads(network.to_json_string())
     config.pop("_name_or_path", None)  # a place on this machine, nobody else's business
-    tensors = {
-        name: ready(tensor.detach().cpu()) for name, tensor in controlnet.state_dict().items()
-    }
+    tensors = {name: ready(tensor.detach().cpu()) for name, tensor in network.state_dict().items()}
     described = {name: value for name, value in description.items() if name != "config"}
-    learnt = {name: ready(tensor) for name, tensor in (base_delta or {}).items()}
     write_folder(
-        Path(folder),
+        folder,
         tensors,
         config=config,
         description=lambda: described,
-        base_delta=learnt,
+        base_delta={name: ready(tensor) for name, tensor in base_delta.items()},
         overwrite=True,
     )
 

@@ -17,6 +17,8 @@ WEIGHTS_NAMES = (
 )
 """What diffusers calls the weights in a folder, in the order of preference."""
 CONFIG = "config.json"
+DESCRIPTION = "cnctl.json"
+"""What cnctl wrote down of the weights beside it."""
 BASE_DELTA = "base_delta.safetensors"
 """Beside weights that were trained together with their base: what the base has learnt."""
 

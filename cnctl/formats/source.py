@@ -16,10 +16,10 @@ from cnctl.formats.architecture import Architecture, read_architecture, read_hin
 from cnctl.formats.detect import FULL, Form, detect, select
 from cnctl.formats.factors import unfolded_shapes
 from cnctl.formats.header import TensorSpec
-from cnctl.formats.listing import CONFIG, WEIGHTS, WEIGHTS_NAMES, list_tensors
+from cnctl.formats.input_concat import find_input_concat
+from cnctl.formats.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES, list_tensors
 from cnctl.formats.unet import Unet, open_unet
 
-DESCRIPTION = "cnctl.json"
 METADATA_KEY = "cnctl"
 
 
@@ -72,6 +72,11 @@ def open_source(
     base: the base (folder or file) that completes a difference file or a Control-LoRA.
     whole: False describes what is there; a note says what only a config or a base would tell.
     """
+    if found := find_input_concat(Path(source)):
+        raise CnctlError(
+            f"{found.folder} holds a whole U-Net, trained by input-concat; it has no other layout",
+            hint="cnctl generate takes it as it is, and diffusers as a UNet2DConditionModel",
+        )
     path, folder = _locate(Path(source))
     try:
         return _open(path, folder, config, base, whole)

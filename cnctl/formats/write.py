@@ -14,8 +14,7 @@ from typing import Any
 from cnctl.durable import sync
 from cnctl.errors import OutputError
 from cnctl.formats.lazy import Tensors
-from cnctl.formats.listing import BASE_DELTA, CONFIG, WEIGHTS, WEIGHTS_NAMES
-from cnctl.formats.source import DESCRIPTION
+from cnctl.formats.listing import BASE_DELTA, CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
 from cnctl.formats.stream import Advance, Metadata, write_tensors
 
 OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})

@@ -11,12 +11,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
+from diffusers import UNet2DConditionModel
 
 from cnctl.core.base import Base
 from cnctl.core.control import MODES, Control
 from cnctl.core.controlnet import hint_tensor
+from cnctl.core.methods import Network, attach, hint_channels
 from cnctl.errors import CnctlError
+from cnctl.formats.input_concat import find_input_concat
 from cnctl.formats.source import open_source
 from cnctl.hints import check_options, load_detector, parse_options, read_ready
 from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_hint, read_image, working_size
@@ -58,7 +60,7 @@ class Branch:
     condition: Condition
     options: Mapping[str, OptionValue]
     detect: Detect
-    controlnet: ControlNetModel
+    network: Network
     weights: Path
     """The file that the network was read from."""
     given: str
@@ -72,18 +74,21 @@ class Branch:
         """How it acts: scale, start, end, mode, step_scales, residual_scales."""
         return _resolve_acts(self.spec, settings)
 
-    def control(self, hints: Sequence[np.ndarray], settings: GenerateSettings) -> Control:
-        """Itself with the hint of each image, uint8 (H, W, C), all of one size."""
+    def attach(
+        self, base: Base, hints: Sequence[np.ndarray], settings: GenerateSettings
+    ) -> tuple[Base, list[Control]]:
+        """Itself on a base with the hint of each image, uint8 (H, W, C), all of one size.
+
+        What to sample from, and by which controls.
+        """
         # One hint for all images is encoded once.
         distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
-        channels = self.controlnet.config.conditioning_channels
-        tensor = hint_tensor(distinct, channels=channels)
+        tensor = hint_tensor(distinct, channels=hint_channels(self.network))
         region = None
         if self.region is not None:
             fitted = fit_image(self.region, size=hints[0].shape[:2])
             region = torch.from_numpy(fitted)[None, None]
-        acts = self.acts(settings)
-        return Control(controlnet=self.controlnet, hint=tensor, region=region, **acts)
+        return attach(base, self.network, tensor, region=region, **self.acts(settings))
 
 
 def parse_controls(
@@ -201,15 +206,17 @@ def open_branches(
                 condition=condition,
                 options=chosen,
                 detect=_loaded_when_used(condition, device=str(base.device)),
-                controlnet=open_control(condition, base, weights=str(found)),
+                network=open_control(condition, base, weights=str(found)),
                 given=_without_folders(name or ""),
-                weights=open_source(found, whole=False).path,
+                weights=_weights_file(found),
                 source=Path(control.source) if control.source else None,
                 region=_read_region(control.region),
                 spec=control,
             )
         )
         places.append(found)
+    for branch in branches:
+        _check_attached(branch, settings, alone=len(branches) == 1)
     add_base_deltas(base, places)
     return branches
 
@@ -295,6 +302,24 @@ def note_dead_hints(
     for hint, source in zip(hints, sources, strict=True):
         if np.ptp(hint) == 0:
             note(f"{source}: the hint is empty, so it controls nothing; try other options")
+
+
+def _weights_file(source: Path) -> Path:
+    found = find_input_concat(source)
+    return found.weights if found else open_source(source, whole=False).path
+
+
+def _check_attached(branch: Branch, settings: GenerateSettings, *, alone: bool) -> None:
+    """Refuse what a U-Net that reads its hint cannot do."""
+    if not isinstance(branch.network, UNet2DConditionModel):
+        return
+    usual = _resolve_acts(ControlSpec(condition=branch.condition.name), GenerateSettings())
+    if not alone or branch.region is not None or branch.acts(settings) != usual:
+        raise CnctlError(
+            f"{branch.weights.parent} was trained by input-concat: a whole U-Net that always reads "
+            "one hint",
+            hint="use it alone, without scale, interval, mode or region",
+        )
 
 
 def _one_each(flag: str, values: Sequence[str], count: int) -> list[str]:

@@ -160,12 +160,12 @@ def _sample(
     """Images uint8 (B, H, W, 3), denoised at once."""
     height, width = batch[0].hints[0].shape[:2]
     settings = batch[0].settings
-    controls = [
-        branch.control([one.hints[i] for one in batch], settings)
-        for i, branch in enumerate(setup.branches)
-    ]
+    base, controls = setup.base, []
+    for i, branch in enumerate(setup.branches):
+        base, more = branch.attach(base, [one.hints[i] for one in batch], settings)
+        controls += more
     return sample(
-        setup.base,
+        base,
         controls,
         prompts,
         negative_prompts=[one.shot.task.negative_prompt for one in batch],

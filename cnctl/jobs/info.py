@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from cnctl.formats import published
 from cnctl.formats.config import FAMILIES
 from cnctl.formats.digest import sha256
 from cnctl.formats.factors import DOWN
-from cnctl.formats.listing import has_base_delta
+from cnctl.formats.input_concat import InputConcat, find_input_concat
+from cnctl.formats.listing import has_base_delta, list_tensors
 from cnctl.formats.source import Source, describe, open_source
 
 IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
@@ -77,6 +79,8 @@ def info(source: str | Path, *, hash: bool = False) -> WeightsInfo | ImageInfo:
         return _describe_image(path)
     if not path.exists():
         raise MissingError(f"{path} does not exist", hint="give weights, or an image of generate")
+    if found := find_input_concat(path):
+        return _describe_input_concat(found, hash=hash)
     return _describe_weights(open_source(path, whole=False), hash=hash)
 
 
@@ -113,6 +117,26 @@ def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
         rank=max((s.shape[0] for n, s in source.tensors.items() if n.endswith(DOWN)), default=0),
         converted=converted if isinstance(converted, dict) else {},
         sha256=sha256(source.path) if hash else "",
+    )
+
+
+def _describe_input_concat(found: InputConcat, *, hash: bool) -> WeightsInfo:
+    listing = list_tensors(found.weights)
+    family = str(found.description.get("family", ""))
+    return WeightsInfo(
+        path=found.weights,
+        form="U-Net that reads a hint, by input-concat",
+        container=listing.container,
+        family=family,
+        condition=str(found.description.get("condition", "")),
+        hint_channels=found.hint_channels,
+        dtype=", ".join(sorted({DTYPES[spec.dtype] for spec in listing.tensors.values()})),
+        tensors=len(listing.tensors),
+        parameters=sum(prod(spec.shape) for spec in listing.tensors.values()),
+        bytes=found.weights.stat().st_size,
+        fits=f"in the place of the U-Net of {family or 'its base'}",
+        notes=("no ControlNet: cnctl generate reads it, other tools as a U-Net",),
+        sha256=sha256(found.weights) if hash else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a ControlNet does with held-out examples: a picture to look at, and a number."""
+"""What a trained network does with held-out examples: a picture to look at, and a number."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from diffusers import ControlNetModel
 
 from cnctl.core.base import Base
-from cnctl.core.control import Control
 from cnctl.core.controlnet import hint_tensor
+from cnctl.core.methods import Network, attach, hint_channels
 from cnctl.core.sampling import sample
 from cnctl.errors import MissingError
 from cnctl.fidelity import score
@@ -54,7 +53,7 @@ class Preview:
 
 def make_preview(
     base: Base,
-    controlnet: ControlNetModel,
+    network: Network,
     trial: Trial,
     *,
     on_step: Callable[[], None] = lambda: None,
@@ -66,13 +65,13 @@ def make_preview(
     """
     if not len(trial.hints):
         return None
-    training = controlnet.training
-    controlnet.eval()
+    training = network.training
+    network.eval()
     try:
-        outputs = _generate(base, controlnet, trial, trial.prompts, on_step)
-        without = _generate(base, controlnet, trial, [""] * min(ROWS, len(outputs)), on_step)
+        outputs = _generate(base, network, trial, trial.prompts, on_step)
+        without = _generate(base, network, trial, [""] * min(ROWS, len(outputs)), on_step)
     finally:
-        controlnet.train(training)
+        network.train(training)
     rows = zip(trial.hints[:ROWS], outputs[:ROWS], without, strict=True)
     picture = arrange([[visible(hint), *pair] for hint, *pair in rows])
     return Preview(_fidelity(trial, outputs), picture)
@@ -90,7 +89,7 @@ def _fidelity(trial: Trial, outputs: np.ndarray) -> float | None:
 
 def _generate(
     base: Base,
-    controlnet: ControlNetModel,
+    network: Network,
     trial: Trial,
     prompts: Sequence[str],
     on_step: Callable[[], None],
@@ -99,12 +98,10 @@ def _generate(
     parts = []
     for first in range(0, len(prompts), trial.batch_size):
         part = slice(first, min(first + trial.batch_size, len(prompts)))
-        channels = controlnet.config.conditioning_channels
-        hints = hint_tensor(trial.hints[part], channels=channels)
+        hints = hint_tensor(trial.hints[part], channels=hint_channels(network))
         parts.append(
             sample(
-                base,
-                [Control(controlnet, hints)],
+                *attach(base, network, hints),
                 prompts[part],
                 seeds=range(part.start, part.stop),
                 height=hints.shape[2],

@@ -20,6 +20,7 @@ from cnctl.jobs.training_run import (
     CHECKPOINTS,
     CONTROL_LORA,
     CONTROLNET,
+    INPUT_CONCAT,
     LOG,
     PREVIEWS,
     REPORT,
@@ -33,7 +34,7 @@ from cnctl.jobs.training_setup import HintMaker, HintReader, find_condition, pre
 from cnctl.plugin import Condition
 from cnctl.settings import configured_base
 
-OURS = {CHECKPOINTS, CONTROL_LORA, CONTROLNET, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
+OURS = {CHECKPOINTS, CONTROL_LORA, CONTROLNET, INPUT_CONCAT, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
 
 
 def train(
@@ -58,7 +59,7 @@ def train(
         check_folder(out)
         training = Training(
             setup.base,
-            setup.controlnet,
+            setup.network,
             setup.examples,
             settings=setup.settings,
             cache=setup.cache,

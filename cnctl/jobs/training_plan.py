@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from diffusers import ControlNetModel
-
 from cnctl.core.base import Base
 from cnctl.core.cost import expected_disk, expected_memory, trained_count, unlocked_count
+from cnctl.core.methods import Network
 from cnctl.dataset import Dataset
 from cnctl.dataset.examples import FolderDataset
 from cnctl.dataset.shards import ShardDataset
@@ -52,8 +51,7 @@ class TrainPlan:
             f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
             f"data        {self.data}{_part(chosen)}: {self.examples} examples to train on, "
             f"{self.held_out} held out",
-            f"trained     {self.parameters:,} parameters, connected: {chosen.connect}"
-            + (f", rank {chosen.lora}" if chosen.lora else ""),
+            f"trained     {self.parameters:,} parameters, {_attached(chosen)}",
             *_unlocked(chosen, self.unlocked),
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
             f"seed {chosen.seed}",
@@ -73,7 +71,7 @@ def make_plan(
     asked: TrainRequest,
     condition: Condition,
     base: Base,
-    controlnet: ControlNetModel,
+    network: Network,
     settings: TrainSettings,
     dataset: Dataset,
     *,
@@ -93,9 +91,9 @@ def make_plan(
         examples=len(dataset) - held,
         held_out=held,
         hints="from files" if from_files else "detected on the way",
-        parameters=trained_count(controlnet, settings),
-        memory=expected_memory(base, controlnet, settings=settings),
-        disk=expected_disk(base, controlnet, settings=settings),
+        parameters=trained_count(network, settings),
+        memory=expected_memory(base, network, settings=settings),
+        disk=expected_disk(base, network, settings=settings),
         unlocked=unlocked_count(base, settings),
         settings=settings,
     )
@@ -105,6 +103,12 @@ def _part(settings: TrainSettings) -> str:
     largest = f", the {settings.largest} largest" if settings.largest else ""
     sample = f", a sample of {settings.sample}" if settings.sample else ""
     return largest + sample
+
+
+def _attached(settings: TrainSettings) -> str:
+    if settings.method == "input-concat":
+        return "the whole base, which reads the hint beside the latents"
+    return f"connected: {settings.connect}" + (f", rank {settings.lora}" if settings.lora else "")
 
 
 def _unlocked(settings: TrainSettings, count: int) -> list[str]:

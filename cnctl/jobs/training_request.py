@@ -11,6 +11,7 @@ import cnctl
 from cnctl.core.base import Base
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import CONNECTIONS, HINT_ENCODERS, HINT_STARTS
+from cnctl.core.methods import METHODS
 from cnctl.core.optimizer import LR_SCHEDULES, OPTIMIZERS
 from cnctl.core.unlocking import UNLOCKS
 from cnctl.dataset import Dataset
@@ -32,6 +33,8 @@ FREE = {
     "workers",
 }
 """Settings that may change when a run is resumed: they do not change what a step does."""
+OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "lora", "unlock_after")
+"""Settings that mean nothing without one."""
 SPLIT = {"batch_size", "gradient_accumulation"}
 """May change where their product does not: how a batch is split does not matter."""
 
@@ -134,6 +137,7 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
         "resolution": (settings.resolution < factor or settings.resolution % factor)
         and f"a multiple of {factor}",
         "seed": not 0 <= settings.seed < 2**63 and "from 0 to 2^63 - 1",
+        "method": settings.method not in METHODS and " or ".join(METHODS),
         "connect": settings.connect not in CONNECTIONS and "all or middle",
         "hint_encoder": settings.hint_encoder not in HINT_ENCODERS and "released or paper",
         "hint_start": settings.hint_start not in HINT_STARTS and "gaussian or torch",
@@ -158,7 +162,20 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
             "a Control-LoRA stands on a locked base and has the released hint encoder",
             hint="leave out --lora, or --unlock-after and --hint-encoder",
         )
+    if settings.method == "input-concat":
+        _check_input_concat(settings)
     return settings
+
+
+def _check_input_concat(settings: TrainSettings) -> None:
+    usual = TrainSettings()
+    strange = [name for name in OF_CONTROLNETS if getattr(settings, name) != getattr(usual, name)]
+    if strange:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in strange)
+        raise CnctlError(
+            f"input-concat trains the whole base and no ControlNet, which {flags} is for",
+            hint=f"leave out {flags}, or --method",
+        )
 
 
 def describe_run(

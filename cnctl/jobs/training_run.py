@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diffusers import UNet2DConditionModel
+
 import cnctl
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.core.lora import low_rank_state
@@ -17,6 +19,7 @@ from cnctl.errors import CnctlError, DeviceError, OutputError
 from cnctl.fidelity import find_metric
 from cnctl.formats import save_controlnet
 from cnctl.formats.control_lora import save_control_lora
+from cnctl.formats.controlnet import save_unet
 from cnctl.images import write_image
 from cnctl.jobs.convergence import find_convergence
 from cnctl.jobs.interrupts import StopRequest
@@ -30,6 +33,7 @@ from cnctl.plugin import Metric
 CHECKPOINTS = "checkpoints"
 CONTROLNET = "controlnet"
 CONTROL_LORA = "controlnet.safetensors"
+INPUT_CONCAT = "input-concat"
 LOG = "log.jsonl"
 PREVIEWS = "previews"
 REPORT = "report.html"
@@ -100,6 +104,8 @@ class TrainingRun:
     @property
     def exported(self) -> Path:
         """What serves as weights for generate."""
+        if self.setup.settings.method == "input-concat":
+            return self.out / INPUT_CONCAT
         return self.out / (CONTROL_LORA if self.setup.settings.lora else CONTROLNET)
 
     @property
@@ -171,8 +177,8 @@ class TrainingRun:
                 raise _Stopped
 
         try:
-            with self.training.averaged() as controlnet:
-                made = make_preview(self.setup.base, controlnet, self.setup.trial, on_step=give_up)
+            with self.training.averaged() as network:
+                made = make_preview(self.setup.base, network, self.setup.trial, on_step=give_up)
         except _Stopped:
             return
         if made is None:
@@ -228,17 +234,15 @@ class TrainingRun:
             **asdict(chosen),
             "steps": self.training.step,
         }
-        with self.training.averaged() as controlnet:
-            if chosen.lora:
-                trained = low_rank_state(controlnet)
-                save_control_lora(self.exported, trained, controlnet, description=description)
-                return
-            save_controlnet(
-                controlnet,
-                self.exported,
-                description=description,
-                base_delta=self.training.base_delta(),
-            )
+        with self.training.averaged() as network:
+            if isinstance(network, UNet2DConditionModel):
+                save_unet(network, self.exported, description=description)
+            elif chosen.lora:
+                trained = low_rank_state(network)
+                save_control_lora(self.exported, trained, network, description=description)
+            else:
+                delta = self.training.base_delta()
+                save_controlnet(network, self.exported, description=description, base_delta=delta)
 
     def _log(self, entry: Mapping[str, Any]) -> None:
         try:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
+from diffusers import UNet2DConditionModel
 
 from cnctl.core.base import Base
 from cnctl.core.batches import hold_out
 from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import build_controlnet
+from cnctl.core.input_concat import build_input_concat
 from cnctl.core.lora import add_adapters
+from cnctl.core.methods import Network
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
@@ -45,7 +47,7 @@ class Setup:
 
     condition: Condition
     base: Base
-    controlnet: ControlNetModel
+    network: Network
     settings: TrainSettings
     examples: Selection
     trial: Trial
@@ -125,16 +127,18 @@ def prepare(
     pairs = _pairs(dataset, condition, chosen, device=str(base.device))
     if not held and chosen.held_out:
         note("too few examples to hold any out: fidelity is measured on ones that are trained on")
-    controlnet = _open_controlnet(asked, condition, base, chosen, fresh=checkpoint is None)
+    network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
+    if isinstance(network, UNet2DConditionModel):
+        base = replace(base, unet=network)  # the locked one is of no use then
     return Setup(
         condition=condition,
         base=base,
-        controlnet=controlnet,
+        network=network,
         settings=chosen,
         examples=Selection(pairs, tuple(train)),
         trial=_trial(pairs, held or train[: chosen.held_out], condition, base, chosen),
         cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
-        plan=make_plan(asked, condition, base, controlnet, chosen, dataset, held=len(held)),
+        plan=make_plan(asked, condition, base, network, chosen, dataset, held=len(held)),
         record=record,
     )
 
@@ -178,21 +182,14 @@ def _pairs(
     )
 
 
-def _open_controlnet(
+def _open_network(
     asked: TrainRequest, condition: Condition, base: Base, settings: TrainSettings, *, fresh: bool
-) -> ControlNetModel:
+) -> Network:
     """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
     if asked.init_from and fresh:
-        if settings.lora:
-            raise CnctlError(
-                "a Control-LoRA starts from the base", hint="leave out --init-from, or --lora"
-            )
-        if has_base_delta(locate_control(condition, base, weights=asked.init_from)):
-            raise CnctlError(
-                f"{asked.init_from} was trained together with its base",
-                hint="--init-from takes what was trained beside a locked one",
-            )
-        return open_control(condition, base, weights=asked.init_from, dtype=torch.float32)
+        return _open_earlier(asked.init_from, condition, base, settings)
+    if settings.method == "input-concat":
+        return build_input_concat(base.unet, hint_channels=condition.hint_channels)
     controlnet = build_controlnet(
         base.unet,
         hint_channels=condition.hint_channels,
@@ -203,6 +200,29 @@ def _open_controlnet(
     if settings.lora:
         add_adapters(controlnet, rank=settings.lora, seed=settings.seed)
     return controlnet
+
+
+def _open_earlier(
+    weights: str, condition: Condition, base: Base, settings: TrainSettings
+) -> Network:
+    """What `--init-from` names."""
+    if settings.lora:
+        raise CnctlError(
+            "a Control-LoRA starts from the base", hint="leave out --init-from, or --lora"
+        )
+    if has_base_delta(locate_control(condition, base, weights=weights)):
+        raise CnctlError(
+            f"{weights} was trained together with its base",
+            hint="--init-from takes what was trained beside a locked one",
+        )
+    network = open_control(condition, base, weights=weights, dtype=torch.float32)
+    wide = isinstance(network, UNet2DConditionModel)
+    if wide != (settings.method == "input-concat"):
+        method = "input-concat" if wide else "controlnet"
+        raise CnctlError(
+            f"{weights} was trained by another method", hint=f"go on with --method {method}"
+        )
+    return network.requires_grad_(True)
 
 
 def _trial(

@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel
+from diffusers import UNet2DConditionModel
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 
 from cnctl.core.base import Base, load_base
 from cnctl.core.controlnet import use_paper_hint_encoder
 from cnctl.core.families import check_same_family
 from cnctl.core.locate import default_base
+from cnctl.core.methods import Network
 from cnctl.core.unlocking import add_delta
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description
 from cnctl.formats.base_delta import load_base_delta
+from cnctl.formats.input_concat import InputConcat, find_input_concat
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import configured_base
 
@@ -52,23 +55,21 @@ def open_control(
     *,
     weights: str | None = None,
     dtype: torch.dtype | None = None,
-) -> ControlNetModel:
+) -> Network:
     """The ControlNet for a condition on this base; families and channels checked before it loads.
+
+    Or the U-Net that reads its hint, where input-concat has trained one.
 
     weights: a folder, a run of `cnctl train`, a file, a cached hub id, or None for the one that
     the base brings along or that the condition recommends for the base's family. dtype: None is
     the base's.
     """
     source = locate_control(condition, base, weights=weights)
+    if found := find_input_concat(source):
+        return _open_input_concat(found, condition, base, dtype=dtype or base.dtype)
     description = read_description(source, base=base.path)
     check_same_family(description["config"], base.unet.config)
-    channels = description["config"]["conditioning_channels"]
-    if channels != condition.hint_channels:
-        raise CnctlError(
-            f"{source} reads hints of {channels} channels, "
-            f"but {condition.name} makes {condition.hint_channels}",
-            hint="give the ControlNet that was trained on this condition",
-        )
+    _check_channels(source, description["config"]["conditioning_channels"], condition)
     controlnet, _ = load_controlnet(
         source,
         device=base.device,
@@ -77,6 +78,30 @@ def open_control(
         hint_encoders={"paper": use_paper_hint_encoder},
     )
     return controlnet
+
+
+def _open_input_concat(
+    found: InputConcat, condition: Condition, base: Base, *, dtype: torch.dtype
+) -> UNet2DConditionModel:
+    check_same_family(found.base_config, base.unet.config)
+    _check_channels(found.folder, found.hint_channels, condition)
+    try:
+        unet = UNet2DConditionModel.from_pretrained(
+            found.folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = f"{found.folder} cannot be read: {str(error).strip().splitlines()[0]}"
+        raise CnctlError(reason, hint="copy it again") from error
+    return unet.to(base.device).eval()
+
+
+def _check_channels(source: Path, channels: int, condition: Condition) -> None:
+    if channels != condition.hint_channels:
+        raise CnctlError(
+            f"{source} reads hints of {channels} channels, "
+            f"but {condition.name} makes {condition.hint_channels}",
+            hint="give the ControlNet that was trained on this condition",
+        )
 
 
 def add_base_deltas(base: Base, sources: Iterable[Path]) -> None:
@@ -115,6 +140,8 @@ def _find(weights: str) -> Path:
         return path / "controlnet"
     if (path / "controlnet.safetensors").is_file():  # one of `cnctl train --lora`
         return path / "controlnet.safetensors"
+    if found := find_input_concat(path):  # one by input-concat
+        return found.folder
     if path.exists():
         return path
     if cached := cached_folder(weights):

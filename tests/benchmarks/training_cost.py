@@ -43,7 +43,7 @@ def main() -> None:
         full = fine_tuning(in_channels=4)
         rows = {
             "fine-tuning the whole base": full,
-            "the same, hint as input channels": fine_tuning(in_channels=7),
+            "input-concat, hint as its channels": fine_tuning(in_channels=7),
             "ControlNet": control(),
             "ControlNet, gradient checkpointing": control(gradient_checkpointing=True),
             "ControlNet, middle block only": control(connect="middle"),

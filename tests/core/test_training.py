@@ -83,12 +83,12 @@ def test_gradient_wakes_in_stages_and_the_base_sleeps(loaded_random_base: Base) 
     moved = []
     for _ in training.run():
         fresh = build_controlnet(loaded_random_base.unet, hint_channels=1, seed=1).state_dict()
-        now = training.controlnet.state_dict()
+        now = training.network.state_dict()
         moved.append({name for name in now if not torch.equal(now[name], fresh[name])})
     is_zero = ("controlnet_down_blocks", "controlnet_mid_block")
     # AdamW's weight decay moves what has a gradient, even one of zero, by lr * decay.
     assert {name for name in moved[0] if name.startswith(is_zero)} == {
-        name for name in training.controlnet.state_dict() if name.startswith(is_zero)
+        name for name in training.network.state_dict() if name.startswith(is_zero)
     }
     assert any(name.startswith("down_blocks") for name in moved[1])
     assert any("controlnet_cond_embedding.conv_out" in name for name in moved[1])
@@ -152,7 +152,7 @@ def test_gradients_are_clipped_to_the_norm(loaded_random_base: Base) -> None:
 def test_the_average_is_the_recursion_and_the_weights_return(loaded_random_base: Base) -> None:
     training = start(loaded_random_base, ema=0.5, steps=6)
     name = "controlnet_mid_block.weight"
-    weight = dict(training.controlnet.named_parameters())[name]
+    weight = dict(training.network.named_parameters())[name]
     expected = weight.detach().clone()
     for report in training.run():
         done = report.step - 1
@@ -171,12 +171,12 @@ def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> Non
     list(middle.run())
     links = [n for n in middle.tensors()["optimizer"] if "controlnet_down_blocks" in n]
     assert links == []
-    assert not any(p.any() for p in middle.controlnet.controlnet_down_blocks.parameters())
+    assert not any(p.any() for p in middle.network.controlnet_down_blocks.parameters())
     save(middle, tmp_path)
     everything = start(loaded_random_base, steps=6)
     everything.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
     list(everything.run())
-    assert all(p.any() for p in everything.controlnet.controlnet_down_blocks.parameters())
+    assert all(p.any() for p in everything.network.controlnet_down_blocks.parameters())
     steps = {
         name: float(t) for name, t in everything.tensors()["optimizer"].items() if "step/" in name
     }
@@ -254,12 +254,12 @@ def test_a_loss_that_is_no_number_stops_before_the_step(loaded_random_base: Base
     run = training.run()
     next(run)
     with torch.no_grad():
-        training.controlnet.controlnet_mid_block.weight[0] = float("nan")
-    kept = training.controlnet.controlnet_mid_block.bias.clone()
+        training.network.controlnet_mid_block.weight[0] = float("nan")
+    kept = training.network.controlnet_mid_block.bias.clone()
     with pytest.raises(DivergedError, match=r"the loss is nan at step 2 \(noise \d, noise \d\)"):
         next(run)
     assert training.step == 1
-    assert torch.equal(training.controlnet.controlnet_mid_block.bias, kept)
+    assert torch.equal(training.network.controlnet_mid_block.bias, kept)
     with pytest.raises(DivergedError, match="weights are not finite"):
         training.tensors()
 
@@ -299,7 +299,7 @@ def test_what_saves_memory_changes_nothing(loaded_random_base: Base, random_base
     checkpointed = start(load_base(random_base), gradient_checkpointing=True)
     assert [report.loss for report in checkpointed.run()] == plain
     laid_out = start(load_base(random_base), channels_last=True, learning_rate=1e-4)
-    assert laid_out.controlnet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert laid_out.network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     losses = [report.loss for report in start(loaded_random_base, learning_rate=1e-4).run()]
     np.testing.assert_allclose([report.loss for report in laid_out.run()], losses, rtol=1e-4)
 
