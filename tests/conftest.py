@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,25 +34,39 @@ def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     64x64 pixels, latents 4x8x8, 4 resolutions with 2 layers each: 12 skips and a middle block.
     """
     import torch
-    from diffusers import DDIMScheduler
 
-    folder = tmp_path_factory.mktemp("bases") / "random"
+    tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = _tokenizer()
         models = {"vae": _vae(), "unet": _unet(), "text_encoder": _text_encoder(len(tokenizer))}
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
+    return _save_base(
+        tmp_path_factory.mktemp("bases") / "random", {**models, "tokenizer": tokenizer}
     )
-    for name, part in {**models, "tokenizer": tokenizer, "scheduler": scheduler}.items():
-        part.save_pretrained(folder / name)
-    _write_index(folder)
-    return folder
+
+
+@pytest.fixture(scope="session")
+def random_sdxl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in SDXL's structure: two text encoders, three resolutions, sizes told.
+
+    64x64 pixels, latents 4x8x8; 9 skips and a middle block.
+    """
+    import torch
+
+    tokenizer, tokenizer_2 = _tokenizer(), _tokenizer(pad_token="!")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models = {
+            "vae": _vae(scaling_factor=0.13025),
+            "unet": _sdxl_unet(),
+            "text_encoder": _text_encoder(len(tokenizer)),
+            "text_encoder_2": _text_encoder(len(tokenizer), width=24, projected=True),
+        }
+    return _save_base(
+        tmp_path_factory.mktemp("bases") / "random-sdxl",
+        {**models, "tokenizer": tokenizer, "tokenizer_2": tokenizer_2},
+        _class_name="StableDiffusionXLPipeline",
+        force_zeros_for_empty_prompt=True,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +75,22 @@ def loaded_random_base(random_base: Path) -> "Base":
     from cnctl.core.base import load_base
 
     return load_base(random_base)
+
+
+@pytest.fixture(scope="session")
+def loaded_sdxl_base(random_sdxl_base: Path) -> "Base":
+    """The random SDXL base, loaded in float32 on the CPU. Do not change it."""
+    from cnctl.core.base import load_base
+
+    return load_base(random_sdxl_base)
+
+
+@pytest.fixture(scope="session")
+def sdxl_controlnet(loaded_sdxl_base: "Base") -> "ControlNetModel":
+    """A ControlNet for it whose zero convolutions are not zero. Do not change it."""
+    from cnctl.core.controlnet import build_controlnet
+
+    return fill_zero_convs(build_controlnet(loaded_sdxl_base.unet, seed=1), seed=1).eval()
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +125,27 @@ def _unet() -> "torch.nn.Module":
     )
 
 
-def _vae() -> "torch.nn.Module":
+def _sdxl_unet() -> "torch.nn.Module":
+    from diffusers import UNet2DConditionModel
+
+    pooled = TEXT_WIDTH
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 3),
+        norm_num_groups=8,
+        attention_head_dim=(2, 2, 4),
+        use_linear_projection=True,
+        cross_attention_dim=TEXT_WIDTH + 24,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=pooled + 6 * 8,
+    )
+
+
+def _vae(scaling_factor: float = 0.18215) -> "torch.nn.Module":
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -105,17 +155,21 @@ def _vae() -> "torch.nn.Module":
         latent_channels=4,
         norm_num_groups=4,
         sample_size=64,
+        scaling_factor=scaling_factor,
     )
 
 
-def _text_encoder(vocabulary: int) -> "torch.nn.Module":
-    from transformers import CLIPTextConfig, CLIPTextModel
+def _text_encoder(
+    vocabulary: int, *, width: int = TEXT_WIDTH, projected: bool = False
+) -> "torch.nn.Module":
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    return CLIPTextModel(
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+    return kind(
         CLIPTextConfig(
             vocab_size=vocabulary,
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=2 * TEXT_WIDTH,
+            hidden_size=width,
+            intermediate_size=2 * width,
             num_hidden_layers=2,
             num_attention_heads=2,
             projection_dim=TEXT_WIDTH,
@@ -126,7 +180,7 @@ def _text_encoder(vocabulary: int) -> "torch.nn.Module":
     )
 
 
-def _tokenizer() -> "CLIPTokenizer":
+def _tokenizer(**options: str) -> "CLIPTokenizer":
     """CLIP's tokenizer whose words are single bytes: no text is unknown to it."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
@@ -134,16 +188,26 @@ def _tokenizer() -> "CLIPTokenizer":
     letters = sorted(ByteLevel.alphabet())
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: number for number, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77, **options)
 
 
-def _write_index(folder: Path) -> None:
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "vae": ["diffusers", "AutoencoderKL"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index))
+def _save_base(folder: Path, parts: dict[str, Any], **index: Any) -> Path:
+    """Write a diffusers folder of these parts and Stable Diffusion's noise schedule."""
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    for name, part in {**parts, "scheduler": scheduler}.items():
+        part.save_pretrained(folder / name)
+        library = type(part).__module__.partition(".")[0]
+        index[name] = [library, type(part).__name__]
+    (folder / "model_index.json").write_text(
+        json.dumps({"_class_name": "StableDiffusionPipeline", **index})
+    )
+    return folder

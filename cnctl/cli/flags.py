@@ -14,7 +14,7 @@ Base = Annotated[
     typer.Option(
         "--base",
         envvar="CNCTL_BASE",
-        help="Base model: folder, file, cached hub id, tiny, sd15, sd21.",
+        help="Base model: folder, file, cached hub id, tiny, sd15, sd21, sdxl.",
     ),
 ]
 DetectorOptions = Annotated[

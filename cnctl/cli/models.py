@@ -43,7 +43,7 @@ def show(
 @app.command()
 def pull(
     name: Annotated[
-        str, typer.Argument(help="sd15, sd21, OWNER/MODEL, or a condition for its detector.")
+        str, typer.Argument(help="sd15, sd21, sdxl, OWNER/MODEL, or a condition for its detector.")
     ],
 ) -> None:
     """Fetch a model into the Hugging Face cache; the only command that uses the network."""

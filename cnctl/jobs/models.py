@@ -27,8 +27,15 @@ from cnctl.plugin import WeightFile
 from cnctl.registry import condition_names, get_condition, list_conditions
 
 WANTED_FILES = ["*.json", "*.txt", "*.safetensors", "tokenizer/*"]
-UNWANTED_FILES = ["*.fp16.safetensors", "*non_ema*", "v1-5-*", "v2-1_*", "safety_checker/*"]
+UNWANTED_FILES = [
+    "*.fp16.safetensors",
+    "*non_ema*",
+    "safety_checker/*",
+    *("v1-5-*", "v2-1_*", "sd_xl_*", "vae_1_0/*"),
+]
 """Second copies of the same weights, and what cnctl does not run."""
+FAMILIES = {"sd15": "SD 1.x", "sd21": "SD 2.x", "sdxl": "SDXL"}
+"""Of the bases that are fetched by a short name."""
 DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
 
 
@@ -127,7 +134,7 @@ def _bases() -> Iterator[Model]:
         try:
             location = locate_base(name)
         except MissingError as error:
-            family = {"sd15": "SD 1.x", "sd21": "SD 2.x"}.get(name, "")
+            family = FAMILIES.get(name, "")
             yield Model(kind="base", name=name, family=family, about=error.hint)
             continue
         defaults = read_defaults(location.path)

@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from cnctl.core.base import load_base, read_family
 from cnctl.core.controlnet import build_controlnet
@@ -36,6 +36,8 @@ RESNET = {
 UNET = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
@@ -67,6 +69,20 @@ OPEN_CLIP = {
     "embeddings.position_embedding.weight": "positional_embedding",
     "final_layer_norm": "ln_final",
 }
+VERSIONS = ["SD 1.x", "SD 2.x", "SDXL"]
+HEADS = {
+    "SD 1.x": {"attention_head_dim": 8},
+    "SD 2.x": {"attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True},
+    "SDXL": {
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "addition_embed_type": "text_time",
+    },
+}
+"""What differs between the versions' U-Nets beside widths."""
 
 
 def replace(name: str, rules: dict[str, str]) -> str:
@@ -75,7 +91,8 @@ def replace(name: str, rules: dict[str, str]) -> str:
     return name
 
 
-def unet_key(name: str) -> str:
+def unet_key(name: str, attends: list[bool]) -> str:
+    """attends: whether each block of the decoder has attention."""
     for ours, theirs in UNET.items():
         if name.startswith(ours):
             name = name.replace(ours, theirs)
@@ -86,7 +103,7 @@ def unet_key(name: str) -> str:
             return f"input_blocks.{first + 2}.0.op.{rest}"
         if kind == "upsamplers":
             # Behind the attention, where the block has one.
-            return f"output_blocks.{first + 2}.{1 if block == '0' else 2}.conv.{rest}"
+            return f"output_blocks.{first + 2}.{1 + attends[int(block)]}.conv.{rest}"
         part = {"resnets": 0, "attentions": 1}[kind]
         name = name.replace(f"{side}_blocks.{block}.{kind}.{layer}", "{}")
         blocks = {"down": "input_blocks", "up": "output_blocks"}[side]
@@ -101,22 +118,32 @@ def vae_key(name: str, levels: int) -> str:
     return re.sub(r"up_blocks\.(\d)", lambda m: f"up.{levels - 1 - int(m[1])}", name)
 
 
-def original_weights(unet: nn.Module, vae: nn.Module, text: nn.Module) -> dict[str, Tensor]:
-    weights = {f"model.diffusion_model.{unet_key(n)}": w for n, w in unet.state_dict().items()}
+def original_weights(unet: nn.Module, vae: nn.Module, *texts: nn.Module) -> dict[str, Tensor]:
+    attends = ["Attn" in kind for kind in unet.config.up_block_types]
+    named = unet.state_dict().items()
+    weights = {f"model.diffusion_model.{unet_key(n, attends)}": w for n, w in named}
     for name, weight in vae.state_dict().items():
         is_projection = ".attentions." in name and name.endswith("weight") and weight.ndim == 2
         weight = weight[:, :, None, None] if is_projection else weight
         weights[f"first_stage_model.{vae_key(name, 4)}"] = weight
-    flat = {name.removeprefix("text_model."): w for name, w in text.state_dict().items()}
-    if text.config.hidden_act == "quick_gelu":
-        prefix = "cond_stage_model.transformer.text_model."
-        return {**weights, **{f"{prefix}{name}": w for name, w in flat.items()}}
-    return {**weights, **open_clip_weights(flat)}
+    for number, text in enumerate(texts):
+        flat = {name.removeprefix("text_model."): w for name, w in text.state_dict().items()}
+        place = f"conditioner.embedders.{number}." if len(texts) > 1 else "cond_stage_model."
+        if text.config.hidden_act == "quick_gelu":
+            prefix = f"{place}transformer.text_model."
+            weights |= {f"{prefix}{name}": w for name, w in flat.items()}
+        elif number:
+            projection = flat.pop("text_projection.weight")
+            weights |= open_clip_weights(flat, f"{place}model.")
+            weights[f"{place}model.text_projection"] = projection.T
+        else:
+            weights |= with_another_layer(open_clip_weights(flat, f"{place}model."))
+    return weights
 
 
-def open_clip_weights(flat: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value in one tensor, and one more layer, which Stable Diffusion skips."""
-    prefix, weights = "cond_stage_model.model.", {}
+def open_clip_weights(flat: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Query, key and value in one tensor."""
+    weights = {}
     for name, weight in flat.items():
         if ".q_proj." in name:
             three = [flat[name.replace("q_proj", f"{which}_proj")] for which in "qkv"]
@@ -124,19 +151,35 @@ def open_clip_weights(flat: dict[str, Tensor]) -> dict[str, Tensor]:
             weights[prefix + name] = torch.cat(three)
         elif not re.search(r"\.[kv]_proj\.", name):
             weights[prefix + replace(name, OPEN_CLIP)] = weight
+    return {**weights, f"{prefix}logit_scale": torch.ones(())}
+
+
+def with_another_layer(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """And a projection: what the second version of Stable Diffusion skips."""
     last = 1 + max(int(n.split(".")[4]) for n in weights if "resblocks" in n)
     again = {n.replace(f".{last - 1}.", f".{last}."): w + 1 for n, w in weights.items()}
     again = {n: w for n, w in again.items() if f"resblocks.{last}." in n}
-    return {**weights, **again, f"{prefix}text_projection": torch.ones(64, 64)}
+    return {**weights, **again, "cond_stage_model.model.text_projection": torch.ones(64, 64)}
 
 
-def modules(*, second: bool) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:
-    """Small networks of the first or the second version of Stable Diffusion."""
-    heads: dict[str, Any] = {"attention_head_dim": 8, "block_out_channels": (32, 32, 64, 64)}
-    if second:
-        widths = (64, 64, 128, 128)
-        heads = {"attention_head_dim": (1, 1, 2, 2), "block_out_channels": widths}
-    unet = UNet2DConditionModel(cross_attention_dim=64, use_linear_projection=second, **heads)
+def modules(version: str) -> list[nn.Module]:
+    """Small networks of this version of Stable Diffusion: U-Net, autoencoder, text encoders."""
+    small: dict[str, Any] = {
+        "SD 1.x": {"block_out_channels": (32, 32, 64, 64)},
+        "SD 2.x": {
+            "block_out_channels": (64, 64, 128, 128),
+            "attention_head_dim": (1, 1, 2, 2),
+        },
+        "SDXL": {
+            "block_out_channels": (32, 64, 128),
+            "attention_head_dim": (1, 1, 2),
+            "transformer_layers_per_block": (1, 2, 3),
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + 96,
+        },
+    }[version]
+    width = 128 if version == "SDXL" else 64
+    unet = UNet2DConditionModel(cross_attention_dim=width, **{**HEADS[version], **small})
     vae = AutoencoderKL(
         block_out_channels=(32, 32, 32, 64),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -144,25 +187,31 @@ def modules(*, second: bool) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPT
         layers_per_block=2,
         latent_channels=4,
     )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=514,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=1,
-            hidden_act="gelu" if second else "quick_gelu",
-            bos_token_id=512,
-            eos_token_id=513,
-        )
+    parts = [unet, vae, text_model(open_clip=version == "SD 2.x")]
+    if version == "SDXL":
+        parts.append(text_model(open_clip=True, projection=96))
+    return [part.eval() for part in parts]
+
+
+def text_model(*, open_clip: bool, projection: int | None = None) -> nn.Module:
+    config = CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        hidden_act="gelu" if open_clip else "quick_gelu",
+        projection_dim=projection or 64,
+        bos_token_id=512,
+        eos_token_id=513,
     )
-    return unet.eval(), vae.eval(), text.eval()
+    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
 
 
-@pytest.fixture(params=[False, True], ids=["SD 1.x", "SD 2.x"])
+@pytest.fixture(params=VERSIONS)
 def written(request: pytest.FixtureRequest, tmp_path: Path, random_base: Path) -> tuple:
     torch.manual_seed(0)
-    parts = modules(second=request.param)
+    parts = modules(request.param)
     path = tmp_path / "model.safetensors"
     weights = original_weights(*parts)
     save_file({name: w.contiguous().clone() for name, w in weights.items()}, path)
@@ -173,31 +222,50 @@ def written(request: pytest.FixtureRequest, tmp_path: Path, random_base: Path) -
 
 class TestLoad:
     def test_every_component_is_what_was_written(self, written: tuple) -> None:
-        path, unet, vae, text = written
+        path, unet, vae, text, *others = written
         base = load_base(path)
-        for loaded, original in ((base.unet, unet), (base.vae, vae), (base.text_encoder, text)):
+        texts = [model for model, _ in base.text_encoders]
+        pairs = [(base.unet, unet), (base.vae, vae), *zip(texts, (text, *others), strict=True)]
+        for loaded, original in pairs:
             theirs = original.state_dict()
             assert loaded.state_dict().keys() == theirs.keys()
             assert all(torch.equal(v, theirs[n]) for n, v in loaded.state_dict().items())
-        given = (torch.randn(1, 4, 8, 8), torch.tensor(5), torch.randn(1, 77, 64))
+        width = unet.config.cross_attention_dim
+        given = (torch.randn(1, 4, 8, 8), torch.tensor(5), torch.randn(1, 77, width))
+        added = {"text_embeds": torch.randn(1, 96), "time_ids": torch.ones(1, 6)}
         tokens = torch.randint(0, 500, (1, 77))
+        tokens[0, 9] = 513
         with torch.no_grad():
             # The number of heads is in no tensor's shape: only what comes out tells.
             close = torch.testing.assert_close
-            close(base.unet(*given).sample, unet(*given).sample, rtol=1e-4, atol=1e-5)
-            close(base.text_encoder(tokens)[0], text(tokens)[0], rtol=1e-4, atol=1e-5)
+            predicted = [u(*given, added_cond_kwargs=added).sample for u in (base.unet, unet)]
+            close(*predicted, rtol=1e-4, atol=1e-5)
+            for ours, theirs in pairs[2:]:
+                close(ours(tokens)[0], theirs(tokens)[0], rtol=1e-4, atol=1e-5)
             decoded = [model.decode(given[0]).sample for model in (base.vae, vae)]
             close(*decoded, rtol=1e-4, atol=1e-5)
         assert base.latent_factor == 8
-        assert base.vae.config.scaling_factor == 0.18215
+        assert base.vae.config.scaling_factor == (0.13025 if others else 0.18215)
+        assert [tokenizer.pad_token for _, tokenizer in base.text_encoders] == {
+            "quick_gelu": ["<|endoftext|>", "!"][: len(texts)],
+            "gelu": ["!"],
+        }[text.config.hidden_act]
+        assert base.zeros_for_empty_prompt == bool(others)
 
     def test_prediction_type(self, written: tuple) -> None:
-        path, unet, *_ = written
-        second = unet.config.use_linear_projection
+        path, _, _, text, *others = written
         base = load_base(path)
         # Random weights do not return the noise that they are given, so they "predict v".
+        second = text.config.hidden_act == "gelu"
         assert base.prediction_type == ("v_prediction" if second else "epsilon")
-        assert base.resolution == (768 if second else 512)
+        assert base.resolution == (1024 if others else 768 if second else 512)
+
+    @pytest.mark.parametrize("written", ["SDXL"], indirect=True)
+    def test_a_mark_says_that_sdxl_predicts_v(self, written: tuple) -> None:
+        path, *parts = written
+        weights = {n: w.contiguous().clone() for n, w in original_weights(*parts).items()}
+        save_file({**weights, "v_pred": torch.ones(0)}, path)
+        assert load_base(path).prediction_type == "v_prediction"
 
     def test_metadata_decides_the_prediction_type(self, written: tuple) -> None:
         path, *parts = written
@@ -223,7 +291,8 @@ class TestLoad:
 
     def test_half_precision(self, written: tuple) -> None:
         base = load_base(written[0], dtype="bfloat16")
-        assert {base.unet.dtype, base.vae.dtype, base.text_encoder.dtype} == {torch.bfloat16}
+        texts = [model.dtype for model, _ in base.text_encoders]
+        assert {base.unet.dtype, base.vae.dtype, *texts} == {torch.bfloat16}
 
     def test_a_missing_tensor_is_named(self, written: tuple) -> None:
         path, *parts = written
@@ -259,53 +328,74 @@ class TestTrueArchitecture:
             file.write(struct.pack("<Q", len(text)) + text)
             file.truncate(8 + len(text) + end)
 
-    @pytest.fixture(params=[False, True], ids=["SD 1.x", "SD 2.x"])
-    def true_file(self, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, bool]:
-        second = request.param
+    @pytest.fixture(params=VERSIONS)
+    def true_file(self, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+        version = request.param
+        wide: dict[str, Any] = {}
+        if version == "SDXL":
+            wide = {"block_out_channels": (320, 640, 1280), "addition_time_embed_dim": 256}
+            wide["projection_class_embeddings_input_dim"] = 2816
+        width = {"SD 1.x": 768, "SD 2.x": 1024, "SDXL": 2048}[version]
         with torch.device("meta"):
-            unet = UNet2DConditionModel(
-                cross_attention_dim=1024 if second else 768,
-                attention_head_dim=(5, 10, 20, 20) if second else 8,
-                use_linear_projection=second,
-            )
+            unet = UNet2DConditionModel(cross_attention_dim=width, **HEADS[version], **wide)
             vae = AutoencoderKL(
                 block_out_channels=(128, 256, 512, 512),
                 down_block_types=("DownEncoderBlock2D",) * 4,
                 up_block_types=("UpDecoderBlock2D",) * 4,
                 layers_per_block=2,
             )
-            text = CLIPTextModel(
-                CLIPTextConfig(
-                    vocab_size=49408,
-                    hidden_size=1024 if second else 768,
-                    intermediate_size=4096 if second else 3072,
-                    num_hidden_layers=23 if second else 12,
-                    num_attention_heads=16 if second else 12,
-                    hidden_act="gelu" if second else "quick_gelu",
-                )
-            )
-            weights = original_weights(unet, vae, text)
+            texts = {
+                "SD 1.x": [true_text(768, 12)],
+                "SD 2.x": [true_text(1024, 23)],
+                "SDXL": [true_text(768, 12), true_text(1280, 32, projected=True)],
+            }[version]
+            weights = original_weights(unet, vae, *texts)
         path = tmp_path / "true.safetensors"
         self.write(path, weights)
-        return path, second
+        return path, version
 
-    def test_configs_come_from_the_header(self, true_file: tuple[Path, bool]) -> None:
-        path, second = true_file
+    def test_configs_come_from_the_header(self, true_file: tuple[Path, str]) -> None:
+        """Numbers of parameters are those of the published bases, as diffusers counts them."""
+        path, version = true_file
         configs = read_configs(read_shapes(path))
-        assert read_family(path).name == ("SD 2.x" if second else "SD 1.x")
+        assert read_family(path).name == version
         with torch.device("meta"):
             unet = UNet2DConditionModel(**configs["unet"])
-            vae = AutoencoderKL(**configs["vae"])
-            text = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
-        counts = [sum(p.numel() for p in part.parameters()) for part in (unet, vae, text)]
-        # stable-diffusion-v1-5 and stable-diffusion-2-1 as diffusers counts them
-        assert counts[:2] == [865_910_724 if second else 859_520_964, 83_653_863]
-        assert counts[2] == (340_387_840 if second else 123_060_480)
-        assert unet.config.attention_head_dim == ((5, 10, 20, 20) if second else 8)
-        heads = configs["text_encoder"]["num_attention_heads"]
-        assert heads == (16 if second else 12)
-        total = sum(p.numel() for p in build_controlnet(unet).parameters())
-        assert total == (364_228_240 if second else 361_279_120)
+            parts = [unet, AutoencoderKL(**configs["vae"])]
+            parts.append(CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])))
+            if version == "SDXL":
+                second = CLIPTextConfig(**configs["text_encoder_2"])
+                parts.append(CLIPTextModelWithProjection(second))
+        assert [sum(p.numel() for p in part.parameters()) for part in parts] == {
+            "SD 1.x": [859_520_964, 83_653_863, 123_060_480],
+            "SD 2.x": [865_910_724, 83_653_863, 340_387_840],
+            "SDXL": [2_567_463_684, 83_653_863, 123_060_480, 694_659_840],
+        }[version]
+        assert unet.config.attention_head_dim == HEADS[version]["attention_head_dim"]
+        heads = [c["num_attention_heads"] for name, c in configs.items() if "text" in name]
+        assert heads == {"SD 1.x": [12], "SD 2.x": [16], "SDXL": [12, 20]}[version]
+        assert (
+            sum(p.numel() for p in build_controlnet(unet).parameters())
+            == {
+                "SD 1.x": 361_279_120,
+                "SD 2.x": 364_228_240,
+                "SDXL": 1_251_014_160,
+            }[version]
+        )
+
+
+def true_text(width: int, layers: int, *, projected: bool = False) -> nn.Module:
+    """A text encoder of true size, with the activation that tells CLIP from OpenCLIP."""
+    config = CLIPTextConfig(
+        vocab_size=49408,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        hidden_act="quick_gelu" if width == 768 else "gelu",
+        projection_dim=width,
+    )
+    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
 
 
 class TestRefuses:
