@@ -28,12 +28,17 @@ class Family:
     label_width: int = 0
     upcast: bool = False
     """Attention overflows half precision unless it is computed in float32."""
+    groups: int = 32
+    """Of each normalisation."""
+    latents: int = 4
+    """Channels of the latents; inpainting bases of the family have more."""
 
 
 FAMILIES = {
     "SD 1.x": Family((320, 640, 1280, 1280), 768, 8),
     "SD 2.x": Family((320, 640, 1280, 1280), 1024, (5, 10, 20, 20), upcast=True),
     "SDXL": Family((320, 640, 1280), 2048, (5, 10, 20), label_width=2816),
+    "tiny": Family((48, 64, 96, 128), 128, 2, groups=16, latents=8),
 }
 
 # What all families share and no shape tells; the rest comes from the architecture.
@@ -87,7 +92,7 @@ class UnknownHeadsError(CnctlError):
 
 
 def family_name(architecture: Architecture) -> str:
-    """Stable Diffusion's families by their shapes: "SD 1.x", "SD 2.x", "SDXL", else ""."""
+    """Which of FAMILIES the shapes tell; "" for none."""
     for name, family in FAMILIES.items():
         if (
             architecture.widths == family.widths
@@ -109,10 +114,11 @@ def config_from_shapes(architecture: Architecture) -> Config:
         )
     family = FAMILIES[name]
     heads = list(family.heads) if isinstance(family.heads, tuple) else family.heads
+    linear = name in ("SD 2.x", "SDXL")
     return (
         COMMON
-        | {"cross_attention_dim": family.text_width, "use_linear_projection": name != "SD 1.x"}
-        | {"upcast_attention": family.upcast}
+        | {"cross_attention_dim": family.text_width, "use_linear_projection": linear}
+        | {"upcast_attention": family.upcast, "norm_num_groups": family.groups}
         | _from_shapes(architecture)
         | {"attention_head_dim": heads}
     )

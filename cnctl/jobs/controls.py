@@ -19,6 +19,7 @@ from cnctl.core.controlnet import hint_tensor
 from cnctl.core.methods import Network, attach, hint_channels
 from cnctl.errors import CnctlError
 from cnctl.formats.input_concat import find_input_concat
+from cnctl.formats.sandbox import shared_reader
 from cnctl.formats.source import open_source
 from cnctl.hints import check_options, load_detector, parse_options, read_ready
 from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_hint, read_image, working_size
@@ -178,6 +179,7 @@ def check_sources(
         _read_region(control.region)
 
 
+@shared_reader()
 def open_branches(
     controls: Sequence[ControlSpec],
     conditions: Sequence[Condition],

@@ -15,6 +15,7 @@ from cnctl.formats.digest import Digest
 from cnctl.formats.forms import choose_form
 from cnctl.formats.lazy import ready
 from cnctl.formats.listing import BASE_DELTA, has_base_delta
+from cnctl.formats.sandbox import shared_reader
 from cnctl.formats.source import Source, describe, open_source
 from cnctl.formats.tensors import read_encoder_tensors, read_tensors
 from cnctl.formats.unet import open_unet
@@ -23,6 +24,7 @@ from cnctl.formats.write import check_target
 from cnctl.jobs.written import ConvertResult, Made, Output, Progress, silence, write
 
 
+@shared_reader()
 def convert(
     source: str | Path | Sequence[str | Path],
     target: str | Path,

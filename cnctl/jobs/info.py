@@ -11,7 +11,7 @@ from typing import Any
 
 from cnctl.errors import MissingError
 from cnctl.formats import published
-from cnctl.formats.config import FAMILIES
+from cnctl.formats.config import FAMILIES, family_name
 from cnctl.formats.digest import sha256
 from cnctl.formats.factors import DOWN
 from cnctl.formats.input_concat import InputConcat, find_input_concat
@@ -112,7 +112,7 @@ def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
         tensors=len(source.tensors),
         parameters=source.parameters,
         bytes=source.path.stat().st_size,
-        fits=_fits(source, description["family"]),
+        fits=_fits(source),
         notes=(*source.notes, *_oddities(source)),
         rank=max((s.shape[0] for n, s in source.tensors.items() if n.endswith(DOWN)), default=0),
         converted=converted if isinstance(converted, dict) else {},
@@ -147,9 +147,9 @@ def _condition(source: Source, description: dict[str, Any]) -> str:
     return f"{told} (by its name)" if told else ""
 
 
-def _fits(source: Source, family: str) -> str:
+def _fits(source: Source) -> str:
     a = source.architecture
-    if family in FAMILIES:
+    if family := family_name(a):
         return f"bases of {family}, fine-tuned ones too"
     widths = "-".join(map(str, a.widths))
     return f"bases with blocks of {widths} channels and text of width {a.text_width}"
@@ -157,13 +157,15 @@ def _fits(source: Source, family: str) -> str:
 
 def _oddities(source: Source) -> list[str]:
     a = source.architecture
+    family = FAMILIES.get(family_name(a))
+    latents = family.latents if family else 4
     odd = [habit] if (habit := published.habit_of(source.path)) else []
     if has_base_delta(source.path):
         odd.append("its base has learnt along with it; cnctl generate uses the pair")
     if a.hint_channels != 3:
         odd.append(f"hints have {a.hint_channels} channels; webui and ComfyUI give 3")
-    if a.in_channels != 4:
-        odd.append(f"latents have {a.in_channels} channels, not 4")
+    if a.in_channels != latents:
+        odd.append(f"latents have {a.in_channels} channels, not {latents}")
     if len(source.dtypes) > 1:
         odd.append("tensors have different dtypes")
     if a.hint_encoder != "released":

@@ -1,6 +1,7 @@
 """Conversion there and back is the identity; what is written is whole and says where it is from."""
 
 import hashlib
+import importlib.resources
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.formats import load_controlnet, read_description, save_controlnet
 from cnctl.jobs.convert import convert
+from cnctl.jobs.info import WeightsInfo, info
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -49,6 +51,21 @@ def test_a_description_survives_both_ways(random_controlnet, tmp_path) -> None:
     }
     assert written == description | {"hint_channels": 3}
     assert back.source_sha256 == sha256
+
+
+def test_the_embedded_family_is_told_by_its_shapes(tmp_path) -> None:
+    """A file of tiny that carries nothing but tensors needs no --config."""
+    embedded = Path(str(importlib.resources.files("cnctl"))) / "tiny/weights/controls/canny"
+    torch.save(load_file(embedded / WEIGHTS), tmp_path / "x.pth")
+    path = convert(tmp_path / "x.pth", tmp_path / "x").path
+    config, known = (
+        json.loads((folder / "config.json").read_text()) for folder in (path, embedded)
+    )
+    assert config == {name: known[name] for name in known if name != "_diffusers_version"}
+    assert json.loads((path / "cnctl.json").read_text())["family"] == "tiny"
+    found = info(path)
+    assert isinstance(found, WeightsInfo)
+    assert (found.fits, found.notes) == ("bases of tiny, fine-tuned ones too", ())
 
 
 @pytest.mark.parametrize(
