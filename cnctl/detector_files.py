@@ -7,10 +7,11 @@ once, by the reader of `cnctl.formats` that runs nothing of what a file holds.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,16 @@ def find_file(file: WeightFile) -> Path | None:
         if path.is_file() if file.filename else path.is_dir():
             return path
     cached = _in_hub_cache(file)
-    if cached and file.filename:
+    if cached:
         check_sha256(file, cached)
     return cached
+
+
+def weights_in(found: Path) -> Path:
+    """The file itself, or the one in a transformers folder that holds its weights."""
+    if not found.is_dir():
+        return found
+    return next(found / name for name in (*WHOLE, PICKLED) if (found / name).is_file())
 
 
 def safe_file(found: Path) -> Path:
@@ -88,8 +96,9 @@ def safe_file(found: Path) -> Path:
     return found if found.suffix == ".safetensors" else _converted(found, known_sha256(found))
 
 
-def check_sha256(file: WeightFile, path: Path) -> None:
-    """CnctlError where the file is not what was published; nothing where no hash is known."""
+def check_sha256(file: WeightFile, found: Path) -> None:
+    """CnctlError where it is not what was published; nothing where no hash is known."""
+    path = weights_in(found)
     if file.sha256 and known_sha256(path) != file.sha256:
         raise CnctlError(
             f"{path} is not {title(file)}: its sha256 is {known_sha256(path)[:12]}..., not "
@@ -157,14 +166,23 @@ def _safe_folder(folder: Path) -> Path:
     if any((folder / name).is_file() for name in WHOLE):
         return folder
     digest = known_sha256(folder / PICKLED)
-    copy = _cache() / digest
+    beside = sorted((*folder.glob("*.json"), *folder.glob("*.txt")))
+    copy = _cache() / _name_of_copy(digest, beside)
     if not (copy / WHOLE[0]).is_file():
         weights = _converted(folder / PICKLED, digest)
         copy.mkdir(exist_ok=True)
-        for path in (*folder.glob("*.json"), *folder.glob("*.txt")):
+        for path in beside:
             shutil.copyfile(path, copy / path.name)
         os.replace(weights, copy / WHOLE[0])
     return copy
+
+
+def _name_of_copy(digest: str, beside: Sequence[Path]) -> str:
+    """Another one for other weights or another configuration."""
+    found = hashlib.sha256(digest.encode())
+    for path in beside:
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 def _converted(source: Path, digest: str) -> Path:

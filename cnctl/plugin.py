@@ -72,7 +72,8 @@ class WeightFile:
     revision: str = ""
     """Commit to fetch; "" for the newest."""
     sha256: str = ""
-    """Of the file as published, in hexadecimal; "" where unknown."""
+    """Of the file as published, in hexadecimal; "" where unknown. Of a folder: of its weights,
+    model.safetensors or, where that is not published, pytorch_model.bin."""
     size: int = 0
     """Bytes to fetch, as near as is known; 0 where unknown."""
     licence: str = ""

@@ -19,7 +19,11 @@ Caption = Callable[[np.ndarray], str]
 """An image, RGB uint8 (H, W, 3), in words."""
 
 BLIP = WeightFile(
-    repo="Salesforce/blip-image-captioning-base", size=990_000_000, licence="BSD-3-Clause"
+    repo="Salesforce/blip-image-captioning-base",
+    revision="82a37760796d32b1411fe092ab5d4e227313294b",
+    sha256="d6638651a5526cc2ede56f2b5104d6851b0755816d220e5e046870430180c767",
+    size=989_820_849,
+    licence="BSD-3-Clause",
 )
 """The paper's captioner."""
 MAX_TOKENS = 40

@@ -19,8 +19,16 @@ from huggingface_hub.errors import (
 
 from cnctl.core.base import read_family
 from cnctl.core.locate import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults
-from cnctl.detector_files import check_sha256, describe, find_file, safe_file, title
+from cnctl.detector_files import (
+    check_sha256,
+    describe,
+    find_file,
+    safe_file,
+    title,
+    weights_in,
+)
 from cnctl.errors import CnctlError, MissingError
+from cnctl.formats.digest import known_sha256, sha256
 from cnctl.jobs.captions import BLIP
 from cnctl.jobs.weights import find_known
 from cnctl.plugin import WeightFile
@@ -81,8 +89,7 @@ def pull_detector(file: WeightFile) -> Path:
     if found is None:
         with _told_what_failed(file.repo):
             found = _fetch(file)
-        if file.filename:
-            check_sha256(file, found)
+        _check_fetched(file, found)
     return safe_file(found)
 
 
@@ -101,6 +108,16 @@ def pull_model(name: str) -> Path:
         return Path(
             snapshot_download(hub_id, allow_patterns=WANTED_FILES, ignore_patterns=UNWANTED_FILES)
         )
+
+
+def _check_fetched(file: WeightFile, found: Path) -> None:
+    """Read what has come, of which the hub's client has seen no more than the size."""
+    weights = weights_in(found)
+    if sha256(weights) != known_sha256(weights):
+        weights.resolve().unlink()
+        weights.unlink()
+        raise MissingError(f"{title(file)} arrived damaged", hint="pull it again")
+    check_sha256(file, found)
 
 
 def _fetch(file: WeightFile) -> Path:

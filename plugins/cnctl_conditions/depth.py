@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from cnctl.plugin import Detector, Image
 
 MIDAS_FILE = WeightFile(
-    repo="Intel/dpt-hybrid-midas", size=490_000_000, licence="Apache-2.0; MiDaS itself MIT"
+    repo="Intel/dpt-hybrid-midas",
+    revision="11eaf7a1cf4bd70740697dbc216f98980c0aeb03",
+    sha256="b6c4d44f9d96ca3fa76dd3bbb153989a60b4ad5526559f3c598562a368d687ec",
+    size=489_648_389,
+    licence="Apache-2.0; MiDaS itself MIT",
 )
 MIDAS = "DPTForDepthEstimation"
 METRIC_RANGE = (2, 85)
@@ -114,7 +118,9 @@ depth_anything = replace(
     files={
         "model": WeightFile(
             repo="depth-anything/Depth-Anything-V2-Small-hf",
-            size=99_000_000,
+            revision="5426e4f0f36572d16453bbda7a8389317b1bef99",
+            sha256="3152477ce0d8d6978d76b995120de97cb5b928701fd0f817769f59e249a16b70",
+            size=99_173_660,
             licence="Apache-2.0",
         )
     },
@@ -132,7 +138,8 @@ depth_zoe = replace(
         "model": WeightFile(
             repo="Intel/zoedepth-nyu-kitti",
             revision="f364d4c7936e91f465abba182208dd68142bf0ca",
-            size=1_380_000_000,
+            sha256="c5494fa0938f18d71e215e245472470c3aefebd7b434abd89750e5ae4008e2dc",
+            size=1_380_374_404,
             licence="MIT",
         )
     },

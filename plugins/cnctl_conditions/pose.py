@@ -89,11 +89,16 @@ pose = replace(
         "people": WeightFile(
             repo="PekingU/rtdetr_r50vd_coco_o365",
             revision="457857cec8ac28ddede40ecee9eed2beca321af8",
+            sha256="59abc0b00bea0cc8f7e9ce053c29189a348605bb337123609a7fe02e4ea830a0",
             size=172_000_000,
             licence="Apache-2.0",
         ),
         "pose": WeightFile(
-            repo="usyd-community/vitpose-base-simple", size=344_000_000, licence="Apache-2.0"
+            repo="usyd-community/vitpose-base-simple",
+            revision="a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
+            sha256="85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
+            size=344_000_000,
+            licence="Apache-2.0",
         ),
     },
     options={

@@ -102,7 +102,8 @@ ade20k = Condition(
         "model": WeightFile(
             repo="openmmlab/upernet-convnext-small",
             revision="550b68d291f9a7e4874065c6eec0676b2ba821e6",
-            size=330_000_000,
+            sha256="76c163aa531ab7edfb3a77bbcc039e340645aa0ffe2b0ffcfc68755f550c76ea",
+            size=327_701_893,
             licence="MIT",
         )
     },
@@ -130,8 +131,9 @@ ade20k_oneformer = replace(
     files={
         "model": WeightFile(
             repo="shi-labs/oneformer_ade20k_swin_large",
-            revision="30e6825f8e4f36e346c4dddf90bdcb076c87999c",
-            size=880_000_000,
+            revision="4a5bac8e64f82681a12db2e151a4c2f4ce6092b2",
+            sha256="c0b2fe11dfecee6f2f1f315f466946e96f4e94813f3f6d660ff3747b83c28cc9",
+            size=879_517_517,
             licence="MIT",
         )
     },
