@@ -7,27 +7,33 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from typer.testing import CliRunner
+
+from cnctl.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 
-def commands(page: Path) -> list[str]:
-    """The lines of a page's console blocks that a reader would type."""
-    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
-
-
-def test_cli_reference_is_what_the_commands_say() -> None:
-    spec = importlib.util.spec_from_file_location("cli_reference", DOCS / "cli_reference.py")
+def load(script: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(script, DOCS / f"{script}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+commands = load("paper_pictures").commands
+
+
+def test_cli_reference_is_what_the_commands_say() -> None:
     written = (DOCS / "cli.md").read_text(encoding="utf-8")
-    assert written == module.reference(), "run: python docs/cli_reference.py"
+    assert written == load("cli_reference").reference(), "run: python docs/cli_reference.py"
 
 
 def test_tutorial_runs(tmp_path: Path) -> None:
@@ -41,6 +47,23 @@ def test_tutorial_runs(tmp_path: Path) -> None:
         run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, f"{command}\n{run.stderr}"
         assert run.stdout.strip(), command
+
+
+def test_paper_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command of the page, cut short, and its pictures' layout from what they wrote."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CNCTL_BASE", "tiny")
+    for command in commands(DOCS / "paper.md"):
+        _, name, *words = shlex.split(command)
+        words += ["--steps", "1"]
+        words += ["-n", "1"] if name == "generate" else ["--batch-size", "2"]
+        run = CliRunner().invoke(app, [name, *words])
+        assert run.exit_code == 0, f"{command}\n{run.output}"
+    script = load("paper_pictures")
+    monkeypatch.setattr(script, "PREVIEWED", (0, 1))
+    shown = re.findall(r"images/paper/(\w+)\.jpg", (DOCS / "paper.md").read_text(encoding="utf-8"))
+    assert set(script.make_pictures()) == set(shown)
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

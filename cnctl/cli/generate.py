@@ -75,7 +75,7 @@ def generate(
     note("loading ...", quiet=quiet)
     request = _read_flags(locals())
     made = _run(request, json=json, preview=preview, quiet=quiet)
-    pages = _show(made, request, grid=grid, gallery=gallery)
+    pages = _show(made, grid=grid, gallery=gallery)
     if json:
         emit_json({"images": [image.as_dict() for image in made], "pages": pages})
     else:
@@ -136,13 +136,11 @@ def _run(
     return made
 
 
-def _show(
-    made: list[GeneratedImage], request: GenerateRequest, *, grid: bool, gallery: Path | None
-) -> list[Path]:
+def _show(made: list[GeneratedImage], *, grid: bool, gallery: Path | None) -> list[Path]:
     """Write the sheets and the page that were asked for; where they are."""
     from cnctl.jobs.gallery import write_gallery, write_grids
 
-    pages = write_grids(made, across=["seed", *request.sweep][-1]) if grid else []
+    pages = write_grids(made) if grid else []
     if gallery:
         write_gallery(made, gallery)
         pages.append(gallery)

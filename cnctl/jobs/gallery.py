@@ -15,6 +15,8 @@ from cnctl.images import SUFFIXES, fit_image, read_image, write_file, write_imag
 from cnctl.jobs.outputs import GeneratedImage
 from cnctl.jobs.sheets import arrange, labelled
 
+LONGEST_PROMPT = 30
+"""In letters; a longer one is called by its number, below a picture."""
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -28,16 +30,16 @@ img {{ width: 100%; }}
 """
 
 
-def write_grids(made: Sequence[GeneratedImage], *, across: str = "seed") -> list[Path]:
+def write_grids(made: Sequence[GeneratedImage]) -> list[Path]:
     """A sheet for each input, X-grid.png beside its hint X-hint.png: the hint, then its images.
 
-    across: what changes from column to column, "seed" or a setting of a sweep; the rest of what
-    tells the images apart changes from row to row.
+    From column to column the setting of a sweep changes, or else the seed, or else the prompt;
+    the rest of what tells the images apart changes from row to row.
     """
     paths = []
     for hint, images in _by_hint(made):
         path = _beside(images[0], hint)
-        write_image(path, _grid(hint, images, across), overwrite=True)
+        write_image(path, _grid(hint, images), overwrite=True)
         paths.append(path)
     return paths
 
@@ -66,9 +68,10 @@ def _beside(image: GeneratedImage, hint: Path) -> Path:
     return image.path.parent / f"{hint.stem.removesuffix('-hint')}-grid.png"
 
 
-def _grid(hint: Path, images: Sequence[GeneratedImage], across: str) -> np.ndarray:
+def _grid(hint: Path, images: Sequence[GeneratedImage]) -> np.ndarray:
     """RGB uint8 (H, W, 3)."""
-    columns = list(dict.fromkeys(image.variant[across] for image in images))
+    across = _across(images)
+    columns = {image.variant[across]: _label(across, image) for image in images}
     rows: dict[tuple[Any, ...], dict[Any, GeneratedImage]] = {}
     for image in images:
         others = tuple((n, v) for n, v in image.variant.items() if n != across)
@@ -78,14 +81,30 @@ def _grid(hint: Path, images: Sequence[GeneratedImage], across: str) -> np.ndarr
     shown = fit_image(read_image(hint), size=size) if hint.suffix in SUFFIXES else blank
     sheet = []
     for others, row in rows.items():
-        varied = {n: v for n, v in others if len({dict(row).get(n) for row in rows}) > 1}
-        cells = [labelled(shown, _words(varied) or "hint")]
-        for column in columns:
+        varied = [n for n, v in others if len({dict(row).get(n) for row in rows}) > 1]
+        first = next(iter(row.values()))
+        cells = [labelled(shown, ", ".join(_label(n, first) for n in varied) or "hint")]
+        for column, label in columns.items():
             found = row.get(column)
             picture = fit_image(read_image(found.path), size=size) if found else blank
-            cells.append(labelled(picture, f"{across} {column}"))
+            cells.append(labelled(picture, label))
         sheet.append(cells)
     return arrange(sheet)
+
+
+def _across(images: Sequence[GeneratedImage]) -> str:
+    """The name of what changes from column to column."""
+    swept = [name for name in images[0].variant if name not in ("prompt", "seed")]
+    names = [*reversed(swept), "seed", "prompt"]
+    return next((n for n in names if len({i.variant.get(n) for i in images}) > 1), "seed")
+
+
+def _label(name: str, image: GeneratedImage) -> str:
+    """What a cell is called for one of the things that tell it apart; a prompt in its own words."""
+    prompt = image.record["prompt"]
+    if name == "prompt" and 0 < len(prompt) <= LONGEST_PROMPT:
+        return prompt
+    return f"{name} {image.variant[name]}"
 
 
 def _figure(path: Path, caption: str, folder: Path) -> str:

@@ -1,28 +1,38 @@
-"""Draw the hints in this folder, from held-out scenes of the embedded base's world.
+"""Draw the pictures in this folder, from held-out scenes of the embedded base's world.
 
 python examples/hints/draw.py
 """
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from cnctl.hints import hint_from_maps, load_detector
 from cnctl.images import write_image
 from cnctl.registry import get_condition
 from cnctl.tiny.dataset import HELD_OUT
-from cnctl.tiny.scenes import exact_maps, render_scene
+from cnctl.tiny.scenes import LABELS, exact_maps, render_scene
 
-HINTS = {  # condition: what the scene shows, its number, options
-    "canny": ("cat", 4, {}),
-    "hough": ("house", 7, {}),
-    "hed": ("bird", 0, {}),
-    "scribble": ("fish", 5, {"width": 10.0}),
-    "depth": ("flower", 3, {}),
-    "normal": ("car", 7, {}),
-    "ade20k": ("boat", 7, {}),
-    "openpose": ("person", 4, {}),
-}
+WIDE = {"width": 10.0}
+HINTS = [  # condition, what the scene shows, the scene's number, options
+    ("canny", "cat", 4, {}),
+    ("hough", "house", 7, {}),
+    ("hed", "bird", 0, {}),
+    ("scribble", "fish", 5, WIDE),
+    ("depth", "flower", 3, {}),
+    ("normal", "car", 7, {}),
+    ("ade20k", "boat", 7, {}),
+    ("openpose", "person", 4, {}),
+    # For the figures of the paper, docs/paper.md: one house in five other ways, simple things.
+    *[(name, "house", 7, {}) for name in ("canny", "hed", "depth", "normal")],
+    ("scribble", "house", 7, WIDE),
+    ("canny", "heart", 7, {}),
+    ("canny", "ball", 6, {}),
+    ("canny", "car", 6, {}),
+]
+EDITED = ("house", 6)
+"""The scene that figure 16 edits; the car of the same number stands in the same place."""
 
 
 def draw_hint(name: str, shown: str, number: int, options: dict) -> np.ndarray:
@@ -33,8 +43,22 @@ def draw_hint(name: str, shown: str, number: int, options: dict) -> np.ndarray:
     return hint_from_maps(condition, exact_maps(scene), **options)
 
 
+def draw_edited() -> dict[str, np.ndarray]:
+    """A scene and a mask of what stands in it, with room around, both uint8 (128, 128, 3)."""
+    shown, number = EDITED
+    scene = render_scene(HELD_OUT + number, show=shown)
+    thing = (scene.segmentation == LABELS[shown]).astype(np.uint8) * 255
+    room = cv2.dilate(thing, np.ones((13, 13), np.uint8))
+    return {f"image-{shown}": scene.image, f"mask-{shown}": np.dstack([room] * 3)}
+
+
+def draw_all() -> dict[str, np.ndarray]:
+    hints = {f"{name}-{shown}": draw_hint(name, shown, *how) for name, shown, *how in HINTS}
+    return hints | draw_edited()
+
+
 if __name__ == "__main__":
-    for name, (shown, number, options) in HINTS.items():
-        path = Path(__file__).parent / f"{name}-{shown}.png"
-        write_image(path, draw_hint(name, shown, number, options), overwrite=True)
+    for name, picture in draw_all().items():
+        path = Path(__file__).parent / f"{name}.png"
+        write_image(path, picture, overwrite=True)
         print(path)

@@ -168,13 +168,22 @@ def test_each_point_of_a_sweep_is_the_image_of_these_settings(make: Make) -> Non
     settings = {"steps": 2, "control_scale": 0.2}
     (alone,) = make(**{**photo, "controls": CANNY}, settings=settings)
     assert np.array_equal(pixels(made[1].path), pixels(alone.path))
-    grid = write_grids(made, across="steps")
+    grid = write_grids(made)
     assert grid == [Path("out/a-canny-grid.png")]
     sheet = pixels(grid[0])
     # Two rows of three cells of 64 pixels, gaps of 4, and a line of text below each cell.
     assert sheet.shape == (2 * (64 + 24 + 4) + 4, 3 * 68 + 4, 3)
     assert np.array_equal(sheet[4:68, 72:136], pixels(made[0].path))
     assert np.array_equal(sheet[96:160, 140:204], pixels(made[3].path))
+
+
+def test_prompts_stand_side_by_side_where_each_has_one_image(make: Make) -> None:
+    made = make(images=["photos/a.png"], prompt=["a", "b", "c"], seed=0)
+    (grid,) = write_grids(made)
+    sheet = pixels(grid)
+    assert sheet.shape == (64 + 24 + 4 + 4, 4 * 68 + 4, 3)
+    for i, image in enumerate(made, start=1):
+        assert np.array_equal(sheet[4:68, 4 + 68 * i : 68 + 68 * i], pixels(image.path))
 
 
 def test_jobs_run_and_a_page_shows_them(make: Make, tmp_path: Path) -> None:
