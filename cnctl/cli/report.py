@@ -76,7 +76,9 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     ]
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    # Lines on a terminal go above the bar; those for a pipe must not be drawn into it.
+    above = sys.stdout.isatty()
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=above) as bars:
         task = bars.add_task(label, total=total, text="")
 
         def advance(done: int, text: str = "") -> None:

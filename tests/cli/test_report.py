@@ -1,0 +1,28 @@
+"""Progress on a terminal leaves data where they belong."""
+
+import os
+import pty
+import subprocess
+import sys
+
+SCRIPT = """
+from cnctl.cli.report import emit, note, progress
+with progress("working", 10) as advance:
+    advance(5)
+    emit(["data"])
+    note("a note")
+"""
+
+
+def test_data_reach_a_pipe_while_a_bar_is_on_the_terminal() -> None:
+    terminal, end = pty.openpty()
+    words = [sys.executable, "-c", SCRIPT]
+    environment = os.environ | {"TERM": "xterm"}
+    run = subprocess.run(words, stdout=subprocess.PIPE, stderr=end, check=True, env=environment)
+    os.close(end)
+    seen = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert run.stdout == b"data\n"
+    assert "working" in seen
+    assert "a note" in seen
+    assert "data" not in seen
