@@ -1,4 +1,4 @@
-"""ControlNets from annotation to image: `annotate`, `train`, `generate`, `convert`.
+"""ControlNets from annotation to image: `annotate`, `train`, `generate`, `convert`, `evaluate`.
 
     from cnctl import ControlSpec, GenerateRequest, generate
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from cnctl.jobs.annotate import annotate as annotate
     from cnctl.jobs.controls import ControlSpec as ControlSpec
     from cnctl.jobs.convert import convert as convert
+    from cnctl.jobs.evaluate import EvaluateRequest as EvaluateRequest
+    from cnctl.jobs.evaluate import evaluate as evaluate
     from cnctl.jobs.generate import generate as generate
     from cnctl.jobs.generate_setup import GenerateRequest as GenerateRequest
     from cnctl.jobs.train import train as train
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CnctlError",
     "ControlSpec",
+    "EvaluateRequest",
     "GenerateRequest",
     "TrainRequest",
     "annotate",
     "convert",
+    "evaluate",
     "generate",
     "train",
 ]
@@ -33,10 +37,12 @@ __all__ = [
 _MODULES = {
     "CnctlError": "errors",
     "ControlSpec": "jobs.controls",
+    "EvaluateRequest": "jobs.evaluate",
     "GenerateRequest": "jobs.generate_setup",
     "TrainRequest": "jobs.training_setup",
     "annotate": "jobs.annotate",
     "convert": "jobs.convert",
+    "evaluate": "jobs.evaluate",
     "generate": "jobs.generate",
     "train": "jobs.train",
 }

@@ -11,6 +11,7 @@ COMMANDS = (
     ("train",),
     ("generate",),
     ("convert",),
+    ("evaluate",),
     ("conditions",),
     ("models",),
     ("models", "pull"),

@@ -37,7 +37,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
-    first, second, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    first, second, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, object] = {}
     exec(first.replace("count=2", 'count=2, settings={"steps": 2}'), names)
     exec(second.replace('{"steps": 10}', '{"steps": 2}'), names)

@@ -19,6 +19,7 @@ from cnctl.cli.annotate import annotate
 from cnctl.cli.conditions import conditions
 from cnctl.cli.convert import convert
 from cnctl.cli.doctor import doctor
+from cnctl.cli.evaluate import evaluate
 from cnctl.cli.generate import generate
 from cnctl.cli.info import info
 from cnctl.cli.models import app as models
@@ -56,7 +57,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(annotate, train, generate, convert),
-    *(conditions, info, doctor),
+    *(evaluate, conditions, info, doctor),
 )
 for command in COMMANDS:
     app.command()(command)

@@ -43,7 +43,10 @@ def show(
 @app.command()
 def pull(
     name: Annotated[
-        str, typer.Argument(help="sd15, sd21, sdxl, OWNER/MODEL, or a condition for its detector.")
+        str,
+        typer.Argument(
+            help="sd15, sd21, sdxl, blip, clip, OWNER/MODEL, or a condition for its detector."
+        ),
     ],
 ) -> None:
     """Fetch a model into the Hugging Face cache; the only command that uses the network."""
@@ -59,6 +62,8 @@ def _line(model: Model) -> str:
         "base": f"base, {model.family}",
         "control": f"{model.condition} on {model.family}",
         "detector": f"detects {model.condition}",
+        "captioner": "captions images",
+        "metric": "CLIP score",
     }[model.kind]
     about = model.about if model.path else f"get it: {model.about}"
     return f"{state}  {model.name:42} {what:18} {about}".rstrip()

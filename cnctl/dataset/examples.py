@@ -146,12 +146,13 @@ class FolderDataset:
 class SceneDataset:
     """Captioned scenes with their exact maps, drawn when they are asked for.
 
-    show: the class that every scene shows; None for any.
+    show: the class that every scene shows; None for any. first: seed of the first scene.
     """
 
     count: int
     size: int
     show: str | None = None
+    first: int = 0
 
     @property
     def fingerprint(self) -> str:
@@ -164,7 +165,7 @@ class SceneDataset:
     def __getitem__(self, index: int) -> Example:
         from cnctl.tiny.scenes import exact_maps, render_scene
 
-        scene = render_scene(index, size=self.size, show=self.show)
+        scene = render_scene(self.first + index, size=self.size, show=self.show)
         return Example(scene.image, None, scene.prompt, exact_maps(scene))
 
     def read(self, image: np.ndarray) -> Mapping[str, Any]:
@@ -179,7 +180,7 @@ class SceneDataset:
 
     def name(self, index: int) -> str:
         """The scene's seed."""
-        return f"scene {index}"
+        return f"scene {self.first + index}"
 
 
 def _at_least_one(count: int, spec: str | Path) -> int:

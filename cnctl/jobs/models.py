@@ -30,6 +30,7 @@ from cnctl.detector_files import (
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats.digest import known_sha256, sha256
 from cnctl.jobs.captions import BLIP
+from cnctl.jobs.perceptual import CLIP
 from cnctl.jobs.weights import find_known
 from cnctl.plugin import WeightFile
 from cnctl.registry import condition_names, get_condition, list_conditions
@@ -45,14 +46,16 @@ UNWANTED_FILES = [
 FAMILIES = {"sd15": "SD 1.x", "sd21": "SD 2.x", "sdxl": "SDXL"}
 """Of the bases that are fetched by a short name."""
 DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
+OTHERS = {"blip": ("captioner", BLIP), "clip": ("metric", CLIP)}
+"""What no condition names, by its short name: what it serves as, and where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A base, a ControlNet for a condition, or what a condition's detector reads."""
+    """A base, a ControlNet or a detector of a condition, a captioner, or what a metric reads."""
 
     kind: str
-    """ "base", "control" or "detector"."""
+    """ "base", "control", "detector", "captioner" or "metric"."""
     name: str
     family: str
     condition: str = ""
@@ -65,13 +68,13 @@ class Model:
 
 def list_models() -> list[Model]:
     """What this machine has, and what the installed conditions recommend besides."""
-    return [*_bases(), *_controls(), *_detectors()]
+    return [*_bases(), *_controls(), *_detectors(), *_others()]
 
 
 def pull(name: str) -> list[Path]:
-    """Fetch a base, a hub id, BLIP, or all that a condition's detector reads; where it lies now."""
-    if name == "blip":
-        return [pull_detector(BLIP)]
+    """Fetch a base, a hub id, blip, clip, or all that a condition's detector reads; to where."""
+    if name in OTHERS:
+        return [pull_detector(OTHERS[name][1])]
     if name in HUB_NAMES or name == "tiny" or "/" in name or name not in condition_names():
         return [pull_model(name)]
     condition = get_condition(name)
@@ -179,18 +182,27 @@ def _controls() -> Iterator[Model]:
 def _detectors() -> Iterator[Model]:
     for condition in (entry.condition for entry in list_conditions() if entry.condition):
         for file in condition.files.values():
-            try:
-                path = find_file(file)
-            except CnctlError as error:
-                path, about = None, f"{error}; {error.hint}"
-            else:
-                about = describe(file) if path else f"cnctl models pull {condition.name}"
-            yield Model(
-                kind="detector",
-                name=title(file),
-                family="",
-                condition=condition.name,
-                licence=file.licence,
-                path=path,
-                about=about,
-            )
+            yield _in_file("detector", file, name=condition.name, condition=condition.name)
+
+
+def _others() -> Iterator[Model]:
+    return (_in_file(kind, file, name=name) for name, (kind, file) in OTHERS.items())
+
+
+def _in_file(kind: str, file: WeightFile, *, name: str, condition: str = "") -> Model:
+    """name: what `pull` calls it."""
+    try:
+        path = find_file(file)
+    except CnctlError as error:
+        path, about = None, f"{error}; {error.hint}"
+    else:
+        about = describe(file) if path else f"cnctl models pull {name}"
+    return Model(
+        kind=kind,
+        name=title(file),
+        family="",
+        condition=condition,
+        licence=file.licence,
+        path=path,
+        about=about,
+    )

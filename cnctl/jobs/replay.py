@@ -75,8 +75,8 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
         ready_hint=not anew and not asked.controls,
         options=_options(record) if anew and len(record["controls"]) == 1 else (),
         weights=() if asked.controls else _weights(record, path),
-        image=None if asked.image or not edit else _find(edit["image"]["name"], path),
-        mask=None if asked.mask or "mask" not in edit else _find(edit["mask"]["name"], path),
+        image=None if asked.image or not edit else find_beside(edit["image"]["name"], path),
+        mask=None if asked.mask or "mask" not in edit else find_beside(edit["mask"]["name"], path),
         strength=edit.get("strength"),
         base=_beside(record["base"], path),
         seed=record["seed"],
@@ -97,11 +97,11 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
 def _spec(control: Mapping[str, Any], path: Path, anew: bool) -> ControlSpec:
     return ControlSpec(
         condition=control["condition"],
-        source=None if anew else _find(control["hint"]["name"], path),
+        source=None if anew else find_beside(control["hint"]["name"], path),
         **{name: control[name] for name in ACTS},
         step_scales=tuple(control.get("step_scales", ())),
         residual_scales=tuple(control.get("residual_scales", ())),
-        region=_find(control["region"]["name"], path) if "region" in control else None,
+        region=find_beside(control["region"]["name"], path) if "region" in control else None,
     )
 
 
@@ -126,7 +126,8 @@ def _beside(name: str, image: Path) -> str:
     return str(image.parent / name) if name and (image.parent / name).exists() else name
 
 
-def _find(name: str, image: Path) -> Path:
+def find_beside(name: str, image: Path) -> Path:
+    """The file of this name beside an image, or in the working folder."""
     for folder in (image.parent, Path()):
         if (folder / name).is_file():
             return folder / name

@@ -154,6 +154,12 @@ def test_pull_by_name():
         pull("nonsense")
 
 
+def test_list_shows_what_no_condition_names():
+    found = {model.kind: model for model in list_models() if model.kind in ("captioner", "metric")}
+    assert found["captioner"].name == "Salesforce/blip-image-captioning-base"
+    assert found["metric"].path or found["metric"].about == "cnctl models pull clip"
+
+
 def test_list_shows_detectors_with_their_licence():
     found = {model.name: model for model in list_models() if model.condition == "hough"}
     mlsd = found["mlsd_large_512_fp32.pth of lllyasviel/Annotators"]
