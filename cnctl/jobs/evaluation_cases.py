@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.dataset import Dataset, TrainingPairs
+from cnctl.dataset import Dataset, TrainingPairs, open_dataset
 from cnctl.dataset.examples import LAYOUTS, FolderDataset, Row, SceneDataset
 from cnctl.errors import CnctlError
 from cnctl.hints import hint_from_maps, load_detector
 from cnctl.images import find_images, hint_suffix, shown, write_hint
 from cnctl.jobs.replay import find_beside, read_record
-from cnctl.jobs.training_setup import HintReader, open_training_data
+from cnctl.jobs.training_setup import HintReader
 from cnctl.plugin import Condition, OptionValue
 
 Options = Mapping[str, OptionValue]
@@ -84,7 +84,7 @@ def open_examples(data: str, condition: Condition, *, ready: bool, side: int) ->
         raise CnctlError(
             f"--hint is for a folder of hints, and {shown(data)} is none", hint="leave it out"
         )
-    dataset = open_training_data(data, condition, resolution=side)
+    dataset = open_dataset(data, read_hint=HintReader(condition), size=side)
     if isinstance(dataset, SceneDataset):
         from cnctl.tiny.dataset import HELD_OUT
 
