@@ -47,6 +47,13 @@ __all__ = [
 ]
 
 OptionValue = bool | int | float | str
+
+
+def mirror(hint: Hint) -> Hint:
+    """A picture seen in a mirror: left and right change places, and nothing else."""
+    return hint[:, ::-1]
+
+
 RGB = tuple[int, int, int]
 
 
@@ -185,6 +192,9 @@ class Condition:
     """Options drawn at random for each image when training data are built."""
     augment: Callable[[Hint, np.random.Generator], Hint] | None = None
     """Random change of a hint, uint8 (H, W, C) -> the same shape, while training."""
+    flip: Callable[[Hint], Hint] | None = mirror
+    """The hint, (H, W, C) -> the same shape and dtype, that belongs to the mirrored image. None
+    where the hint alone does not tell: where colours mean left and right, for instance."""
     draw: Callable[[Mapping[str, Any]], Hint] | None = None
     """The hint that belongs to a detection's data, which a user may have edited or made."""
     ground_truth: GroundTruth | None = None

@@ -122,6 +122,7 @@ def misfit(condition: Condition) -> str:
         ("load_detector", condition.load_detector, Callable),
         ("training_options", condition.training_options, Callable | None),
         ("augment", condition.augment, Callable | None),
+        ("flip", condition.flip, Callable | None),
         ("draw", condition.draw, Callable | None),
         ("ground_truth", condition.ground_truth, GroundTruth | None),
         ("metric", condition.metric, str | Metric),

@@ -86,6 +86,12 @@ class TrainSettings:
     snr_gamma: float = 0.0
     """Min-SNR weighting of the loss (5 is usual); 0 is the paper's equation 10."""
     resolution: int = 512
+    buckets: bool = False
+    """Train on sizes of many aspects, each of about `resolution` squared, not on squares alone."""
+    random_crop: bool = False
+    """Cut images and hints alike at a random place, not in the middle."""
+    flip: bool = False
+    """Mirror half of the images and hints, at random."""
     seed: int = 0
     method: str = "controlnet"
     """How control is attached: by a "controlnet", or "input-concat", the ablation of figure 20."""

@@ -64,8 +64,15 @@ Ema = Annotated[
 SnrGamma = Annotated[float | None, Option(help="Min-SNR weighting of the loss. [0, none; tiny: 5]")]
 PromptDropout = Annotated[float | None, Option(help="Share of prompts left empty. [paper: 0.5]")]
 Resolution = Annotated[
-    int | None, Option(help="Side in pixels; images are cut to a square. [by base]")
+    int | None, Option(help="Side in pixels of the square that images are cut to. [by base]")
 ]
+Buckets = Annotated[
+    bool | None, Option(help="Keep aspects: many sizes of one area.", show_default=False)
+]
+RandomCrop = Annotated[
+    bool | None, Option(help="Cut images at a random place.", show_default=False)
+]
+Flip = Annotated[bool | None, Option(help="Mirror half of images and hints.", show_default=False)]
 Seed = Annotated[int | None, Option(help="Of all that is random. [0]")]
 Method = Annotated[
     str | None,

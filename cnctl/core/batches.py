@@ -1,25 +1,18 @@
-"""Which examples a step trains on: a function of (seed, step), whoever reads them."""
+"""Batches as training reads them: examples loaded at their places, here or by data workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cnctl.core.order import EXAMPLE, Order, Place
 from cnctl.errors import CnctlError
 from cnctl.settings import TrainSettings
-
-ORDER, EXAMPLE, DRAWN, DROPOUT, HELD_OUT = range(5)
-"""What a random stream is for; part of its seed."""
-
-Place = tuple[int, int]
-"""(epoch, index) of an example: no two of a run are alike, and all that is random in it is a
-function of them and the seed."""
 
 
 class Pair(Protocol):
@@ -38,9 +31,13 @@ class Pair(Protocol):
 
 
 class Examples(Protocol):
-    """What is trained on. `load` is a function of its arguments alone; sizes are all the same."""
+    """What is trained on. `load` is a function of its arguments alone."""
 
     def __len__(self) -> int: ...
+
+    @property
+    def groups(self) -> Sequence[int] | np.ndarray:
+        """Of each example a number; where it is the same the sizes are, and those share batches."""
 
     def load(self, index: int, rng: np.random.Generator | None) -> Pair:
         """Example `index`, with augmentations drawn from `rng` alone (None: without any)."""
@@ -66,7 +63,7 @@ def read_batches(examples: Examples, first: int, settings: TrainSettings) -> Ite
     """
     loader = DataLoader(
         _Placed(examples, settings.seed),
-        batch_sampler=_Schedule(first, len(examples), settings),
+        batch_sampler=_Schedule(first, examples, settings),
         collate_fn=_collate,
         num_workers=settings.workers,
     )
@@ -74,33 +71,6 @@ def read_batches(examples: Examples, first: int, settings: TrainSettings) -> Ite
         if isinstance(batch, CnctlError):
             raise batch
         yield batch
-
-
-def examples_at(step: int, *, count: int, batch_size: int, seed: int) -> list[Place]:
-    """The examples that step `step` (from 0) trains on.
-
-    Each epoch is a permutation of all examples; a batch may span two epochs, and none is dropped.
-    """
-    places = range(step * batch_size, (step + 1) * batch_size)
-    return [
-        (place // count, int(_order(seed, place // count, count)[place % count]))
-        for place in places
-    ]
-
-
-def epoch_at(step: int, count: int, batch_size: int) -> int:
-    """The epoch, from 0, in which a run is after so many steps."""
-    return step * batch_size // count
-
-
-def hold_out(count: int, *, wanted: int, seed: int) -> tuple[list[int], list[int]]:
-    """Split `count` examples by seed into those to train on and those to measure with.
-
-    Never more than a tenth is held out, so that small sets may have none.
-    """
-    order = np.random.default_rng([seed, HELD_OUT]).permutation(count)
-    chosen = min(wanted, count // 10)
-    return sorted(order[chosen:].tolist()), sorted(order[:chosen].tolist())
 
 
 def torch_generator(*key: int) -> torch.Generator:
@@ -127,9 +97,9 @@ class _Placed(Dataset):
 class _Schedule:
     """The places of each batch, from a step to the last."""
 
-    def __init__(self, first: int, count: int, settings: TrainSettings) -> None:
+    def __init__(self, first: int, examples: Examples, settings: TrainSettings) -> None:
         self.steps = range(first, settings.steps)
-        self.count = count
+        self.order = Order(examples.groups, batch_size=settings.effective_batch, seed=settings.seed)
         self.settings = settings
 
     def __len__(self) -> int:
@@ -138,12 +108,7 @@ class _Schedule:
     def __iter__(self) -> Iterator[list[Place]]:
         size = self.settings.batch_size
         for step in self.steps:
-            places = examples_at(
-                step,
-                count=self.count,
-                batch_size=self.settings.effective_batch,
-                seed=self.settings.seed,
-            )
+            places = self.order.at(step)
             yield from (places[at : at + size] for at in range(0, len(places), size))
 
 
@@ -159,8 +124,3 @@ def _collate(placed: Sequence[tuple[Place, Pair | CnctlError]]) -> Batch | Cnctl
         hints=tuple(example.hint for example in examples),
         prompts=tuple(example.prompt for example in examples),
     )
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, ORDER, epoch]).permutation(count)

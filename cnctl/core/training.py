@@ -24,15 +24,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from cnctl.core.base import Base
-from cnctl.core.batches import (
-    DRAWN,
-    DROPOUT,
-    Batch,
-    Examples,
-    epoch_at,
-    read_batches,
-    torch_generator,
-)
+from cnctl.core.batches import Batch, Examples, read_batches, torch_generator
 from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
@@ -41,6 +33,7 @@ from cnctl.core.latents import draw_latents, encode_moments
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.methods import Network, hint_channels
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
+from cnctl.core.order import DRAWN, DROPOUT, epoch_at
 from cnctl.core.text import encode_prompts
 from cnctl.core.text_features import TextFeatures, whole_picture
 from cnctl.core.unlocking import unlock_parameters

@@ -58,9 +58,16 @@ class Dataset(Protocol):
     def fingerprint(self) -> str:
         """Changes when the examples do, as far as their index tells."""
 
+    @property
+    def ready_hints(self) -> int:
+        """How many examples come with a hint of their own."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image, which is not decoded for it."""
 
     def name(self, index: int) -> str:
         """What to call an example in a message."""
@@ -112,6 +119,11 @@ class FolderDataset:
         """Of the index file's bytes; the images themselves are not read."""
         return hashlib.sha256(self.index.read_bytes()).hexdigest()
 
+    @property
+    def ready_hints(self) -> int:
+        """How many lines name a hint."""
+        return sum(row.hint is not None for row in self.rows)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -154,6 +166,8 @@ class SceneDataset:
     show: str | None = None
     first: int = 0
 
+    ready_hints = 0
+
     @property
     def fingerprint(self) -> str:
         """The scenes are a function of their numbers and their size."""
@@ -167,6 +181,10 @@ class SceneDataset:
 
         scene = render_scene(self.first + index, size=self.size, show=self.show)
         return Example(scene.image, None, scene.prompt, exact_maps(scene))
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Scenes are square."""
+        return self.size, self.size
 
     def read(self, image: np.ndarray) -> Mapping[str, Any]:
         """The maps that a network sees in an RGB uint8 (H, W, 3) picture such as these."""

@@ -1,20 +1,27 @@
-"""Examples as training needs them: one size, with a hint, augmented."""
+"""Examples as training needs them: of a size, with a hint, augmented."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from cnctl.dataset.buckets import Size, nearest_size
 from cnctl.dataset.examples import Dataset, Example, SceneDataset
+from cnctl.dataset.mirror import mirror_maps
 from cnctl.errors import CnctlError
-from cnctl.images import eight_bits, fit_image
+from cnctl.images import eight_bits, fit_pair
 
 Detect = Callable[[np.ndarray, np.random.Generator | None], np.ndarray | None]
 FromMaps = Callable[[Mapping[str, Any], np.random.Generator | None], np.ndarray | None]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Mirror = Callable[[np.ndarray], np.ndarray]
+
+MIDDLE = (0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -28,25 +35,40 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPairs:
-    """Pairs of one size, made anew from their dataset each time they are asked for.
+    """Pairs, made anew from their dataset each time they are asked for.
 
-    size: (height, width); image and hint keep their aspect and are cut alike.
+    sizes: (height, width) to choose from; a pair takes the one of nearest aspect. Image and hint
+    are scaled to cover it and cut alike, in the middle, or with `random_crop` anywhere.
     detect: (RGB uint8 (H, W, 3), generator) -> hint uint8 (H, W, C) or None. Given a generator it
     draws its options at random, given None it uses its defaults.
     from_maps: the same for examples that come with a renderer's maps, in place of `detect`.
     nearest: resize hints without inventing values (palettes).
+    flip: mirror half of the images left to right, and their hints by `mirror`; where that is None
+    a hint that lies in a file has no mirror image.
     """
 
     dataset: Dataset
-    size: tuple[int, int]
+    sizes: Sequence[Size]
     hint_channels: int
     detect: Detect
     from_maps: FromMaps | None = None
     augment: Augment | None = None
     nearest: bool = False
+    flip: bool = False
+    mirror: Mirror | None = None
+    random_crop: bool = False
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def size(self, index: int) -> Size:
+        """(height, width) of this pair; the image is not decoded."""
+        if len(self.sizes) == 1:
+            return self.sizes[0]
+        try:
+            return nearest_size(self.dataset.image_size(index), self.sizes)
+        except CnctlError as error:
+            raise _with_name(error, self.dataset.name(index)) from error
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Pair:
         """The pair of this number; all that is random in it comes from `rng`, None means nothing.
@@ -55,11 +77,20 @@ class TrainingPairs:
         """
         try:
             example = self.dataset[index]
-            image = fit_image(example.image, size=self.size, resize="crop")
-            hint = self._hint(example, image, rng)
+            if rng is not None and self.flip and rng.random() < 0.5:
+                example = self._mirrored(example)
+            size = nearest_size(example.image.shape[:2], self.sizes)
+            at = MIDDLE
+            if rng is not None and self.random_crop:
+                at = rng.random(), rng.random()
+            image, hint = fit_pair(
+                example.image, example.hint, size=size, at=at, palette=self.nearest
+            )
+            if hint is None:
+                hint = self._make_hint(example, image, at, rng)
             if rng is not None and self.augment is not None:
                 hint = eight_bits(hint)
-                hint = _checked(self.augment(hint, rng), like=hint)
+                hint = _checked(self.augment(hint, rng), like=hint, what="augmentation")
         except CnctlError as error:
             raise _with_name(error, self.dataset.name(index)) from error
         return Pair(image, hint, example.prompt)
@@ -70,16 +101,34 @@ class TrainingPairs:
             return self.from_maps(self.dataset.read(image), None)
         return self.detect(image, None)
 
-    def _hint(
-        self, example: Example, image: np.ndarray, rng: np.random.Generator | None
+    def _mirrored(self, example: Example) -> Example:
+        """The example seen in a mirror; its hint is what the condition says it then is."""
+        hint = example.hint
+        if hint is not None:
+            if self.mirror is None:
+                raise CnctlError(
+                    "a hint of this condition has no mirror image",
+                    hint="leave out --flip, or the hint: one that is detected on the way has",
+                )
+            hint = _checked(self.mirror(hint), like=hint, what="flip")
+        maps = example.maps and mirror_maps(example.maps)
+        return replace(example, image=example.image[:, ::-1], hint=hint, maps=maps)
+
+    def _make_hint(
+        self,
+        example: Example,
+        image: np.ndarray,
+        at: tuple[float, float],
+        rng: np.random.Generator | None,
     ) -> np.ndarray:
-        if example.hint is not None:
-            return fit_image(example.hint, size=self.size, resize="crop", nearest=self.nearest)
+        """The hint of an example that comes without one; image: as it is trained on."""
         if example.maps is not None and self.from_maps is not None:
-            hint = self.from_maps(example.maps, rng)
+            whole = self.from_maps(example.maps, rng)
+            size = image.shape[:2]
+            _, hint = fit_pair(example.image, whole, size=size, at=at, palette=self.nearest)
         else:
             hint = self.detect(image, rng)
-        return np.zeros((*self.size, self.hint_channels), np.uint8) if hint is None else hint
+        return np.zeros((*image.shape[:2], self.hint_channels), np.uint8) if hint is None else hint
 
 
 @dataclass(frozen=True)
@@ -92,6 +141,17 @@ class Selection:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Of each pair the number of its size, (N,); CnctlError where an image has none."""
+        sizes = list(self.pairs.sizes)
+        return np.array([sizes.index(self.pairs.size(index)) for index in self.indices], np.int32)
+
+    @property
+    def sizes(self) -> Counter[Size]:
+        """(height, width) -> how many pairs are of it."""
+        return Counter(self.pairs.sizes[group] for group in self.groups.tolist())
+
     def load(self, index: int, rng: np.random.Generator | None = None) -> Pair:
         """As `TrainingPairs.load`."""
         return self.pairs.load(self.indices[index], rng)
@@ -101,14 +161,14 @@ class Selection:
         return self.pairs.dataset.name(self.indices[index])
 
 
-def _checked(augmented: np.ndarray, *, like: np.ndarray) -> np.ndarray:
-    if augmented.dtype != like.dtype or augmented.shape != like.shape:
+def _checked(changed: np.ndarray, *, like: np.ndarray, what: str) -> np.ndarray:
+    if changed.dtype != like.dtype or changed.shape != like.shape:
         raise CnctlError(
-            f"the augmentation returned {augmented.dtype} {augmented.shape} "
+            f"the {what} returned {changed.dtype} {changed.shape} "
             f"for a hint {like.dtype} {like.shape}",
             hint="this is a fault of the condition's plugin: tell its authors",
         )
-    return augmented
+    return changed
 
 
 def _with_name(error: CnctlError, name: str) -> CnctlError:

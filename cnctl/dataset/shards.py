@@ -25,6 +25,8 @@ from cnctl.images import read_image, read_size
 IMAGE = ("jpg", "jpeg", "png", "webp")
 HINT = ("hint.png", "hint.npz")
 PROMPT = ("txt", "json")
+HEADER = 1 << 16
+"""Bytes in which an image's size stands, but for rare ones."""
 PROMPT_KEYS = ("prompt", "text", "caption")
 
 
@@ -36,15 +38,16 @@ class Member:
     offset: int
     size: int
 
-    def read(self) -> bytes:
-        """All of it; CnctlError where the shard has been cut or cannot be read."""
+    def read(self, most: int | None = None) -> bytes:
+        """All of it, or its first bytes; CnctlError where the shard is cut or cannot be read."""
+        wanted = self.size if most is None else min(most, self.size)
         try:
             with self.shard.open("rb") as file:
                 file.seek(self.offset)
-                data = file.read(self.size)
+                data = file.read(wanted)
         except OSError as error:
             raise CnctlError(f"{shown(self.shard)} cannot be read: {error.strerror}") from error
-        if len(data) < self.size:
+        if len(data) < wanted:
             raise CnctlError(f"{shown(self.shard)} has been cut off", hint="copy it again")
         return data
 
@@ -84,6 +87,11 @@ class ShardDataset:
             found.update(f"{row.name} {parts}\n".encode("utf-8", "surrogateescape"))
         return found.hexdigest()
 
+    @property
+    def ready_hints(self) -> int:
+        """How many examples have a hint beside them."""
+        return sum(row.hint is not None for row in self.rows)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -103,7 +111,11 @@ class ShardDataset:
 
     def image_size(self, index: int) -> tuple[int, int]:
         """(height, width) of the image, which is not decoded."""
-        return read_size(self.rows[index].image.read())
+        image = self.rows[index].image
+        try:
+            return read_size(image.read(HEADER))
+        except CnctlError:  # a large preview may come before it
+            return read_size(image.read())
 
     def take(self, indices: Sequence[int]) -> ShardDataset:
         """These examples alone, numbered anew."""

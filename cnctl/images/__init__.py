@@ -3,7 +3,7 @@
 from cnctl.errors import shown
 from cnctl.images.bits import eight_bits
 from cnctl.images.find import SUFFIXES, ImageFile, find_images
-from cnctl.images.fit import Resize, fit_hint, fit_image, working_size
+from cnctl.images.fit import Resize, fit_hint, fit_image, fit_pair, working_size
 from cnctl.images.read import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -39,6 +39,7 @@ __all__ = [
     "find_images",
     "fit_hint",
     "fit_image",
+    "fit_pair",
     "half_blocks",
     "hint_suffix",
     "read_hint",

@@ -60,6 +60,33 @@ def fit_hint(
     return np.where(fitted >= white * scale / 2, white, 0).astype(hint.dtype)
 
 
+def fit_pair(
+    image: np.ndarray,
+    hint: np.ndarray | None,
+    *,
+    size: tuple[int, int],
+    at: tuple[float, float] = (0.5, 0.5),
+    palette: bool = False,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image and hint scaled to cover `size` and cut alike; the hint is as `fit_hint` leaves it.
+
+    A hint speaks of the whole image, whatever its own size: it is laid over it before the cut.
+    at: (y, x), the share of what stands over that is cut at the top and at the left.
+    """
+    scale = max(size[0] / image.shape[0], size[1] / image.shape[1])
+    scaled = (
+        max(size[0], round(image.shape[0] * scale)),
+        max(size[1], round(image.shape[1] * scale)),
+    )
+    top, left = (
+        int((s - wanted) * share) for s, wanted, share in zip(scaled, size, at, strict=True)
+    )
+    window = slice(top, top + size[0]), slice(left, left + size[1])
+    if hint is not None:
+        hint = fit_hint(hint, size=scaled, palette=palette)[window].copy()
+    return _resize(image, scaled, nearest=False)[window].copy(), hint
+
+
 def _resize(image: np.ndarray, size: tuple[int, int], nearest: bool) -> np.ndarray:
     if image.shape[:2] == size:
         return image.copy()

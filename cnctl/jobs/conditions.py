@@ -133,6 +133,8 @@ def _check_training(condition: Condition) -> Iterator[str]:
         yield from _check_drawn_options(condition, condition.training_options)
     if condition.augment is not None:
         yield from _check_augment(condition, condition.augment)
+    if condition.flip is not None:
+        yield from _check_flip(condition, condition.flip)
 
 
 def _check_drawn_options(condition: Condition, draw: Callable[..., Any]) -> Iterator[str]:
@@ -146,6 +148,23 @@ def _check_drawn_options(condition: Condition, draw: Callable[..., Any]) -> Iter
         if options != again:
             yield "training_options must draw from the generator it is given, and nowhere else"
             return
+
+
+def _check_flip(condition: Condition, flip: Callable[..., Any]) -> Iterator[str]:
+    hint = np.random.default_rng(0).integers(0, 256, (8, 12, condition.stored_channels), np.uint8)
+    untouched = hint.copy()
+    try:
+        flipped = flip(hint)
+        back = flip(np.array(flipped))
+    except Exception as error:
+        yield f"flip: {describe_error(error)}"
+        return
+    if not np.array_equal(hint, untouched):
+        yield "flip changes the hint it is given; it must return a new one"
+    if np.shape(flipped) != hint.shape or getattr(flipped, "dtype", None) != np.uint8:
+        yield f"flip must return uint8 of the hint's own shape, not {describe_value(flipped)}"
+    elif not np.array_equal(back, hint):
+        yield "flip applied twice must give the hint back"
 
 
 def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterator[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cnctl.core.base import Base
 from cnctl.core.cost import expected_disk, expected_memory, trained_count, unlocked_count
 from cnctl.core.methods import Network
-from cnctl.dataset import Dataset
-from cnctl.dataset.examples import FolderDataset
-from cnctl.dataset.shards import ShardDataset
+from cnctl.dataset import Dataset, Selection
 from cnctl.jobs.training_request import TrainRequest
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings
@@ -36,6 +35,8 @@ class TrainPlan:
     """Bytes on the device, roughly."""
     disk: int
     """Bytes in the run's folder, roughly."""
+    sizes: dict[str, int]
+    """How many examples are trained on at each size, "width x height"."""
     settings: TrainSettings
 
     @property
@@ -56,7 +57,9 @@ class TrainPlan:
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
             f"seed {chosen.seed}",
             f"optimizer   {chosen.optimizer}, {_rate(chosen)}",
-            f"resolution  {chosen.resolution} px, prompt dropout {chosen.prompt_dropout:g}",
+            *_buckets(self.sizes),
+            f"resolution  {chosen.resolution} px{_changes(chosen)}, "
+            f"prompt dropout {chosen.prompt_dropout:g}",
             f"memory      about {self.memory / 2**20:,.0f} MiB{_savings(chosen)}",
             f"disk        about {self.disk / 2**20:,.0f} MiB",
         ]
@@ -75,12 +78,9 @@ def make_plan(
     settings: TrainSettings,
     dataset: Dataset,
     *,
-    held: int,
+    examples: Selection,
 ) -> TrainPlan:
-    """What this run will do. held: how many examples are held out."""
-    from_files = isinstance(dataset, FolderDataset | ShardDataset) and all(
-        row.hint for row in dataset.rows
-    )
+    """What this run will do. examples: those of the data set that are trained on."""
     return TrainPlan(
         condition=condition.name,
         base=base.name,
@@ -88,13 +88,14 @@ def make_plan(
         device=str(base.device),
         dtype=str(base.dtype).removeprefix("torch."),
         data=str(asked.data),
-        examples=len(dataset) - held,
-        held_out=held,
-        hints="from files" if from_files else "detected on the way",
+        examples=len(examples),
+        held_out=len(dataset) - len(examples),
+        hints="from files" if dataset.ready_hints == len(dataset) else "detected on the way",
         parameters=trained_count(network, settings),
         memory=expected_memory(base, network, settings=settings),
         disk=expected_disk(base, network, settings=settings),
         unlocked=unlocked_count(base, settings),
+        sizes={f"{width} x {height}": n for (height, width), n in examples.sizes.most_common()},
         settings=settings,
     )
 
@@ -116,6 +117,17 @@ def _unlocked(settings: TrainSettings, count: int) -> list[str]:
         return []
     what = "its decoder" if settings.unlock == "decoder" else "its whole U-Net"
     return [f"unlocked    after step {settings.unlock_after}, {what}: {count:,} parameters"]
+
+
+def _buckets(counts: Mapping[str, int]) -> list[str]:
+    if len(counts) == 1:
+        return []
+    told = ", ".join(f"{count} of {size}" for size, count in counts.items())
+    return [f"buckets     {told}"]
+
+
+def _changes(settings: TrainSettings) -> str:
+    return ", cut at random" * settings.random_crop + ", half mirrored" * settings.flip
 
 
 def _batch(settings: TrainSettings) -> str:

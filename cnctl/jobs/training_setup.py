@@ -12,14 +12,15 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from cnctl.core.base import Base
-from cnctl.core.batches import hold_out
 from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import build_controlnet
 from cnctl.core.input_concat import build_input_concat
 from cnctl.core.lora import add_adapters
 from cnctl.core.methods import Network
+from cnctl.core.order import hold_out
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset, take_part
+from cnctl.dataset.buckets import bucket_sizes
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
 from cnctl.formats.listing import has_base_delta
@@ -124,9 +125,10 @@ def prepare(
     if checkpoint is not None:
         check_data_unchanged(record, checkpoint.state["run"], note=note)
     train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
-    pairs = _pairs(dataset, condition, chosen, device=str(base.device))
+    pairs = _pairs(dataset, condition, chosen, base)
     if not held and chosen.held_out:
         note("too few examples to hold any out: fidelity is measured on ones that are trained on")
+    examples = Selection(pairs, tuple(train))
     network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
     if isinstance(network, UNet2DConditionModel):
         base = replace(base, unet=network)  # the locked one is of no use then
@@ -135,10 +137,10 @@ def prepare(
         base=base,
         network=network,
         settings=chosen,
-        examples=Selection(pairs, tuple(train)),
+        examples=examples,
         trial=_trial(pairs, held or train[: chosen.held_out], condition, base, chosen),
         cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
-        plan=make_plan(asked, condition, base, network, chosen, dataset, held=len(held)),
+        plan=make_plan(asked, condition, base, network, chosen, dataset, examples=examples),
         record=record,
     )
 
@@ -167,18 +169,27 @@ def open_training_data(data: str, condition: Condition, settings: TrainSettings)
 
 
 def _pairs(
-    dataset: Dataset, condition: Condition, settings: TrainSettings, *, device: str
+    dataset: Dataset, condition: Condition, settings: TrainSettings, base: Base
 ) -> TrainingPairs:
+    if settings.flip and condition.flip is None and dataset.ready_hints:
+        raise CnctlError(
+            f"a hint of {condition.name} has no mirror image: it does not tell left from right",
+            hint="leave out --flip, or the hints: what is detected on the way has one",
+        )
+    side = settings.resolution
     # A worker is a fork, which must not touch the parent's CUDA.
-    maker = HintMaker(condition, "cpu" if settings.workers else device)
+    maker = HintMaker(condition, "cpu" if settings.workers else str(base.device))
     return TrainingPairs(
         dataset=dataset,
-        size=(settings.resolution, settings.resolution),
+        sizes=bucket_sizes(side, factor=base.latent_factor) if settings.buckets else [(side, side)],
         hint_channels=condition.stored_channels,
         detect=maker,
         from_maps=maker.from_maps if condition.from_maps else None,
         augment=condition.augment,
         nearest=bool(condition.palette),
+        flip=settings.flip,
+        mirror=condition.flip,
+        random_crop=settings.random_crop,
     )
 
 
@@ -232,7 +243,8 @@ def _trial(
     base: Base,
     settings: TrainSettings,
 ) -> Trial:
-    """Examples to measure with, as they are; one whose hint is dead cannot be obeyed."""
+    """Examples to measure with, square; one whose hint is dead cannot be obeyed."""
+    pairs = replace(pairs, sizes=[(settings.resolution, settings.resolution)])
     examples = [pairs.load(index) for index in (held if settings.preview_every else [])]
     living = [example for example in examples if np.ptp(example.hint) > 0]
     of_base = {"resolution": base.resolution} | dict(base.defaults)

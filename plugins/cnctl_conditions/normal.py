@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,17 @@ def to_hint(normals: np.ndarray, *, order: str) -> Hint:
     return colours[..., ["xyz".index(axis) for axis in order]]
 
 
+def flip(hint: Hint, *, order: str) -> Hint:
+    """Mirrored, x turned to the other side; black, which is no normal, stays black."""
+    import numpy as np
+
+    mirrored = hint[:, ::-1].copy()
+    x = mirrored[..., order.index("x")]
+    known = mirrored.any(axis=2)
+    x[known] = np.iinfo(hint.dtype).max - x[known]
+    return mirrored
+
+
 def from_maps(maps: Mapping[str, Any], *, order: str, **_: float) -> Hint:
     """Of a renderer's normals, whose x grows to the right and not, as here, to the left."""
     return to_hint(maps["normals"] * RIGHT_TO_LEFT, order=order)
@@ -150,6 +162,7 @@ normal_bae = Condition(
         )
     },
     options={"order": ORDER},
+    flip=partial(flip, order="xyz"),
     from_maps=from_maps,
     train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
     metric="normal_angle",
@@ -167,6 +180,7 @@ normal_diode = replace(
     name="normal-diode",
     summary="Surface normals as DIODE states them",
     options={"order": replace(ORDER, default="zyx")},
+    flip=partial(flip, order="zyx"),
     ground_truth=GroundTruth(name="{stem}_normal.npy", read=read_diode),
     train=TrainDefaults(
         recipe="DIODE, captioned by BLIP: 25,452 normal-image-caption pairs; 100 A100 80G "
@@ -198,6 +212,7 @@ normal = Condition(
         recipe="normals from MiDaS' depth, which starts from the DIODE model; 200 A100 80G "
         "GPU-hours",
     ),
+    flip=partial(flip, order="zyx"),
     from_maps=from_maps,
     metric="normal_angle",
     weights=(*sd15("sd-controlnet-normal"), tiny("normal")),

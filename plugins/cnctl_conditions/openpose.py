@@ -279,6 +279,7 @@ openpose = Condition(
     },
     training_options=thirty_percent,
     draw=draw_pose,
+    flip=None,  # left and right limbs have colours of their own, blended where they cross
     from_maps=from_maps,
     train=TrainDefaults(
         recipe="200k pose-image-caption pairs from the internet, images in which a human shows at "

@@ -31,6 +31,8 @@ EVERYTHING = {
 class Noise:
     """Five examples; image and hint are functions of the number and of what `rng` draws."""
 
+    groups = (0,) * 5
+
     def __len__(self) -> int:
         return 5
 
@@ -50,6 +52,19 @@ class Larger(Noise):
         small = super().load(index, rng)
         image, hint = (a.repeat(2, 0).repeat(2, 1) for a in (small.image, small.hint))
         return Pair(image, hint, small.prompt)
+
+
+class Mixed(Noise):
+    """Lying and standing ones."""
+
+    groups = (0, 1, 1, 0, 1)
+
+    def load(self, index: int, rng: np.random.Generator | None) -> Pair:
+        square = super().load(index, rng)
+        image, hint = (
+            np.repeat(a, 2, axis=self.groups[index]) for a in (square.image, square.hint)
+        )
+        return Pair(image, hint, square.prompt)
 
 
 class OneBad(Noise):
@@ -128,6 +143,23 @@ def test_interrupted_is_uninterrupted_bit_for_bit(
     resumed.restore(checkpoint)
     assert first + [report.loss for report in resumed.run()] == losses
     assert digest(resumed) == digest(whole)
+
+
+def test_a_run_in_buckets_resumes_and_splits_as_any_other(
+    loaded_random_base: Base, tmp_path: Path
+) -> None:
+    how = {"examples": Mixed(), "steps": 6, "learning_rate": 1e-3}
+    whole = start(loaded_random_base, **how)
+    losses = [report.loss for report in whole.run()]
+    begun = start(loaded_random_base, **how)
+    list(islice(begun.run(), 3))
+    save(begun, tmp_path)
+    resumed = start(loaded_random_base, **how, workers=2)
+    resumed.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+    assert [report.loss for report in resumed.run()] == losses[3:]
+    assert digest(resumed) == digest(whole)
+    split = start(loaded_random_base, **how, batch_size=1, gradient_accumulation=2)
+    np.testing.assert_allclose([report.loss for report in split.run()], losses, rtol=1e-5)
 
 
 def test_how_a_batch_is_split_does_not_matter(loaded_random_base: Base) -> None:
