@@ -108,7 +108,7 @@ def make_cases(
     """
     pairs = TrainingPairs(
         dataset=dataset,
-        size=(side, side),
+        sizes=[(side, side)],
         hint_channels=condition.stored_channels,
         detect=lambda image, _: detect(image, options),
         from_maps=lambda maps, _: hint_from_maps(condition, maps, **options),
