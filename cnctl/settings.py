@@ -113,7 +113,8 @@ class TrainSettings:
     preview_steps: int = 20
     """Denoising steps of a preview."""
     on_convergence: str = "continue"
-    """"stop" to end the run when control has set in (figure 21), or "continue"."""
+    """When control has set in (figure 21): "continue", "stop", or "accumulate=N" for N times the
+    batch in each step from then on."""
     tracker: str = ""
     """Of experiments, one that accelerate knows: "tensorboard", "wandb", ...; "" for none."""
     largest: int = 0

@@ -181,7 +181,7 @@ class _Display:
         self.advance: Advance = silence
 
     def __call__(self, event: Event) -> None:
-        from cnctl.jobs.training_run import Converged, Previewed, Started
+        from cnctl.jobs.training_run import Converged, Grown, Previewed, Started
 
         if isinstance(event, Started):
             for line in event.plan.lines():
@@ -195,6 +195,8 @@ class _Display:
             note(f"step {event.step}: {self.fidelity} {event.path}", quiet=self.quiet)
         elif isinstance(event, Converged):
             note(f"control has set in at step {event.step}", quiet=self.quiet)
+        elif isinstance(event, Grown):
+            note(f"from step {event.step} on, {event.batch} examples to each", quiet=self.quiet)
         else:
             text = f"loss {event.loss:.4f} {self.fidelity} {event.seconds:.2f} s/step"
             self.advance(event.step, text)

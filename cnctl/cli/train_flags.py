@@ -107,7 +107,10 @@ PreviewEvery = Annotated[
 ]
 OnConvergence = Annotated[
     str | None,
-    Option(metavar="continue|stop", help="What to do when control has set in. [continue]"),
+    Option(
+        metavar="continue|stop|accumulate=N",
+        help="When control has set in; N batches to a step for one before. [continue]",
+    ),
 ]
 Tracker = Annotated[
     str | None, Option(help="tensorboard, wandb, trackio, ... by accelerate. [none]")

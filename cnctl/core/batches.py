@@ -56,14 +56,16 @@ class Batch:
     prompts: tuple[str, ...]
 
 
-def read_batches(examples: Examples, first: int, settings: TrainSettings) -> Iterator[Batch]:
-    """The batches from step `first` to the last, as many per step as gradients accumulate over.
+def read_batches(examples: Examples, numbers: range, settings: TrainSettings) -> Iterator[Batch]:
+    """The effective batches of these numbers, each in as many as gradients accumulate over.
+
+    Number n is what step n reads, as long as no step reads more than one (see `Growth`).
 
     Raises what an example raises, as it is.
     """
     loader = DataLoader(
         _Placed(examples, settings.seed),
-        batch_sampler=_Schedule(first, examples, settings),
+        batch_sampler=_Schedule(numbers, examples, settings),
         collate_fn=_collate,
         num_workers=settings.workers,
     )
@@ -95,20 +97,20 @@ class _Placed(Dataset):
 
 
 class _Schedule:
-    """The places of each batch, from a step to the last."""
+    """The places of each batch."""
 
-    def __init__(self, first: int, examples: Examples, settings: TrainSettings) -> None:
-        self.steps = range(first, settings.steps)
+    def __init__(self, numbers: range, examples: Examples, settings: TrainSettings) -> None:
+        self.numbers = numbers
         self.order = Order(examples.groups, batch_size=settings.effective_batch, seed=settings.seed)
         self.settings = settings
 
     def __len__(self) -> int:
-        return len(self.steps) * self.settings.gradient_accumulation
+        return len(self.numbers) * self.settings.gradient_accumulation
 
     def __iter__(self) -> Iterator[list[Place]]:
         size = self.settings.batch_size
-        for step in self.steps:
-            places = self.order.at(step)
+        for number in self.numbers:
+            places = self.order.at(number)
             yield from (places[at : at + size] for at in range(0, len(places), size))
 
 

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -29,6 +29,7 @@ from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.frozen import keep_no_inputs
+from cnctl.core.growth import Growth
 from cnctl.core.latents import draw_latents, encode_moments
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.methods import Network, hint_channels
@@ -86,6 +87,7 @@ class Training:
         self.network = network.to(base.device).train()
         save_memory(base, network, settings)
         self.step = 0
+        self._growth = Growth()
         self._cache = cache
         self._learning = trainable_parameters(network)
         """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
@@ -104,9 +106,11 @@ class Training:
         Raises DivergedError when the loss is not a number, DeviceError when memory runs out, and
         whatever the examples raise.
         """
-        batches = read_batches(self.examples, self.step, self.settings)
+        growth, batches = self._growth, self._read()
         while self.step < self.settings.steps:
             begin = time.perf_counter()
+            if growth != self._growth:
+                growth, batches = self._growth, self._read()
             if 0 < self.settings.unlock_after <= self.step and not self._locked:
                 self._unlock()
             learning_rate = learning_rate_at(self.step, self.settings)
@@ -121,12 +125,21 @@ class Training:
             self.step += 1
             yield StepReport(
                 step=self.step,
-                epoch=epoch_at(self.step, len(self.examples), self.settings.effective_batch),
+                epoch=epoch_at(
+                    growth.read_before(self.step),
+                    len(self.examples),
+                    self.settings.effective_batch,
+                ),
                 loss=loss,
                 gradient_norm=norm,
                 learning_rate=learning_rate,
                 seconds=time.perf_counter() - begin,
             )
+
+    def grow(self, times: int) -> int:
+        """From the next step on read so many times the first batch; returns how many examples."""
+        self._set_growth(Growth(self.step, times))
+        return times * self.settings.effective_batch
 
     @contextmanager
     def averaged(self) -> Iterator[Network]:
@@ -174,6 +187,7 @@ class Training:
             "scaler": scaler.state_dict() if scaler else None,
             "optimizer": numbers,
             "unlocked": bool(self._locked),
+            "growth": asdict(self._growth),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -196,6 +210,17 @@ class Training:
         if self._accelerator.scaler and checkpoint.state["scaler"]:
             self._accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
         self.step = checkpoint.step
+        self._set_growth(Growth(**checkpoint.state.get("growth", {})))
+
+    def _set_growth(self, growth: Growth) -> None:
+        self._growth = growth
+        accumulation = self.settings.gradient_accumulation * growth.times_at(self.step)
+        self._accelerator.gradient_accumulation_steps = accumulation
+        self._accelerator.step = 0  # it counts the batches of a step by what is left over
+
+    def _read(self) -> Iterator[Batch]:
+        first, end = map(self._growth.read_before, (self.step, self.settings.steps))
+        return read_batches(self.examples, range(first, end), self.settings)
 
     def _unlock(self) -> None:
         """Let the base learn along; what the optimizer knows of the ControlNet stays."""
@@ -215,7 +240,7 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         losses = []
-        for batch in islice(batches, self.settings.gradient_accumulation):
+        for batch in islice(batches, self._accelerator.gradient_accumulation_steps):
             with self._accelerator.accumulate(self._objective):
                 losses.append(self._learn_from(batch))
         norm = self._clip_gradient()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 
 from cnctl.plugin import Metric
 
-ON_CONVERGENCE = ("continue", "stop")
-"""What a run may do then."""
+ON_CONVERGENCE = r"continue|stop|accumulate=([2-9]|[1-9]\d{1,3})"
+"""What a run may do then, as a regular expression."""
 SHARE = 0.25
 """Of the way from the base alone to perfect obedience: well above what chance and noise reach."""
+
+
+def growth_on(convergence: str) -> int:
+    """How many times its batch a run takes after convergence, by its `on_convergence`."""
+    match = re.fullmatch(ON_CONVERGENCE, convergence)
+    return int(match[1]) if match and match[1] else 1
 
 
 def find_convergence(scores: Mapping[int, float], metric: Metric) -> int | None:

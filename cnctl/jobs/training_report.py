@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import OutputError
+from cnctl.jobs.plots import Curve, plot
 
 PACKAGES = ("cnctl", "torch", "diffusers", "transformers", "accelerate", "numpy")
 PICTURES = 8
 """Previews on the page at most: the first, the last, the one of convergence, and between them."""
 POINTS = 400
 """Of a curve at most; each is then the mean of its steps."""
-WIDTH, HEIGHT = 640, 180
-
-Curve = Sequence[tuple[float, float]]
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-align: top }
-img { max-width: 100% } svg { background: #f6f6f6 } figure { margin: 1rem 0 }
+img { max-width: 100% } figure { margin: 1rem 0 }
 """
 
 
@@ -50,11 +48,14 @@ def _page(entries: Sequence[Mapping[str, Any]], previews: Path) -> str:
     steps = [entry for entry in entries if entry["event"] == "step"]
     looks = [entry for entry in entries if entry["event"] == "preview"]
     converged = next((e["step"] for e in entries if e["event"] == "convergence"), None)
+    marks = {} if converged is None else {f"converged, {converged}": converged}
+    grown = {e["step"]: e["batch"] for e in entries if e["event"] == "growth"}
+    marks |= {f"batch {batch}, {step}": step for step, batch in grown.items()}
     title = f"cnctl train: {begun['condition']}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(_in_short(steps, looks, converged))}</p>",
-        *_curves(steps, looks, converged),
+        f"<p>{escape(_in_short(steps, looks, converged, grown))}</p>",
+        *_curves(steps, looks, marks),
         "<h2>Previews</h2><p>Rows: held-out examples. Columns: hint, with prompt, without.</p>",
         *_pictures(looks, converged, previews),
         "<h2>Settings</h2>",
@@ -68,7 +69,10 @@ def _page(entries: Sequence[Mapping[str, Any]], previews: Path) -> str:
 
 
 def _in_short(
-    steps: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]], converged: int | None
+    steps: Sequence[Mapping[str, Any]],
+    looks: Sequence[Mapping[str, Any]],
+    converged: int | None,
+    grown: Mapping[int, int],
 ) -> str:
     done = steps[-1]["step"] if steps else 0
     scores = [look["fidelity"] for look in looks if look["fidelity"] is not None]
@@ -78,11 +82,14 @@ def _in_short(
         said.append(f"{metric} on held-out examples: {scores[0]:.3f} -> {scores[-1]:.3f}.")
         found = "No sudden convergence." if converged is None else f"Converged at step {converged}."
         said.append(found)
+    said += [f"Batches of {batch} from step {step} on." for step, batch in grown.items()]
     return " ".join(said)
 
 
 def _curves(
-    steps: Sequence[Mapping[str, Any]], looks: Sequence[Mapping[str, Any]], converged: int | None
+    steps: Sequence[Mapping[str, Any]],
+    looks: Sequence[Mapping[str, Any]],
+    marks: Mapping[str, int],
 ) -> Iterator[str]:
     scores = [(look["step"], look["fidelity"]) for look in looks if look["fidelity"] is not None]
     named = {
@@ -92,8 +99,10 @@ def _curves(
     }
     for name, curve in named.items():
         if len(curve) > 1:
-            plot = _plot(curve, converged)
-            yield f"<figure><figcaption>{escape(name)}</figcaption>{plot}</figure>"
+            yield (
+                f"<figure><figcaption>{escape(name)}</figcaption>"
+                f"{plot({name: curve}, marks=marks)}</figure>"
+            )
 
 
 def _thinned(curve: Curve) -> Curve:
@@ -101,35 +110,6 @@ def _thinned(curve: Curve) -> Curve:
     size = -(-len(curve) // POINTS) or 1
     parts = [curve[at : at + size] for at in range(0, len(curve), size)]
     return [tuple(map(statistics.fmean, zip(*part, strict=True))) for part in parts]  # type: ignore[misc]
-
-
-def _plot(curve: Curve, mark: int | None) -> str:
-    """A line as SVG, its extremes written at its edges; a dashed line at step `mark`."""
-    (first, last), values = (curve[0][0], curve[-1][0]), [value for _, value in curve]
-    low, high = min(values), max(values)
-
-    def x(step: float) -> float:
-        return round(WIDTH * (step - first) / (last - first), 1)
-
-    points = " ".join(
-        f"{x(step)},{round(HEIGHT * (1 - (value - low) / (high - low or 1)), 1)}"
-        for step, value in curve
-    )
-    parts = [f"<polyline points='{points}' fill='none' stroke='#06c' stroke-width='1.5'/>"]
-    if mark is not None:
-        parts.append(
-            f"<path d='M{x(mark)} 0V{HEIGHT}' stroke='#c40' stroke-dasharray='4'/>"
-            f"<text x='{x(mark)}' y='-6' text-anchor='middle'>converged, {mark}</text>"
-        )
-    labels = {
-        "x='-6' y='10' text-anchor='end'": f"{high:.4g}",
-        f"x='-6' y='{HEIGHT}' text-anchor='end'": f"{low:.4g}",
-        f"x='0' y='{HEIGHT + 18}'": f"{first:.0f}",
-        f"x='{WIDTH}' y='{HEIGHT + 18}' text-anchor='end'": f"step {last:.0f}",
-    }
-    parts += [f"<text {where}>{text}</text>" for where, text in labels.items()]
-    box = f"-80 -24 {WIDTH + 100} {HEIGHT + 48}"
-    return f"<svg viewBox='{box}' font-size='12' width='100%'>{''.join(parts)}</svg>"
 
 
 def _pictures(

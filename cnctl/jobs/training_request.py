@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -147,8 +148,8 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
         "checkpoint_every": settings.checkpoint_every < 1 and "at least 1",
         "preview_every": settings.preview_every < 0 and "at least 1, or 0 for no previews",
         "preview_steps": settings.preview_steps < 1 and "at least 1",
-        "on_convergence": settings.on_convergence not in ON_CONVERGENCE
-        and " or ".join(ON_CONVERGENCE),
+        "on_convergence": not re.fullmatch(ON_CONVERGENCE, settings.on_convergence)
+        and "continue, stop, or accumulate=N with N of at least 2",
         "largest": settings.largest < 0 and "at least 1, or 0 for all",
         "sample": settings.sample < 0 and "at least 1, or 0 for all",
         "held_out": settings.held_out < 0 and "at least 0",

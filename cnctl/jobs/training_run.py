@@ -21,7 +21,7 @@ from cnctl.formats import save_controlnet
 from cnctl.formats.control_lora import save_control_lora
 from cnctl.formats.controlnet import save_unet
 from cnctl.images import write_image
-from cnctl.jobs.convergence import find_convergence
+from cnctl.jobs.convergence import find_convergence, growth_on
 from cnctl.jobs.interrupts import StopRequest
 from cnctl.jobs.previews import make_preview
 from cnctl.jobs.trackers import Tracker
@@ -65,7 +65,15 @@ class Converged:
     step: int
 
 
-Event = Started | StepReport | Previewed | Converged
+@dataclass(frozen=True)
+class Grown:
+    """From this step on each takes so many examples."""
+
+    step: int
+    batch: int
+
+
+Event = Started | StepReport | Previewed | Converged | Grown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +107,8 @@ class TrainingRun:
     on_event: Callable[[Event], None]
     fidelity: dict[str, float] = field(default_factory=dict)
     """By step."""
+    previewed: int = -1
+    """The last step that a preview was made after."""
     converged: int | None = None
 
     @property
@@ -116,6 +126,7 @@ class TrainingRun:
     def remember(self, state: Mapping[str, Any]) -> None:
         """Take up the log and the scores where a checkpoint left them."""
         self.fidelity = dict(state["fidelity"])
+        self.previewed = state.get("previewed", self.training.step)
         self.converged = self._find_convergence()
         if (self.out / LOG).exists():
             os.truncate(self.out / LOG, min(state["log_bytes"], (self.out / LOG).stat().st_size))
@@ -127,17 +138,17 @@ class TrainingRun:
         if self.training.step == 0:
             (self.out / LOG).write_text("")
             self._log({"event": "start", **self.setup.record})
-            self._preview(stop)
         try:
-            for report in self.training.run():
+            enough = self._look(stop)  # before the first step, or what an interrupt has left out
+            if stop or enough:
+                self._save()
+            for report in () if stop or enough else self.training.run():
                 self._log({"event": "step", **asdict(report)})
                 self.on_event(report)
-                last, enough = report.step == chosen.steps, False
-                if last or _is_due(report.step, chosen.preview_every):
-                    self._preview(stop)
-                    enough = self._has_just_converged() and chosen.on_convergence == "stop"
+                enough = self._look(stop)
                 tracker.log(self._numbers(report), report.step)
-                if last or stop or enough or _is_due(report.step, chosen.checkpoint_every):
+                due = _is_due(report.step, chosen.checkpoint_every)
+                if due or stop or enough or report.step == chosen.steps:
                     self._save()
                 if stop or enough:
                     break
@@ -167,6 +178,22 @@ class TrainingRun:
             seconds=round(seconds, 1),
         )
 
+    def _look(self, stop: StopRequest) -> bool:
+        """Make the preview where it is due; returns whether the run has converged and is to end."""
+        step, chosen = self.training.step, self.setup.settings
+        due = step == chosen.steps or _is_due(step, chosen.preview_every)
+        if not due or step == self.previewed:
+            return False
+        self._preview(stop)
+        if not self._has_just_converged():
+            return False
+        times = growth_on(chosen.on_convergence)
+        if times > 1:
+            batch = self.training.grow(times)
+            self._log({"event": "growth", "step": step + 1, "batch": batch})
+            self.on_event(Grown(step + 1, batch))
+        return chosen.on_convergence == "stop"
+
     def _preview(self, stop: StopRequest) -> None:
         """Write the picture and the score; a request to stop does without."""
         if not self.setup.settings.preview_every:
@@ -183,7 +210,7 @@ class TrainingRun:
             return
         if made is None:
             return
-        step = self.training.step
+        self.previewed = step = self.training.step
         path = self.out / PREVIEWS / f"step-{step:08d}.png"
         write_image(path, made.picture, overwrite=True)
         name = self.metric.name
@@ -216,6 +243,7 @@ class TrainingRun:
         state = self.training.state() | {
             "run": dict(self.setup.record),
             "fidelity": self.fidelity,
+            "previewed": self.previewed,
             "log_bytes": (self.out / LOG).stat().st_size,
         }
         tensors = self.training.tensors()

@@ -162,6 +162,46 @@ def test_a_run_in_buckets_resumes_and_splits_as_any_other(
     np.testing.assert_allclose([report.loss for report in split.run()], losses, rtol=1e-5)
 
 
+def test_a_run_that_grows_at_once_is_one_with_larger_batches(loaded_random_base: Base) -> None:
+    grown, larger = start(loaded_random_base), start(loaded_random_base, gradient_accumulation=3)
+    assert grown.grow(3) == 6
+    told = [[(r.loss, r.epoch) for r in training.run()] for training in (grown, larger)]
+    assert told[0] == told[1]
+    assert digest(grown) == digest(larger)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_has_grown_reads_on_and_resumes_bit_for_bit(
+    loaded_random_base: Base, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(training: Training, steps: int) -> list[float]:
+        return [report.loss for report in islice(training.run(), steps)]
+
+    changes = {"gradient_accumulation": 2, "batch_size": 1, "steps": 5}
+    places: list[tuple[int, int]] = []
+    whole = start(loaded_random_base, **changes)
+    inputs = whole._inputs
+    monkeypatch.setattr(whole, "_inputs", lambda b: places.extend(b.places) or inputs(b))
+    losses = trained(whole, 2)
+    whole.grow(2)
+    losses += trained(whole, 3)
+    assert len(places) == 2 * 2 + 3 * 4
+    per_epoch = [{index for epoch, index in places if epoch == e} for e in range(3)]
+    assert per_epoch == [{0, 1, 2, 3, 4}] * 3  # none is left out
+    assert len(set(places)) == len(places)  # none comes twice
+    begun = start(loaded_random_base, workers=workers, **changes)
+    begun_losses = trained(begun, 2)
+    begun.grow(2)
+    begun_losses += trained(begun, 1)
+    save(begun, tmp_path)
+    resumed = start(loaded_random_base, workers=workers, **changes)
+    checkpoint = newest_checkpoint(tmp_path)
+    assert checkpoint is not None
+    resumed.restore(checkpoint)
+    assert begun_losses + trained(resumed, 2) == losses
+    assert digest(resumed) == digest(whole)
+
+
 def test_how_a_batch_is_split_does_not_matter(loaded_random_base: Base) -> None:
     losses = [
         [report.loss for report in start(loaded_random_base, learning_rate=1e-3, **sizes).run()]

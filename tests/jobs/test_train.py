@@ -295,6 +295,42 @@ def test_a_run_stops_where_control_sets_in_and_can_go_on(
     assert sum(entry["event"] == "convergence" for entry in log(out)) == 1
 
 
+def test_a_run_takes_larger_batches_where_control_sets_in_and_resumes_so(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [0.1, 0.12, 0.4, 0.5, 0.6, 0.6]
+    monkeypatch.setattr(previews, "_fidelity", lambda *_: known[len(seen)])
+    changes = {
+        "data": "scenes:20",
+        "steps": 5,
+        "preview_every": 1,
+        "preview_steps": 1,
+        "on_convergence": "accumulate=3",
+        "on_event": lambda event: isinstance(event, Previewed) and seen.append(event.step),
+    }
+    seen: list[int] = []
+    start(random_base, tmp_path / "whole", **changes)
+    grown = [entry for entry in log(tmp_path / "whole") if entry["event"] == "growth"]
+    assert grown == [{"event": "growth", "step": 4, "batch": 6}]
+    page = (tmp_path / "whole/report.html").read_text()
+    assert "Batches of 6 from step 4 on." in page
+    assert ">batch 6, 4</text>" in page
+    for cut in (3, 4):  # at the change, and after it
+        out, seen = tmp_path / f"cut-{cut}", []
+        notice = changes["on_event"]
+
+        def stop(event: object, cut: int = cut, notice: Any = notice) -> None:
+            notice(event)
+            stop_at(cut, signal.SIGINT)(event)
+
+        with pytest.raises(KeyboardInterrupt):
+            start(random_base, out, **changes | {"on_event": stop})
+        assert len(seen) == cut  # the interrupt left out the preview of its own step
+        train(TrainRequest(), out, resume=True, on_event=notice)  # type: ignore[arg-type]
+        assert weights(out) == weights(tmp_path / "whole")
+        assert log(out)[1:] == log(tmp_path / "whole")[1:]
+
+
 def test_a_batch_may_be_split_otherwise_later(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, steps=1)
@@ -447,7 +483,7 @@ def test_a_folder_in_use_or_not_empty_is_refused(
         ("lr_schedule", "linear", "it must be constant or cosine"),
         ("max_grad_norm", -1.0, "it must be at least 0"),
         ("ema", 1.0, "it must be from 0 to less than 1"),
-        ("on_convergence", "rest", "it must be continue or stop"),
+        ("on_convergence", "rest", "it must be continue, stop, or accumulate=N"),
         ("tracker", "tensorbord", "unknown tracker 'tensorbord'"),
         ("unlock", "encoder", "it must be decoder or all"),
         ("resolution", 65, "it must be a multiple of 8"),
