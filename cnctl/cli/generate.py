@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from cnctl.cli import flags
 from cnctl.cli import generate_flags as own
 from cnctl.cli.report import emit, emit_json, note, progress
+from cnctl.errors import SomeInputsFailed, shown
 from cnctl.settings import GenerateSettings
 
 if TYPE_CHECKING:
+    from cnctl.jobs.failures import FailedImage
     from cnctl.jobs.generate_setup import GenerateRequest
     from cnctl.jobs.outputs import GeneratedImage
 
@@ -74,12 +76,16 @@ def generate(
     """
     note("loading ...", quiet=quiet)
     request = _read_flags(locals())
-    made = _run(request, json=json, preview=preview, quiet=quiet)
+    made, failed = _run(request, json=json, preview=preview, quiet=quiet)
     pages = _show(made, grid=grid, gallery=gallery)
     if json:
-        emit_json({"images": [image.as_dict() for image in made], "pages": pages})
+        document = {"images": [image.as_dict() for image in made], "pages": pages}
+        emit_json(document | {"failed": [asdict(failure) for failure in failed]})
     else:
         emit(pages)
+    if failed:
+        names = ", ".join(shown(failure.image) for failure in failed)
+        raise SomeInputsFailed(f"{_inputs(len(failed))} failed: {names}")
 
 
 def _read_flags(given: dict[str, Any]) -> GenerateRequest:
@@ -116,16 +122,23 @@ def _read_flags(given: dict[str, Any]) -> GenerateRequest:
 
 def _run(
     request: GenerateRequest, *, json: bool, preview: bool, quiet: bool
-) -> list[GeneratedImage]:
+) -> tuple[list[GeneratedImage], list[FailedImage]]:
     from cnctl.images import half_blocks, read_image
     from cnctl.jobs.generate import generate as run
 
-    made = []
+    made: list[GeneratedImage] = []
+    failed: list[FailedImage] = []
+
+    def put_down(failure: FailedImage) -> None:
+        failed.append(failure)
+        note(f"cnctl: {failure.error}")
+
     with progress("denoising", 100, quiet=quiet) as advance:
         for image in run(
             request,
             note=partial(note, quiet=quiet),
             on_step=lambda done, total: advance(round(100 * done / total)),
+            on_failure=put_down,
         ):
             made.append(image)
             if not json:
@@ -133,7 +146,11 @@ def _run(
             if preview:
                 columns = min(PREVIEW_COLUMNS, get_terminal_size().columns)
                 note(half_blocks(read_image(image.path), columns=columns))
-    return made
+    return made, failed
+
+
+def _inputs(count: int) -> str:
+    return "1 input" if count == 1 else f"{count} inputs"
 
 
 def _show(made: list[GeneratedImage], *, grid: bool, gallery: Path | None) -> list[Path]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +24,7 @@ from cnctl.images import (
 )
 from cnctl.jobs.annotation_plan import STDIN, Layout, Plan, Run, Target, plan_images, plan_runs
 from cnctl.jobs.annotation_stores import SheetStore, Store, open_store
+from cnctl.jobs.failures import FailedImage, Failures
 from cnctl.jobs.sheets import compare
 from cnctl.plugin import Condition, Detection, OptionValue
 
@@ -65,14 +62,6 @@ class Sheet:
     path: Path
     image: Path
     skipped: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailedImage:
-    """One image that gave no hint, and why, in one sentence."""
-
-    image: Path
-    error: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,17 +140,17 @@ def annotate(
     )
     plans = plan_images(inputs, runs, layout)
     result = AnnotateResult(images=len(plans))
-    failures = partial(_failures, result=result, on_failure=on_failure, alone=len(plans) == 1)
+    failures = Failures(on_failure, alone=len(plans) == 1)
     with open_store(layout, prompt=prompt, overwrite=overwrite) as store:
         to_detect = [run.condition for run in runs if ground_truth is None]
         detect = _detectors(to_detect, device=device, commercial=commercial or None)
         for done, plan in enumerate(plans, start=1):
-            with failures(plan.image):
+            with failures.of(plan.image.path, title=_title(plan.image)):
                 for made in _make(plan, store, detect, overwrite=overwrite, failures=failures):
                     result.add(made)
                     on_made(made.path)
             on_progress(done, len(plans))
-    return result
+    return replace(result, failed=failures.failed)
 
 
 def _detectors(conditions: Sequence[Condition], *, device: str, commercial: bool | None) -> Find:
@@ -214,7 +203,7 @@ def _make(
     detect: Find,
     *,
     overwrite: bool,
-    failures: Callable[[ImageFile], AbstractContextManager[None]],
+    failures: Failures,
 ) -> Iterator[AnnotatedHint | Sheet]:
     """All that is planned of one image; no sheet where one of its hints has failed."""
     count = 0
@@ -225,54 +214,22 @@ def _make(
         yield _make_sheet(plan, plan.sheet, overwrite=overwrite)
 
 
-@contextlib.contextmanager
-def _failures(
-    image: ImageFile,
-    *,
-    result: AnnotateResult,
-    on_failure: Callable[[FailedImage], None],
-    alone: bool,
-) -> Iterator[None]:
-    """Put bad input down to its image and go on; what would fail every image is raised."""
-    try:
-        yield
-    except CnctlError as error:
-        named = _with_name(error, _title(image))
-        if alone or not _is_of_the_image(error):
-            raise named from error.__cause__
-        failure = FailedImage(image=image.path, error=str(named))
-        result.failed.append(failure)
-        on_failure(failure)
-
-
 def _title(image: ImageFile) -> str:
     return "standard input" if image is STDIN else shown(image.path)
-
-
-def _is_of_the_image(error: CnctlError) -> bool:
-    """Whether the next image may fare better."""
-    too_long = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG
-    return too_long or error.exit_code == CnctlError.exit_code
-
-
-def _with_name(error: CnctlError, name: str) -> CnctlError:
-    if name in str(error) or error.exit_code != CnctlError.exit_code:
-        return error
-    return type(error)(f"{name}: {error}", hint=error.hint)
 
 
 def _annotate_image(
     targets: Sequence[Target],
     store: Store,
     detect: Find,
-    failures: Callable[[ImageFile], AbstractContextManager[None]],
+    failures: Failures,
 ) -> Iterator[AnnotatedHint]:
     """The hints of one image, which is decoded once, and only if one is missing."""
     missing = [target for target in targets if not store.holds(target)]
     yield from (replace(_hint(t), skipped=True) for t in targets if t not in missing)
     picture = _read(targets[0].image) if missing else np.empty(0)
     for target in missing:
-        with failures(target.image):
+        with failures.of(target.image.path, title=_title(target.image)):
             image, found = detect(target, picture)
             store.write(target, image, found.hint)
             yield replace(_hint(target), data=found.data)

@@ -24,6 +24,7 @@ from cnctl.formats.source import open_source
 from cnctl.hints import check_options, load_detector, parse_options, read_ready
 from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_hint, read_image, working_size
 from cnctl.jobs.edits import EditedImage
+from cnctl.jobs.failures import Failures
 from cnctl.jobs.weights import add_base_deltas, locate_control, open_control
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
@@ -170,13 +171,22 @@ def check_sources(
     images: Sequence[Path | None],
     *,
     ready: bool,
+    failures: Failures,
 ) -> None:
     """Read every input once before anything slow happens: an unreadable one is told at once."""
+
+    def read(condition: Condition, source: Path) -> None:
+        read_ready(condition, source) if ready else read_image(source)
+
     for control, condition in zip(controls, conditions, strict=True):
-        sources = [Path(control.source)] if control.source else [*filter(None, images)]
-        for source in sources:
-            read_ready(condition, source) if ready else read_image(source)
         _read_region(control.region)
+        if control.source:
+            read(condition, Path(control.source))
+    common = [c for control, c in zip(controls, conditions, strict=True) if not control.source]
+    for image in filter(None, images):
+        with failures.of(image):
+            for condition in common:
+                read(condition, image)
 
 
 @shared_reader()

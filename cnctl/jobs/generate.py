@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 
 from cnctl.core.sampling import sample
 from cnctl.core.text import count_chunks
+from cnctl.errors import SomeInputsFailed
 from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints, note_other_aspects
+from cnctl.jobs.failures import FailedImage
 from cnctl.jobs.generate_setup import GenerateRequest, Setup, prepare
 from cnctl.jobs.outputs import (
     GeneratedImage,
@@ -38,19 +41,20 @@ def generate(
     *,
     note: Callable[[str], None] = lambda text: None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_failure: Callable[[FailedImage], None] | None = None,
 ) -> Iterator[GeneratedImage]:
     """Make the images that are asked for; yields each when it is written.
 
     Every input is checked before weights are loaded, and nothing is written before all is loaded.
-    on_step(done, total): image steps.
+    on_step(done, total): image steps. One bad input among others is told to on_failure, and the
+    rest goes on; without on_failure SomeInputsFailed is raised at the end.
     """
-    setup = prepare(request, note=note)
+    setup = prepare(request, note=note, on_failure=on_failure or (lambda failure: None))
     yield from _kept(setup)
     shots = [shot for shot in setup.shots if not shot.done]
-    rounds = 2 if setup.rewrite else 1
-    steps = sum(setup.settings_of(shot.task).steps for shot in shots)
-    counter = _Counter(on_step, total=rounds * request.in_batch[1] * steps)
-    for batch in _batches(setup, _pose(setup, shots)):
+    rounds = (2 if setup.rewrite else 1) * request.in_batch[1]
+    counter = _Counter(on_step, steps=_steps(setup, shots), rounds=rounds)
+    for batch in _batches(setup, _pose(setup, shots, counter)):
         batch = batch * request.in_batch[1]
         prompts = [one.shot.task.prompt for one in batch]
         if setup.rewrite:
@@ -63,6 +67,8 @@ def generate(
             for difference in differences(record, request.origin) if request.origin else ():
                 note(difference)
             yield write_shot(one.shot, whole, one.stored[0], record, private=request.private)
+    if on_failure is None and (failed := setup.failures.failed):
+        raise SomeInputsFailed(f"{len(failed)} inputs failed: {failed[0].error}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +86,18 @@ class _Posed:
 class _Counter:
     """Turns the steps of batches into image steps of the whole run."""
 
-    def __init__(self, on_step: Callable[[int, int], None], *, total: int) -> None:
-        self.on_step, self.total, self.before = on_step, total, 0
+    def __init__(self, on_step: Callable[[int, int], None], *, steps: int, rounds: int) -> None:
+        self.on_step, self.rounds = on_step, rounds
+        self.total, self.before = steps * rounds, 0
 
     def of_batch(self, images: int, steps: int) -> Callable[[int], None]:
         """What to call after each step of the next batch."""
         before, self.before = self.before, self.before + images * steps
         return lambda step: self.on_step(before + step * images, self.total)
+
+    def leave_out(self, steps: int) -> None:
+        """So many steps are not taken."""
+        self.total -= steps * self.rounds
 
 
 def _kept(setup: Setup) -> list[GeneratedImage]:
@@ -104,33 +115,57 @@ def _kept(setup: Setup) -> list[GeneratedImage]:
     return kept
 
 
-def _pose(setup: Setup, shots: Sequence[Shot]) -> Iterator[_Posed]:
-    """Make the hints of each input once for each working size, when its first image is due."""
+def _pose(setup: Setup, shots: Sequence[Shot], counter: _Counter) -> Iterator[_Posed]:
+    """Make the hints of each input once for each working size, when its first image is due.
+
+    An input without a hint is left out, if there are others.
+    """
 
     def key(shot: Shot) -> tuple[Path | None, int, str]:
         settings = setup.settings_of(shot.task)
         return shot.task.image, settings.resolution, settings.resize
 
-    asked = setup.request.size
     for (image, *_), group in itertools.groupby(shots, key=key):
         alike = list(group)
-        settings = setup.settings_of(alike[0].task)
-        hints, sources = make_hints(
-            setup.branches,
-            image,
-            ready=setup.request.ready_hint,
-            settings=settings,
-            size=(asked[1], asked[0]) if asked else None,
-            edited=setup.edited,
+        posed: list[_Posed] = []
+        with setup.failures.of(image) if image else nullcontext():
+            posed = _pose_alike(setup, alike)
+        if not posed:
+            counter.leave_out(_steps(setup, alike))
+        yield from posed
+
+
+def _pose_alike(setup: Setup, shots: Sequence[Shot]) -> list[_Posed]:
+    """The shots of one input at one working size, with their hints made and written."""
+    request, task = setup.request, shots[0].task
+    settings = setup.settings_of(task)
+    hints, sources = make_hints(
+        setup.branches,
+        task.image,
+        ready=request.ready_hint,
+        settings=settings,
+        size=(request.size[1], request.size[0]) if request.size else None,
+        edited=setup.edited,
+    )
+    note_dead_hints(hints, sources, setup.note)
+    note_other_aspects(sources, hints, settings, note=setup.note)
+    stored = _stored(setup, shots[0], sources)
+    if not request.ready_hint:
+        write_hints(stored, hints)
+    return [
+        _Posed(
+            shot=shot,
+            settings=setup.settings_of(shot.task),
+            hints=hints,
+            sources=sources,
+            stored=stored,
         )
-        note_dead_hints(hints, sources, setup.note)
-        note_other_aspects(sources, hints, settings, note=setup.note)
-        stored = _stored(setup, alike[0], sources)
-        if not setup.request.ready_hint:
-            write_hints(stored, hints)
-        for shot in alike:
-            settings = setup.settings_of(shot.task)
-            yield _Posed(shot=shot, settings=settings, hints=hints, sources=sources, stored=stored)
+        for shot in shots
+    ]
+
+
+def _steps(setup: Setup, shots: Sequence[Shot]) -> int:
+    return sum(setup.settings_of(shot.task).steps for shot in shots)
 
 
 def _stored(setup: Setup, shot: Shot, sources: Sequence[Path]) -> Sequence[Path]:

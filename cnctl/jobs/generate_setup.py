@@ -11,7 +11,7 @@ import torch
 
 from cnctl.core.base import Base
 from cnctl.core.text import chunk_size, count_chunks
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.images import ImageFile, Resize, find_images
 from cnctl.jobs.captions import Caption, open_captioner
 from cnctl.jobs.controls import (
@@ -24,6 +24,7 @@ from cnctl.jobs.controls import (
     parse_control,
 )
 from cnctl.jobs.edits import EditedImage, read_edit
+from cnctl.jobs.failures import FailedImage, Failures
 from cnctl.jobs.outputs import NAME, Plan, Shot, Task
 from cnctl.jobs.prompts import choose_prompts, with_added
 from cnctl.jobs.tasks import list_tasks, read_jobs, sweep_over
@@ -113,6 +114,7 @@ class Setup:
     """In the automatic mode: the prompt to generate with again, from an image of a first round."""
     edited: EditedImage | None
     note: Note
+    failures: Failures
 
     def settings_of(self, task: Task) -> GenerateSettings:
         """The settings of one task, which a sweep may change."""
@@ -120,8 +122,13 @@ class Setup:
         return replace(self.settings, **swept)
 
 
-def prepare(request: GenerateRequest, *, note: Note) -> Setup:
-    """Check all that can be checked without weights, then load."""
+def prepare(
+    request: GenerateRequest, *, note: Note, on_failure: Callable[[FailedImage], None]
+) -> Setup:
+    """Check all that can be checked without weights, then load.
+
+    An image that cannot be read is left out, if there are others.
+    """
     edited = read_edit(request.image, request.mask, request.strength)
     controls = [
         open_to(request.sweep, parse_control(c) if isinstance(c, str) else c)
@@ -132,7 +139,9 @@ def prepare(request: GenerateRequest, *, note: Note) -> Setup:
     conditions = [get_condition(control.condition) for control in controls]
     options = parse_all_options(conditions, request.options)
     images = [*dict.fromkeys(task.image for task in tasks)]
-    check_sources(controls, conditions, images, ready=request.ready_hint)
+    failures = Failures(on_failure, alone=len(images) == 1)
+    check_sources(controls, conditions, images, ready=request.ready_hint, failures=failures)
+    tasks = _without(failures, tasks)
     shots = _plan(request).shots(tasks)
     base = open_base(request.base, device=request.device, dtype=request.dtype, note=note)
     _choose_threads(base)
@@ -150,6 +159,7 @@ def prepare(request: GenerateRequest, *, note: Note) -> Setup:
         rewrite=_open_rewriter(request, base) if request.prompt_mode == "automatic" else None,
         edited=edited,
         note=note,
+        failures=failures,
     )
     for task in tasks:
         _check_settings(setup.settings_of(task), base)
@@ -192,6 +202,15 @@ def _check_inputs(controls: Sequence[ControlSpec], tasks: Sequence[Task]) -> Non
     lacks = any(task.image is None for task in tasks)
     if lacks and any(control.source is None for control in controls):
         raise CnctlError("no image", hint="give one, or one per condition: --cond canny:x.png")
+
+
+def _without(failures: Failures, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks whose images have not failed; SomeInputsFailed where none is left."""
+    bad = {failure.image for failure in failures.failed}
+    left = [task for task in tasks if task.image not in bad]
+    if not left:
+        raise SomeInputsFailed(f"all of the {len(bad)} inputs failed")
+    return left
 
 
 def _plan(request: GenerateRequest) -> Plan:

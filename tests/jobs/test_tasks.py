@@ -10,8 +10,10 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.errors import CnctlError, OutputError
+from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
+from cnctl.jobs import controls
 from cnctl.jobs.controls import ControlSpec
+from cnctl.jobs.failures import FailedImage
 from cnctl.jobs.gallery import write_gallery, write_grids
 from cnctl.jobs.generate import generate
 from cnctl.jobs.generate_setup import GenerateRequest
@@ -48,7 +50,8 @@ def make(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def run(**arguments: object) -> list[GeneratedImage]:
         shared = {"controls": CANNY, "base": base, "settings": {"steps": 1}, "prompt": "a"}
-        return list(generate(GenerateRequest(**(shared | arguments))))  # type: ignore[arg-type]
+        hooks = {name: arguments.pop(name) for name in [*arguments] if name.startswith("on_")}
+        return list(generate(GenerateRequest(**(shared | arguments)), **hooks))  # type: ignore[arg-type]
 
     return run
 
@@ -260,3 +263,57 @@ def test_sizes_are_read_width_first() -> None:
     assert parse_size(None) is None
     with pytest.raises(CnctlError, match="--size '512' is not WIDTHxHEIGHT"):
         parse_size("512")
+
+
+class TestBadInputs:
+    """One that is bad is put down by name, and the others are made."""
+
+    def test_before_work_where_a_file_cannot_be_read(self, make: Make) -> None:
+        Path("photos/bad.png").write_text("no image")
+        failed: list[FailedImage] = []
+        request = {"images": [Path("photos")], "out": "out", "seed": 0}
+        made = make(on_failure=failed.append, **request)
+        assert names(made) == ["out/a-canny-0.png", "out/sub/a-canny-0.png"]
+        assert [failure.image for failure in failed] == [Path("photos/bad.png")]
+        assert "is a text file" in failed[0].error
+        with pytest.raises(SomeInputsFailed, match=r"1 inputs failed: photos/bad.png"):
+            make(**request, overwrite=True)
+
+    def test_where_a_job_names_none(self, make: Make, tmp_path: Path) -> None:
+        jobs = [{"image": "photos/a.png"}, {"image": "photos/none.png"}]
+        Path("jobs.jsonl").write_text("\n".join(map(json.dumps, jobs)))
+        failed: list[FailedImage] = []
+        made = make(jobs=tmp_path / "jobs.jsonl", out="out", on_failure=failed.append)
+        assert names(made) == ["out/a-canny-0.png"]
+        assert [failure.image.name for failure in failed] == ["none.png"]
+
+    def test_where_nothing_is_found_in_it(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        detect = controls._detect
+
+        def sometimes(branch: object, image: np.ndarray, source: Path) -> np.ndarray:
+            if source.parent.name == "sub":
+                raise CnctlError(f"canny found nothing in {source}")
+            return detect(branch, image, source)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(controls, "_detect", sometimes)
+        failed: list[FailedImage] = []
+        steps: list[tuple[int, int]] = []
+        made = make(
+            images=[Path("photos")],
+            on_failure=failed.append,
+            on_step=lambda done, total: steps.append((done, total)),
+        )
+        assert names(made) == ["out/a-canny-0.png"]
+        assert [failure.image for failure in failed] == [Path("photos/sub/a.png")]
+        assert steps[-1] == (1, 1)
+
+    def test_of_which_one_alone_is_the_runs_own_error(self, make: Make) -> None:
+        Path("bad.png").write_text("no image")
+        with pytest.raises(CnctlError, match=r"bad.png is a text file") as caught:
+            make(images=[Path("bad.png")], on_failure=lambda failure: None)
+        assert caught.value.exit_code == 2
+        shutil.copy("bad.png", "worse.png")
+        with pytest.raises(SomeInputsFailed, match="all of the 2 inputs failed"):
+            make(images=[Path("bad.png"), Path("worse.png")])
