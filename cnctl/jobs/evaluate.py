@@ -157,7 +157,7 @@ def _take(request: EvaluateRequest, condition: Condition, detect: Detect) -> tup
     """Images of `cnctl generate`, and the cases that they name."""
     cases: dict[str, Case] = {}
     sets: Sets = {}
-    for name, folder in zip(_names(request.outputs), request.outputs, strict=True):
+    for name, folder in zip(names_of_sets(request.outputs), request.outputs, strict=True):
         own, sets[name] = read_outputs(Path(folder), condition)
         cases |= {case.id: case for case in own}
     return Cases(cases=[*cases.values()], detect=detect), sets
@@ -198,7 +198,7 @@ def _match(request: EvaluateRequest, cases: Cases) -> tuple[Cases, Sets]:
     """The images of folders, each called as its example is."""
     sets: Sets = {}
     failed = dict(cases.failed)
-    for name, folder in zip(_names(request.outputs), request.outputs, strict=True):
+    for name, folder in zip(names_of_sets(request.outputs), request.outputs, strict=True):
         sets[name], missing = match_outputs(Path(folder), cases.cases)
         failed |= missing
     return replace(cases, failed=failed), sets
@@ -220,7 +220,7 @@ def _make(
     ]
     lines = "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs)
     write_file(out / JOBS, lines.encode(), overwrite=True)
-    names = _names(request.weights) if request.weights else [base]
+    names = names_of_sets(request.weights) if request.weights else [base]
     made = GenerateRequest(
         [ControlSpec(condition=request.condition)],
         jobs=out / JOBS,
@@ -251,10 +251,14 @@ def _make(
     return sets
 
 
-def _names(given: Sequence[Path | str]) -> list[str]:
-    """What sets are called: the last parts of paths where they differ, else the whole."""
-    short = [Path(name).name for name in given]
-    return short if len({*short}) == len(short) else [str(name) for name in given]
+def names_of_sets(given: Sequence[Path | str]) -> list[str]:
+    """What sets are called: as many last parts of their paths as tell them apart."""
+    parts = [Path(name).parts for name in given]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len({*names}) == len(names):
+            return names
+    return [str(name) for name in given]
 
 
 def _folder(name: str) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from cnctl.errors import CnctlError, OutputError
 from cnctl.fidelity import edge_f1
 from cnctl.jobs import perceptual
-from cnctl.jobs.evaluate import EvaluateRequest, evaluate
+from cnctl.jobs.evaluate import EvaluateRequest, evaluate, names_of_sets
 from cnctl.jobs.evaluation import Evaluation
 
 COUNT = 4
@@ -87,6 +87,12 @@ def test_controlnets_are_compared_hint_by_hint(tmp_path: Path) -> None:
     assert difference.mean == pytest.approx(np.mean(changes))
     assert min(changes) <= difference.low <= difference.high <= max(changes)
     assert "Where they differ most" in (both.folder / "report.html").read_text()
+
+
+def test_sets_are_called_by_what_tells_their_paths_apart() -> None:
+    assert names_of_sets(["runs/a", Path("/else/b")]) == ["a", "b"]
+    assert names_of_sets(["runs/new/canny", "/x/old/canny"]) == ["new/canny", "old/canny"]
+    assert names_of_sets(["canny", "runs/canny"]) == ["canny", "runs/canny"]
 
 
 def test_a_run_goes_on_where_it_stopped(made: Evaluation, tmp_path: Path) -> None:
