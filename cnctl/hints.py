@@ -72,17 +72,18 @@ def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
     return check_hint(condition, hint, size=np.shape(hint)[:2])
 
 
-def read_ready(condition: Condition, path: Path) -> np.ndarray:
+def read_ready(condition: Condition, source: Path | bytes) -> np.ndarray:
     """A hint that lies in a file, (H, W, stored_channels): a picture, or .npz; the condition's
-    ground truth; or drawn from JSON such as a pose editor writes.
+    ground truth; or drawn from JSON such as a pose editor writes. bytes: of a picture or an .npz.
     """
-    if condition.ground_truth and path.name.endswith(condition.ground_truth.ending):
-        found = _from_ground_truth(condition, path, check_options(condition, {}), sizes=None)
+    name = source.name if isinstance(source, Path) else _picture_name(source)
+    if condition.ground_truth and name.endswith(condition.ground_truth.ending):
+        found = _from_ground_truth(condition, source, check_options(condition, {}), sizes=None)
         if found is not None:
             return found.hint
-    if path.suffix.lower() == ".json":
-        return draw_hint(condition, _read_json(path))
-    return read_hint(path, channels=condition.stored_channels)
+    if isinstance(source, Path) and source.suffix.lower() == ".json":
+        return draw_hint(condition, _read_json(source))
+    return read_hint(source, channels=condition.stored_channels)
 
 
 def read_ground_truth(
@@ -210,21 +211,43 @@ def _read_json(path: Path) -> Any:
         ) from error
 
 
+def _picture_name(data: bytes) -> str:
+    return "hint.npz" if data[:2] == b"PK" else "hint.png"
+
+
 def _from_ground_truth(
     condition: Condition,
-    path: Path,
+    source: Path | bytes,
     options: Mapping[str, OptionValue],
     *,
     sizes: tuple[Size, Size] | None,
 ) -> Detection | None:
     assert condition.ground_truth is not None
-    values = _read_json(path) if path.suffix.lower() == ".json" else read_values(path)
-    with _blame(condition, f"could not read {shown(path)}"):
+    if isinstance(source, Path) and source.suffix.lower() == ".json":
+        values = _read_json(source)
+    else:
+        values, colours = read_values(source)
+        if colours is not None and _is_painted(condition, np.unique(values), colours):
+            return None
+    title = "a shard's hint" if isinstance(source, bytes) else shown(source)
+    with _blame(condition, f"could not read {title}"):
         found = condition.ground_truth.read(values, sizes=sizes, **options)
     if found is None:
         return None
     hint = found.hint if isinstance(found, Detection) else found
     return check_detection(condition, found, size=np.shape(hint)[:2])
+
+
+def _is_painted(condition: Condition, indices: np.ndarray, colours: np.ndarray) -> bool:
+    """Whether an image with a palette shows the condition's colours, as a hint of it that some
+    tool has made small; else its indices are what counts.
+
+    A map of labels may show these colours too, each label that of its own number.
+    """
+    own = [tuple(rgb) for rgb in condition.palette.values()]
+    seen = {int(index): tuple(colours[index].tolist()) for index in indices}
+    in_order = all(own[index] == rgb for index, rgb in seen.items() if index < len(own))
+    return not in_order and set(seen.values()) <= set(own)
 
 
 def _known_option(condition: Condition, name: str) -> Option:

@@ -150,7 +150,8 @@ class GroundTruth:
     read: Callable[..., Hint | Detection | None]
     """`read(values, sizes=..., **options)` -> hint; the options are the detector's. values: the
     array of a .npy file; what a .json file holds; the samples (H, W) or (H, W, C) of an image as
-    they are stored, of a palette the indices. sizes: (height, width) of the image as it lies, and
+    they are stored, of a palette the indices (unless it shows the condition's own colours, as a
+    hint does, which is then read as one). sizes: (height, width) of the image as it lies, and
     of the hint that is wanted, which hints of other sizes are fitted to; None where there is no
     image. None where this is no such file; CnctlError where it is a broken one.
     """

@@ -49,7 +49,8 @@ def facts(condition: Condition) -> Iterator[str]:
         yield from (f"| `{w.source}` | {w.family} | {w.licence} |" for w in condition.weights)
         yield from on_tiny(condition)
     else:
-        yield f"None are known; train one: `cnctl train --cond {condition.name}`."
+        own = f"`cnctl train --cond {condition.name}`"
+        yield f"No released ControlNet reads these hints; train one: {own}."
     yield from ("", "## Training", "")
     yield from training(condition)
     yield from ("", "## References", "", *(f"- {text}" for text in condition.references))

@@ -179,7 +179,8 @@ def _describe(entry: Entry, condition: Condition) -> Iterator[str]:
         "  ".join(filter(None, [w.source, w.family, w.licence, w.revision]))
         for w in condition.weights
     ]
-    yield from _section("weights", weights or ["none known: train them with `cnctl train`"])
+    none = f"no released ControlNet reads these hints: cnctl train --cond {condition.name}"
+    yield from _section("weights", weights or [none])
     yield from _section("references", list(condition.references))
 
 

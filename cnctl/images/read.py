@@ -92,18 +92,23 @@ def _is_on_its_side(image: Image.Image) -> bool:
     return False
 
 
-def read_values(path: str | Path) -> np.ndarray:
+def read_values(source: str | Path | bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """The numbers of a file as they are stored: a data set's own map, which is no picture.
 
     .npy: its array. An image: (H, W) or (H, W, C) of its samples, unscaled, uint8 or uint16; where
-    it has a palette, its indices.
+    it has a palette, its indices, and with them the palette's colours, uint8 (256, 3).
     """
-    data, name = _read_bytes(path)
+    data, name = _read_bytes(source)
     if data.startswith(b"\x93NUMPY"):
-        return _read_npy(data, name)
+        return _read_npy(data, name), None
     with _decoded(data, name, MAX_PIXELS) as image:
         values = np.array(image)
-    return values.astype(np.uint8) if values.dtype == bool else values
+        stored = image.getpalette("RGB") if image.mode == "P" else None
+    if stored is None:
+        return values.astype(np.uint8) if values.dtype == bool else values, None
+    colours = np.zeros((256, 3), np.uint8)  # an index may lie behind the palette's end
+    colours[: len(stored) // 3] = np.array(stored, np.uint8).reshape(-1, 3)
+    return values, colours
 
 
 def _read_npy(data: bytes, name: str) -> np.ndarray:

@@ -25,7 +25,6 @@ from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
 from cnctl.formats.listing import has_base_delta
 from cnctl.hints import hint_from_maps, load_detector, read_ready
-from cnctl.images import read_hint
 from cnctl.jobs.previews import Trial
 from cnctl.jobs.training_plan import TrainPlan, make_plan
 from cnctl.jobs.training_request import (
@@ -97,9 +96,7 @@ class HintReader:
     condition: Condition
 
     def __call__(self, source: Path | bytes) -> np.ndarray:
-        """As `read_ready`; bytes are those of a picture or an .npz."""
-        if isinstance(source, bytes):
-            return read_hint(source, channels=self.condition.stored_channels)
+        """As `read_ready`."""
         return read_ready(self.condition, source)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 
 TASK = "the task is semantic"
+MASK_STRIDE = 4
+"""OneFormer's masks have a pixel for so many of its input, which it pads where it must: masks of a
+picture that is no multiple would be drawn too small.
+"""
 
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
@@ -69,7 +73,8 @@ def load_oneformer(device: str, files: Mapping[str, Path]) -> Detector:
     def detect(image: Image) -> Detection:
         size = image.shape[:2]
         scale = short_side / min(size)
-        batch = resize(to_batch(image, device=device), [round(scale * side) for side in size])
+        whole_masks = [MASK_STRIDE * round(scale * side / MASK_STRIDE) for side in size]
+        batch = resize(to_batch(image, device=device), whole_masks)
         with torch.inference_mode():
             said = model(pixel_values=(batch / 255 - mean) / deviation, task_inputs=task)
         classes = said.class_queries_logits[0].softmax(dim=1)[:, :-1]
@@ -138,7 +143,7 @@ ade20k_oneformer = replace(
         )
     },
     train=TrainDefaults(recipe="not of the paper: one of three segmenters of ControlNet 1.1"),
-    weights=sd15("control_v11p_sd15_seg", "sd-controlnet-seg"),
+    weights=(*sd15("control_v11p_sd15_seg", "sd-controlnet-seg"), tiny("ade20k")),
     references=(
         "Jain et al.: OneFormer: One Transformer to Rule Universal Image Segmentation, CVPR 2023",
         "ControlNet 1.1, model card of control_v11p_sd15_seg",

@@ -5,7 +5,7 @@ from cnctl_conditions.shared.coco_stuff_palette import CLASSES, UNUSED
 from PIL import Image
 
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detections, load_detector, read_ready
+from cnctl.hints import load_detections, load_detector, read_ground_truth, read_ready
 from cnctl.images import read_hint
 from cnctl.jobs.annotate import annotate
 
@@ -81,6 +81,45 @@ def test_a_data_set_is_made_of_the_maps(tmp_path, mode):
     assert np.array_equal(hint, expected)
     assert np.array_equal(read_ready(coco_stuff, tmp_path / "maps/7.png")[::2, ::2], expected)
     assert np.array_equal(read_ready(coco_stuff, tmp_path / "set/hints/7.png"), hint)
+
+
+@pytest.fixture
+def labels():
+    """Stripes of person, bicycle, sky-other, wood and what nobody knows."""
+    return np.repeat(np.array([0, 1, 156, 181, 255], np.uint8), 8)[None].repeat(16, axis=0)
+
+
+def test_a_hint_that_a_tool_has_made_small_is_still_a_hint(tmp_path, labels):
+    """With a palette of its few colours, in an order of the tool's own."""
+    hint = read_labels(labels)
+    Image.fromarray(hint).quantize(8, dither=Image.Dither.NONE).save(tmp_path / "small.png")
+    with Image.open(tmp_path / "small.png") as small:
+        assert small.mode == "P"
+    assert np.array_equal(read_ready(coco_stuff, tmp_path / "small.png"), hint)
+    sizes = (hint.shape[:2], hint.shape[:2])
+    with pytest.raises(CnctlError, match=r"small\.png is no ground truth of coco-stuff"):
+        read_ground_truth(coco_stuff, tmp_path / "small.png", sizes=sizes, options={})
+
+
+@pytest.mark.parametrize("shown_as", ["voc", "own"])
+def test_labels_that_are_shown_in_the_palette_s_colours_are_still_labels(
+    tmp_path, labels, shown_as
+):
+    """Label maps often carry VOC's colours for a look at them, number i colour i.
+
+    The hint has colour i + 1. Where they carry the hint's, both readings are one.
+    """
+    stored = Image.fromarray(labels).convert("P")
+    colours = list(PALETTE.values())[shown_as == "own" :][:182]
+    stored.putpalette([value for rgb in colours for value in rgb] + [0] * 3 * (256 - len(colours)))
+    stored.save(tmp_path / "7.png")
+    assert np.array_equal(read_ready(coco_stuff, tmp_path / "7.png"), read_labels(labels))
+
+
+def test_labels_in_shards_are_labels_too(tmp_path, labels):
+    Image.fromarray(labels).save(tmp_path / "7.png")
+    data = (tmp_path / "7.png").read_bytes()
+    assert np.array_equal(read_ready(coco_stuff, data), read_labels(labels))
 
 
 def test_every_pixel_has_a_colour_of_a_used_class(detectors, folders, photo):

@@ -260,7 +260,7 @@ def oneformer(folder: Path, *, labels: int = 150) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build().eval().requires_grad_(False)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(folder)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     said = {"size": {"shortest_edge": 64}, "class_info_file": "ade20k_panoptic.json"}
