@@ -34,6 +34,8 @@ def generate(
     ready_hint: own.ReadyHint = False,
     options: flags.DetectorOptions = [],  # noqa: B006
     weights: flags.Weights = [],  # noqa: B006
+    loras: own.Loras = [],  # noqa: B006
+    embeddings: own.Embeddings = [],  # noqa: B006
     image: own.Image = None,
     mask: own.Mask = None,
     strength: own.Strength = None,

@@ -17,6 +17,13 @@ PromptMode = Annotated[str | None, Option(help="none, default, automatic or user
 Captioner = Annotated[
     str | None, Option(help="Of the automatic mode: folder or cached hub id. [the base's, BLIP]")
 ]
+Loras = Annotated[
+    list[str], Option("--lora", metavar="FILE[:SCALE]", help="LoRA for the base; repeat for more.")
+]
+Embeddings = Annotated[
+    list[str],
+    Option("--embedding", metavar="[WORD=]FILE", help="Textual inversion; repeat for more."),
+]
 ReadyHint = Annotated[bool, Option("--hint", help="The inputs are hints already.")]
 Image = Annotated[Path | None, Option("--image", help="Image to start from, and to edit.")]
 Mask = Annotated[Path | None, Option("--mask", help="White where the image may change.")]

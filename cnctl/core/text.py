@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from cnctl.core.base import Base
+from cnctl.core.embeddings import expand
 from cnctl.core.text_features import TextFeatures, join
 
 
@@ -64,5 +65,5 @@ def _read(model: Any, tokenizer: Any, prompt: str, *, chunks: int) -> list[Any]:
 
 
 def _words(tokenizer: Any, prompt: str) -> list[int]:
-    """The prompt's tokens without beginning and end."""
-    return tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+    """The prompt's tokens without beginning and end, learnt words in all their tokens."""
+    return expand(tokenizer, tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids)

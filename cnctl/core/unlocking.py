@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -30,10 +30,10 @@ def unlock_parameters(unet: UNet2DConditionModel, unlock: str) -> dict[str, nn.P
 
 
 @torch.no_grad()
-def add_delta(unet: UNet2DConditionModel, delta: Mapping[str, Tensor]) -> None:
-    """Add what a base has learnt, differences by name, to its U-Net; CnctlError if they misfit."""
-    parameters = dict(unet.named_parameters())
-    for name, difference in delta.items():
+def add_delta(network: nn.Module, delta: Iterable[tuple[str, Tensor]]) -> None:
+    """Add what a network of a base has learnt: differences by name; CnctlError if they misfit."""
+    parameters = dict(network.named_parameters())
+    for name, difference in delta:
         if name not in parameters or parameters[name].shape != difference.shape:
             raise CnctlError(
                 f"what was learnt of the base's {name} does not fit this base",

@@ -19,8 +19,8 @@ from cnctl.errors import CnctlError
 from cnctl.formats.header import MAX_TENSORS, TensorSpec
 from cnctl.formats.pickles import MAX_BYTES, Pickle, Tensor, UnsafePickleError, read_pickle
 
-WRAPPERS = ("state_dict", "model")
-"""Keys under which Lightning and webui, or detectors' authors, put all tensors."""
+WRAPPERS = ("state_dict", "model", "string_to_param")
+"""Keys under which Lightning, detectors' authors, or webui (textual inversion) put all tensors."""
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PROTOCOL = 1001

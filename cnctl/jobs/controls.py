@@ -72,6 +72,11 @@ class Branch:
     """Float32 (H, W) in [0, 1], of any size."""
     spec: ControlSpec
 
+    @property
+    def is_unet(self) -> bool:
+        """Whether its network stands in place of the base's U-Net, as input-concat's does."""
+        return isinstance(self.network, UNet2DConditionModel)
+
     def acts(self, settings: GenerateSettings) -> dict[str, Any]:
         """How it acts: scale, start, end, mode, step_scales, residual_scales."""
         return _resolve_acts(self.spec, settings)
@@ -323,7 +328,7 @@ def _weights_file(source: Path) -> Path:
 
 def _check_attached(branch: Branch, settings: GenerateSettings, *, alone: bool) -> None:
     """Refuse what a U-Net that reads its hint cannot do."""
-    if not isinstance(branch.network, UNet2DConditionModel):
+    if not branch.is_unet:
         return
     usual = _resolve_acts(ControlSpec(condition=branch.condition.name), GenerateSettings())
     if not alone or branch.region is not None or branch.acts(settings) != usual:

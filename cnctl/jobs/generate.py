@@ -241,6 +241,7 @@ def _expected(setup: Setup, shot: Shot, sources: Sequence[Path]) -> dict[str, An
         "negative_prompt": shot.task.negative_prompt,
         "seed": shot.seed,
         "controls": [describe_control(branch, source, settings) for branch, source in given],
+        **setup.additions,
         **({"size": list(setup.request.size)} if setup.request.size else {}),
         **({"edit": describe_edit(setup.edited)} if setup.edited else {}),
     }

@@ -13,6 +13,7 @@ from cnctl.core.base import Base
 from cnctl.core.text import chunk_size, count_chunks
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.images import ImageFile, Resize, find_images
+from cnctl.jobs.additions import add_to_base, check_additions
 from cnctl.jobs.captions import Caption, open_captioner
 from cnctl.jobs.controls import (
     Branch,
@@ -61,6 +62,10 @@ class GenerateRequest:
     """Detector options, "key=value"."""
     weights: Sequence[str] = ()
     """One per control, or none for those that the base or the condition brings."""
+    loras: Sequence[str] = ()
+    """LoRA for the base, FILE[:SCALE]."""
+    embeddings: Sequence[str] = ()
+    """Textual inversion, FILE or WORD=FILE."""
     image: Path | str | None = None
     """What to start from in place of noise alone; controls read it where there is no other."""
     mask: Path | str | None = None
@@ -113,6 +118,8 @@ class Setup:
     rewrite: Caption | None
     """In the automatic mode: the prompt to generate with again, from an image of a first round."""
     edited: EditedImage | None
+    additions: Mapping[str, Any]
+    """LoRA and textual inversion, as an image's record has them."""
     note: Note
     failures: Failures
 
@@ -143,8 +150,10 @@ def prepare(
     check_sources(controls, conditions, images, ready=request.ready_hint, failures=failures)
     tasks = _without(failures, tasks)
     shots = _plan(request).shots(tasks)
+    check_additions(request.loras, request.embeddings)
     base = open_base(request.base, device=request.device, dtype=request.dtype, note=note)
     _choose_threads(base)
+    additions = add_to_base(base, request.loras, request.embeddings)
     for prompt in dict.fromkeys(task.prompt for task in tasks):
         _note_long_prompt(base, prompt, note)
     settings = _resolve(conditions[0], base, request.settings)
@@ -158,9 +167,15 @@ def prepare(
         settings=settings,
         rewrite=_open_rewriter(request, base) if request.prompt_mode == "automatic" else None,
         edited=edited,
+        additions=additions,
         note=note,
         failures=failures,
     )
+    if request.loras and any(branch.is_unet for branch in setup.branches):
+        raise CnctlError(
+            "a LoRA changes the base's U-Net, and what input-concat trained brings its own",
+            hint="leave out --lora",
+        )
     for task in tasks:
         _check_settings(setup.settings_of(task), base)
     if request.size and any(side % base.latent_factor for side in request.size):

@@ -141,8 +141,10 @@ def _parameters(record: Mapping[str, Any]) -> str:
             f'Control Mode: {CONTROL_MODES[control["mode"]]}"'
         )
     fields["Version"] = f"cnctl {record['version']}"
+    # The web interfaces take LoRA from the prompt.
+    loras = [(Path(lora["name"]).stem, lora["scale"]) for lora in record.get("loras", [])]
     lines = [
-        record["prompt"],
+        " ".join([record["prompt"], *(f"<lora:{name}:{scale:g}>" for name, scale in loras)]),
         *([f"Negative prompt: {negative}"] if negative else []),
         ", ".join(f"{key}: {value}" for key, value in fields.items()),
     ]

@@ -75,6 +75,8 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
         ready_hint=not anew and not asked.controls,
         options=_options(record) if anew and len(record["controls"]) == 1 else (),
         weights=() if asked.controls else _weights(record, path),
+        loras=() if asked.loras else _loras(record, path),
+        embeddings=() if asked.embeddings else _embeddings(record, path),
         image=None if asked.image or not edit else find_beside(edit["image"]["name"], path),
         mask=None if asked.mask or "mask" not in edit else find_beside(edit["mask"]["name"], path),
         strength=edit.get("strength"),
@@ -113,6 +115,14 @@ def _stem(record: Mapping[str, Any]) -> str:
     controls = record["controls"]
     names = "+".join(control["condition"] for control in controls)
     return f"{Path(controls[0]['source']['name']).stem}-{names}"
+
+
+def _loras(record: Mapping[str, Any], path: Path) -> list[str]:
+    return [f"{find_beside(x['name'], path)}:{x['scale']}" for x in record.get("loras", [])]
+
+
+def _embeddings(record: Mapping[str, Any], path: Path) -> list[str]:
+    return [f"{x['word']}={find_beside(x['name'], path)}" for x in record.get("embeddings", [])]
 
 
 def _weights(record: Mapping[str, Any], path: Path) -> list[str]:

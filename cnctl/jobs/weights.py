@@ -107,7 +107,7 @@ def _check_channels(source: Path, channels: int, condition: Condition) -> None:
 def add_base_deltas(base: Base, sources: Iterable[Path]) -> None:
     """Bring the base to where it was when these weights were trained together with it."""
     for source in dict.fromkeys(sources):
-        add_delta(base.unet, load_base_delta(source))
+        add_delta(base.unet, load_base_delta(source).items())
 
 
 def locate_control(condition: Condition, base: Base, *, weights: str | None = None) -> Path:
