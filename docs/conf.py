@@ -6,14 +6,14 @@ project = "cnctl"
 author = copyright = "The cnctl developers"
 version = release = importlib.metadata.version("cnctl")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "html_image"]
 myst_heading_anchors = 3
 default_role = "code"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "cnctl"
 html_static_path = ["static"]
-html_css_files = ["wide.css"]  # so that a command of a hundred characters fits
+html_css_files = ["commands.css"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 suppress_warnings = ["misc.highlighting_failure"]
