@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +80,13 @@ def white_on_black(drawing: torch.Tensor, *, size: tuple[int, ...]) -> np.ndarra
     return 255 - lines
 
 
+def from_maps(maps: Mapping[str, Any], **_: bool) -> np.ndarray:
+    """Of a renderer's outlines, which on drawn things are those that hed finds."""
+    import numpy as np
+
+    return (255 * maps["edges"]).clip(0, 255).astype(np.uint8)
+
+
 lineart = Condition(
     name="lineart",
     summary="Line drawing of a photo, white on black",
@@ -100,8 +107,9 @@ lineart = Condition(
     },
     options={"coarse": Option(False, "fewer, bolder lines")},
     train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
+    from_maps=from_maps,
     metric="ssim",
-    weights=sd15("control_v11p_sd15_lineart"),
+    weights=(*sd15("control_v11p_sd15_lineart"), tiny("hed")),
     licence="MIT",
     references=(
         "Chan, Durand, Isola: Learning to generate line drawings that convey geometry and "
@@ -125,9 +133,10 @@ cartoon = Condition(
         recipe="1M lineart-cartoon-caption pairs, the most popular of the internet's cartoons; "
         "300 A100 80G GPU-hours",
     ),
+    from_maps=from_maps,
     metric="ssim",
     base="hakurei/waifu-diffusion",
-    weights=sd15("control_v11p_sd15s2_lineart_anime"),
+    weights=(*sd15("control_v11p_sd15s2_lineart_anime"), tiny("hed")),
     licence="MIT",
     references=(
         SECTION,

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import CnctlError, Detection, GroundTruth, MissingError, Option, TrainDefaults
-from cnctl_conditions.openpose import POSE_BASE, POSE_OPTIONS, openpose, pose_detection
+from cnctl_conditions.openpose import (
+    POSE_BASE,
+    POSE_OPTIONS,
+    POSE_WEIGHTS,
+    openpose,
+    pose_detection,
+)
 from cnctl_conditions.shared.annotators import SECTION
 from cnctl_conditions.shared.skeleton import from_coco, triples
 
@@ -160,7 +166,7 @@ openpifpaf = replace(
         "least 30 % of the key points; 400 RTX 3090TI GPU-hours",
     ),
     base=POSE_BASE,
-    weights=(),
+    weights=POSE_WEIGHTS,
     licence="AGPL-3.0 (OpenPifPaf, not part of cnctl)",
     references=(
         SECTION,

@@ -110,3 +110,11 @@ def test_straight_lines_of_a_square() -> None:
 def test_a_condition_that_reads_no_maps_says_so() -> None:
     with pytest.raises(CnctlError, match="canny reads no renderer's maps"):
         hint_of("canny", blank_maps())
+
+
+@pytest.mark.parametrize("name", ["hed", "lineart", "cartoon"])
+def test_a_line_drawing_of_a_drawn_scene_is_its_outlines(name: str) -> None:
+    maps = blank_maps()
+    maps["edges"][10], maps["edges"][20] = 1.0, 0.5
+    hint = hint_of(name, maps)
+    assert [hint[row, 5].tolist() for row in (9, 10, 20)] == [[0] * 3, [255] * 3, [127] * 3]

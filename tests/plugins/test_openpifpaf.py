@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from cnctl_conditions.openpifpaf import openpifpaf, read_predictions
+from cnctl_conditions.openpose import openpose
 from PIL import Image
 
 from cnctl.errors import CnctlError, MissingError
@@ -95,7 +96,7 @@ def test_the_recipe_is_the_papers():
     for fact in ("80k", "30 %", "400 RTX 3090TI"):
         assert fact in openpifpaf.train.recipe
     assert openpifpaf.base == "stabilityai/stable-diffusion-2-1"
-    assert openpifpaf.weights == ()
+    assert openpifpaf.weights == openpose.weights, "the drawing is openpose's"
 
 
 def test_the_picture_reaches_it_in_its_colours(tmp_path):
