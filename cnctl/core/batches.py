@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cnctl.core.order import EXAMPLE, Order, Place
+from cnctl.core.text_features import PictureSize
 from cnctl.errors import CnctlError
 from cnctl.settings import TrainSettings
 
@@ -28,6 +29,14 @@ class Pair(Protocol):
 
     @property
     def prompt(self) -> str: ...
+
+    @property
+    def original(self) -> tuple[int, int] | None:
+        """Height and width before the image was scaled and cut; None for its own."""
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Top and left of the cut."""
 
 
 class Examples(Protocol):
@@ -54,6 +63,7 @@ class Batch:
     images: np.ndarray
     hints: tuple[np.ndarray, ...]
     prompts: tuple[str, ...]
+    sizes: tuple[PictureSize, ...]
 
 
 def read_batches(examples: Examples, numbers: range, settings: TrainSettings) -> Iterator[Batch]:
@@ -125,4 +135,10 @@ def _collate(placed: Sequence[tuple[Place, Pair | CnctlError]]) -> Batch | Cnctl
         images=np.stack([example.image for example in examples]),
         hints=tuple(example.hint for example in examples),
         prompts=tuple(example.prompt for example in examples),
+        sizes=tuple(map(_picture_size, examples)),
     )
+
+
+def _picture_size(pair: Pair) -> PictureSize:
+    height, width = pair.image.shape[:2]
+    return (*(pair.original or (height, width)), *pair.corner, height, width)

@@ -36,7 +36,7 @@ from cnctl.core.methods import Network, hint_channels
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
 from cnctl.core.order import DRAWN, DROPOUT, epoch_at
 from cnctl.core.text import encode_prompts
-from cnctl.core.text_features import TextFeatures, whole_picture
+from cnctl.core.text_features import TextFeatures
 from cnctl.core.unlocking import unlock_parameters
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
@@ -289,11 +289,10 @@ class Training:
             "" if torch.rand((), generator=draw) < self.settings.prompt_dropout else prompt
             for prompt, draw in zip(batch.prompts, draws, strict=True)
         ]
-        sizes = [whole_picture(*image.shape[:2]) for image in batch.images]
         hint = hint_tensor(batch.hints, channels=hint_channels(self.network))
         return {
             "latents": latents,
-            "text": self._text_of(prompts).of_pictures(sizes),
+            "text": self._text_of(prompts).of_pictures(batch.sizes),
             "hint": hint.to(base.device),
             "timesteps": timesteps.to(base.device),
             "noise": noise.to(base.device),

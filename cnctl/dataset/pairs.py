@@ -14,7 +14,7 @@ from cnctl.dataset.buckets import Size, nearest_size
 from cnctl.dataset.examples import Dataset, Example, SceneDataset
 from cnctl.dataset.mirror import mirror_maps
 from cnctl.errors import CnctlError
-from cnctl.images import eight_bits, fit_pair
+from cnctl.images import cover, eight_bits, fit_pair
 
 Detect = Callable[[np.ndarray, np.random.Generator | None], np.ndarray | None]
 FromMaps = Callable[[Mapping[str, Any], np.random.Generator | None], np.ndarray | None]
@@ -26,11 +26,17 @@ MIDDLE = (0.5, 0.5)
 
 @dataclass(frozen=True)
 class Pair:
-    """image: RGB uint8 (H, W, 3); hint: uint8 (H, W, C), of the same size."""
+    """image: RGB uint8 (H, W, 3); hint: uint8 (H, W, C), of the same size.
+
+    original: height and width before the image was scaled and cut, None for its own; corner: top
+    and left of the cut in the scaled image.
+    """
 
     image: np.ndarray
     hint: np.ndarray
     prompt: str
+    original: Size | None = None
+    corner: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,8 @@ class TrainingPairs:
             example = self.dataset[index]
             if rng is not None and self.flip and rng.random() < 0.5:
                 example = self._mirrored(example)
-            size = nearest_size(example.image.shape[:2], self.sizes)
+            original = example.image.shape[0], example.image.shape[1]
+            size = nearest_size(original, self.sizes)
             at = MIDDLE
             if rng is not None and self.random_crop:
                 at = rng.random(), rng.random()
@@ -93,7 +100,8 @@ class TrainingPairs:
                 hint = _checked(self.augment(hint, rng), like=hint, what="augmentation")
         except CnctlError as error:
             raise _with_name(error, self.dataset.name(index)) from error
-        return Pair(image, hint, example.prompt)
+        _, corner = cover(original, size=size, at=at)
+        return Pair(image, hint, example.prompt, original, corner)
 
     def detect_again(self, image: np.ndarray) -> np.ndarray | None:
         """The hint in a picture that was generated from one of these, RGB uint8 (H, W, 3)."""

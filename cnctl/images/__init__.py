@@ -3,7 +3,7 @@
 from cnctl.errors import shown
 from cnctl.images.bits import eight_bits
 from cnctl.images.find import SUFFIXES, ImageFile, find_images
-from cnctl.images.fit import Resize, fit_hint, fit_image, fit_pair, working_size
+from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, working_size
 from cnctl.images.read import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -33,6 +33,7 @@ __all__ = [
     "Resize",
     "check_folder",
     "check_output",
+    "cover",
     "eight_bits",
     "encode_hint",
     "encode_image",

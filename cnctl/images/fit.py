@@ -73,18 +73,21 @@ def fit_pair(
     A hint speaks of the whole image, whatever its own size: it is laid over it before the cut.
     at: (y, x), the share of what stands over that is cut at the top and at the left.
     """
-    scale = max(size[0] / image.shape[0], size[1] / image.shape[1])
-    scaled = (
-        max(size[0], round(image.shape[0] * scale)),
-        max(size[1], round(image.shape[1] * scale)),
-    )
-    top, left = (
-        int((s - wanted) * share) for s, wanted, share in zip(scaled, size, at, strict=True)
-    )
+    scaled, (top, left) = cover((image.shape[0], image.shape[1]), size=size, at=at)
     window = slice(top, top + size[0]), slice(left, left + size[1])
     if hint is not None:
         hint = fit_hint(hint, size=scaled, palette=palette)[window].copy()
     return _resize(image, scaled, nearest=False)[window].copy(), hint
+
+
+def cover(
+    original: tuple[int, int], *, size: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What (height, width) is scaled to that `size` may be cut out, and the cut's (top, left)."""
+    scale = max(size[0] / original[0], size[1] / original[1])
+    scaled = max(size[0], round(original[0] * scale)), max(size[1], round(original[1] * scale))
+    top, left = (int((s - side) * share) for s, side, share in zip(scaled, size, at, strict=True))
+    return scaled, (top, left)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], nearest: bool) -> np.ndarray:

@@ -23,8 +23,10 @@ from torch import Tensor
 from cnctl.core.base import Base, load_base
 from cnctl.core.control import Control
 from cnctl.core.edits import Edit, encode_edit
+from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.sampling import denoise, draw_noise, sample
 from cnctl.core.text import count_chunks, encode_prompts
+from cnctl.core.text_features import whole_picture
 from cnctl.errors import CnctlError
 
 SIZE = {"height": 64, "width": 96}
@@ -285,3 +287,35 @@ def test_a_controlnet_for_another_family_is_refused(
 ) -> None:
     with pytest.raises(CnctlError, match="this ControlNet was made for"):
         sample(loaded_sdxl_base, [Control(random_controlnet, hint)], ["a"], seeds=[1], **SIZE)
+
+
+def test_the_loss_is_that_of_the_networks_told_of_sizes(
+    loaded_sdxl_base: Base, sdxl_controlnet: ControlNetModel
+) -> None:
+    """Equation 10 with SDXL's further conditions, by diffusers' networks called by hand."""
+    base, generator = loaded_sdxl_base, torch.Generator().manual_seed(0)
+    latents, noise = torch.randn(2, 2, 4, 8, 8, generator=generator)
+    hint = torch.rand(2, 3, 64, 64, generator=generator)
+    timesteps = torch.tensor([20, 800])
+    sizes = [(100, 200, 0, 30, 64, 64), (64, 64, 0, 0, 64, 64)]
+    text = encode_prompts(base, ["a cat", ""]).of_pictures(sizes)
+    added = {"text_embeds": text.pooled, "time_ids": torch.tensor(sizes)}
+    given = {"latents": latents, "hint": hint, "timesteps": timesteps, "noise": noise}
+    with torch.no_grad():
+        loss = noise_prediction_loss(base, sdxl_controlnet, text=text, **given)
+        noisy = base.scheduler.add_noise(latents, noise, timesteps)
+        down, middle = sdxl_controlnet(
+            noisy, timesteps, text.tokens, hint, added_cond_kwargs=added, return_dict=False
+        )
+        predicted = base.unet(
+            noisy,
+            timesteps,
+            text.tokens,
+            added_cond_kwargs=added,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+        plain = text.of_pictures([whole_picture(64, 64)] * 2)
+        other = noise_prediction_loss(base, sdxl_controlnet, text=plain, **given)
+    torch.testing.assert_close(loss, ((predicted - noise) ** 2).mean())
+    assert other != loss

@@ -84,6 +84,7 @@ def test_a_random_crop_is_the_same_window_of_both() -> None:
         np.testing.assert_array_equal(loaded.hint, loaded.image)
         left = int(loaded.image[0, 0, 1])
         np.testing.assert_array_equal(loaded.image, image[:, left : left + 16])
+        assert (loaded.original, loaded.corner) == ((16, 48), (0, left))
         lefts.add(left)
     assert min(lefts) <= 3
     assert max(lefts) >= 28
