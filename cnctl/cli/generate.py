@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.cli import flags
 from cnctl.cli import generate_flags as own
-from cnctl.cli.report import emit, emit_json, note, progress
+from cnctl.cli.report import draw, emit, emit_json, note, progress
 from cnctl.errors import SomeInputsFailed, shown
 from cnctl.settings import GenerateSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from cnctl.jobs.failures import FailedImage
     from cnctl.jobs.generate_setup import GenerateRequest
     from cnctl.jobs.outputs import GeneratedImage
@@ -63,6 +66,7 @@ def generate(
     grid: own.Grid = False,
     gallery: own.Gallery = None,
     preview: own.Preview = False,
+    save_steps: own.SaveSteps = None,
     resume: own.Resume = False,
     overwrite: flags.Overwrite = False,
     from_: own.From = None,
@@ -79,7 +83,7 @@ def generate(
     note("loading ...", quiet=quiet)
     request = _read_flags(locals())
     made, failed = _run(request, json=json, preview=preview, quiet=quiet)
-    pages = _show(made, grid=grid, gallery=gallery)
+    pages = _show(made, request, grid=grid, gallery=gallery)
     if json:
         document = {"images": [image.as_dict() for image in made], "pages": pages}
         emit_json(document | {"failed": [asdict(failure) for failure in failed]})
@@ -125,7 +129,7 @@ def _read_flags(given: dict[str, Any]) -> GenerateRequest:
 def _run(
     request: GenerateRequest, *, json: bool, preview: bool, quiet: bool
 ) -> tuple[list[GeneratedImage], list[FailedImage]]:
-    from cnctl.images import half_blocks, read_image
+    from cnctl.images import read_image
     from cnctl.jobs.generate import generate as run
 
     made: list[GeneratedImage] = []
@@ -141,25 +145,39 @@ def _run(
             note=partial(note, quiet=quiet),
             on_step=lambda done, total: advance(round(100 * done / total)),
             on_failure=put_down,
+            on_preview=lambda done, images: _draw([*images]) if preview else None,
         ):
             made.append(image)
             if not json:
                 emit([image.path])
             if preview:
-                columns = min(PREVIEW_COLUMNS, get_terminal_size().columns)
-                note(half_blocks(read_image(image.path), columns=columns))
+                _draw([read_image(image.path)])
     return made, failed
+
+
+def _draw(images: Sequence[np.ndarray]) -> None:
+    """Show images of one size side by side in the terminal."""
+    import numpy as np
+
+    from cnctl.images import draw as drawn
+
+    columns = min(PREVIEW_COLUMNS * len(images), get_terminal_size().columns)
+    draw(drawn(np.concatenate(images, axis=1), columns=columns))
 
 
 def _inputs(count: int) -> str:
     return "1 input" if count == 1 else f"{count} inputs"
 
 
-def _show(made: list[GeneratedImage], *, grid: bool, gallery: Path | None) -> list[Path]:
-    """Write the sheets and the page that were asked for; where they are."""
+def _show(
+    made: list[GeneratedImage], request: GenerateRequest, *, grid: bool, gallery: Path | None
+) -> list[Path]:
+    """Write the sheets and the page that were asked for; where all of them are."""
     from cnctl.jobs.gallery import write_gallery, write_grids
+    from cnctl.jobs.step_sheets import sheet_path
 
-    pages = write_grids(made) if grid else []
+    sheets = [sheet_path(image.path) for image in made] if request.save_steps else []
+    pages = [*filter(Path.is_file, sheets), *(write_grids(made) if grid else [])]
     if gallery:
         write_gallery(made, gallery)
         pages.append(gallery)

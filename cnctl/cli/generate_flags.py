@@ -44,6 +44,10 @@ Resume = Annotated[bool, Option("--resume", help="Keep images that are there alr
 Grid = Annotated[bool, Option("--grid", help="Also a sheet: the hint, then its images.")]
 Gallery = Annotated[Path | None, Option(metavar="HTML", help="Also a page with all images.")]
 Preview = Annotated[bool, Option("--preview", help="Show the images in the terminal (stderr).")]
+SaveSteps = Annotated[
+    int | None,
+    Option(metavar="N", min=1, help="Also X-steps.png: what is coming, every N steps."),
+]
 Out = Annotated[Path, Option("--out", "-o", help="Folder, or .png for one.")]
 
 From = Annotated[

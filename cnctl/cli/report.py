@@ -7,12 +7,20 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cnctl.registry import condition_names
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 PLAIN_SECONDS = 10.0
 """Without a terminal, progress is one plain line at most this often."""
+
+
+_consoles: list[Console] = []
+"""Of the bars that are on the terminal now."""
 
 
 class Advance(Protocol):
@@ -38,6 +46,14 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Say something to the person, never to the pipe."""
     if not quiet:
         print(text, file=sys.stderr)
+
+
+def draw(sequences: str) -> None:
+    """Send escape sequences to the terminal as they are, above a bar where there is one."""
+    if _consoles:
+        _consoles[-1].print(_AsItIs(sequences))
+    else:
+        print(sequences, file=sys.stderr)
 
 
 def complete_condition(incomplete: str) -> list[str]:
@@ -78,13 +94,36 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
     ]
     # Lines on a terminal go above the bar; those for a pipe must not be drawn into it.
     above = sys.stdout.isatty()
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=above) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, redirect_stdout=above) as bars, _drawn_on(console):
         task = bars.add_task(label, total=total, text="")
 
         def advance(done: int, text: str = "") -> None:
             bars.update(task, completed=done, text=text)
 
         yield advance
+
+
+@contextmanager
+def _drawn_on(console: Console) -> Iterator[None]:
+    _consoles.append(console)
+    try:
+        yield
+    finally:
+        _consoles.remove(console)
+
+
+@dataclass(frozen=True)
+class _AsItIs:
+    """What rich is to send without looking at it."""
+
+    sequences: str
+
+    def __rich_console__(self, console: Console, options: Any) -> Iterator[Any]:
+        from rich.segment import ControlType, Segment
+
+        yield Segment(self.sequences, None, [(ControlType.BELL,)])
+        yield Segment.line()
 
 
 def silence(done: int, text: str = "") -> None:

@@ -20,13 +20,17 @@ from cnctl.core.controlnet import predict_noise
 from cnctl.core.edits import Edit, LatentEdit, check_edit, encode_edit
 from cnctl.core.families import check_same_family
 from cnctl.core.latents import decode_latents
-from cnctl.core.schedulers import build_scheduler, set_timesteps
+from cnctl.core.schedulers import build_scheduler, estimate_clean, set_timesteps
 from cnctl.core.text import count_chunks, encode_prompts
 from cnctl.core.text_features import TextFeatures, join, whole_picture
 from cnctl.errors import CnctlError
 
 OnStep = Callable[[int], None]
 """on_step(done): called after each step with the number of steps done."""
+OnEstimate = Callable[[int, Tensor], None]
+"""on_estimate(done, latents): what the run is heading for after so many steps, (B, C, h, w)."""
+OnPreview = Callable[[int, np.ndarray], None]
+"""on_preview(done, images): the same, decoded: uint8 (B, H, W, 3)."""
 
 
 @torch.inference_mode()
@@ -44,6 +48,8 @@ def sample(
     scheduler: str = "ddim",
     edit: Edit | None = None,
     on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
+    preview_every: int = 1,
 ) -> np.ndarray:
     """Images uint8 (B, height, width, 3) for B prompts under all controls together.
 
@@ -51,6 +57,8 @@ def sample(
     Prompts longer than the text encoder reads are read in chunks, as many for all of the batch.
     guidance_scale 1 is no guidance, and negative prompts have no effect then. steps is the number
     that runs, also where an edit starts in the middle of a schedule, which is then a longer one.
+    on_preview is shown what the run is heading for after each `preview_every` steps but the last;
+    it changes nothing.
     """
     negative_prompts = [""] * len(prompts) if negative_prompts is None else negative_prompts
     check_request(base, controls, len(prompts), height=height, width=width, steps=steps)
@@ -77,6 +85,7 @@ def sample(
         scheduler=scheduler,
         edit=latent_edit,
         on_step=on_step,
+        on_estimate=on_preview and _decoded(base, on_preview, preview_every, steps),
     )
     return decode_latents(base, latents)
 
@@ -125,6 +134,7 @@ def denoise(
     scheduler: str = "ddim",
     edit: LatentEdit | None = None,
     on_step: OnStep | None = None,
+    on_estimate: OnEstimate | None = None,
 ) -> Tensor:
     """Noise (B, C, h, w) to latents (B, C, h, w), float32.
 
@@ -152,9 +162,27 @@ def denoise(
         if guided:
             without, with_prompt = predicted.chunk(2)
             predicted = without + guidance_scale * (with_prompt - without)
+        done = round((i + 1) * steps / len(timesteps))
+        if on_estimate is not None:
+            seen = given.chunk(2)[0] if guided else given
+            on_estimate(done, estimate_clean(schedule, seen, predicted, timestep))
         latents = schedule.step(predicted, timestep, latents, **options).prev_sample
         if edit is not None:
             latents = edit.keep(schedule, latents, noise, timesteps[i + 1 :])
         if on_step is not None:
-            on_step(round((i + 1) * steps / len(timesteps)))
+            on_step(done)
     return latents
+
+
+def _decoded(base: Base, on_preview: OnPreview, every: int, steps: int) -> OnEstimate:
+    """Decode an estimate each `every` steps, but not the last, which is the image itself."""
+    last = 0
+
+    def on_estimate(done: int, latents: Tensor) -> None:
+        nonlocal last
+        # Some schedulers take a step in two halves.
+        if done % every == 0 and last < done < steps:
+            last = done
+            on_preview(done, decode_latents(base, latents))
+
+    return on_estimate

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import diffusers
+import torch
 from torch import Tensor
 
 from cnctl.core.base import Base
@@ -76,3 +77,18 @@ def set_timesteps(schedule: Any, steps: int, *, strength: float = 1.0) -> Tensor
         schedule.set_begin_index(begin)
     timesteps = schedule.timesteps[begin:]
     return timesteps.float() if timesteps.is_floating_point() else timesteps
+
+
+def estimate_clean(schedule: Any, given: Tensor, predicted: Tensor, timestep: Tensor) -> Tensor:
+    """Latents without noise, (B, C, h, w), as a prediction at this timestep has them.
+
+    given: latents as the U-Net saw them, `scale_model_input`'s, which in every scheduler here are
+    sqrt(alpha) times what is clean and sqrt(1 - alpha) times the noise (Song et al., 2021, eq. 4).
+    """
+    place = timestep.float().clamp(0, len(schedule.alphas_cumprod) - 1)
+    low, high = (schedule.alphas_cumprod[int(end)] for end in (place.floor(), place.ceil()))
+    alpha = torch.lerp(low.float(), high.float(), place.frac()).to(given.device)
+    kept, noisy = alpha.sqrt(), (1 - alpha).sqrt()
+    if schedule.config.prediction_type == "v_prediction":
+        return kept * given - noisy * predicted
+    return (given - noisy * predicted) / kept

@@ -13,7 +13,7 @@ from cnctl.images.read import (
     read_size,
     read_values,
 )
-from cnctl.images.terminal import half_blocks
+from cnctl.images.terminal import draw, half_blocks
 from cnctl.images.write import (
     check_folder,
     check_output,
@@ -34,6 +34,7 @@ __all__ = [
     "check_folder",
     "check_output",
     "cover",
+    "draw",
     "eight_bits",
     "encode_hint",
     "encode_image",

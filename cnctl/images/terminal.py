@@ -1,12 +1,52 @@
-"""A picture in a terminal: two pixels in each character, by half blocks and 24-bit colours."""
+"""A picture in a terminal: by the terminal's own graphics, or two pixels in each character."""
 
 from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from cnctl.images.fit import fit_image
+from cnctl.images.write import encode_image
 
 UPPER_HALF = "\u2580"
+KITTY_CHUNK = 4096
+"""Bytes of base64 in one of kitty's escape sequences, at most."""
+KITTY = ("xterm-kitty", "xterm-ghostty")
+"""Values of TERM where kitty's graphics protocol is spoken."""
+ITERM = ("iTerm.app", "WezTerm", "mintty")
+"""Values of TERM_PROGRAM where iTerm2's inline images are."""
+
+
+def draw(image: np.ndarray, *, columns: int, environ: Mapping[str, str] = os.environ) -> str:
+    """RGB uint8 (H, W, 3) in as many columns, in the best way that this terminal is known for.
+
+    Multiplexers pass no graphics on, so half blocks are drawn there as everywhere else.
+    """
+    if "TMUX" in environ or "STY" in environ:
+        return half_blocks(image, columns=columns)
+    if environ.get("TERM") in KITTY:
+        return kitty(image, columns=columns)
+    if environ.get("TERM_PROGRAM") in ITERM:
+        return iterm(image, columns=columns)
+    return half_blocks(image, columns=columns)
+
+
+def kitty(image: np.ndarray, *, columns: int) -> str:
+    """By kitty's graphics protocol: a PNG in chunks, to which the terminal answers nothing."""
+    data = _png(image)
+    chunks = [data[i : i + KITTY_CHUNK] for i in range(0, len(data), KITTY_CHUNK)]
+    keys = [f"a=T,f=100,q=2,c={columns},", *[""] * (len(chunks) - 1)]
+    more = [*["m=1"] * (len(chunks) - 1), "m=0"]
+    parts = zip(keys, more, chunks, strict=True)
+    return "".join(f"\033_G{key}{last};{chunk}\033\\" for key, last, chunk in parts)
+
+
+def iterm(image: np.ndarray, *, columns: int) -> str:
+    """By iTerm2's inline images protocol."""
+    return f"\033]1337;File=inline=1;width={columns}:{_png(image)}\a"
 
 
 def half_blocks(image: np.ndarray, *, columns: int) -> str:
@@ -26,3 +66,7 @@ def half_blocks(image: np.ndarray, *, columns: int) -> str:
         ]
         lines.append("".join(cells) + "\033[0m")
     return "\n".join(lines)
+
+
+def _png(image: np.ndarray) -> str:
+    return base64.b64encode(encode_image(image, ".png", {})).decode()

@@ -9,16 +9,14 @@ from html import escape
 
 import numpy as np
 
-from cnctl.images import encode_image, fit_image, read_hint, read_image, write_file
+from cnctl.images import encode_image, read_hint, read_image, write_file
 from cnctl.jobs.evaluation import Evaluation
 from cnctl.jobs.evaluation_cases import Case, Cases
 from cnctl.jobs.intervals import Interval
-from cnctl.jobs.sheets import arrange, labelled, visible
+from cnctl.jobs.sheets import arrange, labelled, reduced, visible
 
 SHOWN = 5
 """Cases of a kind on the page."""
-CELL = 256
-"""Pixels of a picture's short side on the page, at most."""
 WIDTH, ROW = 640, 36
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -119,11 +117,5 @@ def _sheet(found: Evaluation, case: Case, cases: Cases, channels: int) -> np.nda
         blank = np.zeros_like(picture)
         cells.append((picture, f"{name}  {scored.fidelity:.3f}"))
         cells.append((blank if again is None else visible(again), "found again"))
-    return arrange([[labelled(_small(cell, like=cells[0][0]), text) for cell, text in cells]])
-
-
-def _small(picture: np.ndarray, *, like: np.ndarray) -> np.ndarray:
-    """RGB uint8 of the other's aspect, its short side no longer than a cell's."""
-    height, width = like.shape[:2]
-    scale = min(1.0, CELL / min(height, width))
-    return fit_image(picture, size=(round(height * scale), round(width * scale)))
+    size = cells[0][0].shape[:2]
+    return arrange([[labelled(reduced(cell, size), text) for cell, text in cells]])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.core.sampling import sample
+from cnctl.core.sampling import OnPreview, sample
 from cnctl.core.text import count_chunks
 from cnctl.errors import SomeInputsFailed
 from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints, note_other_aspects
@@ -33,6 +33,7 @@ from cnctl.jobs.provenance import (
     describe_run,
     differences,
 )
+from cnctl.jobs.step_sheets import StepSheets
 from cnctl.settings import GenerateSettings
 
 
@@ -42,12 +43,14 @@ def generate(
     note: Callable[[str], None] = lambda text: None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
     on_failure: Callable[[FailedImage], None] | None = None,
+    on_preview: OnPreview = lambda done, images: None,
 ) -> Iterator[GeneratedImage]:
     """Make the images that are asked for; yields each when it is written.
 
     Every input is checked before weights are loaded, and nothing is written before all is loaded.
     on_step(done, total): image steps. One bad input among others is told to on_failure, and the
-    rest goes on; without on_failure SomeInputsFailed is raised at the end.
+    rest goes on; without on_failure SomeInputsFailed is raised at the end. on_preview(done,
+    images): what a batch is heading for after so many steps, where `save_steps` asks for it.
     """
     setup = prepare(request, note=note, on_failure=on_failure or (lambda failure: None))
     yield from _kept(setup)
@@ -59,7 +62,10 @@ def generate(
         prompts = [one.shot.task.prompt for one in batch]
         if setup.rewrite:
             prompts = [setup.rewrite(image) for image in _sample(setup, batch, prompts, counter)]
-        pictures = _sample(setup, batch, prompts, counter)
+        sheets = StepSheets({i: batch[i].shot.path for i in _places(request, batch)})
+        pictures = _sample(setup, batch, prompts, counter, _show_steps(setup, sheets, on_preview))
+        if request.save_steps:
+            sheets.add(batch[0].settings.steps, pictures)
         for index in _places(request, batch):
             one, picture = batch[index], pictures[index]
             whole = setup.edited.paste(picture) if setup.edited else picture
@@ -189,8 +195,24 @@ def _batches(setup: Setup, posed: Iterator[_Posed]) -> Iterator[list[_Posed]]:
             yield batch
 
 
+def _show_steps(setup: Setup, sheets: StepSheets, on_preview: OnPreview) -> OnPreview | None:
+    """What to do with the estimates of a batch; None where nobody asked for them."""
+    if not setup.request.save_steps:
+        return None
+
+    def show(done: int, pictures: np.ndarray) -> None:
+        sheets.add(done, pictures)
+        on_preview(done, pictures[sorted(sheets.images)])
+
+    return show
+
+
 def _sample(
-    setup: Setup, batch: Sequence[_Posed], prompts: Sequence[str], counter: _Counter
+    setup: Setup,
+    batch: Sequence[_Posed],
+    prompts: Sequence[str],
+    counter: _Counter,
+    on_preview: OnPreview | None = None,
 ) -> np.ndarray:
     """Images uint8 (B, H, W, 3), denoised at once."""
     height, width = batch[0].hints[0].shape[:2]
@@ -212,6 +234,8 @@ def _sample(
         scheduler=settings.scheduler,
         edit=setup.edited.fitted((height, width)) if setup.edited else None,
         on_step=counter.of_batch(len(batch), settings.steps),
+        on_preview=on_preview,
+        preview_every=setup.request.save_steps or 1,
     )
 
 

@@ -90,6 +90,8 @@ class GenerateRequest:
     overwrite: bool = False
     resume: bool = False
     """Keep the images that are there already, if they were made by the same request."""
+    save_steps: int | None = None
+    """Steps between the pictures of X-steps.png, which shows what the run is heading for."""
     private: bool = False
     """Write no metadata into the images."""
     size: tuple[int, int] | None = None
@@ -136,6 +138,8 @@ def prepare(
 
     An image that cannot be read is left out, if there are others.
     """
+    if request.save_steps is not None and request.save_steps < 1:
+        raise CnctlError(f"--save-steps {request.save_steps}", hint="give 1 or more")
     edited = read_edit(request.image, request.mask, request.strength)
     controls = [
         open_to(request.sweep, parse_control(c) if isinstance(c, str) else c)

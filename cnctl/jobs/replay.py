@@ -14,7 +14,10 @@ from cnctl.jobs.controls import ACTS, ControlSpec, open_to
 from cnctl.jobs.generate_setup import GenerateRequest
 from cnctl.settings import GenerateSettings
 
-KEPT = ("settings", "out", "name", "overwrite", "resume", "device", "private")
+KEPT = (
+    *("settings", "out", "name", "overwrite", "resume", "device"),
+    *("private", "save_steps"),
+)
 """Fields of a request that are taken as they are asked for."""
 
 
@@ -89,6 +92,7 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
         overwrite=asked.overwrite,
         resume=asked.resume,
         private=asked.private,
+        save_steps=asked.save_steps,
         device=asked.device,
         dtype=record["dtype"],
         size=tuple(record["size"]) if "size" in record else None,

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cnctl.images import eight_bits
+from cnctl.images import eight_bits, fit_image
 
 COLUMNS = 4
-"""Cells in a row of a comparison."""
+"""Cells in a row."""
+CELL = 256
+"""Pixels of a reduced picture's short side, at most."""
 GAP = 4
 """White pixels between cells."""
 LABEL_HEIGHT = 24
@@ -28,9 +30,7 @@ def compare(source: np.ndarray, hints: Mapping[str, np.ndarray]) -> np.ndarray:
     """
     cells = [labelled(source, "source")]
     cells += [labelled(visible(hint), name) for name, hint in hints.items()]
-    columns = min(COLUMNS, len(cells))
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
-    return arrange([cells[i : i + columns] for i in range(0, len(cells), columns)])
+    return in_rows(cells)
 
 
 def visible(hint: np.ndarray) -> np.ndarray:
@@ -44,6 +44,19 @@ def visible(hint: np.ndarray) -> np.ndarray:
         return np.where(hint[..., 3:] < 128, MASKED, hint[..., :3])
     padding = np.zeros((*hint.shape[:2], max(0, 3 - hint.shape[2])), np.uint8)
     return np.concatenate([hint[..., :3], padding], axis=2)
+
+
+def in_rows(cells: Sequence[np.ndarray]) -> np.ndarray:
+    """Cells uint8 (H, W, 3), all of one size, in as many rows as they need."""
+    columns = min(COLUMNS, len(cells))
+    whole = [*cells, *[np.full_like(cells[0], 255)] * (-len(cells) % columns)]
+    return arrange([whole[i : i + columns] for i in range(0, len(whole), columns)])
+
+
+def reduced(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """RGB uint8 fitted to this aspect, (height, width), its short side no longer than a cell's."""
+    scale = min(1.0, CELL / min(size))
+    return fit_image(picture, size=(round(size[0] * scale), round(size[1] * scale)))
 
 
 def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 SCRIPT = """
-from cnctl.cli.report import emit, note, progress
+from cnctl.cli.report import draw, emit, note, progress
 with progress("working", 10) as advance:
     advance(5)
     emit(["data"])
     note("a note")
+    draw("\\033_Ga=T;AAAA\\033\\\\")
 """
 
 
@@ -26,3 +27,4 @@ def test_data_reach_a_pipe_while_a_bar_is_on_the_terminal() -> None:
     assert "working" in seen
     assert "a note" in seen
     assert "data" not in seen
+    assert "\033_Ga=T;AAAA\033\\" in seen, "escape sequences pass as they are"

@@ -20,7 +20,7 @@ from cnctl.core.base import Base
 from cnctl.core.control import Control
 from cnctl.core.controlnet import build_controlnet, control_residuals, predict_noise
 from cnctl.core.sampling import denoise, draw_noise, sample
-from cnctl.core.schedulers import build_scheduler
+from cnctl.core.schedulers import build_scheduler, estimate_clean
 from cnctl.core.text import encode_prompts
 from cnctl.errors import CnctlError
 
@@ -354,3 +354,46 @@ class TestRefuses:
         )
         with pytest.raises(CnctlError, match=r"this ControlNet was made for SD 2.x; the base is U"):
             sample(loaded_random_base, [Control(other, hint)], ["a"], seeds=[1], **SIZE)
+
+
+class TestPreviews:
+    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+    @pytest.mark.parametrize("name", ["ddim", "euler", "euler_ancestral", "heun"])
+    @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+    def test_an_estimate_is_the_schedulers_own(
+        self, loaded_random_base: Base, name: str, prediction_type: str
+    ) -> None:
+        scheduler = _predicting(loaded_random_base, prediction_type)
+        base = dataclasses.replace(loaded_random_base, scheduler=scheduler)
+        schedule = build_scheduler(base, name)
+        schedule.set_timesteps(5)
+        timestep = schedule.timesteps[2]
+        generator = torch.Generator().manual_seed(0)
+        latents, predicted = torch.randn(2, 1, 4, 8, 8, generator=generator)
+        if hasattr(schedule, "set_begin_index"):
+            schedule.set_begin_index(2)
+        given = schedule.scale_model_input(latents, timestep)
+        found = estimate_clean(schedule, given, predicted, timestep)
+        expected = schedule.step(predicted, timestep, latents).pred_original_sample
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    def test_previews_come_on_request_and_change_nothing(
+        self, loaded_random_base: Base, random_controlnet: ControlNetModel, hint: Tensor
+    ) -> None:
+        def image(**hooks: Any) -> np.ndarray:
+            controls, seeds = [Control(random_controlnet, hint)], [3, 4]
+            return sample(
+                loaded_random_base, controls, ["a", "b"], seeds=seeds, **SIZE, steps=5, **hooks
+            )
+
+        seen: dict[int, np.ndarray] = {}
+        watched = image(on_preview=seen.__setitem__, preview_every=2)
+        assert np.array_equal(watched, image())
+        assert [*seen] == [2, 4]
+        assert all(picture.shape == watched.shape for picture in seen.values())
+        far, near = (np.abs(seen[step] - watched.astype(float)).mean() for step in (2, 4))
+        assert near < far, "they come nearer to the image"
+
+
+def _predicting(base: Base, prediction_type: str) -> Any:
+    return type(base.scheduler).from_config(base.scheduler.config, prediction_type=prediction_type)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from cnctl.jobs.controls import ControlSpec, parse_control, parse_controls
 from cnctl.jobs.generate import generate
 from cnctl.jobs.generate_setup import GenerateRequest
 from cnctl.jobs.prompts import DEFAULT_PROMPT, choose_prompts
+from cnctl.jobs.sheets import GAP
+from cnctl.jobs.step_sheets import sheet_path
 
 CANNY = [ControlSpec(condition="canny")]
 
@@ -244,3 +247,25 @@ def test_bad_arguments_are_one_sentence(
 ) -> None:
     with pytest.raises(CnctlError, match=message):
         next(generate(GenerateRequest(CANNY, [photo], "a", base=base, **arguments)))
+
+
+def test_a_sheet_shows_what_is_coming(base: str, photo: Path, tmp_path: Path) -> None:
+    """Its cells are the estimates, and the image, which is the same without it."""
+    seen: dict[int, np.ndarray] = {}
+    shared = {"base": base, "count": 2, "settings": {"steps": 5}}
+    request = GenerateRequest(CANNY, [photo], "a", out=tmp_path / "with", save_steps=2, **shared)
+    made = list(generate(request, on_preview=seen.__setitem__))
+    plain = list(generate(GenerateRequest(CANNY, [photo], "a", out=tmp_path / "plain", **shared)))
+    assert [*seen] == [2, 4]
+    for place, (image, same) in enumerate(zip(made, plain, strict=True)):
+        assert np.array_equal(pixels(image.path), pixels(same.path))
+        sheet = pixels(sheet_path(image.path))
+        height, width = pixels(image.path).shape[:2]
+        cells = [
+            sheet[GAP : GAP + height, left : left + width]
+            for left in range(GAP, sheet.shape[1], width + GAP)
+        ]
+        pictures = [seen[2][place], seen[4][place], pixels(image.path)]
+        assert all(map(np.array_equal, cells, pictures))
+    with pytest.raises(CnctlError, match="--save-steps 0"):
+        next(generate(replace(request, save_steps=0)))
