@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -78,6 +82,7 @@ def read_batches(examples: Examples, numbers: range, settings: TrainSettings) ->
         batch_sampler=_Schedule(numbers, examples, settings),
         collate_fn=_collate,
         num_workers=settings.workers,
+        worker_init_fn=_end_with_parent,
     )
     for batch in loader:
         if isinstance(batch, CnctlError):
@@ -89,6 +94,22 @@ def torch_generator(*key: int) -> torch.Generator:
     """A generator on the CPU that is a function of these numbers."""
     words = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+
+
+def _end_with_parent(_: int) -> None:
+    """Have a data worker end where its parent was killed.
+
+    torch's own watch comes too late where the worker is handing a batch over: nobody takes it.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        while os.getppid() == parent.pid:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _Placed(Dataset):
