@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from cnctl.durable import sync
 from cnctl.errors import OutputError
 from cnctl.formats.lazy import Tensors
 from cnctl.formats.listing import BASE_DELTA, CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.formats.staging import staged
 from cnctl.formats.stream import Advance, Metadata, write_tensors
 
 OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
@@ -39,7 +37,7 @@ def write_folder(
     description is asked for when the weights are written.
     """
     check_target(folder, overwrite=overwrite)
-    with _staged(folder, overwrite) as stage:
+    with staged(folder) as stage:
         stage.mkdir()
         _write_json(stage / CONFIG, config)
         write_tensors(stage / WEIGHTS, tensors, metadata=lambda _: FORMAT, advance=advance)
@@ -50,6 +48,7 @@ def write_folder(
         if known := description():
             _write_json(stage / DESCRIPTION, known)
         sync(stage)
+        check_target(folder, overwrite=overwrite)  # again: another run may have been quicker
 
 
 def write_file(
@@ -62,11 +61,12 @@ def write_file(
 ) -> None:
     """Write one safetensors file."""
     check_target(path, overwrite=overwrite)
-    with _staged(path, overwrite) as stage:
+    with staged(path) as stage:
         write_tensors(
             stage, tensors, metadata=lambda done: {**FORMAT, **metadata(done)}, advance=advance
         )
         sync(stage)
+        check_target(path, overwrite=overwrite)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -81,38 +81,6 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 def _replaceable(folder: Path) -> bool:
     return not folder.is_symlink() and {entry.name for entry in folder.iterdir()} <= OURS
-
-
-@contextmanager
-def _staged(target: Path, overwrite: bool) -> Iterator[Path]:
-    """A path beside the target, which takes the target's place when all has gone well."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            yield room / target.name
-            _publish(room / target.name, target, room)
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(
-            f"could not write {target}: {error.strerror or error}",
-            hint="free some space, or choose another folder",
-        ) from error
-
-
-def _publish(stage: Path, target: Path, room: Path) -> None:
-    # A file is replaced in one step; a folder has to make room first.
-    earlier = room / "earlier" if target.is_dir() or (stage.is_dir() and target.exists()) else None
-    if earlier:
-        target.rename(earlier)
-    try:
-        os.replace(stage, target)
-    except OSError:
-        if earlier:
-            earlier.rename(target)
-        raise
-    sync(target.parent)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
