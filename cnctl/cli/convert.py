@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from cnctl.cli import convert_flags as own
 from cnctl.cli import flags
-from cnctl.cli.report import Advance, emit, emit_json, note, progress
+from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import CnctlError
 
 if TYPE_CHECKING:
-    from cnctl.jobs.written import ConvertResult, Progress
+    from cnctl.jobs.meter import Progress
+    from cnctl.jobs.written import ConvertResult
 
 MEGABYTE = 1_000_000
 
@@ -101,7 +102,7 @@ def _numbers(text: str | None) -> list[float]:
 
 @contextmanager
 def _bar(*, quiet: bool) -> Iterator[Progress]:
-    """Progress in megabytes, for files that take a while."""
+    """Progress in percent, for files that take a while."""
     with ExitStack() as stack:
         bars: list[Advance] = []
 
@@ -109,11 +110,13 @@ def _bar(*, quiet: bool) -> Iterator[Progress]:
             if total < 100 * MEGABYTE:
                 return
             if not bars:
-                bar = progress("megabytes", total // MEGABYTE, quiet=quiet)
-                bars.append(stack.enter_context(bar))
-            bars[0](done // MEGABYTE)
+                bars.append(stack.enter_context(progress("converting", 100, quiet=quiet)))
+            bars[0](100 * done // total)
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            bars.append(silence)  # what is still being hashed after an error opens no bar
 
 
 def _report(result: ConvertResult, *, json: bool, quiet: bool) -> None:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import re
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+Advance = Callable[[int], None]
+"""advance(done): so many bytes are read."""
+PIECE = 1 << 20
 
-def sha256(path: Path) -> str:
+
+def sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
     """In hexadecimal, as every hub shows it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, piece, done = hashlib.sha256(), memoryview(bytearray(PIECE)), 0
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(piece):
+            digest.update(piece[:size])
+            done += size
+            advance(done)
+    return digest.hexdigest()
 
 
-def known_sha256(path: Path) -> str:
+def known_sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
     """The same; the hub's cache has it as the name of what its links lead to."""
     blob = path.resolve()
     if path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        advance(blob.stat().st_size)
         return blob.name
-    return sha256(path)
+    return sha256(path, advance=advance)
 
 
 class Digest:
@@ -28,10 +40,17 @@ class Digest:
 
     PENDING = "0" * 64
 
-    def __init__(self, path: Path) -> None:
-        pool = ThreadPoolExecutor(1)
-        self._future: Future[str] = pool.submit(known_sha256, path)
-        pool.shutdown(wait=False)
+    def __init__(self, path: Path, *, advance: Advance = lambda done: None) -> None:
+        self._path, self._advance = path, advance
+        self._future: Future[str] = Future()
+        # A daemon: when the other work has failed, nothing waits for this.
+        Thread(target=self._compute, daemon=True).start()
+
+    def _compute(self) -> None:
+        try:
+            self._future.set_result(known_sha256(self._path, advance=self._advance))
+        except BaseException as error:
+            self._future.set_exception(error)
 
     def result(self) -> str:
         """Wait for it."""

@@ -31,13 +31,15 @@ def factorise(
     added to its base (Eckart and Young). Biases, norms, the layers that no base has and weights
     that two factors would not make smaller stay whole.
     base: the copied tensors by diffusers' names. The share is a ratio of Frobenius norms over all
-    weights. advance(done): so many tensors are done.
+    weights. advance(done): so many bytes of the ControlNet are done.
     """
     dtype = next(iter(control.values())).dtype
     named = {MARK: ready(torch.zeros(0, dtype=dtype))}
-    lost = learnt = 0.0
-    for done, pair in enumerate(table):
+    lost, learnt, done = 0.0, 0.0, 0
+    for pair in table:
         tensor = control[pair.diffusers]
+        done += tensor.nbytes
+        advance(done)
         if not (pair.copied and _is_smaller(pair.shape, rank)):
             named[pair.original] = tensor
             continue
@@ -54,7 +56,6 @@ def factorise(
         stem = pair.original.removesuffix(".weight")
         named[stem + UP] = ready(up.reshape(out, -1, *[1] * (len(inside) - 1)).to(dtype))
         named[stem + DOWN] = ready(down.reshape(-1, *inside).to(dtype))
-        advance(done)
     return named, math.sqrt(lost / learnt) if learnt else 0.0
 
 

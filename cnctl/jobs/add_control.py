@@ -20,14 +20,14 @@ from cnctl.errors import CnctlError
 from cnctl.formats import config as configs
 from cnctl.formats import keymap
 from cnctl.formats.architecture import Architecture
-from cnctl.formats.digest import Digest
 from cnctl.formats.forms import choose_form
 from cnctl.formats.lazy import Tensors, ready
 from cnctl.formats.tensors import read_encoder_tensors
 from cnctl.formats.unet import Unet, open_unet
 from cnctl.formats.write import check_target
 from cnctl.jobs.convert import find_base
-from cnctl.jobs.written import ConvertResult, Made, Output, Progress, silence, write
+from cnctl.jobs.meter import Meter, Progress, silence
+from cnctl.jobs.written import ConvertResult, Made, Output, measured_digest, write
 
 STEM = "controlnet_cond_embedding."
 MAX_HINT_CHANNELS = 256
@@ -70,16 +70,17 @@ def add_control(
     architecture = _with_hint(unet.architecture, hint_channels, hint_encoder)
     settings = _config(unet, architecture, Path(config) if config else None)
     known = {"condition": condition, "family": family_of(settings).name}
+    meter = Meter(progress, architecture)
     made = Made(
         tensors=_initial(unet, architecture, seed),
         architecture=architecture,
         config=settings,
         description={k: v for k, v in known.items() if v} | {"hint_channels": hint_channels},
-        origin={"form": "base", "sha256": Digest(unet.path), "seed": seed},
+        origin={"form": "base", "sha256": measured_digest(unet.path, meter), "seed": seed},
         notes=("untrained: it changes nothing until it is trained",),
         source=unet.path,
     )
-    return write(made, output, verify=False, progress=progress)
+    return write(made, output, verify=False, meter=meter)
 
 
 def _with_hint(encoder: Architecture, channels: int, form: str) -> Architecture:

@@ -11,7 +11,6 @@ from cnctl.formats import published
 from cnctl.formats.base_delta import load_base_delta
 from cnctl.formats.combine import average, transfer
 from cnctl.formats.detect import FULL
-from cnctl.formats.digest import Digest
 from cnctl.formats.forms import choose_form
 from cnctl.formats.lazy import ready
 from cnctl.formats.listing import BASE_DELTA, has_base_delta
@@ -21,7 +20,8 @@ from cnctl.formats.tensors import read_encoder_tensors, read_tensors
 from cnctl.formats.unet import open_unet
 from cnctl.formats.unlocked import learnt_along
 from cnctl.formats.write import check_target
-from cnctl.jobs.written import ConvertResult, Made, Output, Progress, silence, write
+from cnctl.jobs.meter import Meter, Progress, silence
+from cnctl.jobs.written import ConvertResult, Made, Output, measured_digest, write
 
 
 @shared_reader()
@@ -69,15 +69,16 @@ def convert(
         open_source(_find(one), config=Path(config) if config else None, base=output.base)
         for one in ([source] if isinstance(source, str | Path) else source)
     ]
-    made = _join(sources, shares, condition)
+    meter = Meter(progress, sources[0].architecture)
+    made = _join(sources, shares, condition, meter)
     if from_base or to_base:
         if not (from_base and to_base):
             raise CnctlError(
                 "--from-base and --to-base come together",
                 hint="name the base that the ControlNet was trained on, and the one it is to fit",
             )
-        made = _move(made, find_base(from_base), find_base(to_base))
-    return write(_keep_delta(made, sources, output), output, verify=verify, progress=progress)
+        made = _move(made, find_base(from_base), find_base(to_base), meter)
+    return write(_keep_delta(made, sources, output), output, verify=verify, meter=meter)
 
 
 def find_base(source: str | Path) -> Path:
@@ -103,7 +104,7 @@ def _find(source: str | Path) -> Path:
     )
 
 
-def _join(sources: Sequence[Source], shares: Sequence[float], condition: str) -> Made:
+def _join(sources: Sequence[Source], shares: Sequence[float], condition: str, meter: Meter) -> Made:
     """One ControlNet of one or of several, with what is known of it."""
     first = sources[0]
     shares = shares or [1 / len(sources)] * len(sources)
@@ -118,7 +119,7 @@ def _join(sources: Sequence[Source], shares: Sequence[float], condition: str) ->
                 hint="only ControlNets of one family and one kind of hint can be averaged",
             )
     origins: list[dict[str, Any]] = [
-        {"form": one.form.label, "sha256": Digest(one.path)} for one in sources
+        {"form": one.form.label, "sha256": measured_digest(one.path, meter)} for one in sources
     ]
     notes = [note for one in sources for note in one.notes]
     tensors, origin = read_tensors(first), origins[0]
@@ -175,8 +176,11 @@ def _keep_delta(made: Made, sources: Sequence[Source], output: Output) -> Made:
     return made.changed(base_delta=kept, notes=(*made.notes, told if kept else same))
 
 
-def _move(made: Made, old_base: Path, new_base: Path) -> Made:
+def _move(made: Made, old_base: Path, new_base: Path, meter: Meter) -> Made:
     old, new = open_unet(old_base), open_unet(new_base)
     tensors = transfer(made.tensors, old=read_encoder_tensors(old), new=read_encoder_tensors(new))
-    moved = {"from_base": Digest(old.path), "to_base": Digest(new.path)}
+    moved = {
+        "from_base": measured_digest(old.path, meter),
+        "to_base": measured_digest(new.path, meter),
+    }
     return made.changed(tensors=tensors, origin={**made.origin, **moved})

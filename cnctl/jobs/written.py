@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cnctl.formats.source import open_source
 from cnctl.formats.stream import total_bytes
 from cnctl.formats.tensors import checked, read_encoder_tensors, read_tensors
 from cnctl.formats.unet import open_unet
+from cnctl.jobs.meter import Meter
 
 DTYPES = {
     "float16": torch.float16,
@@ -31,13 +32,6 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """How far residuals may move, relative to the largest, when weights are stored in fewer bits."""
 RANK = 128
 """Of stability's smaller Control-LoRAs; the larger have 256."""
-
-Progress = Callable[[int, int], None]
-"""progress(done, total): so many bytes are written."""
-
-
-def silence(done: int, total: int) -> None:
-    """No progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +107,7 @@ class ConvertResult:
         return asdict(self) | {"path": str(self.path)}
 
 
-def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> ConvertResult:
+def write(made: Made, output: Output, *, verify: bool, meter: Meter) -> ConvertResult:
     """Write it; the target appears whole or not at all.
 
     Raises CnctlError for values that are not finite or do not fit the dtype, OutputError where
@@ -136,11 +130,12 @@ def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> Co
     table, error = keymap.pairs(made.architecture), None
     if output.form == LORA and output.base:
         unet, rank = open_unet(output.base), output.rank or RANK
-        named, error = factorise(tensors, read_encoder_tensors(unet), table, rank=rank)
-        origin |= {"base": Digest(unet.path), "rank": rank, "error": error}
+        origin["base"] = measured_digest(unet.path, meter)
+        base, advance = read_encoder_tensors(unet), meter.weights(total_bytes(tensors))
+        named, error = factorise(tensors, base, table, rank=rank, advance=advance)
+        origin |= {"rank": rank, "error": error}
     else:
         named = rename(tensors, table, output.form)
-    total = total_bytes(named)
     write_form(
         output.path,
         named,
@@ -148,7 +143,7 @@ def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> Co
         base_delta=made.base_delta,
         description=lambda done: {**made.description, "converted": resolve(origin, wait=done)},
         overwrite=output.overwrite,
-        advance=lambda done: progress(done, total),
+        advance=meter.weights(total_bytes(named)),
     )
     result = ConvertResult(
         path=output.path,
@@ -162,6 +157,11 @@ def write(made: Made, output: Output, *, verify: bool, progress: Progress) -> Co
         error=error,
     )
     return replace(result, difference=_compare(expected, output)) if verify else result
+
+
+def measured_digest(path: Path, meter: Meter) -> Digest:
+    """The sha256 of a file, whose computing is part of the work."""
+    return Digest(path, advance=meter.part(path.stat().st_size))
 
 
 def _compare(expected: list[torch.Tensor], output: Output) -> float:
