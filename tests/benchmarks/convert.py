@@ -2,11 +2,11 @@
 
     python tests/benchmarks/convert.py [--folder /tmp] [--container pth]
 
-Makes 5.7 GB of random weights (needs 14 GB of disk, all of it given back), converts them in a
-process of its own, and prints the largest memory of any process that took part, as a ratio to the
-1.45 GB of control weights, and the seconds; beside it a plain copy of as many bytes, and what a
-user would write by hand: torch.load, then safetensors' save_file. Files are out of the page cache
-before each reading.
+Makes 5.7 GB of random weights (needs 14 GB of disk, all of it given back) and converts them. Prints
+the seconds, best of some rounds, and the most memory that all processes of the command together
+had, as a ratio to the 1.45 GB of control weights. Beside it what bounds it: the disk's own speed
+(dd, of what is read and of what is written), the sha256 of the source; and what a user would write
+by hand: torch.load, then safetensors' save_file. The source is out of the page cache each time.
 """
 
 import argparse
@@ -14,8 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from cnctl.formats.architecture import Architecture
@@ -47,14 +50,6 @@ from safetensors.torch import load_file, save_file
 source, target = sys.argv[1:]
 whole = torch.load(source, map_location="cpu") if source.endswith(".pth") else load_file(source)
 save_file({k: v for k, v in whole.items() if k.startswith("control_model.")}, target)
-"""
-# A small process in between: a fork begins with the memory of its parent.
-MEASURE = """
-import resource, subprocess, sys, time
-start = time.perf_counter()
-subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
 
 
@@ -95,49 +90,86 @@ def forget(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measured(command: list[str]) -> tuple[float, float, int]:
-    """Seconds, those of a CPU core, and the largest memory in bytes of any process."""
-    run = subprocess.run(
-        [sys.executable, "-S", "-c", MEASURE, *command], capture_output=True, text=True, check=True
-    )
-    seconds, core, kilobytes = run.stdout.split()[-3:]
-    return float(seconds), float(core), 1024 * int(kilobytes)
+@dataclass
+class Cost:
+    seconds: float
+    core_seconds: float
+    memory: int
+    """Bytes, of all processes together; what they share is counted once."""
+
+
+def measure(command: list[str]) -> Cost:
+    """Run it, and look at its memory twenty times a second."""
+    start, before = time.perf_counter(), os.times()
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    memory = 0
+    while process.poll() is None:
+        memory = max(memory, sum(map(_memory, [process, *_descendants(process)])))
+        time.sleep(0.05)
+    seconds, after = time.perf_counter() - start, os.times()
+    assert process.returncode == 0, command
+    core = after.children_user + after.children_system
+    return Cost(seconds, core - before.children_user - before.children_system, memory)
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return 0
+
+
+def commands(source: Path, target: Path) -> dict[str, list[str]]:
+    cnctl = [sys.executable, "-m", "cnctl"]
+    convert = [*cnctl, "convert", str(source), str(target), "--overwrite", "-q"]
+    return {
+        "dd: read the source": ["dd", f"if={source}", "of=/dev/null", "bs=1M"],
+        "dd: write as much": [
+            "dd",
+            "if=/dev/zero",
+            f"of={target}",
+            "bs=1M",
+            "count=1378",
+            "conv=fsync",
+        ],
+        "sha256sum": ["sha256sum", str(source)],
+        "cnctl info": [*cnctl, "info", str(source)],
+        "cnctl info --hash": [*cnctl, "info", "--hash", str(source)],
+        "cnctl convert": convert,
+        "cnctl convert, half": [*convert, "--dtype", "float16"],
+        "torch.load, save_file": [sys.executable, "-c", BY_HAND, str(source), str(target)],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=None, help="where to make the files")
     parser.add_argument("--container", choices=("safetensors", "pth"), default="safetensors")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     weights = total_bytes(control())
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder = Path(name)
-        source = make(folder, arguments.container)
+        source = make(Path(name), arguments.container)
         size = source.stat().st_size
         print(f"{source.name}: {size / 1e9:.2f} GB, of it control {weights / 1e9:.2f} GB")
-        target = folder / "control.safetensors"
-        python = [sys.executable, "-m", "cnctl"]
-        commands = {
-            "cnctl info": [*python, "info", str(source)],
-            "cnctl convert": [*python, "convert", str(source), str(target), "-q"],
-            "cnctl convert, half": [
-                *[*python, "convert", str(source), str(target), "-q", "--dtype", "float16"],
-            ],
-            "torch.load, save_file": [sys.executable, "-c", BY_HAND, str(source), str(target)],
-            "cp of the result": ["cp", str(folder / "copied"), str(target)],
-        }
-        for label, command in commands.items():
-            if label.startswith("cp"):
-                target.rename(folder / "copied")
-                forget(folder / "copied")
-            else:
-                target.unlink(missing_ok=True)
-            forget(source)
-            seconds, core, peak = measured(command)
-            print(
-                f"{label:22} {seconds:6.1f} s ({core:5.1f} s CPU)  peak {peak / 1e9:5.2f} GB  "
-                f"{peak / weights:5.2f} x the control weights"
-            )
+        found: dict[str, list[Cost]] = {}
+        for _ in range(arguments.rounds):
+            for label, command in commands(source, Path(name) / "out.safetensors").items():
+                forget(source)
+                found.setdefault(label, []).append(measure(command))
+    for label, costs in found.items():
+        best, memory = min(costs, key=lambda cost: cost.seconds), max(c.memory for c in costs)
+        print(
+            f"{label:22} {best.seconds:5.1f} s ({best.core_seconds:4.1f} s CPU)  "
+            f"{memory / 1e9:5.2f} GB  {memory / weights:5.2f} x the control weights"
+        )
 
 
 if __name__ == "__main__":
