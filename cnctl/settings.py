@@ -56,6 +56,10 @@ class GenerateSettings:
     resize: str = "stretch"
     """What becomes of a hint of another aspect: "stretch", "crop" or "fill"."""
     scheduler: str = "ddim"
+    emphasis: bool = False
+    """Read (word:1.3) and [word] in prompts as the web interfaces do."""
+    clip_skip: int = 1
+    """The layer of the text encoder that is read, counted from the end as they do."""
 
 
 @dataclass(frozen=True, kw_only=True)

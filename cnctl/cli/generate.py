@@ -57,6 +57,8 @@ def generate(
     residual_scales: own.ResidualScales = [],  # noqa: B006
     region: own.Region = [],  # noqa: B006
     scheduler: own.Scheduler = None,
+    emphasis: own.Emphasis = None,
+    clip_skip: own.ClipSkip = None,
     resolution: flags.Resolution = None,
     size: own.Size = None,
     resize: own.Resize = None,

@@ -65,6 +65,15 @@ Size = Annotated[
     str | None, Option(metavar="WxH", help="Size in pixels. [the image's, by --resolution]")
 ]
 Scheduler = Annotated[str | None, Option(help="ddim, or any of diffusers'.")]
+Emphasis = Annotated[
+    bool | None,
+    Option(
+        "--emphasis/--no-emphasis", help="Weigh (words) and (words:1.3) as web interfaces do. [no]"
+    ),
+]
+ClipSkip = Annotated[
+    int | None, Option(help="Layer of the text encoder that is read, from the end. [1]")
+]
 
 ControlScale = Annotated[float | None, Option(help="Strength of control. [1]")]
 ControlStart = Annotated[float | None, Option(help="Fraction where it begins. [0]")]

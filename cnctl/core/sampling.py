@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from cnctl.core.edits import Edit, LatentEdit, check_edit, encode_edit
 from cnctl.core.families import check_same_family
 from cnctl.core.latents import decode_latents
 from cnctl.core.schedulers import build_scheduler, estimate_clean, set_timesteps
-from cnctl.core.text import count_chunks, encode_prompts
+from cnctl.core.text import PLAIN, Reading, count_chunks, encode_prompts
 from cnctl.core.text_features import TextFeatures, join, whole_picture
 from cnctl.errors import CnctlError
 
@@ -46,6 +47,7 @@ def sample(
     steps: int = 20,
     guidance_scale: float = 9.0,
     scheduler: str = "ddim",
+    reading: Reading = PLAIN,
     edit: Edit | None = None,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
@@ -70,15 +72,18 @@ def sample(
     # Where both halves of the guidance are one and the same, one is enough.
     differ = list(prompts) != list(negative_prompts) or any(c.conditional_only for c in controls)
     guided = guidance_scale != 1 and differ
-    chunks = count_chunks(base, *prompts, *(negative_prompts if guided else ()))
+    read = [*prompts, *(negative_prompts if guided else ())]
+    encode = partial(
+        encode_prompts, base, chunks=count_chunks(base, *read, reading=reading), reading=reading
+    )
     # Before the noise: an image's generator is asked in the order of diffusers' pipelines.
     latent_edit = encode_edit(base, edit, generators) if edit is not None else None
     latents = denoise(
         base,
         controls,
         draw_noise(base, generators, height=height, width=width),
-        text=encode_prompts(base, prompts, chunks=chunks),
-        negative_text=encode_prompts(base, negative_prompts, chunks=chunks) if guided else None,
+        text=encode(prompts),
+        negative_text=encode(negative_prompts) if guided else None,
         generators=generators,
         steps=steps,
         guidance_scale=guidance_scale,

@@ -22,7 +22,7 @@ def build_scheduler(base: Base, name: str) -> Any:
     """
     if name == "ddim":
         return type(base.scheduler).from_config(base.scheduler.config)
-    kind = getattr(diffusers.schedulers, _scheduler_class(name))
+    kind = getattr(diffusers.schedulers, scheduler_class(name))
     parameters = inspect.signature(kind.__init__).parameters
     if "beta_start" not in parameters or "noise_sampler_seed" in parameters:
         raise CnctlError(
@@ -40,7 +40,8 @@ def build_scheduler(base: Base, name: str) -> Any:
         ) from error
 
 
-def _scheduler_class(name: str) -> str:
+def scheduler_class(name: str) -> str:
+    """What diffusers calls a scheduler; raises CnctlError where there is none."""
     classes = [n for n in dir(diffusers.schedulers) if n.endswith("Scheduler")]
     keys = {n.removesuffix("Scheduler").lower(): n for n in classes}
     key = name.removesuffix("Scheduler").replace("_", "").replace("-", "").lower()

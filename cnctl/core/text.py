@@ -8,32 +8,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cnctl.core.base import Base
 from cnctl.core.embeddings import expand
+from cnctl.core.emphasis import read_emphasis, weigh
 from cnctl.core.text_features import TextFeatures, join
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How prompts are read.
+
+    emphasis: whether brackets weigh words, as `read_emphasis` has it. clip_skip: which layer is
+    read, as the web interfaces count: 1 is the one that the family reads, 2 the one before it.
+    """
+
+    emphasis: bool = False
+    clip_skip: int = 1
+
+
+PLAIN = Reading()
+
+
 @torch.no_grad()
-def encode_prompts(base: Base, prompts: Sequence[str], *, chunks: int = 1) -> TextFeatures:
+def encode_prompts(
+    base: Base, prompts: Sequence[str], *, chunks: int = 1, reading: Reading = PLAIN
+) -> TextFeatures:
     """Prompts to text features of (B, chunks * L, D), one by one, so that none changes another.
 
     A chunk holds L tokens: the beginning, 75 tokens of the prompt where L is 77, the end. What is
     left of a prompt after so many chunks is cut off; chunks that it does not fill are empty. An
     empty prompt is all zeros on a base that was trained so (`Base.zeros_for_empty_prompt`).
     """
-    features = {prompt: _encode(base, prompt, chunks) for prompt in dict.fromkeys(prompts)}
+    features = {prompt: _encode(base, prompt, chunks, reading) for prompt in dict.fromkeys(prompts)}
     return join([features[prompt] for prompt in prompts])
 
 
-def count_chunks(base: Base, *prompts: str) -> int:
+def count_chunks(base: Base, *prompts: str, reading: Reading = PLAIN) -> int:
     """How many chunks hold the longest of these prompts whole; at least one."""
-    tokenizers = [tokenizer for _, tokenizer in base.text_encoders]
-    longest = max((len(_words(t, prompt)) for t in tokenizers for prompt in prompts), default=0)
-    return max(1, math.ceil(longest / chunk_size(base)))
+    lengths = [
+        len(_weighted_words(tokenizer, prompt, reading))
+        for _, tokenizer in base.text_encoders
+        for prompt in prompts
+    ]
+    return max(1, math.ceil(max(lengths, default=0) / chunk_size(base)))
 
 
 def chunk_size(base: Base) -> int:
@@ -41,29 +64,53 @@ def chunk_size(base: Base) -> int:
     return base.tokenizer.model_max_length - 2
 
 
-def _encode(base: Base, prompt: str, chunks: int) -> TextFeatures:
-    read = [_read(*encoder, prompt, chunks=chunks) for encoder in base.text_encoders]
-    if len(read) == 1:
-        return TextFeatures(torch.cat([part.last_hidden_state for part in read[0]], dim=1))
-    tokens = [torch.cat([part.hidden_states[-2] for part in parts], dim=1) for parts in read]
-    # A long prompt as a whole is told by its first chunk, as in the web interfaces.
-    features = TextFeatures(torch.cat(tokens, dim=-1), pooled=read[1][0].text_embeds)
+def most_clip_skip(base: Base) -> int:
+    """The largest `Reading.clip_skip`: the first layer is read."""
+    encoders = base.text_encoders
+    return min(model.config.num_hidden_layers for model, _ in encoders) - (len(encoders) > 1)
+
+
+def _encode(base: Base, prompt: str, chunks: int, reading: Reading) -> TextFeatures:
+    tokens, pooled = [], None
+    for model, tokenizer in base.text_encoders:
+        outputs, weights = _read(model, tokenizer, prompt, chunks=chunks, reading=reading)
+        if len(base.text_encoders) == 1:
+            layers = [_normed(model, out.hidden_states[-reading.clip_skip]) for out in outputs]
+        else:
+            layers = [out.hidden_states[-1 - reading.clip_skip] for out in outputs]
+            # A long prompt as a whole is told by its first chunk, as in the web interfaces.
+            pooled = outputs[0].get("text_embeds")
+        tokens.append(torch.cat([weigh(*one) for one in zip(layers, weights, strict=True)], dim=1))
+    features = TextFeatures(torch.cat(tokens, dim=-1), pooled=pooled)
     return features.zeros() if base.zeros_for_empty_prompt and not prompt else features
 
 
-def _read(model: Any, tokenizer: Any, prompt: str, *, chunks: int) -> list[Any]:
-    """What a text encoder says of each chunk."""
-    words, length = _words(tokenizer, prompt), tokenizer.model_max_length
+def _normed(model: Any, layer: Tensor) -> Tensor:
+    """As the last layer is before it is read."""
+    return getattr(model, "text_model", model).final_layer_norm(layer)
+
+
+def _read(
+    model: Any, tokenizer: Any, prompt: str, *, chunks: int, reading: Reading
+) -> tuple[list[Any], list[list[float]]]:
+    """What a text encoder says of each chunk, and how much each of its tokens counts."""
+    words, length = _weighted_words(tokenizer, prompt, reading), tokenizer.model_max_length
     size = length - 2
-    outputs = []
+    outputs, weights = [], []
     for part in (words[i * size : (i + 1) * size] for i in range(chunks)):
-        tokens = [tokenizer.bos_token_id, *part, tokenizer.eos_token_id]
-        tokens += [tokenizer.pad_token_id] * (length - len(tokens))
-        row = torch.tensor([tokens], device=model.device)
+        tokens = [tokenizer.bos_token_id, *(word for word, _ in part), tokenizer.eos_token_id]
+        padding = length - len(tokens)
+        row = torch.tensor([tokens + [tokenizer.pad_token_id] * padding], device=model.device)
         outputs.append(model(row, output_hidden_states=True))
-    return outputs
+        weights.append([1.0, *(weight for _, weight in part), 1.0, *[1.0] * padding])
+    return outputs, weights
 
 
-def _words(tokenizer: Any, prompt: str) -> list[int]:
+def _weighted_words(tokenizer: Any, prompt: str, reading: Reading) -> list[tuple[int, float]]:
     """The prompt's tokens without beginning and end, learnt words in all their tokens."""
-    return expand(tokenizer, tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids)
+    parts = read_emphasis(prompt) if reading.emphasis else [(prompt, 1.0)]
+    words = []
+    for text, weight in parts:
+        read = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        words += [(word, weight) for word in expand(tokenizer, read)]
+    return words

@@ -16,7 +16,7 @@ from cnctl.core.text import count_chunks
 from cnctl.errors import SomeInputsFailed
 from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints, note_other_aspects
 from cnctl.jobs.failures import FailedImage
-from cnctl.jobs.generate_setup import GenerateRequest, Setup, prepare
+from cnctl.jobs.generate_setup import GenerateRequest, Setup, prepare, reading_of
 from cnctl.jobs.outputs import (
     GeneratedImage,
     Shot,
@@ -187,7 +187,8 @@ def _batches(setup: Setup, posed: Iterator[_Posed]) -> Iterator[list[_Posed]]:
 
     def key(one: _Posed) -> tuple[Any, ...]:
         task = one.shot.task
-        chunks = count_chunks(setup.base, task.prompt, task.negative_prompt)
+        reading = reading_of(one.settings)
+        chunks = count_chunks(setup.base, task.prompt, task.negative_prompt, reading=reading)
         return one.settings, one.hints[0].shape[:2], chunks
 
     for _, group in itertools.groupby(posed, key=key):
@@ -232,6 +233,7 @@ def _sample(
         steps=settings.steps,
         guidance_scale=settings.guidance_scale,
         scheduler=settings.scheduler,
+        reading=reading_of(settings),
         edit=setup.edited.fitted((height, width)) if setup.edited else None,
         on_step=counter.of_batch(len(batch), settings.steps),
         on_preview=on_preview,

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 
 from cnctl.core.base import Base
-from cnctl.core.text import chunk_size, count_chunks
+from cnctl.core.text import Reading, chunk_size, count_chunks, most_clip_skip
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.images import ImageFile, Resize, find_images
 from cnctl.jobs.additions import add_to_base, check_additions
@@ -158,9 +158,9 @@ def prepare(
     base = open_base(request.base, device=request.device, dtype=request.dtype, note=note)
     _choose_threads(base)
     additions = add_to_base(base, request.loras, request.embeddings)
-    for prompt in dict.fromkeys(task.prompt for task in tasks):
-        _note_long_prompt(base, prompt, note)
     settings = _resolve(conditions[0], base, request.settings)
+    for prompt in dict.fromkeys(task.prompt for task in tasks):
+        _note_long_prompt(base, prompt, note, reading=reading_of(settings))
     setup = Setup(
         request=request,
         shots=shots,
@@ -263,10 +263,20 @@ def _check_settings(settings: GenerateSettings, base: Base) -> None:
         raise CnctlError(f"--resize {settings.resize} is unknown", hint=f"use {known}")
     if settings.resolution < base.latent_factor:
         raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")
+    if not 1 <= settings.clip_skip <= (most := most_clip_skip(base)):
+        raise CnctlError(
+            f"--clip-skip {settings.clip_skip}: {base.name} has layers 1 to {most} to read",
+            hint="1 is the usual one, 2 that of many anime bases",
+        )
 
 
-def _note_long_prompt(base: Base, prompt: str, note: Note) -> None:
-    chunks = count_chunks(base, prompt)
+def reading_of(settings: GenerateSettings) -> Reading:
+    """How prompts are read by these settings."""
+    return Reading(emphasis=settings.emphasis, clip_skip=settings.clip_skip)
+
+
+def _note_long_prompt(base: Base, prompt: str, note: Note, *, reading: Reading) -> None:
+    chunks = count_chunks(base, prompt, reading=reading)
     if chunks > 1:
         size = chunk_size(base)
         note(f"the prompt is long: {base.name} reads it in {chunks} parts of {size} tokens")

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from cnctl.core.base import Base
+from cnctl.core.emphasis import without_emphasis
+from cnctl.core.schedulers import scheduler_class
 from cnctl.formats.digest import known_sha256
 from cnctl.jobs.controls import ACTS, Branch
 from cnctl.jobs.edits import EditedImage
@@ -27,6 +29,20 @@ CONTROL_MODES = {
     "control": "ControlNet is more important",
 }
 """What the web interfaces call the modes of control."""
+SAMPLERS = {
+    "DDIM": "DDIM",
+    "DPMSolverMultistep": "DPM++ 2M",
+    "EulerAncestralDiscrete": "Euler a",
+    "EulerDiscrete": "Euler",
+    "HeunDiscrete": "Heun",
+    "KDPM2AncestralDiscrete": "DPM2 a",
+    "KDPM2Discrete": "DPM2",
+    "LCM": "LCM",
+    "LMSDiscrete": "LMS",
+    "PNDM": "PLMS",
+    "UniPCMultistep": "UniPC",
+}
+"""What they call diffusers' schedulers, of those that they have."""
 
 
 def describe_machine(base: Base) -> dict[str, Any]:
@@ -123,15 +139,20 @@ def _base_sha256(path: Path) -> str:
 
 
 def _parameters(record: Mapping[str, Any]) -> str:
-    negative = record["negative_prompt"]
+    weighed = record.get("emphasis", False)
+    prompts = [record["prompt"], record["negative_prompt"]]
+    prompt, negative = prompts if weighed else map(without_emphasis, prompts)
+    scheduler = scheduler_class(record["scheduler"]).removesuffix("Scheduler")
     fields = {
         "Steps": record["steps"],
-        "Sampler": record["scheduler"].upper(),
+        "Sampler": SAMPLERS.get(scheduler, scheduler),
         "CFG scale": record["guidance_scale"],
         "Seed": record["seed"],
         "Size": f"{record['width']}x{record['height']}",
         "Model": record["base"],
     }
+    if record.get("clip_skip", 1) > 1:
+        fields["Clip skip"] = record["clip_skip"]
     if edit := record.get("edit"):
         fields["Denoising strength"] = edit["strength"]
     for number, control in enumerate(record["controls"]):
@@ -144,7 +165,7 @@ def _parameters(record: Mapping[str, Any]) -> str:
     # The web interfaces take LoRA from the prompt.
     loras = [(Path(lora["name"]).stem, lora["scale"]) for lora in record.get("loras", [])]
     lines = [
-        " ".join([record["prompt"], *(f"<lora:{name}:{scale:g}>" for name, scale in loras)]),
+        " ".join([prompt, *(f"<lora:{name}:{scale:g}>" for name, scale in loras)]),
         *([f"Negative prompt: {negative}"] if negative else []),
         ", ".join(f"{key}: {value}" for key, value in fields.items()),
     ]

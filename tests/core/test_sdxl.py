@@ -25,7 +25,7 @@ from cnctl.core.control import Control
 from cnctl.core.edits import Edit, encode_edit
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.sampling import denoise, draw_noise, sample
-from cnctl.core.text import count_chunks, encode_prompts
+from cnctl.core.text import Reading, count_chunks, encode_prompts
 from cnctl.core.text_features import whole_picture
 from cnctl.errors import CnctlError
 
@@ -97,6 +97,9 @@ def test_prompts_are_as_diffusers_encodes_them(loaded_sdxl_base: Base) -> None:
     )
     with torch.no_grad():
         tokens, zero_tokens, pooled, zero_pooled = pipeline.encode_prompt(PROMPTS)
+        earlier = pipeline.encode_prompt(PROMPTS, clip_skip=1)[0]  # counts from 0
+    skipped = encode_prompts(base, PROMPTS, reading=Reading(clip_skip=2))
+    torch.testing.assert_close(skipped.tokens, earlier, rtol=1e-5, atol=1e-6)
     features = encode_prompts(base, PROMPTS)
     torch.testing.assert_close(features.tokens, tokens, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(features.pooled, pooled, rtol=1e-5, atol=1e-6)

@@ -1,5 +1,7 @@
 """Text features of prompts, of any length, against the text encoder called by hand."""
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from cnctl.core.base import Base
 from cnctl.core.sampling import sample
-from cnctl.core.text import count_chunks, encode_prompts
+from cnctl.core.text import Reading, count_chunks, encode_prompts, most_clip_skip
 
 # Letters are tokens of the random base, so lengths are easy to tell.
 SHORT, LONG = "a" * 10, "ab" * 60
@@ -76,3 +78,37 @@ class TestEncodePrompts:
         with torch.no_grad():
             expected = base.text_encoder(tokens).last_hidden_state
         assert torch.equal(encode_prompts(base, ["a cat"]).tokens, expected)
+
+
+def test_clip_skip_is_a_text_encoder_without_its_last_layers(loaded_random_base: Base) -> None:
+    base = loaded_random_base
+    shorter = copy.deepcopy(base.text_encoder)
+    del shorter.encoder.layers[-1]
+    expected = encode_prompts(replace(base, text_encoder=shorter), [SHORT]).tokens
+    skipped = encode_prompts(base, [SHORT], reading=Reading(clip_skip=2)).tokens
+    assert torch.equal(skipped, expected)
+    assert not torch.allclose(skipped, encode_prompts(base, [SHORT]).tokens)
+    assert most_clip_skip(base) == 2
+
+
+def test_emphasis_weighs_the_tokens_of_its_words(loaded_random_base: Base) -> None:
+    base, weighing = loaded_random_base, Reading(emphasis=True)
+    plain = encode_prompts(base, ["ab"]).tokens
+    weighed = encode_prompts(base, ["a(b:1.5)"], reading=weighing).tokens
+    words = base.tokenizer("a").input_ids[1:-1] + base.tokenizer("b").input_ids[1:-1]
+    apart = by_hand(base, words)  # a weight parts words, so "ab" is "a", "b" here
+    weights = torch.ones(77, 1)
+    weights[2] = 1.5
+    expected = apart * weights * (apart.mean() / (apart * weights).mean())
+    torch.testing.assert_close(weighed, expected)
+    assert torch.equal(encode_prompts(base, ["ab"], reading=weighing).tokens, plain)
+    assert torch.equal(
+        encode_prompts(base, [r"a\(b"], reading=weighing).tokens,
+        encode_prompts(base, ["a(b"]).tokens,
+    )
+
+
+def test_brackets_that_weigh_take_no_room_in_a_chunk(loaded_random_base: Base) -> None:
+    prompt = f"({'a' * 74}:1.3)"
+    assert count_chunks(loaded_random_base, prompt) == 2
+    assert count_chunks(loaded_random_base, prompt, reading=Reading(emphasis=True)) == 1

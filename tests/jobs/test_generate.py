@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +127,36 @@ def test_writes_images_with_their_hint_and_settings(base: str, photo: Path, tmp_
     assert record["prompt"] == "a box"
     assert record["controls"][0]["condition"] == "canny"
     assert "Steps: 2, Sampler: DDIM, CFG scale: 9.0, Seed: 1, Size: 96x64" in chunks["parameters"]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+def test_web_interfaces_are_told_what_they_would_need(
+    base: str, photo: Path, tmp_path: Path
+) -> None:
+    def parameters(**settings: Any) -> list[str]:
+        settings |= {"steps": 1, "scheduler": "dpm_solver_multistep"}
+        (made,) = generate(
+            GenerateRequest(
+                CANNY,
+                [photo],
+                "a (b:2)",
+                out=tmp_path,
+                base=base,
+                settings=settings,
+                overwrite=True,
+            )
+        )
+        return Image.open(made.path).text["parameters"].splitlines()
+
+    plain = parameters()
+    assert plain[0] == r"a \(b:2\)", "brackets are letters there, too"
+    assert plain[1].startswith("Steps: 1, Sampler: DPM++ 2M,")
+    assert "Clip skip" not in plain[1]
+    weighed = parameters(emphasis=True, clip_skip=2)
+    assert weighed[0] == "a (b:2)"
+    assert "Clip skip: 2" in weighed[1]
+    with pytest.raises(CnctlError, match=r"--clip-skip 3: .* has layers 1 to 2 to read"):
+        parameters(clip_skip=3)
 
 
 def test_an_image_depends_on_its_seed_alone(base: str, photo: Path, tmp_path: Path) -> None:
