@@ -189,7 +189,7 @@ def test_a_terminal_gets_a_table():
     arguments = ["script", "-qec", command, os.devnull]
     result = subprocess.run(
         arguments,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "140"},
         capture_output=True,
         text=True,
         check=True,

@@ -51,5 +51,7 @@ Photographs = Annotated[
 ]
 Weights = Annotated[
     list[str],
-    typer.Option("--control", help="ControlNet: folder, run of train, file or cached hub id."),
+    typer.Option(
+        "--control", help="ControlNet: folder, run of train, file, cached hub id or short name."
+    ),
 ]

@@ -45,7 +45,8 @@ def pull(
     name: Annotated[
         str,
         typer.Argument(
-            help="sd15, sd21, sdxl, blip, clip, OWNER/MODEL, or a condition for its detector."
+            help="sd15, sd21, sdxl, blip, clip, OWNER/MODEL, a ControlNet as v11p_canny, or a "
+            "condition for its detector."
         ),
     ],
 ) -> None:

@@ -29,7 +29,9 @@ from cnctl.detector_files import (
 )
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats.digest import known_sha256, sha256
+from cnctl.formats.published import short_name
 from cnctl.jobs.captions import BLIP
+from cnctl.jobs.known_controls import find_control, near_names
 from cnctl.jobs.perceptual import CLIP
 from cnctl.jobs.weights import find_known
 from cnctl.plugin import WeightFile
@@ -45,6 +47,8 @@ UNWANTED_FILES = [
 """Second copies of the same weights, and what cnctl does not run."""
 FAMILIES = {"sd15": "SD 1.x", "sd21": "SD 2.x", "sdxl": "SDXL"}
 """Of the bases that are fetched by a short name."""
+PICKLED = "diffusion_pytorch_model.bin"
+"""What some ControlNets have in place of safetensors."""
 DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
 OTHERS = {"blip": ("captioner", BLIP), "clip": ("metric", CLIP)}
 """What no condition names, by its short name: what it serves as, and where it is."""
@@ -97,20 +101,24 @@ def pull_detector(file: WeightFile) -> Path:
 
 
 def pull_model(name: str) -> Path:
-    """Fetch a base by short name, or any diffusers model by hub id, into the hub's cache.
+    """Fetch a base or a ControlNet by short name, or a model by hub id, into the hub's cache.
 
     Only configs, tokenizers and safetensors come. Returns the folder of the snapshot.
     """
     if name == "tiny":
         return locate_base("tiny").path
-    hub_id = HUB_NAMES[name][0] if name in HUB_NAMES else name
+    known = find_control(name)
+    hub_id = known.source if known else HUB_NAMES.get(name, (name,))[0]
     if hub_id.count("/") != 1:
-        known = ", ".join(HUB_NAMES)
-        raise CnctlError(f"no model {name!r} to fetch", hint=f"give a hub id, or one of {known}")
+        names = ", ".join([*HUB_NAMES, *near_names(name)])
+        raise CnctlError(f"no model {name!r} to fetch", hint=f"give a hub id, or one of {names}")
     with _told_what_failed(hub_id):
-        return Path(
-            snapshot_download(hub_id, allow_patterns=WANTED_FILES, ignore_patterns=UNWANTED_FILES)
+        folder = snapshot_download(
+            hub_id, allow_patterns=WANTED_FILES, ignore_patterns=UNWANTED_FILES
         )
+        if known and not any(Path(folder).glob("*.safetensors")):
+            hf_hub_download(hub_id, PICKLED)  # read as any stranger's file is
+    return Path(folder)
 
 
 def _check_fetched(file: WeightFile, found: Path) -> None:
@@ -170,12 +178,12 @@ def _controls() -> Iterator[Model]:
             path = find_known(known, embedded)
             yield Model(
                 kind="control",
-                name=known.source,
+                name=short_name(known.source) if known.family != "tiny" else known.source,
                 family=known.family,
                 condition=condition.name,
                 licence=known.licence,
                 path=path,
-                about="" if path else f"cnctl models pull {known.source}",
+                about="" if path else f"cnctl models pull {short_name(known.source)}",
             )
 
 

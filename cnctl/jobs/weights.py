@@ -21,6 +21,8 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description
 from cnctl.formats.base_delta import load_base_delta
 from cnctl.formats.input_concat import InputConcat, find_input_concat
+from cnctl.formats.listing import WEIGHTS
+from cnctl.jobs.known_controls import find_control, near_names
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import configured_base
 
@@ -146,9 +148,24 @@ def _find(weights: str) -> Path:
         return path
     if cached := cached_folder(weights):
         return cached
+    return _find_by_short_name(weights)
+
+
+def _find_by_short_name(name: str) -> Path:
+    if known := find_control(name):
+        if cached := cached_folder(known.source):
+            return cached
+        raise MissingError(
+            f"{name} is not in the Hugging Face cache: it is {known.source} for {known.family}, "
+            f"licence {known.licence}",
+            hint=f"fetch it: cnctl models pull {name}, or its config.json and "
+            f"{WEIGHTS} from https://huggingface.co/{known.source} into a folder",
+        )
+    near = near_names(name)
+    fetch = f"fetch it: cnctl models pull {name}" if "/" in name else "see cnctl models"
     raise MissingError(
-        f"no ControlNet {weights!r}: neither a folder, a file, nor in the Hugging Face cache",
-        hint=f"check the path, or fetch it: cnctl models pull {weights}",
+        f"no ControlNet {name!r}: no folder, file, short name, or hub id in the Hugging Face cache",
+        hint=f"did you mean {', '.join(near)}?" if near else f"check the name, or {fetch}",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, tiny
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,7 @@ canny = Condition(
         tiny("canny"),
         *sd15("sd-controlnet-canny", "control_v11p_sd15_canny"),
         *sd21("controlnet-sd21-canny-diffusers"),
+        *sdxl("diffusers/controlnet-canny-sdxl-1.0", "xinsir/controlnet-canny-sdxl-1.0"),
     ),
     licence="Apache-2.0",
     references=(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults, WeightFile
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, tiny
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,6 +101,7 @@ depth = Condition(
         tiny("depth"),
         *sd15("sd-controlnet-depth", "control_v11f1p_sd15_depth"),
         *sd21("controlnet-sd21-depth-diffusers"),
+        *sdxl("diffusers/controlnet-depth-sdxl-1.0", "xinsir/controlnet-depth-sdxl-1.0"),
     ),
     licence="Apache-2.0",
     references=(
@@ -125,7 +126,11 @@ depth_anything = replace(
         )
     },
     train=TrainDefaults(recipe="not of the paper; as for depth"),
-    weights=(*sd15("control_v11f1p_sd15_depth", "sd-controlnet-depth"), tiny("depth")),
+    weights=(
+        *sd15("control_v11f1p_sd15_depth", "sd-controlnet-depth"),
+        *sdxl("xinsir/controlnet-depth-sdxl-1.0", "diffusers/controlnet-depth-sdxl-1.0"),
+        tiny("depth"),
+    ),
     references=("Yang et al.: Depth Anything V2, NeurIPS 2024",),
 )
 
@@ -148,6 +153,7 @@ depth_zoe = replace(
         tiny("depth"),
         *sd15("control_v11f1p_sd15_depth"),
         *sd21("controlnet-sd21-zoedepth-diffusers"),
+        *sdxl("diffusers/controlnet-zoe-depth-sdxl-1.0"),
     ),
     licence="MIT",
     references=("Bhat et al.: ZoeDepth, arXiv 2302.12288",),

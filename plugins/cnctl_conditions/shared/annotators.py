@@ -44,7 +44,19 @@ def sd15(*names: str) -> tuple[Weights, ...]:
 
 def sd21(*names: str) -> tuple[Weights, ...]:
     """Thibaud Zamora's ControlNets for Stable Diffusion 2.1."""
-    licence = "see the model card"
+    licence = "other: that of the detector's"
     return tuple(
         Weights(source=f"thibaud/{name}", family="SD 2.x", licence=licence) for name in names
+    )
+
+
+def sdxl(*ids: str) -> tuple[Weights, ...]:
+    """ControlNets for SDXL of several authors, best first."""
+    licences = {
+        "diffusers": "CreativeML OpenRAIL++-M",
+        "thibaud": "other: that of OpenPose",
+        "xinsir": "Apache-2.0",
+    }
+    return tuple(
+        Weights(source=one, family="SDXL", licence=licences[one.partition("/")[0]]) for one in ids
     )
