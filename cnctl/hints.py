@@ -114,6 +114,21 @@ def hint_from_maps(
     return None if hint is None else check_hint(condition, hint, size=maps["image"].shape[:2])
 
 
+def draw_options(condition: Condition, rng: np.random.Generator) -> Mapping[str, OptionValue]:
+    """What the condition draws at random for an image of training data; {} where it draws none."""
+    if condition.training_options is None:
+        return {}
+    with _blame(condition, "could not draw training options"):
+        return dict(condition.training_options(rng))
+
+
+def augment_hint(condition: Condition, hint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The condition's random change of a hint, whatever it returns."""
+    assert condition.augment is not None
+    with _blame(condition, "could not augment a hint"):
+        return condition.augment(hint, rng)
+
+
 def check_detection(condition: Condition, found: Any, *, size: tuple[int, ...]) -> Detection:
     """What a detector returned, checked: its hint by `check_hint`, and data that JSON can hold."""
     if not isinstance(found, Detection):

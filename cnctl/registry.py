@@ -124,6 +124,7 @@ def misfit(condition: Condition) -> str:
         ("augment", condition.augment, Callable | None),
         ("flip", condition.flip, Callable | None),
         ("draw", condition.draw, Callable | None),
+        ("from_maps", condition.from_maps, Callable | None),
         ("ground_truth", condition.ground_truth, GroundTruth | None),
         ("metric", condition.metric, str | Metric),
         ("train", condition.train, TrainDefaults),
@@ -138,7 +139,17 @@ def misfit(condition: Condition) -> str:
             return f"has {name} of type {type(value).__name__}"
     if not all(isinstance(weights, Weights) for weights in condition.weights):
         return "has weights that are no cnctl.plugin.Weights"
+    if not all(_is_colour(rgb) for rgb in condition.palette.values()):
+        return "has a palette of other than (red, green, blue), each 0 to 255"
     return ""
+
+
+def _is_colour(rgb: object) -> bool:
+    return (
+        isinstance(rgb, tuple | list)
+        and len(rgb) == 3
+        and all(isinstance(value, int) and 0 <= value <= 255 for value in rgb)
+    )
 
 
 def _try_load(entry: Entry) -> Entry:

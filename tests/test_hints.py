@@ -1,11 +1,18 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cnctl.errors import CnctlError, DeviceError, MissingError
-from cnctl.hints import describe_range, load_detector, parse_options
+from cnctl.hints import (
+    augment_hint,
+    describe_range,
+    draw_options,
+    load_detector,
+    parse_options,
+)
 from cnctl.plugin import Condition, Option
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (13, 7, 3), dtype=np.uint8)
@@ -288,3 +295,20 @@ def test_text_that_does_not_fit_is_refused(assignment, words):
 def test_ranges_in_words():
     assert describe_range(Option(1, maximum=5)) == "at most 5"
     assert describe_range(Option(1)) == ""
+
+
+def test_what_a_plugin_does_while_training_is_told_with_its_name():
+    def fail(*_):
+        raise KeyError("nothing\nthere")
+
+    condition = Condition(
+        name="shaky", summary="", load_detector=fail, training_options=fail, augment=fail
+    )
+    rng = np.random.default_rng(0)
+    with pytest.raises(CnctlError, match="'shaky' could not draw training options: KeyError"):
+        draw_options(condition, rng)
+    with pytest.raises(CnctlError, match="'shaky' could not draw training options: TypeError"):
+        draw_options(replace(condition, training_options=lambda rng: 5), rng)
+    with pytest.raises(CnctlError, match="'shaky' could not augment a hint: KeyError"):
+        augment_hint(condition, np.zeros((4, 4, 3), np.uint8), rng)
+    assert draw_options(replace(condition, training_options=None), rng) == {}

@@ -92,7 +92,7 @@ def annotate(
 
     with progress("annotating", 100, quiet=quiet) as advance:
         result = run(
-            [name for names in cond for name in names.split(",")],
+            [name.strip() for names in cond for name in names.split(",") if name.strip()],
             inputs,
             out=out,
             options=option,

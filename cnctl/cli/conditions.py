@@ -122,7 +122,7 @@ def _check(names: list[str], image: Path | None, *, json: bool) -> None:
 
 def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
     families = ", ".join(dict.fromkeys(weights.family for weights in condition.weights))
-    licence = condition.licence or "not stated"
+    licence = " ".join(condition.licence.split()) or "not stated"
     return entry.name, entry.summary, licence, _state(condition), families or "none", entry.provider
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnctl.dataset.subset import choose
 from cnctl.errors import CnctlError
-from cnctl.hints import check_options, parse_options
+from cnctl.hints import check_options, draw_options, parse_options
 from cnctl.images import SUFFIXES, ImageFile, find_images, hint_suffix, read_size, shown
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
@@ -225,8 +225,8 @@ def _truth(image: ImageFile, run: Run, layout: Layout) -> Path | None:
 
 def _record(image: ImageFile, run: Run, layout: Layout) -> dict[str, Any]:
     drawn: Mapping[str, OptionValue] = {}
-    if layout.dataset and run.condition.training_options:
-        drawn = run.condition.training_options(_rng(layout.seed, image.relative))
+    if layout.dataset:
+        drawn = draw_options(run.condition, _rng(layout.seed, image.relative))
     record: dict[str, Any] = {
         "condition": run.condition.name,
         "options": check_options(run.condition, {**drawn, **run.options}),

@@ -22,11 +22,13 @@ from cnctl.hints import (
     check_options,
     describe_error,
     describe_value,
+    hint_from_maps,
     parse_options,
 )
 from cnctl.jobs.surroundings import restored_process, seed_globals, watched
 from cnctl.plugin import Condition, Metric, Option, OptionValue
 from cnctl.registry import find_entry, load_entry, misfit
+from cnctl.tiny.scenes import exact_maps, render_scene
 
 HEAVY = {
     *("PIL", "accelerate", "controlnet_aux", "cv2", "diffusers", "jax", "matplotlib", "mediapipe"),
@@ -65,6 +67,7 @@ def check_condition(condition: Condition, *, image: np.ndarray | None = None) ->
     with restored_process():
         sys.argv[:] = STRANGE_ARGUMENTS[:1]
         problems = [*_check_fields(condition), *_check_training(condition)]
+        problems += _check_from_maps(condition)
         problems += _check_detector(condition, image=image)
     return list(dict.fromkeys(problems))
 
@@ -135,6 +138,18 @@ def _check_training(condition: Condition) -> Iterator[str]:
         yield from _check_augment(condition, condition.augment)
     if condition.flip is not None:
         yield from _check_flip(condition, condition.flip)
+
+
+def _check_from_maps(condition: Condition) -> list[str]:
+    """Give it what the embedded base's renderer knows of a scene with a person."""
+    if condition.from_maps is None:
+        return []
+    maps = exact_maps(render_scene(0, size=64, show="person"))
+    try:
+        hint_from_maps(condition, maps)
+    except CnctlError as error:
+        return [f"from_maps: {error}"]
+    return []
 
 
 def _check_drawn_options(condition: Condition, draw: Callable[..., Any]) -> Iterator[str]:

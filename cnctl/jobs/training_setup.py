@@ -24,7 +24,13 @@ from cnctl.dataset.buckets import bucket_sizes
 from cnctl.dataset.examples import FolderDataset
 from cnctl.errors import CnctlError
 from cnctl.formats.listing import has_base_delta
-from cnctl.hints import hint_from_maps, load_detector, read_ready
+from cnctl.hints import (
+    augment_hint,
+    draw_options,
+    hint_from_maps,
+    load_detector,
+    read_ready,
+)
 from cnctl.jobs.previews import Trial
 from cnctl.jobs.training_plan import TrainPlan, make_plan
 from cnctl.jobs.training_request import (
@@ -77,8 +83,11 @@ class HintMaker:
         return hint_from_maps(self.condition, maps, **self._options(rng))
 
     def _options(self, rng: np.random.Generator | None) -> Mapping[str, Any]:
-        draw = self.condition.training_options
-        return {} if rng is None or draw is None else draw(rng)
+        return {} if rng is None else draw_options(self.condition, rng)
+
+    def augment(self, hint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The condition's random change of a hint."""
+        return augment_hint(self.condition, hint, rng)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By name, for workers that are no forks; neither condition nor detector can be pickled."""
@@ -182,7 +191,7 @@ def _pairs(
         hint_channels=condition.stored_channels,
         detect=maker,
         from_maps=maker.from_maps if condition.from_maps else None,
-        augment=condition.augment,
+        augment=maker.augment if condition.augment else None,
         nearest=bool(condition.palette),
         flip=settings.flip,
         mirror=condition.flip,

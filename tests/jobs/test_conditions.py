@@ -165,6 +165,13 @@ FAULTS = {
     "fails at a limit": (sound(load_detector=fail_at_zero), "detect with gain=0 raises ZeroDivi"),
     "draws bad options": (sound(training_options=lambda rng: {"gain": 9}), "training_options: "),
     "draws elsewhere": (sound(training_options=own_draw), "training_options must draw from"),
+    "draws no options": (sound(training_options=lambda rng: 5), "training_options: "),
+    "maps in other hands": (sound(from_maps=7), "it has from_maps of type int"),
+    "maps of another size": (
+        sound(from_maps=lambda maps, gain: maps["labels"][:9]),
+        "from_maps: condition 'sample' returned uint8 (9, 64)",
+    ),
+    "palette": (sound(palette={"sky": (0, 300, 0)}), "it has a palette of other than"),
     "augment in place": (sound(augment=spoil), "augment changes the hint it is given"),
     "augment to float": (sound(augment=lambda h, rng: h / 2), "augment must return uint8"),
     "augment elsewhere": (sound(augment=lambda h, rng: count_calls(h)), "augment must draw from"),
