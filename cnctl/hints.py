@@ -67,7 +67,8 @@ def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
     """The hint that these data describe, uint8 (H, W, stored_channels); CnctlError where none."""
     if condition.draw is None:
         raise CnctlError(f"{condition.name} has no data to draw from", hint="give it an image")
-    with _blame(condition, "could not draw these data"):
+    whose = "check the file; `cnctl annotate --json` shows what such data look like"
+    with _blame(condition, "could not draw these data", hint=whose):
         hint = condition.draw(data)
     return check_hint(condition, hint, size=np.shape(hint)[:2])
 
@@ -220,7 +221,7 @@ def describe_error(error: BaseException) -> str:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CnctlError(
             f"{shown(path)} is no readable JSON: {error}", hint="check the file"
         ) from error
@@ -333,11 +334,11 @@ def _bad_value(condition: Condition, name: str, *, value: object, wanted: str) -
 
 
 @contextmanager
-def _blame(condition: Condition, what: str) -> Iterator[None]:
+def _blame(condition: Condition, what: str, *, hint: str = "") -> Iterator[None]:
     """Turn what a plugin raises into a CnctlError, and keep what it prints off stdout.
 
-    A plugin may raise CnctlError itself. sys.stdout belongs to the whole process, so it is only
-    put aside in the main thread.
+    hint: what to do where it is most likely not the plugin's fault. A plugin may raise CnctlError
+    itself. sys.stdout belongs to the whole process, so it is only put aside in the main thread.
     """
     in_main = threading.current_thread() is threading.main_thread()
     try:
@@ -348,7 +349,7 @@ def _blame(condition: Condition, what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise _error_class(error)(
             f"condition {condition.name!r} {what}: {describe_error(error)}",
-            hint=f"`cnctl conditions check {condition.name}` tests the plugin",
+            hint=hint or f"`cnctl conditions check {condition.name}` tests the plugin",
         ) from error
 
 

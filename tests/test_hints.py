@@ -9,9 +9,11 @@ from cnctl.errors import CnctlError, DeviceError, MissingError
 from cnctl.hints import (
     augment_hint,
     describe_range,
+    draw_hint,
     draw_options,
     load_detector,
     parse_options,
+    read_ready,
 )
 from cnctl.plugin import Condition, Option
 
@@ -312,3 +314,15 @@ def test_what_a_plugin_does_while_training_is_told_with_its_name():
     with pytest.raises(CnctlError, match="'shaky' could not augment a hint: KeyError"):
         augment_hint(condition, np.zeros((4, 4, 3), np.uint8), rng)
     assert draw_options(replace(condition, training_options=None), rng) == {}
+
+
+def test_data_that_cannot_be_drawn_are_laid_to_the_file(tmp_path):
+    condition = Condition(
+        name="drawn", summary="", load_detector=len, draw=lambda data: data["points"]
+    )
+    with pytest.raises(CnctlError, match="could not draw these data: KeyError") as caught:
+        draw_hint(condition, {})
+    assert caught.value.hint.startswith("check the file")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(CnctlError, match=r"deep\.json is no readable JSON"):
+        read_ready(condition, tmp_path / "deep.json")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, MissingError, Option, TrainDefaults
 from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny
+from cnctl_conditions.shared.canvas import blank
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,9 +58,8 @@ def draw_lines(data: Mapping[str, Any]) -> Hint:
     data: {"width", "height", "lines": [[x0, y0, x1, y1], ...]}, all in pixels.
     """
     import cv2
-    import numpy as np
 
-    canvas = np.zeros((int(data["height"]), int(data["width"])), np.uint8)
+    canvas = blank(data["height"], data["width"])
     for line in data["lines"]:
         x0, y0, x1, y1 = (int(value) for value in line)
         cv2.line(canvas, (x0, y0), (x1, y1), 255, 1)

@@ -10,6 +10,7 @@ from cnctl_conditions.shared.skeleton import draw_pose, enough_points, from_coco
 
 from cnctl.errors import CnctlError
 from cnctl.hints import draw_hint
+from cnctl.registry import get_condition
 
 COLOURS = [
     *[(255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0)],
@@ -155,6 +156,18 @@ def test_json_of_another_shape_is_refused(flat):
     data = {"canvas_width": 9, "canvas_height": 9, "people": [{"pose_keypoints_2d": flat}]}
     with pytest.raises(CnctlError, match="numbers, not 54"):
         draw_hint(openpose, data)
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 64), (-4, 64), (60_000, 60_000), (None, 64), (float("nan"), 5)]
+)
+@pytest.mark.parametrize("name", ["openpose", "hough"])
+def test_a_canvas_of_no_such_size_is_refused(name, size):
+    height, width = size
+    data = {"people": [], "canvas_height": height, "canvas_width": width}
+    data |= {"lines": [], "height": height, "width": width}
+    with pytest.raises(CnctlError, match=f"canvas of {width} x {height} cannot be drawn on"):
+        draw_hint(get_condition(name), data)
 
 
 def test_coco_points_get_a_neck_and_the_other_order():

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import CnctlError
+from cnctl_conditions.shared.canvas import blank
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,11 +98,9 @@ def draw_pose(data: Mapping[str, Any], *, style: str = "1.1", thickness: int = 4
     A list of one document is taken for it; coordinates may be shares of width and height. style
     "1.1" draws dimmed limbs, then points over them; "1.0" blends limbs over the points.
     """
-    import numpy as np
-
     document = data[0] if isinstance(data, list) else data
-    height, width = int(document["canvas_height"]), int(document["canvas_width"])
-    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas = blank(document["canvas_height"], document["canvas_width"], 3)
+    height, width = canvas.shape[:2]
     for person in document.get("people") or []:
         body = _points(person, "pose_keypoints_2d", POINTS, (width, height))
         canvas = _draw_body(canvas, body, style=style, thickness=thickness)
