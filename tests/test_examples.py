@@ -8,11 +8,13 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from cnctl.images import read_hint, read_image, read_metadata
+from cnctl.images import read_hint, read_image, read_metadata, write_image
+from cnctl.jobs.sheets import arrange
 from cnctl.registry import condition_names
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -41,6 +43,17 @@ def run_script(name: str, photos: Path) -> tuple[list[str], str]:
     )
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines(), run.stderr
+
+
+def load(script: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look themselves up there.
+    sys.modules[script.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def images_below(folder: Path) -> list[str]:
@@ -91,7 +104,7 @@ def test_json_loop(photos):
     assert json.loads(read_metadata(photos.parent / line)["cnctl"])["prompt"] == "cat"
 
 
-@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted(EXAMPLES.rglob("*.sh")), ids=lambda path: path.name)
 def test_scripts_are_short_and_safe(script):
     lines = script.read_text().splitlines()
     assert len(lines) <= 30
@@ -110,16 +123,34 @@ def test_each_photograph_states_its_licence(photo):
 
 
 def test_hints_are_what_their_script_draws():
-    spec = importlib.util.spec_from_file_location("draw", EXAMPLES / "hints/draw.py")
-    assert spec
-    assert spec.loader
-    draw = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw)
+    draw = load(EXAMPLES / "hints/draw.py")
     drawn = draw.draw_all()
     assert set(drawn) == {path.stem for path in (EXAMPLES / "hints").glob("*.png")}
     for name, picture in drawn.items():
         lying = read_hint(EXAMPLES / f"hints/{name}.png", channels=picture.shape[2])
         np.testing.assert_array_equal(lying, picture)
+
+
+def test_the_sheet_of_the_convergence_experiment_shows_the_right_previews(tmp_path):
+    """Each preview is drawn in a shade of its step, its columns a little apart."""
+    script = load(EXAMPLES / "experiments/convergence.py")
+
+    def run(name: str, steps: list[int], converged: int | None):
+        for step in steps:
+            cells = [np.full((128, 128, 3), step + column, np.uint8) for column in range(3)]
+            path = tmp_path / name / f"previews/step-{step:08d}.png"
+            write_image(path, arrange([cells] * 4))
+        return script.Learnt(tmp_path / name, dict.fromkeys(steps, 0.5), converged)
+
+    control = run("a", [0, 50, 100, 150, 200], converged=100)
+    concat = run("b", [0, 50, 200], converged=None)
+    sheet = script.draw_sheet(control, concat)
+    for row in range(3):
+        shades = [sheet[68 + row * 132, 68 + column * 132, 0] for column in range(6)]
+        assert shades == [0, 0 + 1, 50 + 1, 100 + 1, 200 + 1, 200 + 1]
+    drawn = script.draw_curves({"controlnet": control, "input-concat": concat})
+    assert "controlnet converged, 100" in drawn
+    assert "input-concat converged" not in drawn
 
 
 def test_toys_have_their_hints_and_conditions():

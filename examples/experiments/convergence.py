@@ -1,0 +1,134 @@
+"""Figures 20 and 21 of the paper on the embedded base: sudden convergence, and the ablation.
+
+    python examples/experiments/convergence.py [OUT] [--steps 500]
+
+A ControlNet, and by input-concat the whole base, learn Canny edges of drawn scenes with the same
+data, seed and settings. OUT then holds both runs, sheet.png (scenes that were held out: before
+convergence, at it, and at the end) and curves.svg; F1 of the edges is printed. Repeated, it goes on
+where it was stopped. Exits with 1 where the ControlNet stays below 0.6 or below input-concat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cnctl import TrainRequest, train
+from cnctl.images import read_image, write_image
+from cnctl.jobs.plots import plot
+from cnctl.jobs.sheets import GAP, arrange, labelled
+from cnctl.jobs.training_run import LOG, PREVIEWS, StepReport
+
+METHODS = ("controlnet", "input-concat")
+SIDE = 128
+SCENES = 3
+"""In the sheet."""
+ENOUGH = 0.6
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a run has shown. fidelity: F1 on held-out scenes, by step."""
+
+    folder: Path
+    fidelity: dict[int, float]
+    converged: int | None
+
+    @property
+    def last(self) -> int:
+        """The step of the last preview."""
+        return max(self.fidelity)
+
+    def cells(self, step: int, column: int) -> list[np.ndarray]:
+        """A column of a preview: 0 holds hints, 1 outputs with their prompts, 2 without."""
+        picture = read_image(self.folder / PREVIEWS / f"step-{step:08d}.png")
+        across, down = (GAP + (SIDE + GAP) * i for i in (column, 0))
+        rows = (down + (SIDE + GAP) * i for i in range(SCENES))
+        return [picture[row : row + SIDE, across : across + SIDE] for row in rows]
+
+
+def learn(method: str, folder: Path, *, steps: int, every: int) -> Learnt:
+    """Train, or go on, and read what the run has written down."""
+    settings = {"method": method, "steps": steps, "preview_every": every, "held_out": 32}
+    request = TrainRequest(condition="canny", data="scenes:4000", base="tiny", settings=settings)
+
+    def tell(event: object) -> None:
+        if isinstance(event, StepReport) and event.step % every == 0:
+            print(f"{method}: step {event.step} of {steps}", file=sys.stderr)
+
+    train(request, folder, resume=True, on_event=tell)
+    entries = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    return Learnt(
+        folder,
+        {e["step"]: e["fidelity"] for e in entries if e["event"] == "preview"},
+        next((e["step"] for e in entries if e["event"] == "convergence"), None),
+    )
+
+
+def draw_sheet(control: Learnt, concat: Learnt) -> np.ndarray:
+    """Scenes by row; the hint, then the ControlNet's outputs by step, and input-concat's last."""
+    steps = [step for step in sorted(control.fidelity) if step in _moments(control)]
+    columns = {"hint": control.cells(0, 0)}
+    columns |= {f"step {step}": control.cells(step, 1) for step in steps}
+    columns[f"input-concat, {concat.last}"] = concat.cells(concat.last, 1)
+    named = [[*cells[:-1], labelled(cells[-1], name)] for name, cells in columns.items()]
+    rows = [list(row) for row in zip(*named, strict=True)]
+    return np.concatenate([arrange(rows[:-1])[:-GAP], arrange(rows[-1:])])
+
+
+def _moments(run: Learnt) -> set[int]:
+    """The steps that tell the story: first, last before convergence, convergence, last."""
+    if run.converged is None:
+        return {0, run.last}
+    before = max(step for step in run.fidelity if step < run.converged)
+    return {0, before, run.converged, run.last}
+
+
+def draw_curves(runs: Mapping[str, Learnt]) -> str:
+    """F1 by step, as SVG, with the steps of convergence."""
+    curves = {
+        f"{method}, {run.fidelity[run.last]:.3f}": sorted(run.fidelity.items())
+        for method, run in runs.items()
+    }
+    marks = {
+        f"{method} converged, {run.converged}": run.converged
+        for method, run in runs.items()
+        if run.converged
+    }
+    return plot(curves, marks=marks)
+
+
+def print_table(runs: Mapping[str, Learnt]) -> None:
+    print(f"{'step':>9}", *(f"{method:>14}" for method in runs))
+    for step in sorted(runs["controlnet"].fidelity):
+        print(f"{step:>9}", *(f"{run.fidelity[step]:>14.3f}" for run in runs.values()))
+    print("converged", *(f"{run.converged or 'not yet':>14}" for run in runs.values()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", nargs="?", type=Path, default=Path("out/convergence"))
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--every", type=int, default=25, help="steps between previews")
+    asked = parser.parse_args()
+    runs = {
+        method: learn(method, asked.out / method, steps=asked.steps, every=asked.every)
+        for method in METHODS
+    }
+    print_table(runs)
+    control, concat = runs.values()
+    write_image(asked.out / "sheet.png", draw_sheet(control, concat), overwrite=True)
+    (asked.out / "curves.svg").write_text(draw_curves(runs))
+    reached = control.fidelity[control.last]
+    if reached < max(ENOUGH, concat.fidelity[concat.last]):
+        sys.exit(f"the ControlNet has reached {reached:.3f} only")
+
+
+if __name__ == "__main__":
+    main()
