@@ -24,7 +24,7 @@ def build_scheduler(base: Base, name: str) -> Any:
         return type(base.scheduler).from_config(base.scheduler.config)
     kind = getattr(diffusers.schedulers, scheduler_class(name))
     parameters = inspect.signature(kind.__init__).parameters
-    if "beta_start" not in parameters or "noise_sampler_seed" in parameters:
+    if not _suits(kind):
         raise CnctlError(
             f"the scheduler {name!r} does not suit a Stable Diffusion base",
             hint="use ddim, euler, euler_ancestral, unipc or dpm_solver_multistep",
@@ -38,6 +38,18 @@ def build_scheduler(base: Base, name: str) -> Any:
             f"the scheduler {name!r} needs a package that is not installed",
             hint="use ddim, euler, unipc or dpm_solver_multistep",
         ) from error
+
+
+def _suits(kind: Any) -> bool:
+    """Whether it denoises on a schedule of Stable Diffusion's, a step from nothing but the last."""
+    made_of = inspect.signature(kind.__init__).parameters
+    if "beta_start" not in made_of or "Inverse" in kind.__name__:
+        return False
+    if {"noise_sampler_seed", "snr_shift_scale"} & made_of.keys():
+        return False  # noise that is not each image's own; CogVideoX's bent schedule
+    step = inspect.signature(kind.step).parameters.values()
+    needed = [one.name for one in step if one.default is one.empty]
+    return needed == ["self", "model_output", "timestep", "sample"]
 
 
 def scheduler_class(name: str) -> str:
