@@ -48,11 +48,21 @@ class Base:
     zeros_for_empty_prompt: bool = False
     """Whether zeros stand for the features of an empty prompt, as SDXL was trained with."""
 
+    low_memory: bool = False
+    """Whether networks wait in the host's memory, and large images are decoded in tiles."""
+    read_already: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Text features of prompts, by `cnctl.core.text.read_beforehand`."""
+
     @property
     def text_encoders(self) -> list[tuple[Any, Any]]:
         """Each text encoder with its tokenizer."""
         second = (self.text_encoder_2, self.tokenizer_2)
-        return [(self.text_encoder, self.tokenizer), second][: 2 if self.text_encoder_2 else 1]
+        return [(self.text_encoder, self.tokenizer), second][: 2 if self.tokenizer_2 else 1]
+
+    @property
+    def home(self) -> torch.device:
+        """Where networks are while they do not work."""
+        return torch.device("cpu") if self.low_memory else self.device
 
     @property
     def latent_factor(self) -> int:
@@ -77,10 +87,12 @@ def load_base(
     *,
     device: str | torch.device | None = "cpu",
     dtype: str | torch.dtype | None = None,
+    low_memory: bool = False,
 ) -> Base:
     """A base from a short name, a diffusers folder, a cached hub id or one safetensors file.
 
-    device: None picks the fastest; dtype: None picks what suits the device.
+    device: None picks the fastest; dtype: None picks what suits the device. low_memory: keep the
+    networks on the host, and decode images larger than the base was trained on in tiles.
     Raises MissingError when it is not at hand, DeviceError when the device is not there, and
     CnctlError when it is no base that this program knows.
     """
@@ -94,7 +106,9 @@ def load_base(
         parts = diffusers_folder.load_parts(location.path, dtypes=_dtypes(dtype))
     for part in parts.values():
         if isinstance(part, nn.Module):
-            lock(part).to(device)
+            lock(part).to("cpu" if low_memory else device)
+    if low_memory and hasattr(parts["vae"], "enable_tiling"):
+        parts["vae"].enable_tiling()
     scheduler = DDIMScheduler.from_config(parts.pop("scheduler").config, clip_sample=False)
     return Base(
         name=location.name,
@@ -104,6 +118,7 @@ def load_base(
         device=device,
         dtype=dtype,
         path=location.path,
+        low_memory=low_memory,
         zeros_for_empty_prompt=_zeros_for_empty_prompt(location.path, parts),
         defaults=MappingProxyType(read_defaults(location.path)),
     )

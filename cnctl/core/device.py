@@ -52,3 +52,9 @@ def pick_dtype(device: torch.device, name: str | torch.dtype | None) -> torch.dt
 
 def _mps_or_cpu() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was too small, of the device or of the host."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in str(error)  # what torch says on the CPU

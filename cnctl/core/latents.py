@@ -8,6 +8,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from cnctl.core.base import Base
+from cnctl.core.low_memory import at_work
 from cnctl.errors import CnctlError
 
 
@@ -31,7 +32,8 @@ def encode_moments(base: Base, images: np.ndarray) -> Tensor:
     """Mean and log variance of the autoencoder's posterior, (B, 2 C, H / factor, W / factor)."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     pixels = pixels.to(base.device, base.vae.dtype) / 127.5 - 1
-    return base.vae.encode(pixels).latent_dist.parameters
+    with at_work(base, base.vae):
+        return base.vae.encode(pixels).latent_dist.parameters
 
 
 def draw_latents(
@@ -52,7 +54,8 @@ def decode_latents(base: Base, latents: Tensor) -> np.ndarray:
     """
     shift, scale = _latent_statistics(base)
     latents = (latents.float() / scale + shift).to(base.vae.dtype)
-    pixels = torch.cat([base.vae.decode(one[None]).sample for one in latents]).float()
+    with at_work(base, base.vae):
+        pixels = torch.cat([base.vae.decode(one[None]).sample for one in latents]).float()
     if not torch.isfinite(pixels).all():
         raise CnctlError(
             f"the base made pixels that are not numbers, in {base.dtype}",

@@ -21,6 +21,7 @@ from cnctl.core.controlnet import predict_noise
 from cnctl.core.edits import Edit, LatentEdit, check_edit, encode_edit
 from cnctl.core.families import check_same_family
 from cnctl.core.latents import decode_latents
+from cnctl.core.low_memory import at_work
 from cnctl.core.schedulers import build_scheduler, estimate_clean, set_timesteps
 from cnctl.core.text import PLAIN, Reading, count_chunks, encode_prompts
 from cnctl.core.text_features import TextFeatures, join, whole_picture
@@ -78,20 +79,23 @@ def sample(
     )
     # Before the noise: an image's generator is asked in the order of diffusers' pipelines.
     latent_edit = encode_edit(base, edit, generators) if edit is not None else None
-    latents = denoise(
-        base,
-        controls,
-        draw_noise(base, generators, height=height, width=width),
-        text=encode(prompts),
-        negative_text=encode(negative_prompts) if guided else None,
-        generators=generators,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        scheduler=scheduler,
-        edit=latent_edit,
-        on_step=on_step,
-        on_estimate=on_preview and _decoded(base, on_preview, preview_every, steps),
-    )
+    text = encode(prompts)
+    negative_text = encode(negative_prompts) if guided else None
+    with at_work(base, base.unet, *(control.controlnet for control in controls)):
+        latents = denoise(
+            base,
+            controls,
+            draw_noise(base, generators, height=height, width=width),
+            text=text,
+            negative_text=negative_text,
+            generators=generators,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            scheduler=scheduler,
+            edit=latent_edit,
+            on_step=on_step,
+            on_estimate=on_preview and _decoded(base, on_preview, preview_every, steps),
+        )
     return decode_latents(base, latents)
 
 

@@ -7,8 +7,8 @@ one's pooled output goes with them. The other families read the last layer of th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from cnctl.core.base import Base
 from cnctl.core.embeddings import expand
 from cnctl.core.emphasis import read_emphasis, weigh
+from cnctl.core.low_memory import at_work
 from cnctl.core.text_features import TextFeatures, join
 
 
@@ -45,8 +46,21 @@ def encode_prompts(
     left of a prompt after so many chunks is cut off; chunks that it does not fill are empty. An
     empty prompt is all zeros on a base that was trained so (`Base.zeros_for_empty_prompt`).
     """
-    features = {prompt: _encode(base, prompt, chunks, reading) for prompt in dict.fromkeys(prompts)}
-    return join([features[prompt] for prompt in prompts])
+    keys = [(prompt, chunks, reading) for prompt in prompts]
+    known = {**base.read_already}
+    if unread := [key for key in dict.fromkeys(keys) if key not in known]:
+        with at_work(base, *(model for model, _ in base.text_encoders)):
+            known |= {key: _encode(base, *key) for key in unread}
+    return join([known[key] for key in keys])
+
+
+def read_beforehand(base: Base, keys: Iterable[tuple[str, int, Reading]]) -> Base:
+    """The base with these prompts read, each in so many chunks and in this way.
+
+    Its text encoders are let go, so that it can read no other prompts.
+    """
+    known = {key: encode_prompts(base, [key[0]], chunks=key[1], reading=key[2]) for key in keys}
+    return replace(base, read_already=known, text_encoder=None, text_encoder_2=None)
 
 
 def count_chunks(base: Base, *prompts: str, reading: Reading = PLAIN) -> int:

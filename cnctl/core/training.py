@@ -28,6 +28,7 @@ from cnctl.core.batches import Batch, Examples, read_batches, torch_generator
 from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
+from cnctl.core.device import is_out_of_memory
 from cnctl.core.frozen import keep_no_inputs
 from cnctl.core.growth import Growth
 from cnctl.core.latents import draw_latents, encode_moments
@@ -117,7 +118,7 @@ class Training:
             try:
                 loss, norm = self._take_step(batches, learning_rate)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 raise DeviceError(
                     f"out of memory at step {self.step + 1}", hint=_how_to_take_less(self.settings)
@@ -364,11 +365,6 @@ def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
             one.to(memory_format=torch.channels_last)
         if settings.compile:
             one.compile()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "can't allocate memory" in str(error)  # what torch says on the CPU
 
 
 def _how_to_take_less(settings: TrainSettings) -> str:

@@ -222,7 +222,7 @@ def open_branches(
             Branch(
                 condition=condition,
                 options=chosen,
-                detect=_loaded_when_used(condition, device=str(base.device)),
+                detect=_loaded_when_used(condition, device=str(base.home)),
                 network=open_control(condition, base, weights=str(found)),
                 given=_without_folders(name or ""),
                 weights=_weights_file(found),

@@ -78,7 +78,8 @@ class EvaluateRequest:
     """Of the first image of the first hint; the others follow."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """`GenerateSettings` by name; None for the default."""
-    batch_size: int = 4
+    batch_size: int | None = None
+    low_memory: bool = False
     metrics: Sequence[str] = ()
     """Of "clip", "fid", "kid": beside fidelity, which is always measured."""
     clip_model: str | None = None
@@ -177,7 +178,13 @@ def _cases(
     if request.outputs:
         side = side or min(read_size(find_images(request.outputs)[0].path))
     else:
-        opened = open_base(request.base, device=request.device, dtype=request.dtype, note=note)
+        opened = open_base(
+            request.base,
+            device=request.device,
+            dtype=request.dtype,
+            low_memory=request.low_memory,
+            note=note,
+        )
         base, side = opened.name, side or opened.resolution
     cases = make_cases(
         open_examples(request.data, condition, ready=request.ready_hint, side=side),
@@ -231,6 +238,7 @@ def _make(
         count=request.count,
         settings=request.settings,
         batch_size=request.batch_size,
+        low_memory=request.low_memory,
         overwrite=request.overwrite,
         resume=request.resume,
         device=request.device,

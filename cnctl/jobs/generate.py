@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from cnctl.core.text import count_chunks
 from cnctl.errors import SomeInputsFailed
 from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints, note_other_aspects
 from cnctl.jobs.failures import FailedImage
-from cnctl.jobs.generate_setup import GenerateRequest, Setup, prepare, reading_of
+from cnctl.jobs.generate_setup import (
+    GenerateRequest,
+    Setup,
+    memory_told,
+    prepare,
+    prompts_of,
+    reading_of,
+)
 from cnctl.jobs.outputs import (
     GeneratedImage,
     Shot,
@@ -52,36 +59,29 @@ def generate(
     rest goes on; without on_failure SomeInputsFailed is raised at the end. on_preview(done,
     images): what a batch is heading for after so many steps, where `save_steps` asks for it.
     """
-    setup = prepare(request, note=note, on_failure=on_failure or (lambda failure: None))
+    with memory_told(request, "the networks"):
+        setup = prepare(request, note=note, on_failure=on_failure or (lambda failure: None))
     yield from _kept(setup)
     shots = [shot for shot in setup.shots if not shot.done]
     rounds = (2 if setup.rewrite else 1) * request.in_batch[1]
     counter = _Counter(on_step, steps=_steps(setup, shots), rounds=rounds)
     for batch in _batches(setup, _pose(setup, shots, counter)):
         batch = batch * request.in_batch[1]
-        prompts = [one.shot.task.prompt for one in batch]
-        if setup.rewrite:
-            prompts = [setup.rewrite(image) for image in _sample(setup, batch, prompts, counter)]
-        sheets = StepSheets({i: batch[i].shot.path for i in _places(request, batch)})
-        pictures = _sample(setup, batch, prompts, counter, _show_steps(setup, sheets, on_preview))
-        if request.save_steps:
-            sheets.add(batch[0].settings.steps, pictures)
-        for index in _places(request, batch):
-            one, picture = batch[index], pictures[index]
-            whole = setup.edited.paste(picture) if setup.edited else picture
-            record = _record(setup, batch, index, prompts[index])
-            for difference in differences(record, request.origin) if request.origin else ():
-                note(difference)
-            yield write_shot(one.shot, whole, one.stored[0], record, private=request.private)
+        for alike in _rewritten(setup, batch, counter) if setup.rewrite else [batch]:
+            yield from _make(setup, alike, counter, on_preview)
     if on_failure is None and (failed := setup.failures.failed):
         raise SomeInputsFailed(f"{len(failed)} inputs failed: {failed[0].error}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Posed:
-    """An image to make, with its hints made: one per branch, uint8 (h, w, C), of one size."""
+    """An image to make, with its hints made: one per branch, uint8 (h, w, C), of one size.
+
+    prompt: the task's, or in the automatic mode what a first image is captioned.
+    """
 
     shot: Shot
+    prompt: str
     settings: GenerateSettings
     hints: Sequence[np.ndarray]
     sources: Sequence[Path]
@@ -161,6 +161,7 @@ def _pose_alike(setup: Setup, shots: Sequence[Shot]) -> list[_Posed]:
     return [
         _Posed(
             shot=shot,
+            prompt=shot.task.prompt,
             settings=setup.settings_of(shot.task),
             hints=hints,
             sources=sources,
@@ -186,32 +187,58 @@ def _batches(setup: Setup, posed: Iterator[_Posed]) -> Iterator[list[_Posed]]:
     """What can be denoised at once: neighbours of one size, one length and one set of settings."""
 
     def key(one: _Posed) -> tuple[Any, ...]:
-        task = one.shot.task
-        reading = reading_of(one.settings)
-        chunks = count_chunks(setup.base, task.prompt, task.negative_prompt, reading=reading)
-        return one.settings, one.hints[0].shape[:2], chunks
+        return one.settings, one.hints[0].shape[:2], _chunks(setup, one)
 
     for _, group in itertools.groupby(posed, key=key):
-        while batch := list(itertools.islice(group, setup.request.batch_size)):
+        while batch := list(itertools.islice(group, setup.request.at_once)):
             yield batch
 
 
-def _show_steps(setup: Setup, sheets: StepSheets, on_preview: OnPreview) -> OnPreview | None:
-    """What to do with the estimates of a batch; None where nobody asked for them."""
-    if not setup.request.save_steps:
-        return None
+def _chunks(setup: Setup, one: _Posed) -> int:
+    """Parts that its prompts are read in; all prompts of a batch are read in as many."""
+    prompts = prompts_of(replace(one.shot.task, prompt=one.prompt), one.settings)
+    return count_chunks(setup.base, *prompts, reading=reading_of(one.settings))
+
+
+def _rewritten(
+    setup: Setup, batch: Sequence[_Posed], counter: _Counter
+) -> Iterator[Sequence[_Posed]]:
+    """The automatic mode: the same images with captions for prompts, each length by itself."""
+    assert setup.rewrite
+    captions = map(setup.rewrite, _sample(setup, batch, counter))
+    captioned = [replace(one, prompt=text) for one, text in zip(batch, captions, strict=True)]
+    lengths = [_chunks(setup, one) for one in captioned]
+    for length in dict.fromkeys(lengths):
+        yield [one for one, own in zip(captioned, lengths, strict=True) if own == length]
+
+
+def _make(
+    setup: Setup, batch: Sequence[_Posed], counter: _Counter, on_preview: OnPreview
+) -> Iterator[GeneratedImage]:
+    """Denoise and write a batch, with the sheets of its steps where they are asked for."""
+    request = setup.request
+    places = _places(request, batch)
+    sheets = StepSheets({place: batch[place].shot.path for place in places})
 
     def show(done: int, pictures: np.ndarray) -> None:
         sheets.add(done, pictures)
-        on_preview(done, pictures[sorted(sheets.images)])
+        on_preview(done, pictures[[*places]])
 
-    return show
+    pictures = _sample(setup, batch, counter, show if request.save_steps else None)
+    if request.save_steps:
+        sheets.add(batch[0].settings.steps, pictures)
+    for place in places:
+        one, picture = batch[place], pictures[place]
+        whole = setup.edited.paste(picture) if setup.edited else picture
+        record = _record(setup, batch, place)
+        for difference in differences(record, request.origin) if request.origin else ():
+            setup.note(difference)
+        yield write_shot(one.shot, whole, one.stored[0], record, private=request.private)
 
 
 def _sample(
     setup: Setup,
     batch: Sequence[_Posed],
-    prompts: Sequence[str],
     counter: _Counter,
     on_preview: OnPreview | None = None,
 ) -> np.ndarray:
@@ -222,39 +249,40 @@ def _sample(
     for i, branch in enumerate(setup.branches):
         base, more = branch.attach(base, [one.hints[i] for one in batch], settings)
         controls += more
-    return sample(
-        base,
-        controls,
-        prompts,
-        negative_prompts=[one.shot.task.negative_prompt for one in batch],
-        seeds=[one.shot.seed for one in batch],
-        height=height,
-        width=width,
-        steps=settings.steps,
-        guidance_scale=settings.guidance_scale,
-        scheduler=settings.scheduler,
-        reading=reading_of(settings),
-        edit=setup.edited.fitted((height, width)) if setup.edited else None,
-        on_step=counter.of_batch(len(batch), settings.steps),
-        on_preview=on_preview,
-        preview_every=setup.request.save_steps or 1,
-    )
+    with memory_told(setup.request, f"{len(batch)} of {width}x{height} pixels at once"):
+        return sample(
+            base,
+            controls,
+            [one.prompt for one in batch],
+            negative_prompts=[one.shot.task.negative_prompt for one in batch],
+            seeds=[one.shot.seed for one in batch],
+            height=height,
+            width=width,
+            steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            scheduler=settings.scheduler,
+            reading=reading_of(settings),
+            edit=setup.edited.fitted((height, width)) if setup.edited else None,
+            on_step=counter.of_batch(len(batch), settings.steps),
+            on_preview=on_preview,
+            preview_every=setup.request.save_steps or 1,
+        )
 
 
-def _places(request: GenerateRequest, batch: Sequence[_Posed]) -> Iterable[int]:
+def _places(request: GenerateRequest, batch: Sequence[_Posed]) -> Sequence[int]:
     """Which images of a batch are wanted: all, or one among its own copies."""
     place, size = request.in_batch
     return [place] if size > 1 else range(len(batch))
 
 
-def _record(setup: Setup, batch: Sequence[_Posed], index: int, prompt: str) -> dict[str, Any]:
+def _record(setup: Setup, batch: Sequence[_Posed], index: int) -> dict[str, Any]:
     """All that made an image of a batch; another batch size may round its last bits otherwise."""
     one = batch[index]
     record = describe_machine(setup.base) | _expected(setup, one.shot, one.sources)
     hints = zip(one.hints, one.stored, strict=True)
     for control, (hint, stored) in zip(record["controls"], hints, strict=True):
         control["hint"] = describe_hint(hint, stored)
-    return record | {"prompt": prompt, "batch": {"index": index, "size": len(batch)}}
+    return record | {"prompt": one.prompt, "batch": {"index": index, "size": len(batch)}}
 
 
 def _expected(setup: Setup, shot: Shot, sources: Sequence[Path]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -10,8 +11,9 @@ from typing import Any, get_args
 import torch
 
 from cnctl.core.base import Base
-from cnctl.core.text import Reading, chunk_size, count_chunks, most_clip_skip
-from cnctl.errors import CnctlError, SomeInputsFailed
+from cnctl.core.device import is_out_of_memory
+from cnctl.core.text import Reading, chunk_size, count_chunks, most_clip_skip, read_beforehand
+from cnctl.errors import CnctlError, DeviceError, SomeInputsFailed
 from cnctl.images import ImageFile, Resize, find_images
 from cnctl.jobs.additions import add_to_base, check_additions
 from cnctl.jobs.captions import Caption, open_captioner
@@ -82,7 +84,10 @@ class GenerateRequest:
     """Of the first image, the next ones follow; None takes the first from 0 whose file is free."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """`GenerateSettings` by name; None for the default."""
-    batch_size: int = 4
+    batch_size: int | None = None
+    """Images denoised at once; None for 4, or for 1 with low_memory."""
+    low_memory: bool = False
+    """Networks wait on the host, large images are decoded in tiles; slower."""
     out: Path | str = Path("out")
     """A folder, or a .png where one image is made."""
     name: str = NAME
@@ -106,6 +111,11 @@ class GenerateRequest:
     origin: Mapping[str, Any] | None = None
     """The record of the image that this one repeats; what differs unasked is noted."""
 
+    @property
+    def at_once(self) -> int:
+        """Images that are denoised at once."""
+        return self.batch_size or (1 if self.low_memory else 4)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -127,8 +137,7 @@ class Setup:
 
     def settings_of(self, task: Task) -> GenerateSettings:
         """The settings of one task, which a sweep may change."""
-        swept = {name: value for name, value in task.variant.items() if name != "prompt"}
-        return replace(self.settings, **swept)
+        return _settings_of(self.settings, task)
 
 
 def prepare(
@@ -155,12 +164,21 @@ def prepare(
     tasks = _without(failures, tasks)
     shots = _plan(request).shots(tasks)
     check_additions(request.loras, request.embeddings)
-    base = open_base(request.base, device=request.device, dtype=request.dtype, note=note)
+    base = open_base(
+        request.base,
+        device=request.device,
+        dtype=request.dtype,
+        low_memory=request.low_memory,
+        note=note,
+    )
     _choose_threads(base)
     additions = add_to_base(base, request.loras, request.embeddings)
     settings = _resolve(conditions[0], base, request.settings)
+    _check_run(request, tasks, settings, base)
     for prompt in dict.fromkeys(task.prompt for task in tasks):
         _note_long_prompt(base, prompt, note, reading=reading_of(settings))
+    if request.low_memory and request.prompt_mode != "automatic":
+        base = read_beforehand(base, _to_read(base, tasks, settings))
     setup = Setup(
         request=request,
         shots=shots,
@@ -180,15 +198,25 @@ def prepare(
             "a LoRA changes the base's U-Net, and what input-concat trained brings its own",
             hint="leave out --lora",
         )
-    for task in tasks:
-        _check_settings(setup.settings_of(task), base)
-    if request.size and any(side % base.latent_factor for side in request.size):
-        width, height = request.size
-        raise CnctlError(
-            f"{width}x{height} pixels cannot be generated",
-            hint=f"width and height must be multiples of {base.latent_factor}",
-        )
     return setup
+
+
+@contextmanager
+def memory_told(request: GenerateRequest, what: str) -> Iterator[None]:
+    """DeviceError that says what takes less, where memory is too small for `what`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        ways = {
+            "--low-memory": not request.low_memory,
+            "--batch-size 1": request.at_once > 1 and "at once" in what,
+            "a smaller --size or --resolution": "at once" in what,
+            "--dtype bfloat16": request.dtype is None,
+        }
+        hint = ", or ".join(way for way, is_open in ways.items() if is_open)
+        raise DeviceError(f"out of memory for {what}", hint=f"try {hint}") from error
 
 
 def _list_tasks(
@@ -248,6 +276,45 @@ def _choose_threads(base: Base) -> None:
     parameters = sum(parameter.numel() for parameter in base.unet.parameters())
     if base.device.type == "cpu" and parameters < SMALL_UNET:
         torch.set_num_threads(1)
+
+
+def _settings_of(settings: GenerateSettings, task: Task) -> GenerateSettings:
+    swept = {name: value for name, value in task.variant.items() if name != "prompt"}
+    return replace(settings, **swept)
+
+
+def _check_run(
+    request: GenerateRequest, tasks: Sequence[Task], settings: GenerateSettings, base: Base
+) -> None:
+    for chosen in {_settings_of(settings, task) for task in tasks}:
+        _check_settings(chosen, base)
+    if request.at_once < 1:
+        raise CnctlError(f"--batch-size {request.batch_size} makes no image", hint="give 1 or more")
+    if request.size and any(side % base.latent_factor for side in request.size):
+        width, height = request.size
+        raise CnctlError(
+            f"{width}x{height} pixels cannot be generated",
+            hint=f"width and height must be multiples of {base.latent_factor}",
+        )
+
+
+def _to_read(
+    base: Base, tasks: Sequence[Task], settings: GenerateSettings
+) -> set[tuple[str, int, Reading]]:
+    """All that text encoders will be asked for: prompts, in how many chunks, and how."""
+    keys = set()
+    for task in tasks:
+        chosen = _settings_of(settings, task)
+        reading, prompts = reading_of(chosen), prompts_of(task, chosen)
+        chunks = count_chunks(base, *prompts, reading=reading)
+        keys |= {(prompt, chunks, reading) for prompt in prompts}
+    return keys
+
+
+def prompts_of(task: Task, settings: GenerateSettings) -> list[str]:
+    """What is read for one image: without guidance a negative prompt has no effect."""
+    guided = settings.guidance_scale != 1
+    return [task.prompt, *([task.negative_prompt] if guided else [])]
 
 
 def _resolve(condition: Condition, base: Base, given: Mapping[str, Any]) -> GenerateSettings:

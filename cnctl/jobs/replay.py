@@ -16,7 +16,7 @@ from cnctl.settings import GenerateSettings
 
 KEPT = (
     *("settings", "out", "name", "overwrite", "resume", "device"),
-    *("private", "save_steps"),
+    *("private", "save_steps", "low_memory"),
 )
 """Fields of a request that are taken as they are asked for."""
 
@@ -42,7 +42,7 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
             spec if isinstance(spec, str) else open_to(settings, spec) for spec in made.controls
         ]
     changes["settings"] = {**made.settings, **settings}
-    in_batch = made.in_batch if unchanged else (0, 1)
+    in_batch = made.in_batch if unchanged and not asked.low_memory else (0, 1)
     return replace(made, **changes, in_batch=in_batch, origin=record)
 
 
@@ -93,6 +93,7 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
         resume=asked.resume,
         private=asked.private,
         save_steps=asked.save_steps,
+        low_memory=asked.low_memory,
         device=asked.device,
         dtype=record["dtype"],
         size=tuple(record["size"]) if "size" in record else None,

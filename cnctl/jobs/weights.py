@@ -34,9 +34,10 @@ def open_base(
     *,
     device: str | None,
     dtype: str | None,
+    low_memory: bool = False,
     note: Note = lambda text: None,
 ) -> Base:
-    """Load the named base, else the config file's, else the default one.
+    """Load the named base, else the config file's, else the default one; as `load_base`.
 
     `note` hears which default it is, and what the base cannot do.
     """
@@ -45,7 +46,7 @@ def open_base(
         location = default_base()
         source = location.name
         note(location.reason)
-    base = load_base(source, device=device, dtype=dtype)
+    base = load_base(source, device=device, dtype=dtype, low_memory=low_memory)
     if limits := base.defaults.get("limits"):
         note(f"{base.name}: {limits}")
     return base
@@ -74,7 +75,7 @@ def open_control(
     _check_channels(source, description["config"]["conditioning_channels"], condition)
     controlnet, _ = load_controlnet(
         source,
-        device=base.device,
+        device=base.home,
         dtype=dtype or base.dtype,
         base=base.path,
         hint_encoders={"paper": use_paper_hint_encoder},
@@ -94,7 +95,7 @@ def _open_input_concat(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = f"{found.folder} cannot be read: {str(error).strip().splitlines()[0]}"
         raise CnctlError(reason, hint="copy it again") from error
-    return unet.to(base.device).eval()
+    return unet.to(base.home).eval()
 
 
 def _check_channels(source: Path, channels: int, condition: Condition) -> None:

@@ -11,7 +11,8 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.errors import CnctlError, MissingError, OutputError
+from cnctl.errors import CnctlError, DeviceError, MissingError, OutputError
+from cnctl.jobs import generate as job
 from cnctl.jobs.controls import ControlSpec, parse_control, parse_controls
 from cnctl.jobs.generate import generate
 from cnctl.jobs.generate_setup import GenerateRequest
@@ -300,3 +301,36 @@ def test_a_sheet_shows_what_is_coming(base: str, photo: Path, tmp_path: Path) ->
         assert all(map(np.array_equal, cells, pictures))
     with pytest.raises(CnctlError, match="--save-steps 0"):
         next(generate(replace(request, save_steps=0)))
+
+
+def test_less_memory_makes_the_same_images(base: str, photo: Path, tmp_path: Path) -> None:
+    """Prompts of different lengths among them, with and without guidance."""
+    shared = {"base": base, "settings": {"steps": 2}, "sweep": {"guidance_scale": [1.0, 5.0]}}
+    prompts = ["a", "b " * 60]
+
+    def images(out: str, **more: object) -> list[np.ndarray]:
+        request = GenerateRequest(
+            CANNY, [photo], prompts, out=tmp_path / out, size=(64, 64), **shared, **more
+        )
+        return [pixels(image.path) for image in generate(request)]
+
+    plain = images("plain", batch_size=1, negative_prompt="c " * 90)
+    less = images("less", low_memory=True, negative_prompt="c " * 90)
+    assert len(plain) == 4
+    assert all(map(np.array_equal, plain, less))
+
+
+def test_too_little_memory_is_told_with_what_takes_less(
+    base: str, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sample(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    monkeypatch.setattr(job, "sample", sample)
+    request = GenerateRequest(CANNY, [photo], "a", out=tmp_path, base=base)
+    with pytest.raises(DeviceError, match="out of memory for 1 of 96x64 pixels at once") as caught:
+        next(generate(request))
+    assert caught.value.hint.startswith("try --low-memory, or --batch-size 1, or a smaller")
+    with pytest.raises(DeviceError) as caught:
+        next(generate(replace(request, low_memory=True, overwrite=True)))
+    assert "--low-memory" not in caught.value.hint

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cnctl.core.base import Base
 from cnctl.errors import CnctlError, MissingError
+from cnctl.jobs import generate_setup
 from cnctl.jobs.captions import open_captioner
 from cnctl.jobs.controls import ControlSpec
 from cnctl.jobs.generate import generate
@@ -99,6 +100,27 @@ def test_automatic_captions_a_first_image_and_generates_again(make: Make, blip: 
     )
     difference = pixels(again[0].path).astype(int) - pixels(automatic[0].path)
     assert np.abs(difference).max() <= 1
+
+
+def test_captions_of_different_lengths_do_not_change_each_other(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A long one is read in two parts, the short one beside it in one, as they are alone."""
+    captions = ["a cat", "a dog " * 40]
+
+    def images(out: str, texts: list[str], **asked: object) -> list[np.ndarray]:
+        said = iter(texts)
+        monkeypatch.setattr(
+            generate_setup, "open_captioner", lambda source, base: lambda image: next(said)
+        )
+        made = make(prompt_mode="automatic", out=tmp_path / out, **asked)
+        assert [image.record["prompt"] for image in made] == texts
+        return [pixels(image.path).astype(int) for image in made]
+
+    together = images("together", captions, count=2, seed=5)
+    for place, caption in enumerate(captions):
+        (alone,) = images(f"alone{place}", [caption], seed=5 + place)
+        assert np.abs(together[place] - alone).max() <= 1
 
 
 def _caption(blip: Path, image: np.ndarray) -> str:
