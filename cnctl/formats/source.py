@@ -74,7 +74,7 @@ def open_source(
     """
     if found := find_input_concat(Path(source)):
         raise CnctlError(
-            f"{found.folder} holds a whole U-Net, trained by input-concat; it has no other layout",
+            f"{found.folder} is a whole U-Net, trained by input-concat, and has no other layout",
             hint="cnctl generate takes it as it is, and diffusers as a UNet2DConditionModel",
         )
     path, folder = _locate(Path(source))
@@ -157,6 +157,8 @@ def _locate(source: Path) -> tuple[Path, Path | None]:
         return source, None
     if not source.is_dir():
         raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
+    if (source / "controlnet.safetensors").is_file():  # a run of `cnctl train --lora`
+        return source / "controlnet.safetensors", None
     if (source / "controlnet" / CONFIG).is_file():  # a run of `cnctl train`, or a whole pipeline
         source = source / "controlnet"
     for name in WEIGHTS_NAMES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -131,10 +132,10 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
         "lr_warmup": not 0 <= settings.lr_warmup <= settings.steps
         and f"from 0 to the number of steps, {settings.steps}",
         "lr_schedule": settings.lr_schedule not in LR_SCHEDULES and "constant or cosine",
-        "max_grad_norm": settings.max_grad_norm < 0 and "at least 0",
+        "max_grad_norm": not settings.max_grad_norm >= 0 and "at least 0",
         "ema": not 0 <= settings.ema < 1 and "from 0 to less than 1",
         "prompt_dropout": not 0 <= settings.prompt_dropout <= 1 and "from 0 to 1",
-        "snr_gamma": settings.snr_gamma < 0 and "at least 0",
+        "snr_gamma": not 0 <= settings.snr_gamma < math.inf and "at least 0",
         "resolution": (settings.resolution < factor or settings.resolution % factor)
         and f"a multiple of {factor}",
         "seed": not 0 <= settings.seed < 2**63 and "from 0 to 2^63 - 1",

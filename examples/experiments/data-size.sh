@@ -1,15 +1,15 @@
 #!/bin/sh
-# Figure 22 of the paper on the embedded base: Canny ControlNets trained on 10 to 10,000 scenes.
-# They take the same steps; a smaller set is a part of each larger one. Prints each one's F1 on
-# scenes that no training has seen. Repeated, it goes on where it was stopped.
+# Figure 22 of the paper on the embedded base: Canny ControlNets trained on 10 to 10,000 scenes for
+# as many steps, and the F1 of each on scenes that no training has seen. A smaller set is a part of
+# each larger one; of data of your own --sample N takes such parts.
+# Repeated, it goes on where it was stopped.
 # usage: data-size.sh [OUT]
 set -eu
 out=${1:-out/data-size}
-steps=${STEPS:-150}
 
 for size in 10 100 1000 10000; do
-    cnctl train --cond canny --data scenes:10000 --sample "$size" --base tiny \
-        --steps "$steps" --preview-every 0 --resume --quiet -o "$out/$size"
+    cnctl train --cond canny --data "scenes:$size" --base tiny --steps "${STEPS:-150}" \
+        --held-out 0 --preview-every 0 --resume --quiet -o "$out/$size"
 done
 
 cnctl evaluate --cond canny --data scenes:64 --base tiny --resume -o "$out/evaluation" \

@@ -82,7 +82,7 @@ def test_info_names_it(run: Path) -> None:
 
 
 def test_there_is_no_other_layout(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(CnctlError, match="trained by input-concat; it has no other layout"):
+    with pytest.raises(CnctlError, match="trained by input-concat, and has no other layout"):
         convert(run, tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
 

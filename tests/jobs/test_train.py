@@ -364,7 +364,7 @@ def test_a_control_lora_is_small_resumes_generates_and_merges(
     size = sum(tensor.numel() * 4 for tensor in opened.values())
     assert result.controlnet.stat().st_size < 0.6 * size
 
-    convert(result.controlnet, tmp_path / "merged", to="diffusers", base=str(random_base))
+    convert(whole, tmp_path / "merged", to="diffusers", base=str(random_base))
     merged = ControlNetModel.from_pretrained(tmp_path / "merged").state_dict()
     assert all(torch.equal(merged[name], tensor) for name, tensor in opened.items())
     with pytest.raises(CnctlError, match="a Control-LoRA starts from the base"):
@@ -482,6 +482,8 @@ def test_a_folder_in_use_or_not_empty_is_refused(
         ("lr_warmup", 5, "it must be from 0 to the number of steps, 4"),
         ("lr_schedule", "linear", "it must be constant or cosine"),
         ("max_grad_norm", -1.0, "it must be at least 0"),
+        ("max_grad_norm", float("nan"), "it must be at least 0"),
+        ("snr_gamma", float("nan"), "it must be at least 0"),
         ("ema", 1.0, "it must be from 0 to less than 1"),
         ("on_convergence", "rest", "it must be continue, stop, or accumulate=N"),
         ("tracker", "tensorbord", "unknown tracker 'tensorbord'"),
