@@ -41,6 +41,14 @@ class OutputError(CnctlError):
     exit_code = 6
 
 
+class ToldElsewhere(CnctlError):
+    """Another process of this run has failed, or failed alike, and is the one that says so."""
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def shown(path: str | Path) -> str:
     """A file name fit for one line of a terminal: control characters and bad bytes escaped."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -74,6 +74,8 @@ class TrainSettings:
     """Examples at once."""
     gradient_accumulation: int = 1
     """Batches per optimizer step, whose gradients are averaged."""
+    num_processes: int = 1
+    """Processes that train together, each with a device of its own and batches of its own."""
     optimizer: str = "adamw"
     """"adamw", or "adamw8bit" of bitsandbytes, whose moments take a quarter of the memory."""
     learning_rate: float = 1e-5
@@ -139,7 +141,7 @@ class TrainSettings:
     @property
     def effective_batch(self) -> int:
         """Examples per optimizer step."""
-        return self.batch_size * self.gradient_accumulation
+        return self.batch_size * self.gradient_accumulation * self.num_processes
 
 
 def resolve(

@@ -24,7 +24,8 @@ from cnctl.cli.generate import generate
 from cnctl.cli.info import info
 from cnctl.cli.models import app as models
 from cnctl.cli.train import train
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, ToldElsewhere
+from cnctl.processes import rank
 
 EPILOG = (
     "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
@@ -122,7 +123,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError | ClosedPipe):
         return 141
     message, code = _describe(error)
-    print(f"cnctl: {message}", file=sys.stderr)
+    stopped_with_others = rank() > 0 and isinstance(error, KeyboardInterrupt | Terminated)
+    if not (stopped_with_others or isinstance(error, ToldElsewhere)):
+        print(f"cnctl: {message}", file=sys.stderr)
     return code
 
 

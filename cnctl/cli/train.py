@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import typer
+
+from cnctl import processes
 from cnctl.cli import flags, train_flags
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import SomeInputsFailed
@@ -28,6 +32,7 @@ def train(
     steps: train_flags.Steps = None,
     batch_size: train_flags.BatchSize = None,
     gradient_accumulation: train_flags.GradientAccumulation = None,
+    num_processes: train_flags.NumProcesses = None,
     optimizer: train_flags.Optimizer = None,
     learning_rate: train_flags.LearningRate = None,
     lr_warmup: train_flags.LrWarmup = None,
@@ -74,6 +79,11 @@ def train(
     if check:
         part = _Part(largest, sample, seed or 0)
         return _check(cond, data, part, base=base, resolution=resolution, json=json, quiet=quiet)
+    together = not dry_run and (num_processes or 1) > 1
+    if together and processes.world_size() == 1:
+        raise typer.Exit(processes.launch(sys.argv[1:], num_processes or 1))
+    processes.follow_the_launcher()
+    quiet = quiet or processes.rank() > 0
     note("loading ...", quiet=quiet)
     request = _read_flags(locals())
     run = _plan if dry_run else _train
@@ -84,6 +94,8 @@ def _read_flags(given: dict[str, Any]) -> TrainRequest:
     """The request that the flags make, by their names; what has no flag is left to its default."""
     from cnctl.jobs.training_request import TrainRequest
 
+    if processes.world_size() > 1 or given["num_processes"] is None:
+        given["num_processes"] = processes.world_size()
     flagged = {field.name for field in fields(TrainSettings)} & given.keys()
     return TrainRequest(
         condition=given["cond"],
@@ -104,6 +116,8 @@ def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet:
         display = _Display(stack, quiet)
         say = partial(note, quiet=quiet)
         result = run(request, out, resume=resume, note=say, on_event=display)
+    if processes.rank() > 0:
+        return
     if json:
         emit_json(result.as_dict())
     else:

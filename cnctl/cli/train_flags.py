@@ -31,10 +31,13 @@ Largest = Annotated[
 Sample = Annotated[int | None, Option(metavar="N", help="Only N of them, drawn by --seed. [all]")]
 Out = Annotated[Path, Option("--out", "-o", help="Folder of the run.")]
 Steps = Annotated[int | None, Option(help="Optimizer steps. [by base]")]
-BatchSize = Annotated[int | None, Option(help="Examples per step. [by base]")]
+BatchSize = Annotated[int | None, Option(help="Examples at once, on each device. [by base]")]
 LearningRate = Annotated[float | None, Option(help="Of AdamW. [paper: 1e-5; tiny has its own]")]
 GradientAccumulation = Annotated[
     int | None, Option(help="Batches per step, their gradients averaged. [1]")
+]
+NumProcesses = Annotated[
+    int | None, Option(metavar="N", help="Start so many processes, a device for each. [1]")
 ]
 Optimizer = Annotated[
     str | None,

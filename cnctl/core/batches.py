@@ -70,16 +70,19 @@ class Batch:
     sizes: tuple[PictureSize, ...]
 
 
-def read_batches(examples: Examples, numbers: range, settings: TrainSettings) -> Iterator[Batch]:
+def read_batches(
+    examples: Examples, numbers: range, settings: TrainSettings, *, rank: int = 0
+) -> Iterator[Batch]:
     """The effective batches of these numbers, each in as many as gradients accumulate over.
 
-    Number n is what step n reads, as long as no step reads more than one (see `Growth`).
+    Number n is what step n reads, as long as no step reads more than one (see `Growth`). Of
+    `settings.num_processes` processes this is number `rank`: they take the batches in turn.
 
     Raises what an example raises, as it is.
     """
     loader = DataLoader(
         _Placed(examples, settings.seed),
-        batch_sampler=_Schedule(numbers, examples, settings),
+        batch_sampler=_Schedule(numbers, examples, settings, rank),
         collate_fn=_collate,
         num_workers=settings.workers,
         worker_init_fn=_end_with_parent,
@@ -130,8 +133,11 @@ class _Placed(Dataset):
 class _Schedule:
     """The places of each batch."""
 
-    def __init__(self, numbers: range, examples: Examples, settings: TrainSettings) -> None:
+    def __init__(
+        self, numbers: range, examples: Examples, settings: TrainSettings, rank: int
+    ) -> None:
         self.numbers = numbers
+        self.rank = rank
         self.order = Order(examples.groups, batch_size=settings.effective_batch, seed=settings.seed)
         self.settings = settings
 
@@ -142,7 +148,8 @@ class _Schedule:
         size = self.settings.batch_size
         for number in self.numbers:
             places = self.order.at(number)
-            yield from (places[at : at + size] for at in range(0, len(places), size))
+            batches = [places[at : at + size] for at in range(0, len(places), size)]
+            yield from batches[self.rank :: self.settings.num_processes]
 
 
 def _collate(placed: Sequence[tuple[Place, Pair | CnctlError]]) -> Batch | CnctlError:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,13 +28,14 @@ from cnctl.core.cache import EncodingCache
 from cnctl.core.checkpoints import Checkpoint
 from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.device import is_out_of_memory
-from cnctl.core.frozen import keep_no_inputs
 from cnctl.core.growth import Growth
 from cnctl.core.latents import draw_latents, encode_moments
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.memory import how_to_take_less, save_memory
 from cnctl.core.methods import Network, hint_channels
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
 from cnctl.core.order import DRAWN, DROPOUT, epoch_at
+from cnctl.core.team import Team
 from cnctl.core.text import encode_prompts
 from cnctl.core.text_features import TextFeatures
 from cnctl.core.unlocking import unlock_parameters
@@ -70,7 +70,8 @@ class Training:
 
     Or, by input-concat, a U-Net that learns in the place of the base's. What learns, in float32,
     is moved to the base's device; where the base is in half precision it computes in it too (mixed
-    precision). `step` counts the finished steps.
+    precision). `step` counts the finished steps. In a team of processes each is given the same,
+    and reads its own part of each batch; what they learn is the same in all.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class Training:
         *,
         settings: TrainSettings,
         cache: EncodingCache | None = None,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team()
         self.base = base
         self.settings = settings
         self.examples = examples
@@ -93,6 +96,8 @@ class Training:
         self._learning = trainable_parameters(network)
         """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
         self._trainable = trainable_parameters(network, connect=settings.connect)
+        for name in self._learning.keys() - self._trainable.keys():
+            self._learning[name].requires_grad_(False)
         self._optimizer = make_optimizer(self._trainable.values(), settings)
         self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
         self._accelerator = _make_accelerator(base, settings)
@@ -121,7 +126,7 @@ class Training:
                 if not is_out_of_memory(error):
                     raise
                 raise DeviceError(
-                    f"out of memory at step {self.step + 1}", hint=_how_to_take_less(self.settings)
+                    f"out of memory at step {self.step + 1}", hint=how_to_take_less(self.settings)
                 ) from error
             self.step += 1
             yield StepReport(
@@ -221,7 +226,7 @@ class Training:
 
     def _read(self) -> Iterator[Batch]:
         first, end = map(self._growth.read_before, (self.step, self.settings.steps))
-        return read_batches(self.examples, range(first, end), self.settings)
+        return read_batches(self.examples, range(first, end), self.settings, rank=self.team.rank)
 
     def _unlock(self) -> None:
         """Let the base learn along; what the optimizer knows of the ControlNet stays."""
@@ -233,6 +238,9 @@ class Training:
             self._average.shadow_params += [p.detach().clone() for p in opened.values()]
         if self.settings.gradient_checkpointing:
             self.base.unet.enable_gradient_checkpointing()
+        objective = _Objective(self.base, self.network, self.settings)
+        objective.unet = self.base.unet  # seen by what sums gradients over the processes
+        self._objective = self._accelerator.prepare(objective)
 
     def _take_step(
         self, batches: Iterator[Batch], learning_rate: float
@@ -241,18 +249,21 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         losses = []
-        for batch in islice(batches, self._accelerator.gradient_accumulation_steps):
+        for _ in range(self._accelerator.gradient_accumulation_steps):
             with self._accelerator.accumulate(self._objective):
-                losses.append(self._learn_from(batch))
-        norm = self._clip_gradient()
+                with self.team.together():
+                    loss = self._loss_of(next(batches))
+                losses.append(loss.item())
+                self._accelerator.backward(loss)
+        with self.team.together():
+            norm = self._clip_gradient()
         self._stepper.step()
         self._stepper.zero_grad()
         if self._average is not None:
             self._average.step(self._trainable.values())
-        return sum(losses) / len(losses), norm
+        return self.team.mean(sum(losses) / len(losses)), norm
 
-    def _learn_from(self, batch: Batch) -> float:
-        """Add this batch's share to the gradient; returns its loss."""
+    def _loss_of(self, batch: Batch) -> Tensor:
         loss = self._objective(**self._inputs(batch))
         value = loss.item()
         if not math.isfinite(value):
@@ -261,8 +272,7 @@ class Training:
                 f"the loss is {value} at step {self.step + 1} ({names})",
                 hint="lower the learning rate, or look at these examples",
             )
-        self._accelerator.backward(loss)
-        return value
+        return loss
 
     def _clip_gradient(self) -> float | None:
         largest = self.settings.max_grad_norm or math.inf
@@ -347,34 +357,6 @@ class _Objective(nn.Module):
             snr_gamma=self._snr_gamma,
             **inputs,
         )
-
-
-def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
-    """Trade time for memory, and find faster layouts; what is computed stays the same."""
-    keep_no_inputs(base.unet)
-    if settings.lora:
-        keep_no_inputs(network)
-    if settings.gradient_checkpointing:
-        base.unet.enable_gradient_checkpointing()
-        # The locked encoder keeps nothing anyway; checkpoints would keep its blocks' inputs.
-        for block in (*base.unet.down_blocks, base.unet.mid_block):
-            block.gradient_checkpointing = False
-        network.enable_gradient_checkpointing()
-    for one in {base.unet, network}:
-        if settings.channels_last:
-            one.to(memory_format=torch.channels_last)
-        if settings.compile:
-            one.compile()
-
-
-def _how_to_take_less(settings: TrainSettings) -> str:
-    whole = settings.effective_batch
-    ways = {
-        "--gradient-checkpointing": not settings.gradient_checkpointing,
-        f"--batch-size 1 --gradient-accumulation {whole}": settings.batch_size > 1,
-        "another device": True,
-    }
-    return f"go on with --resume and {', or '.join(way for way, open_ in ways.items() if open_)}"
 
 
 def _make_accelerator(base: Base, settings: TrainSettings) -> Accelerator:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from cnctl.core.checkpoints import LOCK, lock_folder, newest_checkpoint
 from cnctl.core.locate import default_base, locate_base, read_defaults
+from cnctl.core.team import Team
 from cnctl.core.training import Training
 from cnctl.dataset import DataReport, check_dataset, open_dataset, take_part
 from cnctl.errors import CnctlError, OutputError
@@ -49,20 +51,27 @@ def train(
 
     out: a new folder, or with `resume` one to go on with; condition, data and base are then those
     that it was begun with. SIGINT and SIGTERM save after the step at hand, and are raised again.
+    Where the environment says that several processes train together (torchrun), each of them calls
+    this with the same arguments, and the first writes.
     """
     begin = time.monotonic()
     out = Path(out)
-    _check_out(out, resume=resume)
-    with lock_folder(out):
-        checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
-        setup = prepare(request, checkpoint, note=note)
-        check_folder(out)
+    with Team(request.device) as team, ExitStack() as stack:
+        with team.together():
+            if team.main:
+                _check_out(out, resume=resume)
+                stack.enter_context(lock_folder(out))
+        with team.together():
+            checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
+            setup = prepare(request, checkpoint, note=note)
+            check_folder(out)
         training = Training(
             setup.base,
             setup.network,
             setup.examples,
             settings=setup.settings,
             cache=setup.cache,
+            team=team,
         )
         run = TrainingRun(setup, training, out, note, on_event)
         if checkpoint is not None:

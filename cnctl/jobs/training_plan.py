@@ -131,10 +131,11 @@ def _changes(settings: TrainSettings) -> str:
 
 
 def _batch(settings: TrainSettings) -> str:
-    if settings.gradient_accumulation == 1:
-        return f"batch {settings.batch_size}"
-    split = f"{settings.gradient_accumulation} x {settings.batch_size}"
-    return f"batch {settings.effective_batch} ({split})"
+    accumulated, processes = settings.gradient_accumulation, settings.num_processes
+    parts = [str(settings.batch_size)]
+    parts += [f"{accumulated} accumulated"] * (accumulated > 1)
+    parts += [f"{processes} processes"] * (processes > 1)
+    return f"batch {settings.effective_batch}" + f" ({' x '.join(parts)})" * (len(parts) > 1)
 
 
 def _rate(settings: TrainSettings) -> str:

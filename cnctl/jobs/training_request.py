@@ -37,7 +37,7 @@ FREE = {
 """Settings that may change when a run is resumed: they do not change what a step does."""
 OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "lora", "unlock_after")
 """Settings that mean nothing without one."""
-SPLIT = {"batch_size", "gradient_accumulation"}
+SPLIT = {"batch_size", "gradient_accumulation", "num_processes"}
 """May change where their product does not: how a batch is split does not matter."""
 
 
@@ -75,7 +75,7 @@ def complete_request(
     given = {name: value for name, value in request.settings.items() if value is not None}
     asked = {"condition": _name(request.condition), "base": request.base} | given
     before = TrainSettings(**run["settings"])
-    after = replace(before, **given)
+    after = _split_anew(before, replace(before, **given), given)
     begun = {"condition": run["condition"], "base": run["base"]} | asdict(before)
     changed = [
         f"{name} was {begun[name]!r}, not {value!r}"
@@ -87,11 +87,22 @@ def complete_request(
     if changed:
         raise CnctlError(
             f"this run was begun otherwise: {'; '.join(changed)}",
-            hint="leave them out to go on, or choose another -o",
+            hint=f"leave them out to go on ({before.effective_batch} examples a step, however "
+            "they are split), or choose another -o",
         )
     names = ("condition", "data", "base", "cache")
     whole = {name: getattr(request, name) or run.get(name) for name in names}
     return replace(request, **whole), after
+
+
+def _split_anew(
+    before: TrainSettings, after: TrainSettings, given: Mapping[str, Any]
+) -> TrainSettings:
+    """With as many accumulated batches as make the same examples a step on other processes."""
+    at_once = after.batch_size * after.num_processes
+    if "gradient_accumulation" in given or before.effective_batch % at_once:
+        return after
+    return replace(after, gradient_accumulation=before.effective_batch // at_once)
 
 
 def _name(condition: str | Condition | None) -> str | None:
@@ -128,6 +139,7 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
         "batch_size": settings.batch_size < 1 and "at least 1",
         "learning_rate": not 0 < settings.learning_rate < 1 and "between 0 and 1",
         "gradient_accumulation": settings.gradient_accumulation < 1 and "at least 1",
+        "num_processes": settings.num_processes < 1 and "at least 1",
         "optimizer": settings.optimizer not in OPTIMIZERS and " or ".join(OPTIMIZERS),
         "lr_warmup": not 0 <= settings.lr_warmup <= settings.steps
         and f"from 0 to the number of steps, {settings.steps}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from diffusers import UNet2DConditionModel
 import cnctl
 from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.core.lora import low_rank_state
+from cnctl.core.team import Team
 from cnctl.core.training import DivergedError, StepReport, Training
 from cnctl.errors import CnctlError, DeviceError, OutputError
 from cnctl.fidelity import find_metric
@@ -23,7 +25,7 @@ from cnctl.formats.controlnet import save_unet
 from cnctl.images import write_image
 from cnctl.jobs.convergence import find_convergence, growth_on
 from cnctl.jobs.interrupts import StopRequest
-from cnctl.jobs.previews import make_preview
+from cnctl.jobs.previews import Preview, make_preview
 from cnctl.jobs.trackers import Tracker
 from cnctl.jobs.training_plan import TrainPlan
 from cnctl.jobs.training_report import write_report
@@ -112,6 +114,11 @@ class TrainingRun:
     converged: int | None = None
 
     @property
+    def team(self) -> Team:
+        """The processes that run this together; the main one alone writes."""
+        return self.training.team
+
+    @property
     def exported(self) -> Path:
         """What serves as weights for generate."""
         if self.setup.settings.method == "input-concat":
@@ -128,36 +135,42 @@ class TrainingRun:
         self.fidelity = dict(state["fidelity"])
         self.previewed = state.get("previewed", self.training.step)
         self.converged = self._find_convergence()
-        if (self.out / LOG).exists():
+        if self.team.main and (self.out / LOG).exists():
             os.truncate(self.out / LOG, min(state["log_bytes"], (self.out / LOG).stat().st_size))
 
     def to_the_end(self, stop: StopRequest) -> None:
         """Train, look and save, until the last step or a request to stop; then export."""
         chosen = self.setup.settings
-        tracker = Tracker(chosen.tracker, self.out / TRACKER, asdict(chosen))
-        if self.training.step == 0:
-            (self.out / LOG).write_text("")
-            self._log({"event": "start", **self.setup.record})
+        with self.team.together():
+            name = chosen.tracker if self.team.main else ""
+            tracker = Tracker(name, self.out / TRACKER, asdict(chosen))
+            if self.training.step == 0 and self.team.main:
+                (self.out / LOG).write_text("")
+                self._log({"event": "start", **self.setup.record})
         try:
-            enough = self._look(stop)  # before the first step, or what an interrupt has left out
-            if stop or enough:
+            # Before the first step, or what an interrupt has left out.
+            enough = self._look(stop) or self.team.any(bool(stop))
+            if enough:
                 self._save()
-            for report in () if stop or enough else self.training.run():
-                self._log({"event": "step", **asdict(report)})
-                self.on_event(report)
-                enough = self._look(stop)
+            for report in () if enough else self.training.run():
+                with self.team.together():
+                    self._log({"event": "step", **asdict(report)})
+                    self.on_event(report)
+                enough = self._look(stop) or self.team.any(bool(stop))
                 tracker.log(self._numbers(report), report.step)
                 due = _is_due(report.step, chosen.checkpoint_every)
-                if due or stop or enough or report.step == chosen.steps:
+                if due or enough or report.step == chosen.steps:
                     self._save()
-                if stop or enough:
+                if enough:
                     break
         except (DivergedError, DeviceError) as error:
             raise self._with_what_is_kept(error) from error
         finally:
             tracker.finish()
-        self._export()
-        write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
+        with self.team.together():
+            if self.team.main:
+                self._export()
+                write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
         if self.training.step < chosen.steps:
             self.note(
                 f"saved after step {self.training.step} of {chosen.steps}; "
@@ -203,19 +216,28 @@ class TrainingRun:
             if stop:
                 raise _Stopped
 
-        try:
-            with self.training.averaged() as network:
+        made = None
+        with (
+            self.training.averaged() as network,
+            self.team.together(),
+            contextlib.suppress(_Stopped),
+        ):
+            if self.team.main:
                 made = make_preview(self.setup.base, network, self.setup.trial, on_step=give_up)
-        except _Stopped:
-            return
+                self._show(made)
+        seen = self.team.share(made is not None)
+        fidelity = self.team.share(made.fidelity if made else None)
+        if seen:
+            self.previewed = self.training.step
+        if fidelity is not None:
+            self.fidelity[str(self.training.step)] = fidelity
+
+    def _show(self, made: Preview | None) -> None:
         if made is None:
             return
-        self.previewed = step = self.training.step
+        step, name = self.training.step, self.metric.name
         path = self.out / PREVIEWS / f"step-{step:08d}.png"
         write_image(path, made.picture, overwrite=True)
-        name = self.metric.name
-        if made.fidelity is not None:
-            self.fidelity[str(step)] = made.fidelity
         self._log({"event": "preview", "step": step, "metric": name, "fidelity": made.fidelity})
         self.on_event(Previewed(step, name, made.fidelity, path))
 
@@ -240,14 +262,18 @@ class TrainingRun:
         return named | {f"fidelity/{self.metric.name}": self.fidelity.get(str(report.step))}
 
     def _save(self) -> None:
-        state = self.training.state() | {
-            "run": dict(self.setup.record),
-            "fidelity": self.fidelity,
-            "previewed": self.previewed,
-            "log_bytes": (self.out / LOG).stat().st_size,
-        }
-        tensors = self.training.tensors()
-        save_checkpoint(self.out / CHECKPOINTS, self.training.step, tensors=tensors, state=state)
+        with self.team.together():
+            if not self.team.main:
+                return
+            state = self.training.state() | {
+                "run": dict(self.setup.record),
+                "fidelity": self.fidelity,
+                "previewed": self.previewed,
+                "log_bytes": (self.out / LOG).stat().st_size,
+            }
+            tensors = self.training.tensors()
+            folder = self.out / CHECKPOINTS
+            save_checkpoint(folder, self.training.step, tensors=tensors, state=state)
 
     def _export(self) -> None:
         chosen = self.setup.settings
@@ -273,6 +299,8 @@ class TrainingRun:
                 save_controlnet(network, self.exported, description=description, base_delta=delta)
 
     def _log(self, entry: Mapping[str, Any]) -> None:
+        if not self.team.main:
+            return
         try:
             with open(self.out / LOG, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")

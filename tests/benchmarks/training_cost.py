@@ -29,8 +29,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from cnctl.core.controlnet import build_controlnet, lock, trainable_parameters
 from cnctl.core.loss import noise_prediction_loss
+from cnctl.core.memory import save_memory
 from cnctl.core.text_features import TextFeatures
-from cnctl.core.training import save_memory
 from cnctl.core.unlocking import unlockable_parameters
 from cnctl.settings import TrainSettings
 
