@@ -88,11 +88,13 @@ def load_base(
     device: str | torch.device | None = "cpu",
     dtype: str | torch.dtype | None = None,
     low_memory: bool = False,
+    weights: bool = True,
 ) -> Base:
     """A base from a short name, a diffusers folder, a cached hub id or one safetensors file.
 
     device: None picks the fastest; dtype: None picks what suits the device. low_memory: keep the
-    networks on the host, and decode images larger than the base was trained on in tiles.
+    networks on the host, and decode images larger than the base was trained on in tiles. weights:
+    without them the networks are outlines on the meta device: they have sizes and compute nothing.
     Raises MissingError when it is not at hand, DeviceError when the device is not there, and
     CnctlError when it is no base that this program knows.
     """
@@ -100,13 +102,12 @@ def load_base(
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
     family = _family_at(location)
-    if location.path.is_file():
-        parts = single_file.load_parts(location.path, dtypes=_dtypes(dtype))
-    else:
-        parts = diffusers_folder.load_parts(location.path, dtypes=_dtypes(dtype))
+    load_parts = (single_file if location.path.is_file() else diffusers_folder).load_parts
+    parts = load_parts(location.path, dtypes=_dtypes(dtype), weights=weights)
+    host = torch.device("cpu") if low_memory else device
     for part in parts.values():
         if isinstance(part, nn.Module):
-            lock(part).to("cpu" if low_memory else device)
+            lock(part).to(host if weights else "meta")
     if low_memory and hasattr(parts["vae"], "enable_tiling"):
         parts["vae"].enable_tiling()
     scheduler = DDIMScheduler.from_config(parts.pop("scheduler").config, clip_sample=False)

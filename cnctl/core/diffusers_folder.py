@@ -12,6 +12,7 @@ import torch
 import transformers
 from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
+from torch import nn
 
 from cnctl.core.locate import read_json
 from cnctl.errors import CnctlError, MissingError
@@ -27,8 +28,13 @@ SECOND = {"text_encoder_2": "text_encoder", "tokenizer_2": "tokenizer"}
 """What SDXL has beside, of the same kinds."""
 
 
-def load_parts(folder: Path, *, dtypes: Mapping[str, torch.dtype]) -> dict[str, Any]:
-    """All components of the base in this folder, on the CPU; dtypes by name of the component."""
+def load_parts(
+    folder: Path, *, dtypes: Mapping[str, torch.dtype], weights: bool = True
+) -> dict[str, Any]:
+    """All components of the base in this folder, on the CPU; dtypes by name of the component.
+
+    Without weights the networks are on the meta device, from their configs alone.
+    """
     index = read_json(folder / "model_index.json")
     second = SECOND if index.get("text_encoder_2") else {}
     kinds = COMPONENTS | {part: COMPONENTS[first] for part, first in second.items()}
@@ -37,7 +43,9 @@ def load_parts(folder: Path, *, dtypes: Mapping[str, torch.dtype]) -> dict[str, 
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
     return {
-        part: _load_part(folder / part, kind, dtype=dtypes.get(part))
+        part: _outline(folder / part, kind, dtype=dtypes[part])
+        if part in dtypes and not weights
+        else _load_part(folder / part, kind, dtype=dtypes.get(part))
         for part, kind in classes.items()
     }
 
@@ -62,6 +70,17 @@ def _component_class(folder: Path, index: Mapping[str, Any], part: str, of: type
     if not (isinstance(found, type) and issubclass(found, of)):
         raise CnctlError(f"{library}.{name} cannot be a {part}", hint="give a diffusers base")
     return found
+
+
+def _outline(folder: Path, kind: Any, *, dtype: torch.dtype) -> Any:
+    config = read_json(folder / "config.json")
+    with torch.device("meta"):
+        if issubclass(kind, diffusers.ModelMixin):
+            model = kind.from_config(config)
+        else:
+            model = kind(kind.config_class.from_dict(config))
+    # diffusers' own `to` warns of what it does not do.
+    return nn.Module.to(model, dtype)
 
 
 def _load_part(folder: Path, kind: Any, *, dtype: torch.dtype | None) -> Any:

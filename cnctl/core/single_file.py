@@ -20,7 +20,7 @@ from diffusers.loaders.single_file_utils import (
 )
 from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -50,43 +50,30 @@ V_PREDICTION_MARK = "v_pred"
 """A tensor of this name stands in SDXL checkpoints that predict v."""
 
 
-def load_parts(path: Path, *, dtypes: Mapping[str, torch.dtype]) -> dict[str, Any]:
-    """All components of the base in this file, on the CPU; dtypes by name of the component."""
+def load_parts(
+    path: Path, *, dtypes: Mapping[str, torch.dtype], weights: bool = True
+) -> dict[str, Any]:
+    """All components of the base in this file, on the CPU; dtypes by name of the component.
+
+    Without weights the networks are on the meta device, from the file's header alone.
+    """
     shapes = read_shapes(path)
     configs, prefixes = read_configs(shapes), text_prefixes(shapes)
     tokenizers = {
         part.replace("text_encoder", "tokenizer"): _load_tokenizer(path, prefix)
         for part, prefix in prefixes.items()
     }
+    parts = {part: _outline(part, config, dtype=dtypes[part]) for part, config in configs.items()}
     with safe_open(path, framework="pt") as file:
-        ours = [name for name in shapes if name.startswith((UNET, VAE, *prefixes.values()))]
-        weights = {name: file.get_tensor(name) for name in ours}
         metadata = file.metadata() or {}
-    parts = {
-        "vae": _fill(
-            AutoencoderKL.from_config,
-            configs["vae"],
-            convert_ldm_vae_checkpoint(weights, configs["vae"]),
-            dtype=dtypes["vae"],
-        ),
-        "unet": _fill(
-            UNet2DConditionModel.from_config,
-            configs["unet"],
-            convert_ldm_unet_checkpoint(weights, configs["unet"]),
-            dtype=dtypes["unet"],
-        ),
-    }
-    for part, prefix in prefixes.items():
-        kind = CLIPTextModelWithProjection if part == "text_encoder_2" else CLIPTextModel
-        renamed = _rename_text_encoder(weights, configs[part], prefix)
-        parts[part] = _fill(
-            lambda config, kind=kind: kind(CLIPTextConfig(**config)),
-            configs[part],
-            renamed,
-            dtype=dtypes[part],
-        )
-    if V_PREDICTION_MARK in shapes:
-        metadata["modelspec.prediction_type"] = "v"
+        if V_PREDICTION_MARK in shapes:
+            metadata["modelspec.prediction_type"] = "v"
+        # Where only a trial tells what the U-Net predicts, no outline is enough.
+        if weights or not _is_prediction_known(parts["unet"], metadata):
+            ours = [name for name in shapes if name.startswith((UNET, VAE, *prefixes.values()))]
+            tensors = {name: file.get_tensor(name) for name in ours}
+            for part, renamed in _renamed(tensors, configs, prefixes).items():
+                _fill(parts[part], renamed, dtype=dtypes[part])
     prediction = find_prediction_type(parts["unet"], metadata)
     is_sd2 = len(prefixes) == 1 and prediction == "v_prediction"
     if is_sd2:
@@ -100,11 +87,9 @@ def find_prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:
     At the noisiest step an image is nearly all noise: a U-Net that predicts the noise returns what
     it was given, one that predicts v does not.
     """
-    said = metadata.get("modelspec.prediction_type")
-    if said in ("epsilon", "v"):
-        return "epsilon" if said == "epsilon" else "v_prediction"
-    if not unet.config.use_linear_projection or unet.config.addition_embed_type:
-        return "epsilon"
+    if _is_prediction_known(unet, metadata):
+        said = metadata.get("modelspec.prediction_type")
+        return "v_prediction" if said == "v" else "epsilon"
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, unet.config.in_channels, 32, 32, generator=generator)
     text = torch.zeros(1, 77, unet.config.cross_attention_dim, dtype=unet.dtype)
@@ -112,6 +97,11 @@ def find_prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:
         predicted = unet(noise.to(unet.dtype), 999, text).sample.float()
     alike = torch.cosine_similarity(predicted.flatten(), noise.flatten(), dim=0)
     return "epsilon" if alike > 0.5 else "v_prediction"
+
+
+def _is_prediction_known(unet: Any, metadata: Mapping[str, str]) -> bool:
+    is_sd2 = unet.config.use_linear_projection and not unet.config.addition_embed_type
+    return not is_sd2 or metadata.get("modelspec.prediction_type") in ("epsilon", "v")
 
 
 def _load_tokenizer(path: Path, prefix: str) -> CLIPTokenizer:
@@ -131,6 +121,32 @@ def _load_tokenizer(path: Path, prefix: str) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(
         folders[0], local_files_only=True, model_max_length=77, **padding
     )
+
+
+def _outline(part: str, config: Config, *, dtype: torch.dtype) -> Any:
+    """A network without weights."""
+    with init_empty_weights(include_buffers=False):
+        if part in ("vae", "unet"):
+            model = {"vae": AutoencoderKL, "unet": UNet2DConditionModel}[part].from_config(config)
+        else:
+            kind = CLIPTextModelWithProjection if part == "text_encoder_2" else CLIPTextModel
+            model = kind(CLIPTextConfig(**config))
+    # diffusers' own `to` warns of what it does not do.
+    return nn.Module.to(model, dtype).eval()
+
+
+def _renamed(
+    tensors: Mapping[str, Tensor], configs: Mapping[str, Config], prefixes: Mapping[str, str]
+) -> dict[str, dict[str, Tensor]]:
+    """Of each component its own, under its own names."""
+    return {
+        "vae": convert_ldm_vae_checkpoint(tensors, configs["vae"]),
+        "unet": convert_ldm_unet_checkpoint(tensors, configs["unet"]),
+        **{
+            part: _rename_text_encoder(tensors, configs[part], prefix)
+            for part, prefix in prefixes.items()
+        },
+    }
 
 
 def _rename_text_encoder(
@@ -154,17 +170,14 @@ class _Sized:
         self.hidden_size = hidden_size
 
 
-def _fill(build: Any, config: Config, weights: Mapping[str, Tensor], *, dtype: torch.dtype) -> Any:
-    """A model with these tensors in it, none missing and none left over."""
-    with init_empty_weights(include_buffers=False):
-        model = build(config)
+def _fill(model: Any, weights: Mapping[str, Tensor], *, dtype: torch.dtype) -> None:
+    """Put these tensors into a model: none missing, and none left over."""
     # Text models have lost or kept a level of names, as their class and its version has it.
     expected = model.state_dict().keys()
     cast = {}
     for name, weight in weights.items():
         flat = name.removeprefix("text_model.")
-        own = flat if flat in expected else name
-        cast[own] = weight.to(dtype).contiguous()
+        cast[flat if flat in expected else name] = weight.to(dtype).contiguous()
     try:
         model.load_state_dict(cast, assign=True)
     except RuntimeError as error:
@@ -173,7 +186,6 @@ def _fill(build: Any, config: Config, weights: Mapping[str, Tensor], *, dtype: t
             f"the file does not hold a whole {type(model).__name__}: {reason}",
             hint="give the whole checkpoint of an SD 1.x, SD 2.x or SDXL base",
         ) from error
-    return model.eval()
 
 
 def _scheduler(prediction_type: str) -> DDIMScheduler:

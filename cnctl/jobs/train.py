@@ -94,7 +94,7 @@ def plan_training(
     out = Path(out)
     _check_out(out, resume=resume)
     checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
-    return prepare(request, checkpoint, note=note).plan
+    return prepare(request, checkpoint, dry=True, note=note).plan
 
 
 def check_data(

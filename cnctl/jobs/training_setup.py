@@ -117,14 +117,21 @@ def _hint_reader(name: str) -> HintReader:
 
 
 def prepare(
-    request: TrainRequest, checkpoint: Checkpoint | None, *, note: Callable[[str], None]
+    request: TrainRequest,
+    checkpoint: Checkpoint | None,
+    *,
+    dry: bool = False,
+    note: Callable[[str], None],
 ) -> Setup:
-    """Load and check everything. Raises CnctlError where the checkpoint's run was another one."""
+    """Load and check everything. Raises CnctlError where the checkpoint's run was another one.
+
+    dry: only to plan by; the base is an outline, and there are no examples to measure with.
+    """
     asked, settings = complete_request(request, checkpoint)
     condition = find_condition(asked.condition)
     if asked.data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
-    base = open_base(asked.base, device=asked.device, dtype=asked.dtype, note=note)
+    base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
     dataset = open_training_data(asked.data, condition, chosen)
     record = describe_run(asked, base, chosen, dataset)
@@ -135,6 +142,7 @@ def prepare(
     if not held and chosen.held_out:
         note("too few examples to hold any out: fidelity is measured on ones that are trained on")
     examples = Selection(pairs, tuple(train))
+    tried = [] if dry else held or train[: chosen.held_out]
     network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
     if isinstance(network, UNet2DConditionModel):
         base = replace(base, unet=network)  # the locked one is of no use then
@@ -144,7 +152,7 @@ def prepare(
         network=network,
         settings=chosen,
         examples=examples,
-        trial=_trial(pairs, held or train[: chosen.held_out], condition, base, chosen),
+        trial=_trial(pairs, tried, condition, base, chosen),
         cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
         plan=make_plan(asked, condition, base, network, chosen, dataset, examples=examples),
         record=record,

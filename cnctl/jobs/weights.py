@@ -35,6 +35,7 @@ def open_base(
     device: str | None,
     dtype: str | None,
     low_memory: bool = False,
+    weights: bool = True,
     note: Note = lambda text: None,
 ) -> Base:
     """Load the named base, else the config file's, else the default one; as `load_base`.
@@ -46,7 +47,7 @@ def open_base(
         location = default_base()
         source = location.name
         note(location.reason)
-    base = load_base(source, device=device, dtype=dtype, low_memory=low_memory)
+    base = load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
     if limits := base.defaults.get("limits"):
         note(f"{base.name}: {limits}")
     return base

@@ -87,6 +87,33 @@ class TestLoadBase:
         assert ids == CLIPTokenizer(vocab=model["vocab"], merges=[])("cat").input_ids
 
 
+class TestOutline:
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("kind", ["SD 1.x", "SDXL"])
+    def test_is_made_of_configs_alone(
+        self, random_base: Path, random_sdxl_base: Path, tmp_path: Path, kind: str
+    ) -> None:
+        source = random_base if kind == "SD 1.x" else random_sdxl_base
+        folder = tmp_path / "outline"
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+        base, outline = load_base(source), load_base(folder, dtype="bf16", weights=False)
+        for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+            if module := getattr(base, part):
+                drawn = dict(getattr(outline, part).named_parameters())
+                shapes = {name: p.shape for name, p in module.named_parameters()}
+                assert {name: p.shape for name, p in drawn.items()} == shapes
+                assert {(p.device.type, p.dtype) for p in drawn.values()} == {
+                    ("meta", torch.bfloat16)
+                }
+        assert outline.device == torch.device("cpu")
+        assert outline.resolution == base.resolution
+
+    def test_a_missing_config(self, own_base: Path) -> None:
+        (own_base / "text_encoder" / "config.json").unlink()
+        with pytest.raises(MissingError, match=r"text_encoder/config.json is missing"):
+            load_base(own_base, weights=False)
+
+
 class TestRefusesToLoad:
     @pytest.mark.parametrize(
         ("entry", "message"),

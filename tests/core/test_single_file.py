@@ -252,6 +252,17 @@ class TestLoad:
         }[text.config.hidden_act]
         assert base.zeros_for_empty_prompt == bool(others)
 
+    def test_an_outline_has_the_shapes_and_no_weights(self, written: tuple) -> None:
+        base, outline = load_base(written[0]), load_base(written[0], weights=False)
+        assert outline.resolution == base.resolution
+        assert outline.prediction_type == base.prediction_type
+        for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+            if module := getattr(base, part):
+                drawn = getattr(outline, part).state_dict()
+                shapes = {name: weight.shape for name, weight in module.state_dict().items()}
+                assert {name: weight.shape for name, weight in drawn.items()} == shapes
+                assert all(p.is_meta for p in getattr(outline, part).parameters())
+
     def test_prediction_type(self, written: tuple) -> None:
         path, _, _, text, *others = written
         base = load_base(path)

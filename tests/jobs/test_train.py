@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from cnctl.jobs.controls import ControlSpec, open_branches
 from cnctl.jobs.convert import convert
 from cnctl.jobs.train import TrainRequest, check_data, plan_training, train
 from cnctl.jobs.training_run import Converged, Previewed, Started
-from cnctl.jobs.training_setup import HintMaker
+from cnctl.jobs.training_setup import HintMaker, prepare
 from cnctl.jobs.weights import open_control
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings
@@ -83,6 +83,21 @@ def stop_at(step: int, number: int) -> Callable[[object], None]:
             signal.raise_signal(number)
 
     return on_event
+
+
+@pytest.mark.parametrize("kind", [{}, {"lora": 2}, {"method": "input-concat"}, {"unlock_after": 2}])
+def test_a_plan_needs_no_weights_and_is_that_of_the_run(
+    random_base: Path, tmp_path: Path, kind: dict[str, Any]
+) -> None:
+    copied = tmp_path / "base"
+    shutil.copytree(random_base, copied, ignore=shutil.ignore_patterns("*.safetensors"))
+    asked = TrainRequest(
+        condition="canny", data="scenes:12", base=str(copied), settings={**SETTINGS, **kind}
+    )
+    plan = plan_training(asked, tmp_path / "out")
+    whole = prepare(replace(asked, base=str(random_base)), None, note=lambda text: None).plan
+    assert plan == replace(whole, base=plan.base)
+    assert plan.parameters > 1000
 
 
 def test_a_run_leaves_a_controlnet_a_log_previews_and_checkpoints(
