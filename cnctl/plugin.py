@@ -129,6 +129,8 @@ class Weights:
     """Family of the base it was trained on, e.g. "SD 1.x"."""
     licence: str
     revision: str = ""
+    control_type: int | None = None
+    """Where the ControlNet is a union: which of its kinds of hint this condition's are."""
 
 
 @dataclass(frozen=True, kw_only=True)

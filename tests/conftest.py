@@ -1,5 +1,6 @@
 """What many tests share: one thread, no network, and a base model with random weights."""
 
+import inspect
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import ControlNetModel
+    from diffusers import ControlNetModel, ControlNetUnionModel
     from transformers import CLIPTokenizer
 
     from cnctl.core.base import Base
@@ -91,6 +92,30 @@ def sdxl_controlnet(loaded_sdxl_base: "Base") -> "ControlNetModel":
     from cnctl.core.controlnet import build_controlnet
 
     return fill_zero_convs(build_controlnet(loaded_sdxl_base.unet, seed=1), seed=1).eval()
+
+
+@pytest.fixture(scope="session")
+def sdxl_union(loaded_sdxl_base: "Base") -> "ControlNetUnionModel":
+    """A union for it, of six kinds of hint, random all over. Do not change it."""
+    import torch
+    from diffusers import ControlNetUnionModel
+
+    unet = loaded_sdxl_base.unet.config
+    known = {
+        name: unet[name]
+        for name in inspect.signature(ControlNetUnionModel).parameters
+        if name in unet
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        union = ControlNetUnionModel(
+            **known,
+            conditioning_embedding_out_channels=(4, 8, 12, 16),
+            num_trans_channel=unet.block_out_channels[0],
+            num_trans_head=4,
+            num_proj_channel=unet.block_out_channels[0],
+        )
+    return fill_zero_convs(union, seed=3).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cnctl.core.controlnet import EncodedHint, Residuals, control_residuals, encode_hint
 from cnctl.core.text_features import TextFeatures
+from cnctl.core.union import OneKind
 from cnctl.errors import CnctlError
 
 MODES = ("balanced", "prompt", "control")
@@ -37,7 +38,7 @@ class Control:
     each place; None for 1 everywhere.
     """
 
-    controlnet: ControlNetModel
+    controlnet: ControlNetModel | OneKind
     hint: Tensor
     scale: float = 1.0
     start: float = 0.0

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnctl.core.text_features import TextFeatures
+from cnctl.core.union import OneKind
 from cnctl.errors import CnctlError
 
 RELEASED_WIDTHS = (16, 32, 96, 256)
@@ -252,7 +253,7 @@ def _hint_tensor(hint: np.ndarray, channels: int) -> Tensor:
     return colours.masked_fill(mask < 0.5, -1)
 
 
-def encode_hint(controlnet: ControlNetModel, hint: Tensor) -> EncodedHint:
+def encode_hint(controlnet: ControlNetModel | OneKind, hint: Tensor) -> EncodedHint:
     """Run the hint encoder once; it depends neither on the timestep nor on the prompt.
 
     hint: float (B, hint_channels, H, W) as `hint_tensor` makes it.
@@ -283,7 +284,9 @@ def control_residuals(
     dtype = next(controlnet.parameters()).dtype
     text = text.to(dtype)
     if isinstance(hint, EncodedHint):
-        controlnet, condition = _with_hint_encoded(controlnet, hint), hint.features
+        # One hint for all images; a union would not broadcast it.
+        condition = hint.features.expand(len(latents), -1, -1, -1)
+        controlnet = _with_hint_encoded(controlnet, condition)
     else:
         condition = hint
     down, middle = controlnet(
@@ -348,8 +351,8 @@ class _Given(nn.Module):
         return self.features
 
 
-def _with_hint_encoded(controlnet: nn.Module, hint: EncodedHint) -> nn.Module:
+def _with_hint_encoded(controlnet: nn.Module, features: Tensor) -> nn.Module:
     """A view of the ControlNet, sharing all its weights, that has its hint already."""
     view = copy.copy(controlnet)
-    view._modules = {**controlnet._modules, "controlnet_cond_embedding": _Given(hint.features)}
+    view._modules = {**controlnet._modules, "controlnet_cond_embedding": _Given(features)}
     return view

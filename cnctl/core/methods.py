@@ -17,11 +17,12 @@ from cnctl.core.control import Control
 from cnctl.core.controlnet import control_residuals, predict_noise
 from cnctl.core.input_concat import HintedUNet
 from cnctl.core.text_features import TextFeatures
+from cnctl.core.union import OneKind
 
 METHODS = ("controlnet", "input-concat")
 
-Network: TypeAlias = ControlNetModel | UNet2DConditionModel
-"""What learns: a ControlNet, or by "input-concat" a U-Net in place of the base's."""
+Network: TypeAlias = ControlNetModel | OneKind | UNet2DConditionModel
+"""A ControlNet, a union as one, or by "input-concat" a U-Net in place of the base's."""
 
 
 def hint_channels(network: Network) -> int:

@@ -11,6 +11,20 @@ from cnctl.errors import CnctlError
 Shape = tuple[int, ...]
 
 _HINT = "controlnet_cond_embedding"
+UNION_MARK = "task_embedding"
+"""A tensor that every ControlNet-Union has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Union:
+    """What a ControlNet-Union (xinsir's, for SDXL) has beside the layers of a ControlNet."""
+
+    kinds: int
+    """Kinds of hint that it knows."""
+    kind_width: int
+    """Numbers that say for each kind whether it is given."""
+    layers: int
+    """Of the transformer that weighs hints of several kinds; as wide as the first block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,12 @@ class Architecture:
     """Width of SDXL's second embedding (pooled text and sizes); 0 where there is none."""
     hint_encoder: str = "released"
     """Or "paper": four 4x4 convolutions and a zero convolution, only under diffusers' names."""
+    union: Union | None = None
+
+    @property
+    def has_original_names(self) -> bool:
+        """Whether the original's form can hold it."""
+        return self.hint_encoder == "released" and not self.union
 
 
 def read_architecture(shapes: Mapping[str, Shape]) -> Architecture:
@@ -49,6 +69,16 @@ def read_architecture(shapes: Mapping[str, Shape]) -> Architecture:
         hint_channels=hint_channels,
         hint_widths=hint_widths,
         hint_encoder="paper" if f"{_HINT}.layers.0.weight" in shapes else "released",
+        union=_union(shapes) if UNION_MARK in shapes else None,
+    )
+
+
+def _union(shapes: Mapping[str, Shape]) -> Union:
+    kinds = max(1, _side(shapes, UNION_MARK, 0))
+    return Union(
+        kinds=kinds,
+        kind_width=_side(shapes, "control_add_embedding.linear_1.weight", 1) // kinds,
+        layers=1 + _highest(r"transformer_layes\.(\d+)\.", shapes, default=-1),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError
-from cnctl.formats.architecture import Architecture
+from cnctl.formats.architecture import Architecture, Union
 
 Config = dict[str, Any]
 
@@ -81,6 +81,15 @@ ALLOWED = frozenset(COMMON) - {"_class_name"} | {
     "use_linear_projection",
 }
 """Keys that reach `ControlNetModel`; a stranger's config.json can set nothing else."""
+UNION_HEADS = "num_trans_head"
+ALLOWED_IN_UNION = ALLOWED - {"mid_block_type"} | {
+    "num_control_type",
+    "num_proj_channel",
+    "num_trans_channel",
+    UNION_HEADS,
+    "num_trans_layer",
+}
+"""The same for `ControlNetUnionModel`."""
 
 
 _OF_ATTENTION = ("cross_attention_dim", "use_linear_projection")
@@ -120,13 +129,13 @@ def config_from_shapes(architecture: Architecture) -> Config:
         | {"cross_attention_dim": family.text_width, "use_linear_projection": linear}
         | {"upcast_attention": family.upcast, "norm_num_groups": family.groups}
         | _from_shapes(architecture)
-        | {"attention_head_dim": heads}
+        | {"attention_head_dim": heads, "_class_name": _class_names(architecture)[0]}
     )
 
 
 def check_config(config: Mapping[str, Any], architecture: Architecture) -> None:
     """Hold a config to the weights beside it; CnctlError names the first field that differs."""
-    if config.get("_class_name", "ControlNetModel") != "ControlNetModel":
+    if config.get("_class_name", "ControlNetModel") not in _class_names(architecture):
         raise CnctlError(
             f"the config is that of a {config['_class_name']}, not of a ControlNetModel",
             hint="cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL",
@@ -146,11 +155,29 @@ def check_config(config: Mapping[str, Any], architecture: Architecture) -> None:
             f"{list(architecture.widths)} channels",
             hint="the config belongs to another ControlNet",
         )
+    if architecture.union:
+        _check_union(config, architecture)
+
+
+def _check_union(config: Mapping[str, Any], architecture: Architecture) -> None:
+    heads = config.get(UNION_HEADS, 8)
+    if not architecture.middle_depth or not architecture.label_width:
+        raise CnctlError(
+            "a ControlNet-Union without attention in its middle, or without sizes",
+            hint="cnctl reads unions for SDXL, as xinsir's",
+        )
+    width = architecture.widths[0]
+    if type(heads) is not int or heads < 1 or width % heads:
+        raise CnctlError(
+            f"the config asks for {UNION_HEADS} = {heads}, which does not divide {width}",
+            hint="the config belongs to another ControlNet",
+        )
 
 
 def complete_config(config: Mapping[str, Any], architecture: Architecture) -> Config:
     """What `ControlNetModel` is built from: allowed keys only, gaps filled from the shapes."""
-    known = {name: value for name, value in config.items() if name in ALLOWED}
+    allowed = ALLOWED_IN_UNION if architecture.union else ALLOWED
+    known = {name: value for name, value in config.items() if name in allowed}
     return _from_shapes(architecture) | known
 
 
@@ -181,8 +208,15 @@ def fill_config(config: Mapping[str, Any], architecture: Architecture) -> Config
         | {key: config[key] for key in _OF_ATTENTION if key in config}
         | known
         | taken
-        | {"_class_name": "ControlNetModel"}
+        | {"_class_name": _class_names(architecture)[0]}
     )
+
+
+def _class_names(architecture: Architecture) -> tuple[str, ...]:
+    """What diffusers calls the class, first, and what published configs do."""
+    if architecture.union:
+        return "ControlNetUnionModel", "ControlNetModel_Union", "ControlNetModel"
+    return ("ControlNetModel",)
 
 
 def _from_shapes(a: Architecture) -> Config:
@@ -190,27 +224,41 @@ def _from_shapes(a: Architecture) -> Config:
     depths = [depth or 1 for depth in (*a.depths[:-1], a.depths[-1] or a.middle_depth)]
     middle = "UNetMidBlock2DCrossAttn" if a.middle_depth else "UNetMidBlock2D"
     attention = {"cross_attention_dim": a.text_width, "use_linear_projection": a.linear}
-    return (attention if a.text_width else {}) | {
-        "addition_embed_type": "text_time" if a.label_width else None,
-        "addition_time_embed_dim": SDXL_SIZES_WIDTH if a.label_width else None,
-        "block_out_channels": list(a.widths),
-        "conditioning_channels": a.hint_channels,
-        "conditioning_embedding_out_channels": list(a.hint_widths),
-        "down_block_types": [
-            "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in a.depths
-        ],
-        "in_channels": a.in_channels,
-        "layers_per_block": a.layers,
-        "mid_block_type": middle,
-        "projection_class_embeddings_input_dim": a.label_width or None,
-        "transformer_layers_per_block": depths[0] if len(set(depths)) == 1 else depths,
+    own = _union(a.union, a.widths[0]) if a.union else {"mid_block_type": middle}
+    return (
+        (attention if a.text_width else {})
+        | {
+            "addition_embed_type": "text_time" if a.label_width else None,
+            "addition_time_embed_dim": SDXL_SIZES_WIDTH if a.label_width else None,
+            "block_out_channels": list(a.widths),
+            "conditioning_channels": a.hint_channels,
+            "conditioning_embedding_out_channels": list(a.hint_widths),
+            "down_block_types": [
+                "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in a.depths
+            ],
+            "in_channels": a.in_channels,
+            "layers_per_block": a.layers,
+            "projection_class_embeddings_input_dim": a.label_width or None,
+            "transformer_layers_per_block": depths[0] if len(set(depths)) == 1 else depths,
+        }
+        | own
+    )
+
+
+def _union(union: Union, width: int) -> Config:
+    return {
+        "addition_time_embed_dim": union.kind_width,
+        "num_control_type": union.kinds,
+        "num_proj_channel": width,
+        "num_trans_channel": width,
+        "num_trans_layer": union.layers,
     }
 
 
 def _agree(name: str, given: Any, value: Any, a: Architecture) -> bool:
     if name == "conditioning_embedding_out_channels" and a.hint_encoder != "released":
         return True  # that form's widths are fixed; the field speaks of the released form
-    if name == "addition_time_embed_dim":
+    if name == "addition_time_embed_dim" and not a.union:
         return bool(a.label_width) == isinstance(given, int)  # no shape tells it
     given = list(given) if isinstance(given, list | tuple) else given
     if name != "transformer_layers_per_block":

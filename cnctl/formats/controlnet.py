@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 
 from cnctl.errors import CnctlError
 from cnctl.formats import config as configs
@@ -28,7 +28,7 @@ def load_controlnet(
     dtype: torch.dtype | None = None,
     base: Path | None = None,
     hint_encoders: HintEncoders | None = None,
-) -> tuple[ControlNetModel, dict[str, Any]]:
+) -> tuple[ControlNetModel | ControlNetUnionModel, dict[str, Any]]:
     """Load a ControlNet of any known form, with its description (see `read_description`).
 
     source: a diffusers folder or file, an original checkpoint (whole, alone, or with bare keys), as
@@ -59,7 +59,7 @@ def build(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     hint_encoders: HintEncoders,
-) -> ControlNetModel:
+) -> ControlNetModel | ControlNetUnionModel:
     """A module with copies of these tensors (diffusers' names), in evaluation mode.
 
     where: the file, for messages. The rest as for `load_controlnet`.
@@ -124,7 +124,7 @@ def _empty(
     *,
     where: Path,
     hint_encoders: HintEncoders,
-) -> ControlNetModel:
+) -> ControlNetModel | ControlNetUnionModel:
     """A module on the meta device."""
     form = architecture.hint_encoder
     if form != "released" and form not in hint_encoders:
@@ -134,7 +134,8 @@ def _empty(
         )
     try:
         with torch.device("meta"):
-            controlnet = ControlNetModel(**configs.complete_config(config, architecture))
+            kind = ControlNetUnionModel if architecture.union else ControlNetModel
+            controlnet = kind(**configs.complete_config(config, architecture))
             if form in hint_encoders:
                 hint_encoders[form](controlnet)
     except (ValueError, TypeError, ZeroDivisionError, KeyError, NotImplementedError) as error:

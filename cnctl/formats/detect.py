@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cnctl.errors import CnctlError
+from cnctl.formats.architecture import UNION_MARK
 from cnctl.formats.keymap import first_few
 
 PREFIX = "control_model."
@@ -39,12 +40,7 @@ SCHEDULE = frozenset(
     }
 )
 
-# What people hand in by mistake: how a key of it begins -> what it is. The first table names files
-# that also carry keys of a ControlNet, the second is asked when nothing of a ControlNet is there.
-RELATIVES = {
-    "control_add_embedding.": "a ControlNet-Union for SDXL",
-    "task_embedding": "a ControlNet-Union for SDXL",
-}
+# What people hand in by mistake: how a key of it begins -> what it is.
 STRANGERS = {
     "lllite_": "a ControlNet-LLLite",
     "lora_": "a LoRA",
@@ -81,20 +77,24 @@ class Form:
 def detect(names: Iterable[str]) -> Form:
     """Tell the form; CnctlError says what the file holds instead, with five of its keys."""
     names = list(names)
-    _refuse(names, RELATIVES)
     dropped = dict(sorted(Counter(what for name in names if (what := _companion(name))).items()))
     if mark := next((mark for mark in MARKS if mark in names), ""):
         prefix = PREFIX if any(name.startswith(PREFIX) for name in names) else ""
         return Form("bare", MARKS[mark], prefix, dropped, mark)
     if any(name.startswith("controlnet_cond_embedding.") for name in names):
-        return Form("diffusers", "diffusers", dropped=dropped)
+        label = "diffusers, union" if UNION_MARK in names else "diffusers"
+        return Form("diffusers", label, dropped=dropped)
+    if UNION_MARK in names:
+        raise _refused("a ControlNet-Union by other names than diffusers'", names)
     if any(name.startswith(PREFIX) for name in names):
         full = any(name.startswith("model.diffusion_model.") for name in names)
         label = FULL if full else "original, ControlNet alone"
         return Form("original", label, PREFIX, dropped)
     if any(name.startswith("input_hint_block.") for name in names):
         return Form("bare", "original, bare keys", dropped=dropped)
-    _refuse(names, STRANGERS)
+    for mark, what in STRANGERS.items():
+        if any(name.startswith(mark) for name in names):
+            raise _refused(what, names)
     raise _refused("no ControlNet of a known form", names)
 
 
@@ -117,12 +117,6 @@ def _companion(name: str) -> str:
     if name.endswith(".position_ids"):
         return "position ids of the text encoder"
     return next((what for start, what in COMPANIONS.items() if name.startswith(start)), "")
-
-
-def _refuse(names: list[str], table: Mapping[str, str]) -> None:
-    for mark, what in table.items():
-        if any(name.startswith(mark) for name in names):
-            raise _refused(what, names)
 
 
 def _refused(what: str, names: list[str]) -> CnctlError:

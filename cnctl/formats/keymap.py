@@ -10,10 +10,19 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from cnctl.errors import CnctlError
-from cnctl.formats.architecture import Architecture, Shape
+from cnctl.formats.architecture import Architecture, Shape, Union
 from cnctl.formats.header import TensorSpec
 
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+
+
+UNION_STEMS = (
+    "task_embedding",
+    "transformer_layes.",
+    "spatial_ch_projs.",
+    "control_add_embedding.",
+)
+"""How the names of what only a ControlNet-Union has begin; the misspelling is the released one."""
 
 
 class Pair(NamedTuple):
@@ -24,7 +33,7 @@ class Pair(NamedTuple):
     @property
     def copied(self) -> bool:
         """Of the trainable copy: the base's U-Net has the same tensor under the same names."""
-        return not self.diffusers.startswith("controlnet_")
+        return not self.diffusers.startswith(("controlnet_", *UNION_STEMS))
 
 
 class _Layer(NamedTuple):
@@ -39,14 +48,17 @@ class _Layer(NamedTuple):
 def pairs(architecture: Architecture) -> list[Pair]:
     """All tensors; the original's names come without the `control_model.` prefix.
 
-    The paper's hint encoder exists under diffusers' names only: its original names are empty.
-    A U-Net's encoder (no hint channels) has the copied tensors alone.
+    The paper's hint encoder and what a ControlNet-Union adds exist under diffusers' names only:
+    their original names are empty. A U-Net's encoder (no hint channels) has the copied tensors
+    alone.
     """
     table = []
     for layer in _layers(architecture):
         table.append(_pair(layer, "weight", layer.weight))
         if layer.bias:
             table.append(_pair(layer, "bias", layer.weight[:1]))
+    if architecture.union:
+        table += _union(architecture.union, architecture.widths[0])
     return table if architecture.hint_channels else [pair for pair in table if pair.copied]
 
 
@@ -184,6 +196,31 @@ def _encoder(a: Architecture, time: int) -> Iterator[_Layer]:
             down = f"down_blocks.{b}.downsamplers.0.conv"
             yield _Layer(down, f"input_blocks.{n}.0.op", (into, into, 3, 3))
             yield _zero_conv(n, into)
+
+
+def _union(union: Union, width: int) -> Iterator[Pair]:
+    time = 4 * width
+    shapes: dict[str, Shape] = {"task_embedding": (union.kinds, width)}
+    linear = {
+        "spatial_ch_projs": (width, width),
+        "control_add_embedding.linear_1": (time, union.kinds * union.kind_width),
+        "control_add_embedding.linear_2": (time, time),
+    }
+    for n in range(union.layers):
+        block = f"transformer_layes.{n}"
+        shapes |= {
+            f"{block}.attn.in_proj_weight": (3 * width, width),
+            f"{block}.attn.in_proj_bias": (3 * width,),
+        }
+        shapes |= {f"{block}.ln_{m}.{end}": (width,) for m in (1, 2) for end in ("weight", "bias")}
+        linear |= {
+            f"{block}.attn.out_proj": (width, width),
+            f"{block}.mlp.c_fc": (4 * width, width),
+            f"{block}.mlp.c_proj": (width, 4 * width),
+        }
+    for name, shape in linear.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return (Pair(name, "", shape) for name, shape in shapes.items())
 
 
 def _zero_conv(n: int, width: int) -> _Layer:

@@ -19,6 +19,17 @@ WORDS = frozenset({
     "normalbae", "openpose", "scribble", "seg", "shuffle", "softedge", "tile",
 })  # fmt: skip
 """Words of the published names."""
+UNION_KINDS = (
+    "pose",
+    "depth",
+    "soft edges or scribbles",
+    "lines (canny, hough, lineart)",
+    "normals",
+    "segments",
+    "tile",
+    "repaint",
+)
+"""What a hint of the published ControlNet-Unions may be, by `Weights.control_type`."""
 HABITS = {
     "normal": "v1.0's normals were fed with their channels reversed: z first (red), x last (blue)",
     "shuffle": "its residuals are averaged over the picture; give --config with "

@@ -162,6 +162,9 @@ def _oddities(source: Source) -> list[str]:
     odd = [habit] if (habit := published.habit_of(source.path)) else []
     if has_base_delta(source.path):
         odd.append("its base has learnt along with it; cnctl generate uses the pair")
+    if a.union:
+        names = ", ".join(published.UNION_KINDS[: a.union.kinds])
+        odd.append(f"a union of {a.union.kinds} kinds of hint: {names}, if it is a published one")
     if a.hint_channels != 3:
         odd.append(f"hints have {a.hint_channels} channels; webui and ComfyUI give 3")
     if a.in_channels != latents:

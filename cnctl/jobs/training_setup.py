@@ -19,6 +19,7 @@ from cnctl.core.input_concat import build_input_concat
 from cnctl.core.lora import add_adapters
 from cnctl.core.methods import Network
 from cnctl.core.order import hold_out
+from cnctl.core.union import OneKind
 from cnctl.dataset import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.dataset.buckets import bucket_sizes
 from cnctl.dataset.examples import FolderDataset
@@ -241,6 +242,11 @@ def _open_earlier(
             hint="--init-from takes what was trained beside a locked one",
         )
     network = open_control(condition, base, weights=weights, dtype=torch.float32)
+    if isinstance(network, OneKind):
+        raise CnctlError(
+            f"{weights} is a ControlNet-Union, which is not trained here",
+            hint="--init-from takes a ControlNet for one kind of hint",
+        )
     wide = isinstance(network, UNet2DConditionModel)
     if wide != (settings.method == "input-concat"):
         method = "input-concat" if wide else "controlnet"

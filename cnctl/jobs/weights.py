@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetUnionModel, UNet2DConditionModel
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
@@ -16,6 +16,7 @@ from cnctl.core.controlnet import use_paper_hint_encoder
 from cnctl.core.families import check_same_family
 from cnctl.core.locate import default_base
 from cnctl.core.methods import Network
+from cnctl.core.union import one_kind
 from cnctl.core.unlocking import add_delta
 from cnctl.errors import CnctlError, MissingError
 from cnctl.formats import load_controlnet, read_description
@@ -81,7 +82,20 @@ def open_control(
         base=base.path,
         hint_encoders={"paper": use_paper_hint_encoder},
     )
+    if isinstance(controlnet, ControlNetUnionModel):
+        return one_kind(controlnet, _control_type(condition, source))
     return controlnet
+
+
+def _control_type(condition: Condition, source: Path) -> int:
+    """Which kind of a union's hints those of this condition are."""
+    for known in condition.weights:
+        if known.control_type is not None:
+            return known.control_type
+    raise CnctlError(
+        f"{source} is a ControlNet-Union, and {condition.name} is no kind of hint that it knows",
+        hint="give a ControlNet that was trained on this condition",
+    )
 
 
 def _open_input_concat(

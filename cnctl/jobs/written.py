@@ -10,16 +10,15 @@ from typing import Any
 import torch
 
 import cnctl
-from cnctl.errors import CnctlError, OutputError
+from cnctl.errors import CnctlError
 from cnctl.formats import keymap
 from cnctl.formats.architecture import Architecture
 from cnctl.formats.digest import Digest, resolve
 from cnctl.formats.factorise import factorise
 from cnctl.formats.forms import LORA, rename, write_form
 from cnctl.formats.lazy import Tensors
-from cnctl.formats.source import open_source
 from cnctl.formats.stream import total_bytes
-from cnctl.formats.tensors import checked, read_encoder_tensors, read_tensors
+from cnctl.formats.tensors import checked, read_encoder_tensors
 from cnctl.formats.unet import open_unet
 from cnctl.jobs.meter import Meter
 
@@ -28,8 +27,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
 }
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""How far residuals may move, relative to the largest, when weights are stored in fewer bits."""
 RANK = 128
 """Of stability's smaller Control-LoRAs; the larger have 256."""
 
@@ -113,17 +110,15 @@ def write(made: Made, output: Output, *, verify: bool, meter: Meter) -> ConvertR
     Raises CnctlError for values that are not finite or do not fit the dtype, OutputError where
     it cannot be written or, with `verify`, behaves otherwise than it should.
     """
-    if output.form != "diffusers" and made.architecture.hint_encoder != "released":
+    if output.form != "diffusers" and not made.architecture.has_original_names:
+        what = (
+            "is a ControlNet-Union" if made.architecture.union else "has the paper's hint encoder"
+        )
         raise CnctlError(
-            f"{made.source} has the paper's hint encoder, unknown to the original's form",
-            hint="use --to diffusers",
+            f"{made.source} {what}, unknown to the original's form", hint="use --to diffusers"
         )
     # Tried out first: the target may replace the source.
-    expected = (
-        _residuals(made.tensors, made.architecture, made.config, where=made.source)
-        if verify
-        else []
-    )
+    expected = _try_out(made) if verify else []
     dtype = DTYPES[output.dtype] if output.dtype else None
     tensors = checked(made.tensors, where=made.source, dtype=dtype)
     origin = {**made.origin, "by": f"cnctl {cnctl.__version__}"}
@@ -159,63 +154,19 @@ def write(made: Made, output: Output, *, verify: bool, meter: Meter) -> ConvertR
     return replace(result, difference=_compare(expected, output)) if verify else result
 
 
-def measured_digest(path: Path, meter: Meter) -> Digest:
-    """The sha256 of a file, whose computing is part of the work."""
-    return Digest(path, advance=meter.part(path.stat().st_size))
+def _try_out(made: Made) -> list[torch.Tensor]:
+    from cnctl.jobs.verify import residuals  # imports diffusers, which takes seconds
+
+    return residuals(made.tensors, made.architecture, made.config, where=made.source)
 
 
 def _compare(expected: list[torch.Tensor], output: Output) -> float:
-    """Run what was written; OutputError when it differs by more than its form allows."""
-    written = open_source(output.path, base=output.base)
-    found = _residuals(
-        read_tensors(written), written.architecture, written.config, where=written.path
-    )
-    pairs = list(zip(expected, found, strict=True))
-    difference = max(float((one - other).abs().max()) for one, other in pairs)
-    largest = max(float(residual.abs().max()) for residual in expected)
-    allowed = TOLERANCE[DTYPES[output.dtype]] * largest if output.dtype else 0.0
-    if output.form != LORA and not difference <= allowed:
-        raise OutputError(
-            f"{output.path} behaves otherwise than it should: residuals differ by {difference:.2g}",
-            hint="do not use it; please report this",
-        )
-    return difference
+    from cnctl.jobs.verify import compare
+
+    dtype = DTYPES[output.dtype] if output.dtype else None
+    return compare(expected, output.path, base=output.base, dtype=dtype, lossy=output.form == LORA)
 
 
-@torch.no_grad()
-def _residuals(
-    tensors: Tensors, a: Architecture, config: Mapping[str, Any], *, where: Path
-) -> list[torch.Tensor]:
-    """What the ControlNet says to noise, an unnamed prompt and a random hint, in float32."""
-    from cnctl.core.controlnet import use_paper_hint_encoder  # these import diffusers
-    from cnctl.formats.controlnet import build
-
-    controlnet = build(
-        tensors,
-        a,
-        config,
-        where=where,
-        dtype=torch.float32,
-        hint_encoders={"paper": use_paper_hint_encoder},
-    )
-    factor = 8 if a.hint_encoder == "paper" else 2 ** (len(a.hint_widths) - 1)
-    side = max(8, 2 ** (len(a.widths) - 1))
-    random = torch.Generator().manual_seed(0)
-    down, middle = controlnet(
-        torch.randn(1, a.in_channels, side, side, generator=random),
-        torch.tensor([500]),
-        torch.randn(1, 77, controlnet.config.cross_attention_dim, generator=random),
-        torch.rand(1, a.hint_channels, factor * side, factor * side, generator=random),
-        added_cond_kwargs=_sizes(controlnet, a, random) if a.label_width else None,
-        return_dict=False,
-    )
-    return [*down, middle]
-
-
-def _sizes(controlnet: Any, a: Architecture, random: torch.Generator) -> dict[str, torch.Tensor]:
-    """SDXL's second embedding: a pooled text, and six numbers of sizes and crops."""
-    pooled = a.label_width - 6 * controlnet.config.addition_time_embed_dim
-    return {
-        "text_embeds": torch.randn(1, pooled, generator=random),
-        "time_ids": torch.tensor([[512.0, 512.0, 0.0, 0.0, 512.0, 512.0]]),
-    }
+def measured_digest(path: Path, meter: Meter) -> Digest:
+    """The sha256 of a file, whose computing is part of the work."""
+    return Digest(path, advance=meter.part(path.stat().st_size))

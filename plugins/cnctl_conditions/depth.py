@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults, WeightFile
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +102,7 @@ depth = Condition(
         *sd15("sd-controlnet-depth", "control_v11f1p_sd15_depth"),
         *sd21("controlnet-sd21-depth-diffusers"),
         *sdxl("diffusers/controlnet-depth-sdxl-1.0", "xinsir/controlnet-depth-sdxl-1.0"),
+        union(1),
     ),
     licence="Apache-2.0",
     references=(
@@ -129,6 +130,7 @@ depth_anything = replace(
     weights=(
         *sd15("control_v11f1p_sd15_depth", "sd-controlnet-depth"),
         *sdxl("xinsir/controlnet-depth-sdxl-1.0", "diffusers/controlnet-depth-sdxl-1.0"),
+        union(1),
         tiny("depth"),
     ),
     references=("Yang et al.: Depth Anything V2, NeurIPS 2024",),
@@ -154,6 +156,7 @@ depth_zoe = replace(
         *sd15("control_v11f1p_sd15_depth"),
         *sd21("controlnet-sd21-zoedepth-diffusers"),
         *sdxl("diffusers/controlnet-zoe-depth-sdxl-1.0"),
+        union(1),
     ),
     licence="MIT",
     references=("Bhat et al.: ZoeDepth, arXiv 2302.12288",),

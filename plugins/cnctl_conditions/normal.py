@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, GroundTruth, Option, TrainDefaults
 from cnctl_conditions.depth import MIDAS, MIDAS_FILE
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,7 +166,7 @@ normal_bae = Condition(
     from_maps=from_maps,
     train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
     metric="normal_angle",
-    weights=sd15("control_v11p_sd15_normalbae"),
+    weights=(*sd15("control_v11p_sd15_normalbae"), union(4)),
     licence="MIT; trained on ScanNet, non-commercial research",
     references=(
         "Bae, Budvytis, Cipolla: Estimating and Exploiting the Aleatoric Uncertainty in Surface "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21, sdxl, tiny
+from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21, sdxl, tiny, union
 from cnctl_conditions.shared.openpose_networks import STRIDE
 from cnctl_conditions.shared.skeleton import (
     LIMBS,
@@ -244,6 +244,7 @@ POSE_WEIGHTS = (
     *sd15("control_v11p_sd15_openpose", "sd-controlnet-openpose"),
     *sd21("controlnet-sd21-openposev2-diffusers", "controlnet-sd21-openpose-diffusers"),
     *sdxl("xinsir/controlnet-openpose-sdxl-1.0", "thibaud/controlnet-openpose-sdxl-1.0"),
+    union(0),
 )
 POSE_BASE = "stabilityai/stable-diffusion-2-1"
 _research = partial(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import sd15, sdxl
+from cnctl_conditions.shared.annotators import sd15, sdxl, union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ tile = Condition(
     },
     train=TrainDefaults(recipe=NOT_THE_PAPERS),
     metric="rmse",
-    weights=(*sd15("control_v11f1e_sd15_tile"), *sdxl("xinsir/controlnet-tile-sdxl-1.0")),
+    weights=(*sd15("control_v11f1e_sd15_tile"), *sdxl("xinsir/controlnet-tile-sdxl-1.0"), union(6)),
     licence="Apache-2.0",
     references=(REFERENCE,),
 )

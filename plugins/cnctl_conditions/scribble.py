@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults
 from cnctl_conditions.hed import HED_FILE
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny
+from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,6 +190,7 @@ scribble = Condition(
         *sd15("sd-controlnet-scribble", "control_v11p_sd15_scribble"),
         *sd21("controlnet-sd21-scribble-diffusers"),
         *sdxl("xinsir/controlnet-scribble-sdxl-1.0"),
+        union(2),
     ),
     licence="Apache-2.0",
     references=(

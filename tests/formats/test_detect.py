@@ -45,7 +45,7 @@ def test_an_unknown_tensor_beside_the_control_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("names", "what"),
     [
-        (["task_embedding", "controlnet_cond_embedding.conv_in.weight"], "ControlNet-Union"),
+        (["task_embedding", "input_hint_block.0.weight"], "ControlNet-Union"),
         (["lllite_unet_input_blocks_4_1.down.0.weight"], "a ControlNet-LLLite"),
         (["lora_unet_down_blocks_0.alpha"], "a LoRA"),
         (["adapter.body.0.resnets.0.block1.weight"], "a T2I-Adapter"),

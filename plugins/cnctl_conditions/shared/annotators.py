@@ -60,3 +60,17 @@ def sdxl(*ids: str) -> tuple[Weights, ...]:
     return tuple(
         Weights(source=one, family="SDXL", licence=licences[one.partition("/")[0]]) for one in ids
     )
+
+
+def union(control_type: int) -> Weights:
+    """A ControlNet-Union for SDXL: xinsir's, or its larger form, which knows kinds 6 and 7, too."""
+    small, large = (
+        "xinsir/controlnet-union-sdxl-1.0",
+        "brad-twinkl/controlnet-union-sdxl-1.0-promax",
+    )
+    return Weights(
+        source=small if control_type < 6 else large,
+        family="SDXL",
+        licence="Apache-2.0",
+        control_type=control_type,
+    )
