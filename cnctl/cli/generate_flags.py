@@ -32,7 +32,9 @@ Strength = Annotated[
 ]
 Count = Annotated[int, Option("--count", "-n", help="Images per input.")]
 Seed = Annotated[int | None, Option(help="Of the first image. [the first unused]")]
-BatchSize = Annotated[int | None, Option(help="Images denoised at once. [4; 1 with --low-memory]")]
+BatchSize = Annotated[
+    int | None, Option(min=1, help="Images denoised at once. [4; 1 with --low-memory]")
+]
 LowMemory = Annotated[
     bool, Option("--low-memory", help="Networks wait on the host, large images come in tiles.")
 ]

@@ -144,6 +144,11 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
         raise CnctlError(
             f"unknown control mode {control.mode!r}", hint=f"use {', '.join(MODES[:-1])} or control"
         )
+    check_scale_counts(control, steps)
+
+
+def check_scale_counts(control: Control, steps: int) -> None:
+    """Raise CnctlError where scales are not as many as steps, or as residuals."""
     if len(control.step_scales) not in (0, steps):
         raise CnctlError(
             f"{len(control.step_scales)} step scales for {steps} steps", hint="give one per step"

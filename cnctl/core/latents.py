@@ -59,7 +59,7 @@ def decode_latents(base: Base, latents: Tensor) -> np.ndarray:
     if not torch.isfinite(pixels).all():
         raise CnctlError(
             f"the base made pixels that are not numbers, in {base.dtype}",
-            hint="use --dtype float32",
+            hint="use milder scales" if base.dtype == torch.float32 else "use --dtype float32",
         )
     pixels = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round()
     return pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

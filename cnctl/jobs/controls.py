@@ -14,7 +14,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from cnctl.core.base import Base
-from cnctl.core.control import MODES, Control
+from cnctl.core.control import MODES, Control, check_scale_counts
 from cnctl.core.controlnet import hint_tensor
 from cnctl.core.methods import Network, attach, hint_channels
 from cnctl.errors import CnctlError
@@ -80,6 +80,12 @@ class Branch:
     def acts(self, settings: GenerateSettings) -> dict[str, Any]:
         """How it acts: scale, start, end, mode, step_scales, residual_scales."""
         return _resolve_acts(self.spec, settings)
+
+    def check(self, settings: GenerateSettings) -> None:
+        """CnctlError where its scales are not as many as steps or residuals."""
+        if not self.is_unet:
+            acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))
+            check_scale_counts(acts, settings.steps)
 
     def attach(
         self, base: Base, hints: Sequence[np.ndarray], settings: GenerateSettings

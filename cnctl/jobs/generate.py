@@ -157,7 +157,7 @@ def _pose_alike(setup: Setup, shots: Sequence[Shot]) -> list[_Posed]:
     note_other_aspects(sources, hints, settings, note=setup.note)
     stored = _stored(setup, shots[0], sources)
     if not request.ready_hint:
-        write_hints(stored, hints)
+        stored = write_hints(stored, hints, overwrite=request.overwrite, written=setup.written)
     return [
         _Posed(
             shot=shot,

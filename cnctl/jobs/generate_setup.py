@@ -114,7 +114,9 @@ class GenerateRequest:
     @property
     def at_once(self) -> int:
         """Images that are denoised at once."""
-        return self.batch_size or (1 if self.low_memory else 4)
+        if self.batch_size is not None:
+            return self.batch_size
+        return 1 if self.low_memory else 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,8 @@ class Setup:
     """LoRA and textual inversion, as an image's record has them."""
     note: Note
     failures: Failures
+    written: set[Path] = field(default_factory=set)
+    """Hints of this run."""
 
     def settings_of(self, task: Task) -> GenerateSettings:
         """The settings of one task, which a sweep may change."""
@@ -193,6 +197,9 @@ def prepare(
         note=note,
         failures=failures,
     )
+    for chosen in {setup.settings_of(task) for task in tasks}:
+        for branch in setup.branches:
+            branch.check(chosen)
     if request.loras and any(branch.is_unet for branch in setup.branches):
         raise CnctlError(
             "a LoRA changes the base's U-Net, and what input-concat trained brings its own",

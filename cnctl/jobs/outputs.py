@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from cnctl.errors import CnctlError, OutputError
-from cnctl.images import hint_suffix, read_metadata, write_hint, write_image
-from cnctl.jobs.provenance import metadata
+from cnctl.images import hint_suffix, read_hint, read_metadata, write_hint, write_image
+from cnctl.jobs.provenance import hint_sha256, metadata
 
 MAX_SEED = 2**63 - 1
 NAME = "{stem}{variant}-{seed}"
@@ -175,10 +175,39 @@ def hint_paths(task: Task, out: Path, channels: Sequence[int]) -> list[Path]:
     ]
 
 
-def write_hints(paths: Sequence[Path], hints: Sequence[np.ndarray]) -> None:
-    """Write hints, uint8 (H, W, C)."""
+def write_hints(
+    paths: Sequence[Path], hints: Sequence[np.ndarray], *, overwrite: bool, written: set[Path]
+) -> list[Path]:
+    """Write hints, (H, W, C), and say where they are.
+
+    Where another hint is, X-hint.png becomes X-hint-1a2b3c4d.png by its content, so that images
+    that were made of the other can be made again. overwrite: it is replaced, unless it is `written`
+    by this run, to which what is written now is added.
+    """
+    places = []
     for path, hint in zip(paths, hints, strict=True):
-        write_hint(path, hint, overwrite=True)
+        may_replace = overwrite and path not in written
+        place = path if may_replace or not _is_other(path, hint) else _by_content(path, hint)
+        if may_replace or not place.exists():
+            write_hint(place, hint, overwrite=True)
+        written.add(place)
+        places.append(place)
+    return places
+
+
+def _is_other(path: Path, hint: np.ndarray) -> bool:
+    """Whether a file is there that is not this hint."""
+    if not path.exists():
+        return False
+    try:
+        found = read_hint(path, channels=hint.shape[2])
+    except CnctlError:
+        return True
+    return not np.array_equal(found, hint)
+
+
+def _by_content(path: Path, hint: np.ndarray) -> Path:
+    return path.with_name(f"{path.stem}-{hint_sha256(hint)[:8]}{path.suffix}")
 
 
 def write_shot(
@@ -203,7 +232,7 @@ def read_shot(shot: Shot, hint: Path, expected: Mapping[str, Any]) -> GeneratedI
             f"{shot.path} was made otherwise: {', '.join(changed[:3])}",
             hint="take another --seed or -o, or --overwrite",
         )
-    return _result(shot, hint, record)
+    return _result(shot, hint.with_name(record["controls"][0]["hint"]["name"]), record)
 
 
 def _result(shot: Shot, hint: Path, record: Mapping[str, Any]) -> GeneratedImage:

@@ -99,7 +99,8 @@ def hint_sha256(hint: np.ndarray) -> str:
 
 def named(path: Path) -> dict[str, str]:
     """A file by its name and its content."""
-    return {"name": path.name, "sha256": known_sha256(path)}
+    about = path.stat()
+    return {"name": path.name, "sha256": _sha256_of(path, about.st_size, about.st_mtime_ns)}
 
 
 def metadata(record: Mapping[str, Any]) -> dict[str, str]:
@@ -127,6 +128,12 @@ def differences(record: Mapping[str, Any], origin: Mapping[str, Any]) -> Iterato
             same_name = now[part]["name"] == then[part]["name"]
             if same_name and now[part]["sha256"] != then[part]["sha256"]:
                 yield f"{now[part]['name']} is not what it was the first time"
+
+
+@cache
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    """Of a file as it is now; weights of gigabytes are read once, and not for each image."""
+    return known_sha256(path)
 
 
 @cache

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError, shown
-from cnctl.images import read_metadata
+from cnctl.images import read_hint, read_metadata
 from cnctl.jobs.controls import ACTS, ControlSpec, open_to
 from cnctl.jobs.generate_setup import GenerateRequest
+from cnctl.jobs.provenance import hint_sha256
 from cnctl.settings import GenerateSettings
 
 KEPT = (
@@ -104,7 +106,7 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
 def _spec(control: Mapping[str, Any], path: Path, anew: bool) -> ControlSpec:
     return ControlSpec(
         condition=control["condition"],
-        source=None if anew else find_beside(control["hint"]["name"], path),
+        source=None if anew else _find_hint(control["hint"], path),
         **{name: control[name] for name in ACTS},
         step_scales=tuple(control.get("step_scales", ())),
         residual_scales=tuple(control.get("residual_scales", ())),
@@ -141,6 +143,30 @@ def _beside(name: str, image: Path) -> str:
     return str(image.parent / name) if name and (image.parent / name).exists() else name
 
 
+def _find_hint(hint: Mapping[str, str], image: Path) -> Path:
+    """The hint by its name, else by its content under whatever name, beside an image or here."""
+    with suppress(MissingError):
+        return find_beside(hint["name"], image)
+    wanted = Path(hint["name"]).suffix.lower()
+    for folder in dict.fromkeys((image.parent, Path())):
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() == wanted and _has_content(path, hint["sha256"]):
+                return path
+    raise MissingError(
+        f"{shown(image)} was made from {hint['name']}, which is neither beside it nor here",
+        hint="copy it there; or name it with --hint, or the image to detect it in",
+    )
+
+
+def _has_content(path: Path, sha256: str) -> bool:
+    """Whether a file is the hint whose pixels have this sha256, in any number of channels."""
+    for channels in (3, 1, 4):
+        with suppress(CnctlError):
+            if hint_sha256(read_hint(path, channels=channels)) == sha256:
+                return True
+    return False
+
+
 def find_beside(name: str, image: Path) -> Path:
     """The file of this name beside an image, or in the working folder."""
     for folder in (image.parent, Path()):
@@ -148,5 +174,5 @@ def find_beside(name: str, image: Path) -> Path:
             return folder / name
     raise MissingError(
         f"{shown(image)} was made from {name}, which is neither beside it nor here",
-        hint="copy it there, or give the image to detect the hint in",
+        hint="copy it there",
     )

@@ -151,3 +151,37 @@ def test_the_embedded_base_is_found_by_name(tmp_path: Path) -> None:
     assert not [note for note in notes if "first time" in note]
     weights = locate_base("tiny").path / "controls/canny/diffusion_pytorch_model.safetensors"
     assert made.record["controls"][0]["weights"]["sha256"] == sha256(weights)
+
+
+def test_a_hint_is_never_replaced_by_another(make: Make, tmp_path: Path) -> None:
+    """Another photograph of the same name; the image of the first can still be made again."""
+    (first,) = make(seed=0)
+    box = np.full((70, 64, 3), 40, np.uint8)
+    box[20:40, 10:50] = 230
+    Image.fromarray(box).save(tmp_path / "photo.png")
+    (second,) = make(seed=1)
+    assert first.hint.name == "photo-canny-hint.png"
+    assert second.hint == first.hint.with_name(
+        f"photo-canny-hint-{hint_sha256(read_hint(second.hint, channels=3))[:8]}.png"
+    )
+    for image in (first, second):
+        repeated, notes = again(image.path, tmp_path / image.path.stem)
+        assert np.array_equal(pixels(repeated.path), pixels(image.path))
+        assert notes == []
+    (kept,) = make(seed=1, resume=True)
+    assert kept.hint == second.hint
+
+
+def test_each_size_of_a_sweep_keeps_its_hint(make: Make, tmp_path: Path) -> None:
+    made = make(seed=0, sweep={"resolution": [64, 128]}, overwrite=True)
+    assert len({image.hint for image in made}) == 2
+    for image in made:
+        repeated, _ = again(image.path, tmp_path / image.path.stem)
+        assert np.array_equal(pixels(repeated.path), pixels(image.path))
+
+
+def test_a_hint_is_found_by_its_content(make: Make, tmp_path: Path) -> None:
+    (first,) = make(seed=0)
+    first.hint.rename(first.hint.with_name("edges of the photo.png"))
+    repeated, _ = again(first.path, tmp_path / "again")
+    assert np.array_equal(pixels(repeated.path), pixels(first.path))

@@ -317,3 +317,15 @@ class TestBadInputs:
         shutil.copy("bad.png", "worse.png")
         with pytest.raises(SomeInputsFailed, match="all of the 2 inputs failed"):
             make(images=[Path("bad.png"), Path("worse.png")])
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [({"step_scales": (1.0, 1.0)}, "2 step scales"), ({"residual_scales": (1.0,)}, "1 residual")],
+)
+def test_scales_are_counted_before_anything_is_written(
+    make: Make, scales: dict, message: str
+) -> None:
+    with pytest.raises(CnctlError, match=message):
+        make(controls=[ControlSpec(condition="canny", **scales)], images=[Path("photos")])
+    assert not Path("out").exists()
