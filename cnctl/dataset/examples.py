@@ -79,9 +79,10 @@ def open_dataset(
     read_hint: Callable[[Path | bytes], np.ndarray] = read_colours,
     size: int = 128,
 ) -> Dataset:
-    """Open a folder with metadata.jsonl, .csv or prompt.json (or that file), shards, or scenes.
+    """Open a folder with metadata.jsonl, .csv or prompt.json, or of tables; shards; or scenes.
 
-    Shards are a glob that ends in `.tar`, see `cnctl.dataset.shards`. `scenes:N` draws scenes,
+    Tables are Arrow or Parquet files, see `cnctl.dataset.tables`. Shards are a glob that ends in
+    `.tar`, see `cnctl.dataset.shards`. `scenes:N` draws scenes,
     `scenes:N:person` such that show this class. Paths in an index are relative to its folder;
     without a hint it is detected later. Only the index is read here. read_hint: a hint's file, or
     its bytes -> uint8 (H, W, C). size: side of a scene, pixels.
@@ -93,7 +94,13 @@ def open_dataset(
         from cnctl.dataset.shards import open_shards
 
         return open_shards(str(spec), read_hint=read_hint)
-    index = _find_index(Path(spec))
+    path = Path(spec)
+    if path.is_dir() and not any((path / name).is_file() for name in LAYOUTS):
+        from cnctl.dataset.tables import find_tables, open_tables
+
+        if files := find_tables(path):
+            return open_tables(path, files, read_hint=read_hint)
+    index = _find_index(path)
     return FolderDataset(index=index, rows=tuple(_read_rows(index)), read_hint=read_hint)
 
 
@@ -227,7 +234,7 @@ def _find_index(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise CnctlError(
-        f"{shown(path)} has none of {', '.join(LAYOUTS)}",
+        f"{shown(path)} has none of {', '.join(LAYOUTS)}, and no tables",
         hint="`cnctl annotate --dataset` makes such a folder from images",
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from cnctl.dataset.examples import Dataset, FolderDataset
 from cnctl.dataset.shards import ShardDataset
+from cnctl.dataset.tables import TableDataset
 from cnctl.errors import CnctlError
 
 
@@ -17,7 +18,7 @@ def take_part(
     """The data set that holds only those examples which `choose` takes of this one."""
     if largest is None and sample is None:
         return dataset
-    if not isinstance(dataset, FolderDataset | ShardDataset):
+    if not isinstance(dataset, FolderDataset | ShardDataset | TableDataset):
         raise CnctlError(
             "drawn scenes are all of one size, and as many as are asked for",
             hint="leave out --largest and --sample, and give scenes:1000",

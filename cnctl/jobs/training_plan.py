@@ -57,7 +57,7 @@ class TrainPlan:
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
             f"seed {chosen.seed}",
             f"optimizer   {chosen.optimizer}, {_rate(chosen)}",
-            *_buckets(self.sizes),
+            *(_buckets(self.sizes) if chosen.buckets else []),
             f"resolution  {chosen.resolution} px{_changes(chosen)}, "
             f"prompt dropout {chosen.prompt_dropout:g}",
             f"memory      about {self.memory / 2**20:,.0f} MiB{_savings(chosen)}",
@@ -120,8 +120,6 @@ def _unlocked(settings: TrainSettings, count: int) -> list[str]:
 
 
 def _buckets(counts: Mapping[str, int]) -> list[str]:
-    if len(counts) == 1:
-        return []
     told = ", ".join(f"{count} of {size}" for size, count in counts.items())
     return [f"buckets     {told}"]
 
