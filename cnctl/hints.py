@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from cnctl.detector_files import open_detector
 from cnctl.errors import CnctlError, DeviceError, MissingError, shown
 from cnctl.images import read_hint, read_values
-from cnctl.plugin import Condition, Detection, Option, OptionValue
+from cnctl.plugin import BatchDetector, Condition, Detection, Option, OptionValue
 
 Size = tuple[int, int]
 """Height and width."""
@@ -48,19 +49,47 @@ def load_detector(
 
 def load_detections(
     condition: Condition, *, device: str = "cpu", commercial: bool | None = None
-) -> Callable[..., Detection | None]:
+) -> LoadedDetector:
     """As `load_detector`, with the data that a hint was drawn from beside each hint."""
     with _blame(condition, "could not be loaded"):
-        raw_detect = open_detector(condition, device, commercial=commercial)
+        raw = open_detector(condition, device, commercial=commercial)
+    return LoadedDetector(condition, raw)
 
-    def detect(image: np.ndarray, **options: OptionValue) -> Detection | None:
-        _check_image(condition, image)
-        complete = check_options(condition, options)
-        with _blame(condition, "failed on this image"):
-            found = raw_detect(image.copy(), **complete)
-        return None if found is None else check_detection(condition, found, size=image.shape[:2])
 
-    return detect
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A plugin's detector, behind the check of its contract that `load_detector` tells of."""
+
+    condition: Condition
+    raw: Callable[..., Any]
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether several images at once are other work than one after the other."""
+        return isinstance(self.raw, BatchDetector)
+
+    def __call__(self, image: np.ndarray, **options: OptionValue) -> Detection | None:
+        """What is in one image; None where nothing is found."""
+        return self.batch([image], **options)[0]
+
+    def batch(self, images: Sequence[np.ndarray], **options: OptionValue) -> list[Detection | None]:
+        """What is in each of these images of one size."""
+        for image in images:
+            _check_image(self.condition, image)
+        complete = check_options(self.condition, options)
+        with _blame(self.condition, "failed on this image"):
+            if isinstance(self.raw, BatchDetector) and len(images) > 1:
+                found = list(self.raw.batch(np.stack(images), **complete))
+            else:
+                found = [self.raw(image.copy(), **complete) for image in images]
+        if len(found) != len(images):
+            raise CnctlError(
+                f"condition {self.condition.name!r} returned {len(found)} hints for "
+                f"{len(images)} images",
+                hint="this is a fault of the plugin: tell its authors",
+            )
+        size = images[0].shape[:2]
+        return [f if f is None else check_detection(self.condition, f, size=size) for f in found]
 
 
 def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:

@@ -18,7 +18,7 @@ Variants are made with `dataclasses.replace`. A detector that needs weights decl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Detector = Callable[..., "Hint | Detection | None"]
 
 __all__ = [
+    "BatchDetector",
     "CnctlError",
     "Condition",
     "Detection",
@@ -95,6 +96,21 @@ class Detection:
     hint: Hint
     data: Mapping[str, Any] = field(default_factory=dict)
     """JSON: numbers, text, lists and mappings; lines, key points and the like."""
+
+
+@dataclass(frozen=True)
+class BatchDetector:
+    """A detector that can look at many images at once; `load_detector` may return one.
+
+    batch: `batch(images, **options)`, images of one size, uint8 (N, H, W, 3) -> N hints, each as a
+    detector returns it.
+    """
+
+    batch: Callable[..., Sequence[Hint | Detection | None] | np.ndarray]
+
+    def __call__(self, image: Image, **options: OptionValue) -> Hint | Detection | None:
+        """One image, as any detector."""
+        return self.batch(image[None], **options)[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,12 @@ from cnctl.hints import (
     describe_range,
     draw_hint,
     draw_options,
+    load_detections,
     load_detector,
     parse_options,
     read_ready,
 )
-from cnctl.plugin import Condition, Option
+from cnctl.plugin import BatchDetector, Condition, Option
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (13, 7, 3), dtype=np.uint8)
 
@@ -326,3 +327,24 @@ def test_data_that_cannot_be_drawn_are_laid_to_the_file(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with pytest.raises(CnctlError, match=r"deep\.json is no readable JSON"):
         read_ready(condition, tmp_path / "deep.json")
+
+
+def test_a_detector_that_takes_many_is_held_to_their_number():
+    many = make(BatchDetector(lambda images: images // 2))
+    found = load_detections(many).batch([IMAGE, IMAGE + 1])
+    np.testing.assert_array_equal(found[1].hint, (IMAGE + 1) // 2)
+    np.testing.assert_array_equal(load_detector(many)(IMAGE), IMAGE // 2)
+    short = make(BatchDetector(lambda images: images[1:]))
+    with pytest.raises(CnctlError, match="'sample' returned 1 hints for 2 images"):
+        load_detections(short).batch([IMAGE, IMAGE])
+    picky = make(BatchDetector(lambda images: [None, *images[1:]]))
+    assert [found is None for found in load_detections(picky).batch([IMAGE, IMAGE])] == [
+        True,
+        False,
+    ]
+
+
+def test_a_detector_that_does_not_is_called_for_each():
+    one = load_detections(make(lambda image: image // 2))
+    assert not one.takes_many
+    np.testing.assert_array_equal(one.batch([IMAGE, IMAGE + 1])[1].hint, (IMAGE + 1) // 2)

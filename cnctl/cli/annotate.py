@@ -58,6 +58,10 @@ Seed = Annotated[
 ]
 OverwriteHints = Annotated[bool, typer.Option("--overwrite", help="Replace existing hints.")]
 Device = Annotated[str, typer.Option(help="Where detectors run: cpu, cuda, mps.")]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images that a network sees at once. [1 on the CPU, else 4]"),
+]
 Commercial = Annotated[bool, typer.Option("--commercial", help="No research weights.")]
 
 
@@ -76,6 +80,7 @@ def annotate(
     seed: Seed = 0,
     overwrite: OverwriteHints = False,
     device: Device = "cpu",
+    batch: Batch = None,
     commercial: Commercial = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
@@ -106,6 +111,7 @@ def annotate(
             seed=seed,
             overwrite=overwrite,
             device=device,
+            batch=batch,
             commercial=commercial,
             on_made=lambda path: None if json or out == "-" else emit([path]),
             on_progress=lambda done, total: advance(100 * done // total, f"{done} of {total}"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +11,14 @@ from typing import Any
 import numpy as np
 
 from cnctl.errors import CnctlError
-from cnctl.hints import Size, load_detections, read_ground_truth
-from cnctl.images import (
-    MAX_BYTES,
-    ImageFile,
-    fit_hint,
-    fit_image,
-    read_hint,
-    read_image,
-    shown,
-    working_size,
-)
-from cnctl.jobs.annotation_plan import STDIN, Layout, Plan, Run, Target, plan_images, plan_runs
+from cnctl.images import fit_hint, read_hint
+from cnctl.jobs.annotation_detectors import Detectors, at_working_size, read_picture, title
+from cnctl.jobs.annotation_plan import Layout, Plan, Target, plan_images, plan_runs
 from cnctl.jobs.annotation_stores import SheetStore, Store, open_store
 from cnctl.jobs.failures import FailedImage, Failures
 from cnctl.jobs.sheets import compare
-from cnctl.plugin import Condition, Detection, OptionValue
 
-Detect = Callable[..., Detection | None]
-Find = Callable[[Target, np.ndarray], tuple[np.ndarray, Detection]]
-ASPECT_TOLERANCE = 0.02
+BATCH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +95,7 @@ def annotate(
     prompt: str | None = None,
     overwrite: bool = False,
     device: str = "cpu",
+    batch: int | None = None,
     commercial: bool = False,
     on_made: Callable[[Path], None] = lambda path: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -118,6 +107,9 @@ def annotate(
     like choose is told by `Layout`. options: "name=value", or "condition.name=value" where there
     are several. resolution: short side in pixels; None means the settings', or what the condition
     trains at. prompt: for a data set, where a.jpg has no text in a.txt beside it.
+
+    batch: so many images of one size are looked at together, by detectors that can; None means one
+    by one on the CPU, where that is no slower, and BATCH elsewhere.
 
     commercial: refuse detectors whose weights are not licensed for commercial use; CNCTL_COMMERCIAL
     asks for the same. on_made hears of each file when it is there.
@@ -143,55 +135,26 @@ def annotate(
     failures = Failures(on_failure, alone=len(plans) == 1)
     with open_store(layout, prompt=prompt, overwrite=overwrite) as store:
         to_detect = [run.condition for run in runs if ground_truth is None]
-        detect = _detectors(to_detect, device=device, commercial=commercial or None)
-        for done, plan in enumerate(plans, start=1):
-            with failures.of(plan.image.path, title=_title(plan.image)):
+        detect = Detectors(to_detect, device=device, commercial=commercial or None)
+        at_once = batch or (1 if device == "cpu" else BATCH)
+        for done, plan in enumerate(plans):
+            if at_once > 1 and done % at_once == 0:
+                detect.look_ahead(_missing(plans[done : done + at_once], store))
+            with failures.of(plan.image.path, title=title(plan.image)):
                 for made in _make(plan, store, detect, overwrite=overwrite, failures=failures):
                     result.add(made)
                     on_made(made.path)
-            on_progress(done, len(plans))
+            on_progress(done + 1, len(plans))
     return replace(result, failed=failures.failed)
 
 
-def _detectors(conditions: Sequence[Condition], *, device: str, commercial: bool | None) -> Find:
-    """(target, picture) -> the picture at working size, and what is in it: found, or stated."""
-    loaded: dict[str, Detect] = {
-        condition.name: load_detections(condition, device=device, commercial=commercial)
-        for condition in conditions
-    }
-
-    def find(target: Target, picture: np.ndarray) -> tuple[np.ndarray, Detection]:
-        image = _at_working_size(picture, target.run)
-        condition, options = target.run.condition, target.record["options"]
-        if target.truth:
-            sizes = picture.shape[:2], image.shape[:2]
-            return image, _stated(condition, target.truth, sizes=sizes, options=options)
-        found = loaded[condition.name](image, **options)
-        if found is None:
-            raise CnctlError(f"{condition.name} found nothing in {_title(target.image)}")
-        return image, found
-
-    return find
-
-
-def _stated(
-    condition: Condition,
-    path: Path,
-    *,
-    sizes: tuple[Size, Size],
-    options: Mapping[str, OptionValue],
-) -> Detection:
-    """Ground truth at the image's size. Nearest neighbour: it holds labels, or pixels unknown."""
-    found = read_ground_truth(condition, path, sizes=sizes, options=options)
-    rows, columns = found.hint.shape[:2]
-    height, width = sizes[0]
-    other_shape = abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE
-    if other_shape and (rows, columns) != sizes[1]:
-        raise CnctlError(
-            f"{shown(path)} is {columns} x {rows}, of another shape than its image",
-            hint="maps must lie in the tree of their images",
-        )
-    return replace(found, hint=fit_image(found.hint, size=sizes[1], nearest=True))
+def _missing(plans: Sequence[Plan], store: Store) -> list[Target]:
+    """What is not made yet; what cannot be is told of in its turn."""
+    missing = []
+    for target in (target for plan in plans for target in plan.targets):
+        with suppress(CnctlError):
+            missing += [] if store.holds(target) else [target]
+    return missing
 
 
 # --- one image ----------------------------------------------------------------------------------
@@ -200,7 +163,7 @@ def _stated(
 def _make(
     plan: Plan,
     store: Store,
-    detect: Find,
+    detect: Detectors,
     *,
     overwrite: bool,
     failures: Failures,
@@ -214,22 +177,18 @@ def _make(
         yield _make_sheet(plan, plan.sheet, overwrite=overwrite)
 
 
-def _title(image: ImageFile) -> str:
-    return "standard input" if image is STDIN else shown(image.path)
-
-
 def _annotate_image(
     targets: Sequence[Target],
     store: Store,
-    detect: Find,
+    detect: Detectors,
     failures: Failures,
 ) -> Iterator[AnnotatedHint]:
     """The hints of one image, which is decoded once, and only if one is missing."""
     missing = [target for target in targets if not store.holds(target)]
     yield from (replace(_hint(t), skipped=True) for t in targets if t not in missing)
-    picture = _read(targets[0].image) if missing else np.empty(0)
+    picture = detect.read(targets[0].image) if missing else np.empty(0)
     for target in missing:
-        with failures.of(target.image.path, title=_title(target.image)):
+        with failures.of(target.image.path, title=title(target.image)):
             image, found = detect(target, picture)
             store.write(target, image, found.hint)
             yield replace(_hint(target), data=found.data)
@@ -239,22 +198,13 @@ def _hint(target: Target) -> AnnotatedHint:
     return AnnotatedHint(path=target.path, image=target.image.path, record=target.record)
 
 
-def _read(image: ImageFile) -> np.ndarray:
-    return read_image(sys.stdin.buffer.read(MAX_BYTES + 1) if image is STDIN else image.path)
-
-
-def _at_working_size(picture: np.ndarray, run: Run) -> np.ndarray:
-    size = working_size(*picture.shape[:2], resolution=run.resolution)
-    return fit_image(picture, size=size)
-
-
 def _make_sheet(plan: Plan, path: Path, *, overwrite: bool) -> Sheet:
     """The image beside its hints as they lie on disk, at the size of the first."""
     store = SheetStore(path, [target.record for target in plan.targets], overwrite=overwrite)
     sheet = Sheet(path=path, image=plan.image.path)
     if store.is_done():
         return replace(sheet, skipped=True)
-    source = _at_working_size(_read(plan.image), plan.targets[0].run)
+    source = at_working_size(read_picture(plan.image), plan.targets[0].run)
     hints = {}
     for target in plan.targets:
         condition = target.run.condition

@@ -26,7 +26,7 @@ from cnctl.hints import (
     parse_options,
 )
 from cnctl.jobs.surroundings import restored_process, seed_globals, watched
-from cnctl.plugin import Condition, Metric, Option, OptionValue
+from cnctl.plugin import BatchDetector, Condition, Metric, Option, OptionValue
 from cnctl.registry import find_entry, load_entry, misfit
 from cnctl.tiny.scenes import exact_maps, render_scene
 
@@ -215,6 +215,7 @@ def _check_detector(condition: Condition, *, image: np.ndarray | None) -> list[s
     problems += _check_determinism(condition, detect, picture=picture)
     if not problems:
         problems += _check_surroundings(condition, picture=picture, hint=hint)
+    problems += _check_batch(condition, detect, picture=picture)
     problems += _check_limits(condition, detect, picture=picture)
     return problems + _check_score(condition, hint=hint)
 
@@ -281,6 +282,17 @@ def _load_and_detect(
 ) -> tuple[np.ndarray | None, list[str]]:
     detect, problems = watched("load_detector", lambda: open_detector(condition, "cpu"))
     return (None, problems) if problems else _detect(condition, detect, picture=picture)
+
+
+def _check_batch(condition: Condition, detect: Detect, *, picture: np.ndarray) -> list[str]:
+    if not isinstance(detect, BatchDetector):
+        return []
+    options = check_options(condition, {})
+    two = np.stack([picture, picture[::-1]])
+    found, problems = watched("batch", lambda: list(detect.batch(two, **options)))
+    if not problems and len(found) != len(two):
+        problems.append(f"batch returned {len(found)} hints for {len(two)} images")
+    return problems
 
 
 def _check_limits(condition: Condition, detect: Detect, *, picture: np.ndarray) -> list[str]:

@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnctl.plugin import CnctlError, Condition, Detection, GroundTruth, TrainDefaults, WeightFile
+from cnctl.plugin import (
+    BatchDetector,
+    CnctlError,
+    Condition,
+    Detection,
+    GroundTruth,
+    TrainDefaults,
+    WeightFile,
+)
 from cnctl_conditions.shared.annotators import SECTION
 from cnctl_conditions.shared.coco_stuff_palette import CLASSES, NAME, PALETTE, UNUSED
-from cnctl_conditions.shared.labels import colour, shares
+from cnctl_conditions.shared.labels import colour, segments
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnctl.plugin import Detector, Hint, Image
+    from cnctl.plugin import Detector, Hint
 
 USED = [number for number, name in enumerate(CLASSES, start=1) if name not in UNUSED]
 """The data set's numbers, from 1, of the 171 classes that networks tell apart."""
@@ -34,16 +42,17 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
             f"{folder} knows {model.config.num_labels} classes, not the {len(USED)} of COCO-Stuff"
         )
 
-    def detect(image: Image) -> Detection:
-        inputs = processor(images=image, input_data_format="channels_last", return_tensors="pt")
+    def detect(images: np.ndarray) -> list[Detection]:
+        inputs = processor(
+            images=list(images), input_data_format="channels_last", return_tensors="pt"
+        )
+        sizes = [images.shape[1:3]] * len(images)
         with torch.inference_mode():
             outputs = model(inputs["pixel_values"].to(device))
-        size = image.shape[:2]
-        classes = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])[0]
-        labels = np.array(USED)[classes.cpu().numpy()]
-        return Detection(hint=colour(labels, PALETTE), data={"shares": shares(labels, PALETTE)})
+        classes = processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
+        return [segments(np.array(USED)[each.cpu().numpy()], PALETTE) for each in classes]
 
-    return detect
+    return BatchDetector(detect)
 
 
 def read_labels(values: np.ndarray, **_: object) -> Hint | None:

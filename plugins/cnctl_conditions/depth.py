@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import Condition, Option, TrainDefaults, WeightFile
+from cnctl.plugin import BatchDetector, Condition, Option, TrainDefaults, WeightFile
 from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnctl.plugin import Detector, Image
+    from cnctl.plugin import Detector
 
 MIDAS_FILE = WeightFile(
     repo="Intel/dpt-hybrid-midas",
@@ -34,14 +34,16 @@ def load_detector(
     """metric: the network gives distances, not disparities: near is small."""
     estimate = load_estimator(kind, files["model"], device=device)
 
-    def detect(image: Image, *, bits: int) -> np.ndarray:
-        return near_is_bright(estimate(image), metric=metric, bits=bits)
+    def detect(images: np.ndarray, *, bits: int) -> list[np.ndarray]:
+        return [near_is_bright(each, metric=metric, bits=bits) for each in estimate(images)]
 
-    return detect
+    return BatchDetector(detect)
 
 
-def load_estimator(kind: str, folder: Path, *, device: str) -> Callable[[Image], np.ndarray]:
-    """Image -> the network's own values, float32 (H, W) of the image's size."""
+def load_estimator(
+    kind: str, folder: Path, *, device: str
+) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Images uint8 (N, H, W, 3) -> of each the network's own values, float32 (H, W)."""
     import torch
 
     from cnctl_conditions.shared.networks import load_transformer
@@ -50,16 +52,18 @@ def load_estimator(kind: str, folder: Path, *, device: str) -> Callable[[Image],
     if getattr(model.config, "is_hybrid", False):
         processor.keep_aspect_ratio = False  # its position embeddings are of one square size
 
-    def estimate(image: Image) -> np.ndarray:
-        inputs = processor(images=image, input_data_format="channels_last", return_tensors="pt")
-        size = image.shape[:2]
+    def estimate(images: np.ndarray) -> list[np.ndarray]:
+        inputs = processor(
+            images=list(images), input_data_format="channels_last", return_tensors="pt"
+        )
+        sizes = [images.shape[1:3]] * len(images)
         with torch.inference_mode():
             outputs = model(inputs["pixel_values"].to(device))
-        if kind == "ZoeDepthForDepthEstimation":  # its processor has padded the image
-            processed = processor.post_process_depth_estimation(outputs, source_sizes=[size])
+        if kind == "ZoeDepthForDepthEstimation":  # its processor has padded the images
+            processed = processor.post_process_depth_estimation(outputs, source_sizes=sizes)
         else:
-            processed = processor.post_process_depth_estimation(outputs, target_sizes=[size])
-        return processed[0]["predicted_depth"].float().cpu().numpy()
+            processed = processor.post_process_depth_estimation(outputs, target_sizes=sizes)
+        return [each["predicted_depth"].float().cpu().numpy() for each in processed]
 
     return estimate
 

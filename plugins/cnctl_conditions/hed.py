@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import Condition, Option, TrainDefaults
+from cnctl.plugin import BatchDetector, Condition, Option, TrainDefaults
 from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnctl.plugin import Detector, Image
+    from cnctl.plugin import Detector
 
 MULTIPLE = 16
 
@@ -28,14 +28,17 @@ HED_FILE = annotator(
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     soft_edges = load_hed(device, files["hed"])
 
-    def detect(image: Image, *, safe: bool) -> np.ndarray:
-        return to_hint(soft_edges(image), safe=safe)
+    def detect(images: np.ndarray, *, safe: bool) -> np.ndarray:
+        return to_hint(soft_edges(images), safe=safe)
 
-    return detect
+    return BatchDetector(detect)
 
 
-def load_hed(device: str, path: Path) -> Callable[[Image], np.ndarray]:
-    """The re-trained network of ControlNet: image -> edges float64 (H, W) in [0, 1]."""
+def load_hed(device: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The re-trained network of ControlNet.
+
+    Images uint8 (N, H, W, 3) -> edges float64 (N, H, W) in [0, 1].
+    """
     import torch
 
     from cnctl_conditions.shared.networks import import_network, load_network, to_batch
@@ -43,14 +46,14 @@ def load_hed(device: str, path: Path) -> Callable[[Image], np.ndarray]:
     network = load_network(import_network("hed", "ControlNetHED_Apache2"), path, device=device)
     grow = torch.nn.functional.interpolate
 
-    def detect(image: Image) -> np.ndarray:
-        height, width = image.shape[:2]
-        batch = to_batch(image, device=device, multiple=MULTIPLE)
+    def detect(images: np.ndarray) -> np.ndarray:
+        height, width = images.shape[1:3]
+        batch = to_batch(images, device=device, multiple=MULTIPLE)
         size = batch.shape[2:]
         with torch.inference_mode():
             sides = [grow(side, size, mode="bilinear") for side in network(batch)]
-        mean = torch.cat(sides).mean(dim=0)[0].double().sigmoid()
-        return mean[:height, :width].cpu().numpy()
+        mean = torch.stack(sides).mean(dim=0)[:, 0].double().sigmoid()
+        return mean[:, :height, :width].cpu().numpy()
 
     return detect
 

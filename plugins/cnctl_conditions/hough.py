@@ -102,7 +102,7 @@ def _load_mlsd(device: str, files: Mapping[str, Path]) -> Lines:
     def find(image: Image, score: float) -> tuple[np.ndarray, np.ndarray]:
         # The fourth channel is 1 among colours of 0..255: so the network was trained.
         ones = np.ones((*image.shape[:2], 1), np.uint8)
-        batch = to_batch(np.concatenate([image, ones], 2), device=device, multiple=MULTIPLE)
+        batch = to_batch(np.concatenate([image, ones], 2)[None], device=device, multiple=MULTIPLE)
         with torch.inference_mode():
             maps = network(batch / 127.5 - 1)[0].cpu().numpy()
         height, width = image.shape[:2]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import Condition, Option, TrainDefaults
+from cnctl.plugin import BatchDetector, Condition, Option, TrainDefaults
 from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from cnctl.plugin import Detector, Image
+    from cnctl.plugin import Detector
 
 SHRINKS_TWICE = 4
 SHRINKS_EIGHT_TIMES = 256
@@ -26,18 +26,18 @@ def load_lineart(device: str, files: Mapping[str, Path]) -> Detector:
     generator = import_network("lineart", "Generator")
     networks: dict[str, torch.nn.Module] = {}
 
-    def detect(image: Image, *, coarse: bool) -> np.ndarray:
+    def detect(images: np.ndarray, *, coarse: bool) -> np.ndarray:
         import torch
 
         key = "coarse" if coarse else "fine"
         if key not in networks:
             networks[key] = load_network(lambda: generator(3, 1, 3), files[key], device=device)
-        batch = to_batch(image, device=device, multiple=SHRINKS_TWICE)
+        batch = to_batch(images, device=device, multiple=SHRINKS_TWICE)
         with torch.inference_mode():
-            drawing = networks[key](batch / 255)[0, 0]
-        return white_on_black(drawing, size=image.shape[:2])
+            drawings = networks[key](batch / 255)[:, 0]
+        return white_on_black(drawings, size=images.shape[1:3])
 
-    return detect
+    return BatchDetector(detect)
 
 
 def load_cartoon(device: str, files: Mapping[str, Path]) -> Detector:
@@ -50,13 +50,13 @@ def load_cartoon(device: str, files: Mapping[str, Path]) -> Detector:
 
     network = load_network(build_anime2sketch(), files["net"], device=device, rename=rename)
 
-    def detect(image: Image) -> np.ndarray:
-        batch = to_batch(image, device=device, multiple=SHRINKS_EIGHT_TIMES)
+    def detect(images: np.ndarray) -> np.ndarray:
+        batch = to_batch(images, device=device, multiple=SHRINKS_EIGHT_TIMES)
         with torch.inference_mode():
-            drawing = (network(batch / 127.5 - 1)[0, 0] + 1) / 2
-        return white_on_black(drawing, size=image.shape[:2])
+            drawings = (network(batch / 127.5 - 1)[:, 0] + 1) / 2
+        return white_on_black(drawings, size=images.shape[1:3])
 
-    return detect
+    return BatchDetector(detect)
 
 
 def build_anime2sketch() -> Callable[[], torch.nn.Module]:
@@ -72,11 +72,14 @@ def build_anime2sketch() -> Callable[[], torch.nn.Module]:
     return partial(unet, 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
 
 
-def white_on_black(drawing: torch.Tensor, *, size: tuple[int, ...]) -> np.ndarray:
-    """Black on white in [0, 1], as the networks draw it, cut to size and inverted: uint8 (H, W)."""
+def white_on_black(drawings: torch.Tensor, *, size: tuple[int, ...]) -> np.ndarray:
+    """Black on white in [0, 1], as the networks draw it, (..., H', W') -> uint8 (..., H, W).
+
+    Cut to size and inverted.
+    """
     import numpy as np
 
-    lines = (255 * drawing[: size[0], : size[1]]).clamp(0, 255).cpu().numpy().astype(np.uint8)
+    lines = (255 * drawings[..., : size[0], : size[1]]).clamp(0, 255).cpu().numpy().astype(np.uint8)
     return 255 - lines
 
 

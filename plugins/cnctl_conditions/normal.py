@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import Condition, GroundTruth, Option, TrainDefaults
+from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option, TrainDefaults
 from cnctl_conditions.depth import MIDAS, MIDAS_FILE
 from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnctl.plugin import Detector, Hint, Image
+    from cnctl.plugin import Detector, Hint
 
 
 RIGHT_TO_LEFT = (-1, 1, 1)
@@ -33,11 +33,11 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
 
     estimate = load_estimator(MIDAS, files["model"], device=device)
 
-    def detect(image: Image, *, strength: float, background: float, order: str) -> Hint:
-        normals = normals_of(estimate(image), strength=strength, background=background)
-        return to_hint(normals, order=order)
+    def detect(images: np.ndarray, *, strength: float, background: float, order: str) -> list[Hint]:
+        each = (normals_of(d, strength=strength, background=background) for d in estimate(images))
+        return [to_hint(normals, order=order) for normals in each]
 
-    return detect
+    return BatchDetector(detect)
 
 
 def load_bae(device: str, files: Mapping[str, Path]) -> Detector:
@@ -58,15 +58,15 @@ def load_bae(device: str, files: Mapping[str, Path]) -> Detector:
     mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
     deviation = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
 
-    def detect(image: Image, *, order: str) -> Hint:
-        height, width = image.shape[:2]
-        batch = to_batch(image, device=device, multiple=MULTIPLE)
+    def detect(images: np.ndarray, *, order: str) -> np.ndarray:
+        height, width = images.shape[1:3]
+        batch = to_batch(images, device=device, multiple=MULTIPLE)
         with torch.inference_mode():
-            normals = network((batch / 255 - mean) / deviation)[0][-1][0, :3]
-        found = normals.permute(1, 2, 0)[:height, :width].double().cpu().numpy()
+            normals = network((batch / 255 - mean) / deviation)[0][-1][:, :3]
+        found = normals.permute(0, 2, 3, 1)[:, :height, :width].double().cpu().numpy()
         return to_hint(found, order=order)
 
-    return detect
+    return BatchDetector(detect)
 
 
 def read_diode(values: np.ndarray, *, order: str, **_: object) -> Hint | None:

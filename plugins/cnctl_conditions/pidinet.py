@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnctl.plugin import TrainDefaults
+from cnctl.plugin import BatchDetector, TrainDefaults
 from cnctl_conditions.hed import hed, to_hint
 from cnctl_conditions.shared.annotators import annotator, sd15, tiny, union
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnctl.plugin import Detector, Image
+    from cnctl.plugin import Detector
 
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
@@ -28,13 +28,13 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     build = import_network("pidi.model", "pidinet")
     network = load_network(build, files["pidinet"], device=device, rename=rename)
 
-    def detect(image: Image, *, safe: bool) -> np.ndarray:
-        blue_first = image[..., ::-1].copy()  # as ControlNet 1.1 fed it
+    def detect(images: np.ndarray, *, safe: bool) -> np.ndarray:
+        blue_first = images[..., ::-1].copy()  # as ControlNet 1.1 fed it
         with torch.inference_mode():
-            edges = network(to_batch(blue_first, device=device) / 255)[-1][0, 0]
+            edges = network(to_batch(blue_first, device=device) / 255)[-1][:, 0]
         return to_hint(edges.double().cpu().numpy(), safe=safe)
 
-    return detect
+    return BatchDetector(detect)
 
 
 softedge_pidi = replace(

@@ -25,14 +25,14 @@ MAX_SEED = 2**31 - 1
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     """Loads HED when it is first asked for; a drawing needs no file."""
-    loaded: list[Callable[[Image], np.ndarray]] = []
+    loaded: list[Callable[[np.ndarray], np.ndarray]] = []
 
     def soft_edges(image: Image) -> np.ndarray:
         from cnctl_conditions.hed import load_hed, to_hint
 
         if not loaded:
             loaded.append(load_hed(device, files["hed"]))
-        return to_hint(loaded[0](image), safe=False)
+        return to_hint(loaded[0](image[None])[0], safe=False)
 
     def detect(image: Image, *, drawing: bool, **options: Any) -> np.ndarray | None:
         strokes = read_drawing(image) if drawing else scribble_along(soft_edges(image), **options)

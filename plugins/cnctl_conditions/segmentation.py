@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import CnctlError, Condition, Detection, TrainDefaults, WeightFile
+from cnctl.plugin import BatchDetector, CnctlError, Condition, Detection, TrainDefaults, WeightFile
 from cnctl_conditions.shared.ade20k_palette import PALETTE
 from cnctl_conditions.shared.annotators import SECTION, sd15, tiny, union
-from cnctl_conditions.shared.labels import colour, shares
+from cnctl_conditions.shared.labels import segments
 
 if TYPE_CHECKING:
-    from cnctl.plugin import Detector, Hint, Image
+    import numpy as np
+
+    from cnctl.plugin import Detector, Hint
 
 
 TASK = "the task is semantic"
@@ -34,16 +36,16 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
     processor, model = load_transformer("UperNetForSemanticSegmentation", folder, device=device)
     _check_classes(model, folder)
 
-    def detect(image: Image) -> Detection:
-        inputs = processor(images=image, input_data_format="channels_last", return_tensors="pt")
+    def detect(images: np.ndarray) -> list[Detection]:
+        inputs = processor(
+            images=list(images), input_data_format="channels_last", return_tensors="pt"
+        )
         with torch.inference_mode():
             logits = model(inputs["pixel_values"].to(device)).logits
-            size = image.shape[:2]
-            logits = torch.nn.functional.interpolate(logits, size, mode="bilinear")
-        labels = logits[0].argmax(dim=0).cpu().numpy()
-        return Detection(hint=colour(labels, PALETTE), data={"shares": shares(labels, PALETTE)})
+            logits = torch.nn.functional.interpolate(logits, images.shape[1:3], mode="bilinear")
+        return [segments(labels, PALETTE) for labels in logits.argmax(dim=1).cpu().numpy()]
 
-    return detect
+    return BatchDetector(detect)
 
 
 def load_oneformer(device: str, files: Mapping[str, Path]) -> Detector:
@@ -70,19 +72,21 @@ def load_oneformer(device: str, files: Mapping[str, Path]) -> Detector:
     deviation = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
     resize = partial(torch.nn.functional.interpolate, mode="bilinear")
 
-    def detect(image: Image) -> Detection:
-        size = image.shape[:2]
+    def detect(images: np.ndarray) -> list[Detection]:
+        size = images.shape[1:3]
         scale = short_side / min(size)
         whole_masks = [MASK_STRIDE * round(scale * side / MASK_STRIDE) for side in size]
-        batch = resize(to_batch(image, device=device), whole_masks)
+        batch = resize(to_batch(images, device=device), whole_masks)
+        tasks = task.expand(len(images), -1)
         with torch.inference_mode():
-            said = model(pixel_values=(batch / 255 - mean) / deviation, task_inputs=task)
-        classes = said.class_queries_logits[0].softmax(dim=1)[:, :-1]
-        scores = torch.einsum("qc,qhw->chw", classes, said.masks_queries_logits[0].sigmoid())
-        labels = resize(scores[None], size)[0].argmax(dim=0).cpu().numpy()
-        return Detection(hint=colour(labels, PALETTE), data={"shares": shares(labels, PALETTE)})
+            said = model(pixel_values=(batch / 255 - mean) / deviation, task_inputs=tasks)
+        classes = said.class_queries_logits.softmax(dim=2)[..., :-1]
+        scores = torch.einsum("nqc,nqhw->nchw", classes, said.masks_queries_logits.sigmoid())
+        return [
+            segments(labels, PALETTE) for labels in resize(scores, size).argmax(dim=1).cpu().numpy()
+        ]
 
-    return detect
+    return BatchDetector(detect)
 
 
 def _check_classes(model: Any, folder: Path) -> None:

@@ -20,7 +20,7 @@ from cnctl.hints import read_ready
 from cnctl.images import read_hint, read_image
 from cnctl.jobs.annotate import annotate
 from cnctl.jobs.sheets import GAP
-from cnctl.plugin import Condition, GroundTruth, Option
+from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option
 from cnctl.registry import get_condition
 
 calls: list[tuple[str, int]] = []
@@ -47,6 +47,18 @@ def _greedy(device):
     raise MissingError("greedy has no weights", hint="cnctl models pull greedy")
 
 
+def _together(device):
+    """Bright images only; stumbles over three at once, and tells how many it has seen each time."""
+
+    def look(images, strength):
+        calls.append(("together", len(images)))
+        if len(images) == 3:
+            raise RuntimeError("three are a crowd")
+        return [image // strength if image.mean() > 100 else None for image in images]
+
+    return BatchDetector(look)
+
+
 STRANGERS = [
     Condition(
         name="shade",
@@ -58,6 +70,12 @@ STRANGERS = [
     ),
     Condition(name="six", summary="Six channels", load_detector=_six, hint_channels=6),
     Condition(name="bright", summary="Picky", load_detector=_bright),
+    Condition(
+        name="together",
+        summary="Many at once",
+        load_detector=_together,
+        options={"strength": Option(2)},
+    ),
     Condition(name="greedy", summary="Without weights", load_detector=_greedy),
 ]
 
@@ -108,7 +126,8 @@ def test_the_tree_is_kept(photos):
 def test_several_conditions_decode_each_image_once(photos, monkeypatch):
     opened = []
     monkeypatch.setattr(
-        "cnctl.jobs.annotate.read_image", lambda path: opened.append(path) or read_image(path)
+        "cnctl.jobs.annotation_detectors.read_image",
+        lambda path: opened.append(path) or read_image(path),
     )
     options = ["shade.strength=3", "canny.high_threshold=90"]
     result = annotate(["canny", "shade", "six"], [photos], resolution=32, options=options)
@@ -396,6 +415,35 @@ def test_a_folder_that_another_run_writes_to_is_left_alone(photos):
         other.communicate(b"\n")
     annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=16)
     assert len(_rows("set")) == 3
+
+
+# --- several images at once ---------------------------------------------------------------------
+
+
+def test_images_of_one_size_are_seen_together(photos):
+    for name in ("d.png", "e.png"):
+        _paint(photos / name)
+    Image.new("RGB", (64, 64), "white").save(photos / "square.png")
+    alone = annotate("together", [photos], out="alone", resolution=16)
+    assert calls == [("together", 1)] * 6
+    calls.clear()
+    made = annotate("together", [photos], out="many", resolution=16, batch=4)
+    assert [count for _, count in calls] == [3, 1, 1, 1, 1, 2]  # three failed, and were seen alone
+    assert made.images == alone.images == 6
+    for name in _tree(Path("alone")):
+        one, other = (read_hint(Path(folder, name), channels=3) for folder in ("alone", "many"))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_bad_image_among_several_fails_alone(photos):
+    Image.new("RGB", (64, 48), "black").save(photos / "dark.png")
+    (photos / "broken.png").write_bytes(b"no picture")
+    made = annotate("together", [photos], out="many", resolution=16, batch=9)
+    assert sorted(failure.image.name for failure in made.failed) == ["broken.png", "dark.png"]
+    assert len(made.hints) == 3
+    calls.clear()
+    assert annotate("together", [photos], out="many", resolution=16, batch=2).skipped == 3
+    assert calls == [("together", 1)], "what is there already is not looked at"
 
 
 # --- parts of a data set ------------------------------------------------------------------------

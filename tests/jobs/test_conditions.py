@@ -13,7 +13,7 @@ import pytest
 
 from cnctl.errors import MissingError
 from cnctl.jobs.conditions import check_condition
-from cnctl.plugin import Condition, Metric, Option
+from cnctl.plugin import BatchDetector, Condition, Metric, Option
 
 calls = []
 
@@ -148,6 +148,10 @@ FAULTS = {
     "no detector": (sound(load_detector=lambda device: None), "must return a function"),
     "load fails": (sound(load_detector=lambda device: 1 / 0), "load_detector raises ZeroDivision"),
     "finds nothing": (detects(lambda image: None), "detect found nothing"),
+    "one hint of two": (
+        sound(load_detector=lambda device: BatchDetector(lambda images, gain: images[:1])),
+        "batch returned 1 hints for 2 images",
+    ),
     "changes the image": (detects(darken), "detect changes the image"),
     "another hint each time": (detects(count_calls), "another hint when it sees the same image"),
     "global numpy state": (detects(draw_globally), "changes the global state of numpy.random"),

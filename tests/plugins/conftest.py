@@ -5,10 +5,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+from cnctl.hints import load_detections
+from cnctl.plugin import Condition
 
 NETWORK_SEED = 0
 
@@ -64,6 +68,28 @@ def photo() -> np.ndarray:
     scene[(y - 42) ** 2 + (x - 42) ** 2 < 15**2] = (30, 60, 220)
     noise = np.random.default_rng(0).integers(-8, 9, scene.shape)
     return np.clip(scene + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def same_in_batches(photo: np.ndarray) -> Callable[..., None]:
+    """Check that three pictures give the same hints together as one by one.
+
+    But for the last bit of the network's arithmetic, which may turn a rounded value by one.
+    """
+
+    def check(condition: Condition, side: int = 64, **options: Any) -> None:
+        detect = load_detections(condition)
+        assert detect.takes_many
+        turned = [photo, photo[::-1], np.roll(photo, 20, axis=1)]
+        pictures = [np.ascontiguousarray(picture[:40, :side]) for picture in turned]
+        for together, picture in zip(detect.batch(pictures, **options), pictures, strict=True):
+            alone = detect(picture, **options)
+            assert alone is not None
+            assert together is not None
+            off = np.abs(together.hint.astype(int) - alone.hint.astype(int))
+            assert np.mean(off > 1) < 0.001
+
+    return check
 
 
 @pytest.fixture(scope="session")

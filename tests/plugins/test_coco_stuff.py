@@ -122,7 +122,7 @@ def test_labels_in_shards_are_labels_too(tmp_path, labels):
     assert np.array_equal(read_ready(coco_stuff, data), read_labels(labels))
 
 
-def test_every_pixel_has_a_colour_of_a_used_class(detectors, folders, photo):
+def test_every_pixel_has_a_colour_of_a_used_class(detectors, folders, photo, same_in_batches):
     folders.maskformer(detectors / FOLDER)
     used = {PALETTE[name] for name in CLASSES if name not in UNUSED}
     detect = load_detector(coco_stuff)
@@ -132,6 +132,7 @@ def test_every_pixel_has_a_colour_of_a_used_class(detectors, folders, photo):
         assert {tuple(rgb) for rgb in hint.reshape(-1, 3).tolist()} <= used
     found = load_detections(coco_stuff)(photo)
     assert sum(found.data["shares"].values()) == pytest.approx(1, abs=0.01)
+    same_in_batches(coco_stuff, 61)
 
 
 def test_the_map_is_what_the_network_says(detectors, folders, photo):

@@ -1,12 +1,19 @@
 import numpy as np
 import pytest
 import torch
-from cnctl_conditions.depth import depth, depth_anything, depth_zoe, near_is_bright
+from cnctl_conditions.depth import (
+    depth,
+    depth_anything,
+    depth_zoe,
+    load_estimator,
+    near_is_bright,
+)
 from PIL import Image
 
 from cnctl.core.controlnet import hint_tensor
+from cnctl.detector_files import DetectorFiles
 from cnctl.errors import MissingError
-from cnctl.hints import load_detector
+from cnctl.hints import load_detections, load_detector
 from cnctl.images import read_hint
 from cnctl.jobs.annotate import annotate
 from cnctl.jobs.conditions import check_condition
@@ -31,6 +38,24 @@ def test_any_size_comes_back_at_its_own_size(models, photo, condition):
         assert hint.min() == 0
         assert hint.max() == 255
         assert (hint == hint[..., :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind"),
+    [
+        (depth, "DPTForDepthEstimation"),
+        (depth_anything, "DepthAnythingForDepthEstimation"),
+        (depth_zoe, "ZoeDepthForDepthEstimation"),
+    ],
+)
+def test_several_at_once_are_as_one_by_one(models, photo, condition, kind):
+    """Of the networks' own values: random weights give ones that differ little, spread in hints."""
+    assert load_detections(condition).takes_many
+    estimate = load_estimator(kind, DetectorFiles(condition)["model"], device="cpu")
+    pictures = np.stack([photo, photo[::-1], np.roll(photo, 20, axis=1)])[:, :40, :61]
+    for together, picture in zip(estimate(pictures), pictures, strict=True):
+        alone = estimate(picture[None])[0]
+        np.testing.assert_allclose(together, alone, atol=1e-3 * np.abs(alone).max())
 
 
 def test_the_contract_is_kept(models, photo):

@@ -33,8 +33,13 @@ def test_edges_are_those_of_controlnet_aux(network, photo):
 
 def test_any_size_comes_back_at_its_own_size(network, photo):
     detect = load_hed("cpu", DetectorFiles(hed)["hed"])
-    assert detect(photo[:61, :43]).shape == (61, 43)
-    assert detect(photo[:1, :1]).shape == (1, 1)
+    assert detect(photo[None, :61, :43]).shape == (1, 61, 43)
+    assert detect(photo[None, :1, :1]).shape == (1, 1, 1)
+
+
+def test_several_at_once_are_as_one_by_one(network, same_in_batches):
+    same_in_batches(hed, 43)
+    same_in_batches(softedge_safe)
 
 
 @pytest.mark.parametrize(

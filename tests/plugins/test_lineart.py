@@ -46,7 +46,12 @@ def test_lineart_keeps_the_contract_at_any_size(networks):
     assert check_condition(lineart) == []
 
 
-def test_cartoon_lines_are_those_of_controlnet_aux(save_network):
+def test_several_at_once_are_as_one_by_one(networks, same_in_batches):
+    same_in_batches(lineart, 43)
+    same_in_batches(lineart, coarse=True)
+
+
+def test_cartoon_lines_are_those_of_controlnet_aux(save_network, same_in_batches):
     """At half precision, so that the file of random weights is small; names as in parallel runs."""
 
     def build():
@@ -60,6 +65,7 @@ def test_cartoon_lines_are_those_of_controlnet_aux(save_network):
     assert np.ptp(theirs) > 5
     assert np.abs(detect(image).astype(int) - theirs.astype(int)).max() <= 1
     assert detect(image[:40, :56]).shape == (40, 56, 3)
+    same_in_batches(cartoon, 43)
 
 
 def test_the_recipe_of_cartoon_is_the_papers():

@@ -33,6 +33,10 @@ def test_edges_are_those_of_controlnet_aux(network, photo):
     assert detect(photo[:41, :60]).shape == (41, 60, 3)
 
 
+def test_several_at_once_are_as_one_by_one(network, same_in_batches):
+    same_in_batches(softedge_pidi, 60)
+
+
 def test_safe_maps_have_three_values(network, photo):
     assert set(np.unique(load_detector(softedge_pidi)(photo, safe=True))) <= {0, 127, 255}
 

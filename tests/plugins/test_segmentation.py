@@ -56,7 +56,9 @@ def test_shares_are_of_the_pixels_largest_first():
     assert shares(np.array([[2, 2], [2, 0]]), PALETTE) == {"sky": 0.75, "wall": 0.25}
 
 
-def test_every_pixel_has_a_colour_of_the_palette_at_any_size(detectors, folders, photo):
+def test_every_pixel_has_a_colour_of_the_palette_at_any_size(
+    detectors, folders, photo, same_in_batches
+):
     folders.upernet(detectors / FOLDER)
     detect = load_detector(ade20k)
     for image in (photo, photo[:40, :61]):
@@ -65,6 +67,7 @@ def test_every_pixel_has_a_colour_of_the_palette_at_any_size(detectors, folders,
         assert {tuple(rgb) for rgb in hint.reshape(-1, 3).tolist()} <= set(PALETTE.values())
     found = load_detections(ade20k)(photo)
     assert sum(found.data["shares"].values()) == pytest.approx(1, abs=0.01)
+    same_in_batches(ade20k, 61)
 
 
 def test_the_map_is_what_the_network_says(detectors, folders, photo):
@@ -91,7 +94,9 @@ def task_tokens(folder):
     return torch.tensor([told + [0] * (77 - len(told))])
 
 
-def test_oneformer_is_told_its_task_and_its_map_is_what_it_says(detectors, folders, photo):
+def test_oneformer_is_told_its_task_and_its_map_is_what_it_says(
+    detectors, folders, photo, same_in_batches
+):
     """At its own size; from a pickle, which is read by the safe reader, and without the hub."""
     folder = detectors / "oneformer_ade20k_swin_large"
     model = folders.oneformer(folder)
@@ -107,6 +112,7 @@ def test_oneformer_is_told_its_task_and_its_map_is_what_it_says(detectors, folde
     hint = detect(photo)
     assert (hint == expected).all(axis=2).mean() > 0.99
     assert detect(photo[:40, :61]).shape == (40, 61, 3)
+    same_in_batches(ade20k_oneformer, 61)
     asked_otherwise = model((pixels - mean) / deviation, task_inputs=task_tokens(folder).flip(1))
     assert not torch.equal(asked_otherwise.class_queries_logits, said.class_queries_logits)
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from cnctl.plugin import Detection
+
 if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.plugin import RGB, Hint
+
+
+def segments(labels: np.ndarray, palette: Mapping[str, RGB]) -> Detection:
+    """The hint of these labels (H, W), and each label's share of it."""
+    return Detection(hint=colour(labels, palette), data={"shares": shares(labels, palette)})
 
 
 def colour(labels: np.ndarray, palette: Mapping[str, RGB]) -> Hint:

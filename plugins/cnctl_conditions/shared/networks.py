@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 from cnctl.plugin import CnctlError, MissingError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
-
-    from cnctl.plugin import Image
 
 ALIAS = "_cnctl_controlnet_aux"
 
@@ -106,15 +105,15 @@ def load_model(kind: str, folder: Path, *, device: str) -> Any:
     return model.to(device).eval().requires_grad_(False)
 
 
-def to_batch(image: Image, *, device: str, multiple: int = 1) -> torch.Tensor:
-    """uint8 (H, W, C) -> float32 (1, C, H', W') in 0..255; edges repeated below and to the right.
+def to_batch(images: np.ndarray, *, device: str, multiple: int = 1) -> torch.Tensor:
+    """uint8 (N, H, W, C) -> float32 (N, C, H', W') in 0..255.
 
-    H' and W' are the next multiples.
+    H' and W' are the next multiples; edges are repeated below and to the right.
     """
     import torch
 
-    height, width = image.shape[:2]
-    batch = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
+    height, width = images.shape[1:3]
+    batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
     padding = (0, -width % multiple, 0, -height % multiple)
     return torch.nn.functional.pad(batch, padding, mode="replicate")
 
