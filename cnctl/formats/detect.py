@@ -40,10 +40,11 @@ SCHEDULE = frozenset(
     }
 )
 
+LORA = "a LoRA"
 # What people hand in by mistake: how a key of it begins -> what it is.
 STRANGERS = {
     "lllite_": "a ControlNet-LLLite",
-    "lora_": "a LoRA",
+    "lora_": LORA,
     "adapter.body.": "a T2I-Adapter",
     "body.0.block": "a T2I-Adapter",
     "image_proj.": "an IP-Adapter",
@@ -120,7 +121,9 @@ def _companion(name: str) -> str:
 
 
 def _refused(what: str, names: list[str]) -> CnctlError:
+    known = "cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL"
+    hints = {LORA: f"{known}; add a LoRA to the base: cnctl generate --lora FILE"}
     return CnctlError(
         f"this file holds {what}; its keys begin {first_few(sorted(names)) or '(none)'}",
-        hint="cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL",
+        hint=hints.get(what, known),
     )
