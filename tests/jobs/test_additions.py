@@ -14,7 +14,7 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionX
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cnctl.core.base import Base, load_base
+from cnctl.core.base import Base
 from cnctl.core.text import count_chunks, encode_prompts
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import read_image, read_metadata, write_image
@@ -43,23 +43,37 @@ Places = dict[tuple[str, str], tuple[Tensor, Tensor]]
 """By part and layer: down and up."""
 
 
+def fresh(base: Base) -> Base:
+    """The same base with parts of its own, which may be changed."""
+    parts = ("unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+    return replace(base, **{part: copy.deepcopy(getattr(base, part)) for part in parts})
+
+
 @pytest.fixture(params=["SD 1.x", "SDXL"])
-def base(request: pytest.FixtureRequest, random_base: Path, random_sdxl_base: Path) -> Base:
-    return load_base(random_base if request.param == "SD 1.x" else random_sdxl_base)
+def untouched(
+    request: pytest.FixtureRequest, loaded_random_base: Base, loaded_sdxl_base: Base
+) -> Base:
+    """Do not change it."""
+    return loaded_random_base if request.param == "SD 1.x" else loaded_sdxl_base
+
+
+@pytest.fixture
+def base(untouched: Base) -> Base:
+    return fresh(untouched)
 
 
 def pipeline(base: Base) -> Any:
     """A pipeline of diffusers over the same weights, which it may change."""
-    fresh = load_base(base.path)
+    own = fresh(base)
     parts = {
-        "vae": fresh.vae,
-        "text_encoder": fresh.text_encoder,
-        "tokenizer": fresh.tokenizer,
-        "unet": fresh.unet,
-        "scheduler": fresh.scheduler,
+        "vae": own.vae,
+        "text_encoder": own.text_encoder,
+        "tokenizer": own.tokenizer,
+        "unet": own.unet,
+        "scheduler": own.scheduler,
     }
-    if fresh.text_encoder_2:
-        second = {"text_encoder_2": fresh.text_encoder_2, "tokenizer_2": fresh.tokenizer_2}
+    if own.text_encoder_2:
+        second = {"text_encoder_2": own.text_encoder_2, "tokenizer_2": own.tokenizer_2}
         return StableDiffusionXLPipeline(**parts, **second, add_watermarker=False)
     return StableDiffusionPipeline(
         **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
@@ -160,8 +174,8 @@ def test_a_lora_changes_the_base_as_diffusers_has_it(base: Base, tmp_path: Path,
     assert (told["name"], told["scale"]) == ("style.safetensors", 0.7)
 
 
-def test_stabilitys_names_in_sdxl(random_sdxl_base: Path, tmp_path: Path) -> None:
-    base = load_base(random_sdxl_base)
+def test_stabilitys_names_in_sdxl(loaded_sdxl_base: Base, tmp_path: Path) -> None:
+    base = fresh(loaded_sdxl_base)
     path = write(tmp_path / "xl.safetensors", as_kohya(places(base, text=False), sgm=True))
     theirs = pipeline(base)
     theirs.load_lora_weights(str(tmp_path), weight_name=path.name)
@@ -171,22 +185,22 @@ def test_stabilitys_names_in_sdxl(random_sdxl_base: Path, tmp_path: Path) -> Non
 
 
 def test_the_rank_and_alpha_of_peft_stand_in_the_metadata(
-    random_base: Path, tmp_path: Path
+    loaded_random_base: Base, tmp_path: Path
 ) -> None:
-    base = load_base(random_base)
+    base = fresh(loaded_random_base)
     factors = places(base, text=False)
     told = json.dumps({"unet.r": RANK, "unet.lora_alpha": ALPHA})
     path = write(tmp_path / "a.safetensors", as_peft(factors), lora_adapter_metadata=told)
     add_to_base(base, [str(path)], [])
-    before = load_base(random_base).unet.state_dict()
+    before = loaded_random_base.unet.state_dict()
     for (_, name), (down, up) in factors.items():
         weight = f"{name}.weight"
         change = (ALPHA / RANK * up.flatten(1) @ down.flatten(1)).reshape(before[weight].shape)
         torch.testing.assert_close(base.unet.state_dict()[weight], before[weight] + change)
 
 
-def test_several_add_up_and_old_names_are_known(random_base: Path, tmp_path: Path) -> None:
-    base, other = load_base(random_base), load_base(random_base)
+def test_several_add_up_and_old_names_are_known(loaded_random_base: Base, tmp_path: Path) -> None:
+    base, other = fresh(loaded_random_base), fresh(loaded_random_base)
     attentions = {
         place: pair for place, pair in places(base, text=False).items() if ".to_" in place[1]
     }
@@ -258,7 +272,7 @@ def test_an_embedding_is_read_as_diffusers_reads_it(base: Base, tmp_path: Path) 
     prompt = "a red <toy> on a <toy>"
     theirs = pipeline(base)
     for kind, path in embedding_files(tmp_path, base).items():
-        ours = load_base(base.path)
+        ours = fresh(base)
         record = add_to_base(ours, [], [f"<toy>={path}"])
         assert record["embeddings"][0]["word"] == "<toy>"
         if kind in ("sdxl", "webui"):
@@ -282,8 +296,8 @@ def test_an_embedding_is_read_as_diffusers_reads_it(base: Base, tmp_path: Path) 
         assert not torch.allclose(features.tokens, encode_prompts(base, [prompt]).tokens)
 
 
-def test_all_vectors_of_a_word_count(random_base: Path, tmp_path: Path) -> None:
-    base = load_base(random_base)
+def test_all_vectors_of_a_word_count(loaded_random_base: Base, tmp_path: Path) -> None:
+    base = fresh(loaded_random_base)
     path = write(tmp_path / "long.safetensors", {"emb_params": torch.zeros(40, 32)})
     add_to_base(base, [], [str(path)])  # its word is the file's name
     assert count_chunks(base, "long") == 1
@@ -291,9 +305,9 @@ def test_all_vectors_of_a_word_count(random_base: Path, tmp_path: Path) -> None:
     assert count_chunks(base, "longer") == 1
 
 
-def test_where_the_text_ends_does_not_move(random_sdxl_base: Path, tmp_path: Path) -> None:
+def test_where_the_text_ends_does_not_move(loaded_sdxl_base: Base, tmp_path: Path) -> None:
     """Older configs take the highest token for the end, which would be the learnt word."""
-    base = load_base(random_sdxl_base)
+    base = fresh(loaded_sdxl_base)
     for module in base.text_encoder_2.modules():
         if hasattr(module, "eos_token_id"):
             module.eos_token_id = 2
@@ -320,19 +334,18 @@ def test_where_the_text_ends_does_not_move(random_sdxl_base: Path, tmp_path: Pat
     ],
 )
 def test_refuses_embeddings(
-    random_base: Path, tmp_path: Path, tensors: dict[str, Tensor], flag: str, message: str
+    loaded_random_base: Base, tmp_path: Path, tensors: dict[str, Tensor], flag: str, message: str
 ) -> None:
     path = write(tmp_path / "x.safetensors", tensors)
     with pytest.raises(CnctlError, match=message):
-        add_to_base(load_base(random_base), [], [f"{flag}{path}"])
+        add_to_base(fresh(loaded_random_base), [], [f"{flag}{path}"])
 
 
 def test_images_say_what_was_added_and_are_made_again(
-    random_base: Path, random_controlnet: ControlNetModel, tmp_path: Path
+    random_base: Path, loaded_random_base: Base, random_controlnet: ControlNetModel, tmp_path: Path
 ) -> None:
     random_controlnet.save_pretrained(tmp_path / "control")
-    base = load_base(random_base)
-    style = write(tmp_path / "style.safetensors", as_kohya(places(base)))
+    style = write(tmp_path / "style.safetensors", as_kohya(places(loaded_random_base)))
     toy = write(tmp_path / "toy.safetensors", {"emb_params": torch.randn(2, 32)})
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     write_image(tmp_path / "photo.png", pixels)
