@@ -162,6 +162,12 @@ class TestRefusesToLoad:
         with pytest.raises(CnctlError, match=rf"{part} lacks 1 of its weights"):
             load_base(own_base)
 
+    def test_the_refiner_of_sdxl(self, own_base: Path) -> None:
+        shape = {"cross_attention_dim": 1280, "block_out_channels": [384, 768, 1536, 1536]}
+        change_json(own_base / "unet" / "config.json", **shape)
+        with pytest.raises(CnctlError, match="own is SDXL's refiner, which takes no ControlNet"):
+            load_base(own_base)
+
     @pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
     def test_damaged_index(self, own_base: Path, text: str) -> None:
         index = own_base / "model_index.json"
