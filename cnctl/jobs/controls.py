@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +21,13 @@ from cnctl.errors import CnctlError
 from cnctl.formats.input_concat import find_input_concat
 from cnctl.formats.sandbox import shared_reader
 from cnctl.formats.source import open_source
-from cnctl.hints import check_options, load_detector, parse_options, read_ready
-from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_hint, read_image, working_size
-from cnctl.jobs.edits import EditedImage
-from cnctl.jobs.failures import Failures
+from cnctl.hints import check_options, load_detector, parse_options
+from cnctl.images import fit_image, read_hint
 from cnctl.jobs.weights import add_base_deltas, locate_control, open_control
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
 
 Detect = Callable[..., np.ndarray | None]
-ASPECT = 1.1
-"""Change of aspect that is worth a note; rounding to multiples of 8 makes small ones."""
 ACTS = ("scale", "start", "end", "mode")
 """Settings that a control may have of its own; in `GenerateSettings` they begin with control_."""
 
@@ -45,6 +41,9 @@ class ControlSpec:
 
     condition: str
     source: Path | str | None = None
+    """A file; or a folder, of which the file counts that is called as the image is."""
+    ready: bool = False
+    """The source holds hints, and not what they are to be detected in."""
     scale: float | None = None
     start: float | None = None
     end: float | None = None
@@ -67,7 +66,8 @@ class Branch:
     """The file that the network was read from."""
     given: str
     """What it was named: a hub id, the last part of a path, or "" for the base's own."""
-    source: Path | None
+    ready: bool
+    """Whether what it reads are hints already."""
     region: np.ndarray | None
     """Float32 (H, W) in [0, 1], of any size."""
     spec: ControlSpec
@@ -136,23 +136,30 @@ def parse_controls(
 
 
 def parse_control(text: str) -> ControlSpec:
-    """Read NAME[:SOURCE[:SCALE[:START-END]]], e.g. "canny:edges.png:0.8:0-0.6"."""
+    """Read NAME[:[hint=]SOURCE[:SCALE[:START-END]]], e.g. "canny:hint=edges.png:0.8:0-0.6"."""
     number = r"\d*\.?\d+"
     match = re.fullmatch(
-        rf"(?P<condition>[^:]+)(:(?P<source>.*?)"
+        rf"(?P<condition>[^:]+)(:(?P<ready>hint=)?(?P<source>.*?)"
         rf"(:(?P<scale>{number})(:(?P<start>{number})-(?P<end>{number}))?)?)?",
         text,
     )
     if match is None:
         raise CnctlError(
-            f"--cond {text!r} is not NAME[:SOURCE[:SCALE[:START-END]]]",
+            f"--cond {text!r} is not NAME[:[hint=]SOURCE[:SCALE[:START-END]]]",
             hint="for example --cond canny:edges.png:0.8:0-0.6",
         )
     part = match.groupdict()
     scale, start, end = (float(part[k]) if part[k] else None for k in ("scale", "start", "end"))
     source = Path(part["source"]) if part["source"] else None
+    if part["ready"] and not source:
+        raise CnctlError(f"--cond {text!r} names no hint", hint="for example canny:hint=edges.png")
     return ControlSpec(
-        condition=part["condition"], source=source, scale=scale, start=start, end=end
+        condition=part["condition"],
+        source=source,
+        ready=bool(part["ready"]),
+        scale=scale,
+        start=start,
+        end=end,
     )
 
 
@@ -176,30 +183,6 @@ def parse_all_options(
     ]
 
 
-def check_sources(
-    controls: Sequence[ControlSpec],
-    conditions: Sequence[Condition],
-    images: Sequence[Path | None],
-    *,
-    ready: bool,
-    failures: Failures,
-) -> None:
-    """Read every input once before anything slow happens: an unreadable one is told at once."""
-
-    def read(condition: Condition, source: Path) -> None:
-        read_ready(condition, source) if ready else read_image(source)
-
-    for control, condition in zip(controls, conditions, strict=True):
-        _read_region(control.region)
-        if control.source:
-            read(condition, Path(control.source))
-    common = [c for control, c in zip(controls, conditions, strict=True) if not control.source]
-    for image in filter(None, images):
-        with failures.of(image):
-            for condition in common:
-                read(condition, image)
-
-
 @shared_reader()
 def open_branches(
     controls: Sequence[ControlSpec],
@@ -209,8 +192,11 @@ def open_branches(
     *,
     options: Sequence[Mapping[str, OptionValue]],
     weights: Sequence[str],
+    ready: bool,
 ) -> list[Branch]:
     """Load the ControlNets; each control's settings are its own, else the common ones.
+
+    ready: all sources are hints.
 
     Where one was trained together with its base, the base takes up what it has learnt.
     """
@@ -232,8 +218,8 @@ def open_branches(
                 network=open_control(condition, base, weights=str(found)),
                 given=_without_folders(name or ""),
                 weights=_weights_file(found),
-                source=Path(control.source) if control.source else None,
-                region=_read_region(control.region),
+                ready=ready or control.ready,
+                region=read_region(control.region),
                 spec=control,
             )
         )
@@ -242,89 +228,6 @@ def open_branches(
         _check_attached(branch, settings, alone=len(branches) == 1)
     add_base_deltas(base, places)
     return branches
-
-
-def list_sources(branches: Sequence[Branch], image: Path | None) -> list[Path]:
-    """What each control reads: its own source, else the image."""
-    return [source for branch in branches if (source := branch.source or image)]
-
-
-def make_hints(
-    branches: Sequence[Branch],
-    image: Path | None,
-    *,
-    ready: bool,
-    settings: GenerateSettings,
-    size: tuple[int, int] | None = None,
-    edited: EditedImage | None = None,
-) -> tuple[list[np.ndarray], list[Path]]:
-    """One hint per branch, uint8 (h, w, C), all of one working size; and their sources.
-
-    The size is (height, width) if given, else the edited image's, else the first source's, its
-    short side the resolution of the settings. What is masked in an edited image is
-    the mask of conditions whose hints have one, unless they have a source of their own.
-    """
-    sources = list_sources(branches, image)
-    if edited:
-        size = size or edited.size(settings.resolution)
-    hints = []
-    for branch, source in zip(branches, sources, strict=True):
-        hint = None
-        if edited and size and branch.condition.masked and source == edited.path:
-            hint = edited.hint(size)
-        if hint is None:
-            hint = _make_hint(branch, source, ready=ready, size=size, settings=settings)
-        size = size or hint.shape[:2]
-        hints.append(hint)
-    return hints, sources
-
-
-def _make_hint(
-    branch: Branch,
-    source: Path,
-    *,
-    ready: bool,
-    size: tuple[int, int] | None,
-    settings: GenerateSettings,
-) -> np.ndarray:
-    """A hint, uint8 (h, w, C), of this size; None for the one that suits the source."""
-    picture = read_ready(branch.condition, source) if ready else read_image(source)
-    size = size or working_size(*picture.shape[:2], resolution=settings.resolution)
-    resize = cast(Resize, settings.resize)
-    if ready:
-        palette = bool(branch.condition.palette)
-        return fit_hint(picture, size=size, resize=resize, palette=palette)
-    return _detect(branch, fit_image(picture, size=size, resize=resize), source)
-
-
-def note_other_aspects(
-    sources: Sequence[Path],
-    hints: Sequence[np.ndarray],
-    settings: GenerateSettings,
-    *,
-    note: Callable[[str], None],
-) -> None:
-    """Say which sources have another aspect than the images that are made."""
-    for source, hint in zip(sources, hints, strict=True):
-        if source.suffix.lower() not in SUFFIXES:
-            continue
-        height, width = read_image(source).shape[:2]
-        change = (hint.shape[1] / hint.shape[0]) / (width / height)
-        if not 1 / ASPECT < change < ASPECT:
-            done = {"stretch": "stretched", "crop": "cropped", "fill": "filled up"}[settings.resize]
-            note(
-                f"{source} has {width}x{height} pixels and is {done} to "
-                f"{hint.shape[1]}x{hint.shape[0]}; --resize stretch, crop or fill decides"
-            )
-
-
-def note_dead_hints(
-    hints: Sequence[np.ndarray], sources: Sequence[Path], note: Callable[[str], None]
-) -> None:
-    """Say which hints have one value everywhere."""
-    for hint, source in zip(hints, sources, strict=True):
-        if np.ptp(hint) == 0:
-            note(f"{source}: the hint is empty, so it controls nothing; try other options")
 
 
 def _weights_file(source: Path) -> Path:
@@ -363,7 +266,8 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
         ) from error
 
 
-def _read_region(path: Path | str | None) -> np.ndarray | None:
+def read_region(path: Path | str | None) -> np.ndarray | None:
+    """Where a control acts, float32 (H, W) in [0, 1], of any size; None for everywhere."""
     if path is None:
         return None
     return read_hint(path, channels=1)[..., 0].astype(np.float32) / 255
@@ -402,13 +306,3 @@ def _loaded_when_used(condition: Condition, *, device: str) -> Detect:
         return loaded()(image, **options)
 
     return detect
-
-
-def _detect(branch: Branch, image: np.ndarray, source: Path) -> np.ndarray:
-    hint = branch.detect(image, **branch.options)
-    if hint is None:
-        raise CnctlError(
-            f"{branch.condition.name} found nothing in {source}",
-            hint="draw a hint and pass it with --hint",
-        )
-    return hint

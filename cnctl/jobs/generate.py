@@ -14,7 +14,6 @@ import numpy as np
 from cnctl.core.sampling import OnPreview, sample
 from cnctl.core.text import count_chunks
 from cnctl.errors import SomeInputsFailed
-from cnctl.jobs.controls import list_sources, make_hints, note_dead_hints, note_other_aspects
 from cnctl.jobs.failures import FailedImage
 from cnctl.jobs.generate_setup import (
     GenerateRequest,
@@ -40,6 +39,7 @@ from cnctl.jobs.provenance import (
     describe_run,
     differences,
 )
+from cnctl.jobs.sources import list_sources, make_hints, note_dead_hints, note_other_aspects
 from cnctl.jobs.step_sheets import StepSheets
 from cnctl.settings import GenerateSettings
 
@@ -148,7 +148,6 @@ def _pose_alike(setup: Setup, shots: Sequence[Shot]) -> list[_Posed]:
     hints, sources = make_hints(
         setup.branches,
         task.image,
-        ready=request.ready_hint,
         settings=settings,
         size=(request.size[1], request.size[0]) if request.size else None,
         edited=setup.edited,
@@ -156,8 +155,15 @@ def _pose_alike(setup: Setup, shots: Sequence[Shot]) -> list[_Posed]:
     note_dead_hints(hints, sources, setup.note)
     note_other_aspects(sources, hints, settings, note=setup.note)
     stored = _stored(setup, shots[0], sources)
-    if not request.ready_hint:
-        stored = write_hints(stored, hints, overwrite=request.overwrite, written=setup.written)
+    made = [i for i, branch in enumerate(setup.branches) if not branch.ready]
+    written = write_hints(
+        [stored[i] for i in made],
+        [hints[i] for i in made],
+        overwrite=request.overwrite,
+        written=setup.written,
+    )
+    for i, path in zip(made, written, strict=True):
+        stored[i] = path
     return [
         _Posed(
             shot=shot,
@@ -175,12 +181,14 @@ def _steps(setup: Setup, shots: Sequence[Shot]) -> int:
     return sum(setup.settings_of(shot.task).steps for shot in shots)
 
 
-def _stored(setup: Setup, shot: Shot, sources: Sequence[Path]) -> Sequence[Path]:
-    """The files that hold the hints of a shot."""
-    if setup.request.ready_hint:
-        return sources
+def _stored(setup: Setup, shot: Shot, sources: Sequence[Path]) -> list[Path]:
+    """The files that hold the hints of a shot: their sources, or those that are written."""
     channels = [branch.condition.stored_channels for branch in setup.branches]
-    return hint_paths(shot.task, Path(setup.request.out), channels)
+    paths = hint_paths(shot.task, Path(setup.request.out), channels)
+    return [
+        source if branch.ready else path
+        for branch, source, path in zip(setup.branches, sources, paths, strict=True)
+    ]
 
 
 def _batches(setup: Setup, posed: Iterator[_Posed]) -> Iterator[list[_Posed]]:

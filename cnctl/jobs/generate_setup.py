@@ -20,7 +20,6 @@ from cnctl.jobs.captions import Caption, open_captioner
 from cnctl.jobs.controls import (
     Branch,
     ControlSpec,
-    check_sources,
     open_branches,
     open_to,
     parse_all_options,
@@ -30,6 +29,7 @@ from cnctl.jobs.edits import EditedImage, read_edit
 from cnctl.jobs.failures import FailedImage, Failures
 from cnctl.jobs.outputs import NAME, Plan, Shot, Task
 from cnctl.jobs.prompts import choose_prompts, with_added
+from cnctl.jobs.sources import check_sources
 from cnctl.jobs.tasks import list_tasks, read_jobs, sweep_over
 from cnctl.jobs.weights import open_base
 from cnctl.plugin import Condition
@@ -188,7 +188,13 @@ def prepare(
         shots=shots,
         base=base,
         branches=open_branches(
-            controls, conditions, base, settings, options=options, weights=request.weights
+            controls,
+            conditions,
+            base,
+            settings,
+            options=options,
+            weights=request.weights,
+            ready=request.ready_hint,
         ),
         settings=settings,
         rewrite=_open_rewriter(request, base) if request.prompt_mode == "automatic" else None,
@@ -245,7 +251,7 @@ def _list_tasks(
     images: list[ImageFile | None] = [*find_images(request.images)] or [None]
     if edited and not request.images and not request.ready_hint:
         images = [ImageFile(edited.path, Path(edited.path.name))]
-    own = controls[0].source if controls else None
+    own = controls[0].source if controls and not request.images else None
     called = request.called or (Path(own).stem if own else "")
     return sweep_over(list_tasks(images, prompts, called=called, **shared), request.sweep)
 

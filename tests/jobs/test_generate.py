@@ -54,6 +54,11 @@ def pixels(path: Path) -> np.ndarray:
         ("canny:a.png", ControlSpec(condition="canny", source=Path("a.png"))),
         ("canny::0.8", ControlSpec(condition="canny", scale=0.8)),
         ("canny:C:/a.png:.5", ControlSpec(condition="canny", source=Path("C:/a.png"), scale=0.5)),
+        ("canny:hint=a.png", ControlSpec(condition="canny", source=Path("a.png"), ready=True)),
+        (
+            "canny:hint=C:/a.png:.5",
+            ControlSpec(condition="canny", source=Path("C:/a.png"), ready=True, scale=0.5),
+        ),
         (
             "depth:x/y.jpg:1.5:0.1-0.6",
             ControlSpec(condition="depth", source=Path("x/y.jpg"), scale=1.5, start=0.1, end=0.6),

@@ -11,7 +11,7 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
-from cnctl.jobs import controls
+from cnctl.jobs import sources
 from cnctl.jobs.controls import ControlSpec
 from cnctl.jobs.failures import FailedImage
 from cnctl.jobs.gallery import write_gallery, write_grids
@@ -290,14 +290,14 @@ class TestBadInputs:
     def test_where_nothing_is_found_in_it(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        detect = controls._detect
+        detect = sources._detect
 
         def sometimes(branch: object, image: np.ndarray, source: Path) -> np.ndarray:
             if source.parent.name == "sub":
                 raise CnctlError(f"canny found nothing in {source}")
             return detect(branch, image, source)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(controls, "_detect", sometimes)
+        monkeypatch.setattr(sources, "_detect", sometimes)
         failed: list[FailedImage] = []
         steps: list[tuple[int, int]] = []
         made = make(
