@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from cnctl.cli import flags
 from cnctl.cli import generate_flags as of_generate
 from cnctl.cli.report import complete_condition, emit, emit_json, note, progress
 from cnctl.errors import SomeInputsFailed
+from cnctl.settings import GenerateSettings
 
 Condition = Annotated[
     str,
@@ -82,6 +84,8 @@ def evaluate(
 
     cnctl evaluate --cond canny --data scenes:64 --control A --control B
     """
+    given = locals()
+    settings = {f.name: given[f.name] for f in fields(GenerateSettings) if f.name in given}
     note("loading ...", quiet=quiet)
     from cnctl.jobs.evaluate import EvaluateRequest
     from cnctl.jobs.evaluate import evaluate as run
@@ -98,13 +102,7 @@ def evaluate(
         base=base,
         count=count,
         seed=seed,
-        settings={
-            "steps": steps,
-            "guidance_scale": guidance_scale,
-            "control_scale": control_scale,
-            "scheduler": scheduler,
-            "resolution": resolution,
-        },
+        settings=settings,
         batch_size=batch_size,
         low_memory=low_memory,
         metrics=[name.strip() for name in metrics.split(",") if name.strip()],
