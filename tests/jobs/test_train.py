@@ -267,7 +267,9 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
     learnt = load_file(out / "checkpoints/step-00000004/base.safetensors")
     base, canny = load_base(random_base), get_condition("canny")
     control = [ControlSpec(condition="canny")]
-    open_branches(control, [canny], base, GenerateSettings(), options=[{}], weights=[str(out)])
+    open_branches(
+        control, [canny], base, GenerateSettings(), options=[{}], weights=[str(out)], ready=False
+    )
     now = base.unet.state_dict()
     assert set(learnt) <= set(now)
     assert all(torch.allclose(now[name], tensor, atol=1e-6) for name, tensor in learnt.items())
