@@ -1,5 +1,6 @@
 """The tiny base's parts as an ordinary diffusers folder: make, save, load."""
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,18 +42,26 @@ class Base:
     unet: UNet2DConditionModel
     scheduler: DDIMScheduler
 
+    def to(self, device: str) -> "Base":
+        """Move the networks there."""
+        for network in (self.vae, self.text_encoder, self.unet):
+            network.to(device)
+        return self
+
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
         """The text encoder's last hidden states, float32 (N, 32, width)."""
         batch = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=MAX_LENGTH
         )
-        return self.text_encoder(input_ids=torch.tensor(batch.input_ids)).last_hidden_state
+        tokens = torch.tensor(batch.input_ids, device=self.text_encoder.device)
+        return self.text_encoder(input_ids=tokens).last_hidden_state
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents as the U-Net sees them, of pictures (N, 3, H, W) in [-1, 1]."""
-        return self.vae.encode(pictures).latent_dist.mode() * self.vae.config.scaling_factor
+        latents = self.vae.encode(pictures.to(self.vae.device)).latent_dist.mode()
+        return latents * self.vae.config.scaling_factor
 
 
 def load_base(folder: Path = WEIGHTS) -> Base:
@@ -130,11 +139,9 @@ def read_guidance_scale(folder: Path) -> float:
 
 
 def save_half(model: ModelMixin, folder: Path) -> None:
-    """Save in float16 and go on in float32."""
-    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.half().save_pretrained(folder)
+    """Save a copy in float16; the model itself stays as it is, and where it is."""
+    copy.deepcopy(model).half().save_pretrained(folder)
     forget_origin(folder)
-    model.float().load_state_dict(kept)
 
 
 def forget_origin(folder: Path) -> None:

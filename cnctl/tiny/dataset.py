@@ -27,20 +27,19 @@ def held_out_scenes(count: int, *, level: int = USUAL) -> list[Scene]:
     return [render_scene(HELD_OUT + index, level=level) for index in range(count)]
 
 
-def render_chunks(folder: Path, count: int, *, first: int = 0) -> Iterator[Path]:
-    """Render seeds [first, first + count) where they are missing: one npy and json per 2000."""
+def render_chunk(folder: Path, first: int) -> Path:
+    """Render the seeds from `first` on, where they are missing: an npy of 2000 and a json."""
     cv2.setNumThreads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    for start in range(first, first + count, CHUNK):
-        path = folder / f"scenes-{start:08d}.npy"
-        if not path.exists():
-            scenes = [training_scene(seed) for seed in range(start, start + CHUNK)]
-            path.with_suffix(".json").write_text(json.dumps([s.prompt for s in scenes]))
-            partial = path.with_suffix(".part")
-            with partial.open("wb") as file:
-                np.save(file, np.stack([scene.image for scene in scenes]))
-            partial.rename(path)
-        yield path
+    path = folder / f"scenes-{first:08d}.npy"
+    if not path.exists():
+        scenes = [training_scene(seed) for seed in range(first, first + CHUNK)]
+        path.with_suffix(".json").write_text(json.dumps([s.prompt for s in scenes]))
+        partial = path.with_suffix(".part")
+        with partial.open("wb") as file:
+            np.save(file, np.stack([scene.image for scene in scenes]))
+        partial.rename(path)
+    return path
 
 
 class Pictures:
@@ -64,21 +63,21 @@ class Pictures:
         return np.stack(flipped), [self.prompts[i] for i in indices]
 
 
-def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+def to_tensor(pictures: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1], channels last in memory."""
-    tensor = torch.tensor(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+    tensor = torch.tensor(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2)
     return (tensor.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def to_pictures(tensor: Tensor) -> NDArray[np.uint8]:
     """The inverse of `to_tensor`, clipped."""
     pixels = ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 @torch.no_grad()
 def encode_folder(
-    folder: Path, encode: Callable[[Tensor], Tensor], *, batch_size: int = 50
+    folder: Path, encode: Callable[[NDArray[np.uint8]], Tensor], *, batch_size: int = 50
 ) -> Iterator[Path]:
     """Latents float16 (2, N, C, h, w) beside each chunk, plain and mirrored, where missing."""
     for path in sorted(folder.glob("scenes-*.npy")):
@@ -88,7 +87,7 @@ def encode_folder(
             halves = []
             for view in (pictures, pictures[:, :, ::-1]):
                 parts = [
-                    encode(to_tensor(view[start : start + batch_size])).half().numpy()
+                    encode(view[start : start + batch_size]).half().cpu().numpy()
                     for start in range(0, len(view), batch_size)
                 ]
                 halves.append(np.concatenate(parts))

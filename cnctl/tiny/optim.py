@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self,
         params: Iterable[nn.Parameter],
-        lr: float = 0.02,
+        lr: float | Tensor = 0.02,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
     ) -> None:
@@ -27,35 +27,46 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step; parameters without a gradient stay."""
+        """One step; parameters without a gradient stay. Those of one shape are taken together."""
         for group in self.param_groups:
+            alike: dict[torch.Size, tuple[list[Tensor], list[Tensor]]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._step_one(parameter, parameter.grad, group)
+                    parameters, gradients = alike.setdefault(parameter.shape, ([], []))
+                    parameters.append(parameter)
+                    gradients.append(parameter.grad)
+            for parameters, gradients in alike.values():
+                self._step_alike(parameters, gradients, group)
 
-    def _step_one(self, parameter: nn.Parameter, gradient: Tensor, group: dict) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        buffer = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        direction = orthogonal(gradient.lerp(buffer, group["momentum"]).flatten(1))
-        rows, columns = direction.shape
-        scale = max(1.0, rows / columns) ** 0.5
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(direction.view_as(parameter), alpha=-group["lr"] * scale)
+    def _step_alike(self, parameters: list[Tensor], gradients: list[Tensor], group: dict) -> None:
+        buffers = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            buffers.append(state["momentum"])
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        directions = orthogonal(torch.stack(ahead).flatten(2))
+        rows, columns = directions.shape[1:]
+        directions = directions * (-group["lr"] * max(1.0, rows / columns) ** 0.5)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        steps = [d.view_as(p) for d, p in zip(directions, parameters, strict=True)]
+        torch._foreach_add_(parameters, steps)
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly: singular values end in about [0.7, 1.2]."""
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide.bfloat16() / (wide.norm() + 1e-7)
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly: singular values end in about [0.7, 1.2].
+
+    (..., rows, columns) to the same.
+    """
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT if tall else matrices
+    x = wide.bfloat16() / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(
-            x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445
-        )
-    x = x.float()
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+        gram = x @ x.mT
+        x = 3.4445 * x + (2.0315 * gram @ gram - 4.7750 * gram) @ x
+    return (x.mT if tall else x).float()
 
 
 def cosine(progress: float, *, step: int, warm_up: int, floor: float = 0.01) -> float:
@@ -68,7 +79,13 @@ def set_rates(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> Non
     """Set each group's rate to its first rate times the factor."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("first_lr", group["lr"]) * factor
+            if "first_lr" not in group:
+                group["first_lr"] = float(group["lr"])
+            rate = group["first_lr"] * factor
+            if isinstance(group["lr"], Tensor):  # in its place, where a CUDA graph reads it
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 class Average:
@@ -100,14 +117,17 @@ class BrainFloatTwin:
     """A bfloat16 copy of a diffusers net that computes gradients for the float32 original.
 
     On CPUs with bfloat16 instructions this doubles the speed; torch's fused attention has a slow
-    backward pass there, so the copy uses plain matrix products.
+    backward pass there, so the copy uses plain matrix products on them.
     """
 
     def __init__(self, original: nn.Module) -> None:
         self.original = list(original.parameters())
         net: Any = copy.deepcopy(original)
         self.net = net.to(torch.bfloat16).train()
-        self.net.set_attn_processor(AttnProcessor())
+        if self.net.device.type == "cpu":
+            self.net.set_attn_processor(AttnProcessor())
+        else:
+            self.net.to(memory_format=torch.channels_last)
         self.pairs = [
             (mine, twin)
             for mine, twin in zip(self.original, self.net.parameters(), strict=True)
@@ -117,10 +137,36 @@ class BrainFloatTwin:
     def hand_over_gradients(self) -> None:
         """Move the gradients of the copy to the original."""
         for mine, twin in self.pairs:
-            mine.grad = None if twin.grad is None else twin.grad.float()
+            mine.grad = None if twin.grad is None else twin.grad.float().contiguous()
             twin.grad = None
 
     @torch.no_grad()
     def take_weights(self) -> None:
         """Round the original's weights into the copy."""
         torch._foreach_copy_([twin for _, twin in self.pairs], [mine for mine, _ in self.pairs])
+
+
+def captured(
+    work: Callable[..., Tensor], inputs: Sequence[Tensor], *, warm_up: int = 3
+) -> Callable[..., Tensor]:
+    """A step as one CUDA graph: networks as small as these wait for the host otherwise.
+
+    It has run `warm_up` times, and is then given tensors shaped like `inputs`.
+    """
+    places = [tensor.clone() for tensor in inputs]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(warm_up):
+            work(*places)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = work(*places)
+
+    def replay(*given: Tensor) -> Tensor:
+        torch._foreach_copy_(places, list(given))
+        graph.replay()
+        return result.clone()
+
+    return replay

@@ -9,9 +9,13 @@ The ControlNets are trained by `cnctl train`, as anyone's are: docs/tiny.md has 
 import argparse
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cnctl.tiny.base import (
@@ -22,7 +26,7 @@ from cnctl.tiny.base import (
     read_guidance_scale,
 )
 from cnctl.tiny.captioner import train_captioner
-from cnctl.tiny.dataset import Pictures, encode_folder, render_chunks
+from cnctl.tiny.dataset import CHUNK, Pictures, encode_folder, render_chunk, to_tensor
 from cnctl.tiny.reader import load_reader, save_reader, train_reader
 from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
 from cnctl.tiny.train_autoencoder import train_autoencoder
@@ -34,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one part of the recipe."""
     settings = parser().parse_args(arguments)
     torch.set_num_threads(settings.threads)
+    torch.backends.cudnn.benchmark = True
     prepare(settings.out, settings.start)
     COMMANDS[settings.part](settings)
 
@@ -52,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--rate", type=float, default=1.0, help="factor of the U-Net's rates")
     line.add_argument("--seed", type=int, default=0)
     line.add_argument("--threads", type=int, default=1)
+    line.add_argument("--workers", type=int, default=1, help="processes that render")
+    line.add_argument("--device", default="cpu", help="of latents and unet, for example cuda")
     return line
 
 
@@ -63,8 +70,10 @@ def prepare(out: Path, start: Path) -> None:
 
 def scenes(settings: argparse.Namespace) -> None:
     """Render the training scenes that are missing."""
-    for path in render_chunks(settings.data, settings.count):
-        print(path, flush=True)
+    starts = range(0, settings.count, CHUNK)
+    with ProcessPoolExecutor(settings.workers) as pool:
+        for path in pool.map(partial(render_chunk, settings.data), starts):
+            print(path, flush=True)
 
 
 def autoencoder(settings: argparse.Namespace) -> None:
@@ -76,11 +85,11 @@ def autoencoder(settings: argparse.Namespace) -> None:
 
 def latents(settings: argparse.Namespace) -> None:
     """Encode the rendered scenes; delete old latents first if the autoencoder changed."""
-    base = load_base(settings.out)
+    base = load_base(settings.out).to(settings.device)
 
-    def encode(pictures: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return base.encode(pictures).float()
+    def encode(pictures: NDArray[np.uint8]) -> Tensor:
+        with torch.autocast(base.vae.device.type, torch.bfloat16):
+            return base.encode(to_tensor(pictures, base.vae.device)).float()
 
     for path in encode_folder(settings.data, encode):
         print(path, flush=True)
@@ -99,6 +108,7 @@ def unet(settings: argparse.Namespace) -> None:
         base = Base(
             base.vae, base.text_encoder, base.tokenizer, quiet_start(fresh_unet()), base.scheduler
         )
+    base = base.to(settings.device)
     train_unet(
         base,
         Latents(settings.data, base),

@@ -43,6 +43,7 @@ def sample(
     count = len(prompts)
     shape = (count, base.unet.config.in_channels, 16, 16)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    latents = latents.to(base.unet.device)
     context = torch.cat([base.embed([""]).expand(count, -1, -1), base.embed(list(prompts))])
     base.scheduler.set_timesteps(steps)
     for timestep in base.scheduler.timesteps:

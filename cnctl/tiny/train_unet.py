@@ -3,18 +3,18 @@
 import dataclasses
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cnctl.tiny.base import Base, save_half
-from cnctl.tiny.dataset import CHUNK, held_out_scenes, to_tensor
-from cnctl.tiny.optim import Average, BrainFloatTwin, Muon, cosine, set_rates
+from cnctl.tiny.dataset import held_out_scenes, to_tensor
+from cnctl.tiny.optim import Average, BrainFloatTwin, Muon, captured, cosine, set_rates
 from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
 
 PROMPT_DROPOUT = 0.1
@@ -24,66 +24,73 @@ NOISE_OFFSET = 0.1  # at 16x16 the mean of a picture outlives the noise; the pro
 
 
 class Latents:
-    """Cached latents in memory with the prompts' hidden states, growing with the folder."""
+    """Cached latents on a device with the prompts' hidden states, growing with the folder."""
 
     def __init__(self, folder: Path, base: Base) -> None:
         self.folder, self.base = folder, base
         self.paths: list[Path] = []
-        self.chunks: list[NDArray[np.float16]] = []
-        self.scenes: list[NDArray[np.uint8]] = []
-        self.prompts: list[str] = []
-        self.states: dict[str, Tensor] = {}
+        self.numbers: dict[str, int] = {}
+        """Of each prompt, its row in `states`."""
+        self.states = base.embed([""]).half()
+        self.latents = torch.empty(2, 0, device=self.states.device)
+        self.prompts = torch.empty(0, dtype=torch.long)
         self.scan()
+
+    def __len__(self) -> int:
+        return len(self.prompts)
 
     def scan(self) -> None:
         """Take in chunks that have appeared."""
-        for path in sorted(self.folder.glob("latents-*.npy")):
-            if path not in self.paths:
-                self.paths.append(path)
-                self.chunks.append(np.load(path))
-                scenes = path.with_name(path.name.replace("latents", "scenes"))
-                self.scenes.append(np.load(scenes, mmap_mode="r"))
-                self.prompts += json.loads(scenes.with_suffix(".json").read_text())
+        new = [p for p in sorted(self.folder.glob("latents-*.npy")) if p not in self.paths]
+        if not new:
+            return
+        self.paths += new
+        chunks = [torch.from_numpy(np.load(path)).to(self.states.device) for path in new]
+        known = [self.latents] if len(self) else []
+        self.latents = torch.cat([*known, *chunks], dim=1)
+        for path in new:
+            scenes = path.with_name(path.name.replace("latents", "scenes"))
+            self._take_in(json.loads(scenes.with_suffix(".json").read_text()))
 
-    def draw(self, rng: np.random.Generator, size: int) -> list[tuple[int, int]]:
-        """Random scenes as pairs (index, 1 if mirrored)."""
-        indices = rng.integers(len(self.prompts), size=size).tolist()
-        return list(zip(indices, rng.integers(2, size=size).tolist(), strict=True))
+    def draw(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents float32 (N, C, 16, 16) of random scenes, half of them mirrored, and the hidden
+        states float32 (N, 32, width) of their prompts, a share of which are left empty.
+        """
+        scenes = torch.randint(len(self), (size,), generator=generator)
+        mirrored = torch.randint(2, (size,), generator=generator)
+        shown = torch.rand(size, generator=generator) >= PROMPT_DROPOUT
+        device = self.states.device
+        latents = self.latents[mirrored.to(device), scenes.to(device)]
+        states = self.states[(self.prompts[scenes] * shown).to(device)]
+        return latents.float(), states.float()
 
-    def latents(self, drawn: list[tuple[int, int]]) -> Tensor:
-        """Latents float32 (N, C, 16, 16)."""
-        picked = [self.chunks[i // CHUNK][mirrored, i % CHUNK] for i, mirrored in drawn]
-        return torch.from_numpy(np.stack(picked)).float()
-
-    def pictures(self, drawn: list[tuple[int, int]]) -> list[NDArray[np.uint8]]:
-        """The pictures themselves, uint8 (H, W, 3) each."""
-        picked = ((self.scenes[i // CHUNK][i % CHUNK], mirrored) for i, mirrored in drawn)
-        return [picture[:, ::-1] if mirrored else picture for picture, mirrored in picked]
-
-    def embed(self, prompts: list[str]) -> Tensor:
-        """Hidden states float32 (N, 32, width), remembered by prompt."""
-        missing = sorted({prompt for prompt in prompts if prompt not in self.states})
+    def _take_in(self, prompts: list[str]) -> None:
+        missing = sorted(set(prompts) - self.numbers.keys())
+        self.numbers |= {p: n for n, p in enumerate(missing, start=len(self.states))}
         if missing:
-            self.states.update(zip(missing, self.base.embed(missing).half(), strict=True))
-        return torch.stack([self.states[prompt] for prompt in prompts]).float()
+            self.states = torch.cat([self.states, self.base.embed(missing).half()])
+        numbers = torch.tensor([self.numbers[prompt] for prompt in prompts])
+        self.prompts = torch.cat([self.prompts, numbers])
 
 
 class Noising:
     """Stable Diffusion's forward process with the loss's weights."""
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
-        self.alphas_cumprod = alphas_cumprod
+        self.alphas_cumprod = alphas_cumprod  # on the device that all of this happens on
         ratio = alphas_cumprod / (1 - alphas_cumprod)
         self.weights = ratio.clamp(max=MIN_SNR_GAMMA) / ratio
 
     def timesteps(self, size: int) -> Tensor:
         """Timesteps spread evenly over the schedule, in random order."""
-        places = (torch.randperm(size) + torch.rand(size)) / size
-        return (places * len(self.alphas_cumprod)).long()
+        device = self.alphas_cumprod.device
+        places = torch.randperm(size, device=device) + torch.rand(size, device=device)
+        count = len(self.alphas_cumprod)
+        return (places / size * count).long().clamp(max=count - 1)  # float32 rounds up to count
 
     def noise(self, latents: Tensor) -> Tensor:
         """Noise like the latents, with a little that all places of a channel share."""
-        shared = torch.randn(*latents.shape[:2], 1, 1)
+        shared = torch.randn(*latents.shape[:2], 1, 1, device=latents.device)
         return torch.randn_like(latents) + NOISE_OFFSET * shared
 
     def add(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -112,21 +119,26 @@ def train_unet(
 ) -> UNet2DConditionModel:
     """Train `base.unet` for some minutes; saves the averaged weights every few minutes."""
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
     unet = base.unet.train()
     optimizers = make_optimizers(unet, rate=rate, muon=muon)
     average, twin = Average(unet.parameters(), EMA_DECAY), BrainFloatTwin(unet)
-    noising = Noising(base.scheduler.alphas_cumprod)
+    noising = Noising(base.scheduler.alphas_cumprod.to(unet.device))
+    take_step = make_step(twin, noising, optimizers)
     watch = Watch(base, noising)
-    began, step, mark, losses = time.monotonic(), 0, grid_minutes * 60, []
+    began, step, mark = time.monotonic(), 0, grid_minutes * 60
+    losses: deque[Tensor] = deque(maxlen=100)
     while (spent := time.monotonic() - began) < minutes * 60:
         set_rates(optimizers, cosine(spent / (minutes * 60), step=step, warm_up=80))
-        losses.append(train_step(twin, data, noising, optimizers, batch_size, rng))
+        inputs = draw_inputs(data, noising, batch_size, generator)
+        if step == 0 and unet.device.type == "cuda":
+            take_step = captured(take_step, inputs)
+        losses.append(take_step(*inputs))
         average.update()
         step += 1
         if step % 100 == 0:
             data.scan()
-            say(f"minute {spent / 60:.1f} step {step} loss {np.mean(losses[-100:]):.4f}")
+            say(f"minute {spent / 60:.1f} step {step} loss {torch.stack([*losses]).mean():.4f}")
         if spent > mark:
             mark += grid_minutes * 60
             average.swap()
@@ -141,45 +153,58 @@ def train_unet(
     return unet
 
 
-def train_step(
-    twin: BrainFloatTwin,
-    data: Latents,
-    noising: Noising,
-    optimizers: list[torch.optim.Optimizer],
-    batch_size: int,
-    rng: np.random.Generator,
-) -> float:
-    """One step; returns the loss."""
-    drawn = data.draw(rng, batch_size)
-    prompts = drop_prompts([data.prompts[i] for i, _ in drawn], PROMPT_DROPOUT, rng)
-    latents = data.latents(drawn)
+def make_step(
+    twin: BrainFloatTwin, noising: Noising, optimizers: list[torch.optim.Optimizer]
+) -> Callable[..., Tensor]:
+    """One step, of noisy latents, timesteps, hidden states and noise; it returns the loss."""
+
+    def step(noisy: Tensor, timesteps: Tensor, states: Tensor, noise: Tensor) -> Tensor:
+        predicted = twin.net(noisy, timesteps, states).sample
+        loss = noising.loss(predicted.float(), noise, timesteps)
+        loss.backward()
+        twin.hand_over_gradients()
+        torch.nn.utils.clip_grad_norm_(twin.original, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        twin.take_weights()
+        return loss.detach()
+
+    return step
+
+
+def draw_inputs(
+    data: Latents, noising: Noising, batch_size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a step is given."""
+    latents, states = data.draw(batch_size, generator)
     noise, timesteps = noising.noise(latents), noising.timesteps(batch_size)
-    noisy = noising.add(latents, noise, timesteps).bfloat16()
-    predicted = twin.net(noisy, timesteps, data.embed(prompts).bfloat16()).sample
-    loss = noising.loss(predicted.float(), noise, timesteps)
-    loss.backward()
-    twin.hand_over_gradients()
-    torch.nn.utils.clip_grad_norm_(twin.original, 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
-    twin.take_weights()
-    return loss.item()
+    noisy = noising.add(latents, noise, timesteps)
+    return noisy.bfloat16(), timesteps, states.bfloat16(), noise
 
 
-def drop_prompts(prompts: list[str], share: float, rng: np.random.Generator) -> list[str]:
-    """The prompts, a share of them replaced by the empty one."""
-    return ["" if rng.random() < share else prompt for prompt in prompts]
-
-
-def make_optimizers(unet: nn.Module, *, rate: float, muon: bool) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    unet: UNet2DConditionModel, *, rate: float, muon: bool
+) -> list[torch.optim.Optimizer]:
     """AdamW, or Muon for inner matrices and AdamW for the rest; `rate` multiplies both rates."""
     outer = ("conv_in.", "conv_out.", "time_embedding")
     named = list(unet.named_parameters())
     inner = [p for n, p in named if muon and p.ndim >= 2 and not n.startswith(outer)]
     chosen = {id(p) for p in inner}
     rest = [p for _, p in named if id(p) not in chosen]
-    adam = torch.optim.AdamW(rest, 1e-3 * rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    return [Muon(inner, 0.02 * rate), adam] if muon else [adam]
+    on_cuda = unet.device.type == "cuda"
+
+    def place(rate: float) -> float | Tensor:
+        return torch.tensor(rate, device=unet.device) if on_cuda else rate
+
+    adam = torch.optim.AdamW(
+        rest,
+        place(1e-3 * rate),
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+        fused=True,
+        capturable=on_cuda,
+    )
+    return [Muon(inner, place(0.02 * rate)), adam] if muon else [adam]
 
 
 @torch.no_grad()
@@ -201,8 +226,9 @@ class Watch:
         self.latents = base.encode(to_tensor(np.stack([scene.image for scene in scenes])))
         self.prompts = [scene.prompt for scene in scenes]
         generator = torch.Generator().manual_seed(1)
-        self.noise = torch.randn(self.latents.shape, generator=generator)
-        self.timesteps = torch.linspace(200, 950, count).long()
+        noise = torch.randn(self.latents.shape, generator=generator)
+        self.noise = noise.to(self.latents.device)
+        self.timesteps = torch.linspace(200, 950, count, device=self.latents.device).long()
 
     @torch.no_grad()
     def loss(self, prompts: list[str]) -> float:

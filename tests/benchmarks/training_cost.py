@@ -1,19 +1,29 @@
-"""FLOPs and kept activations of one training step at Stable Diffusion 1.5's true size, per sample.
+"""What one training step costs at Stable Diffusion 1.5's true size, per sample.
 
     python tests/benchmarks/training_cost.py
+    python tests/benchmarks/training_cost.py --device cuda --batch-size 8
 
-Nothing is computed: fake tensors of the true shapes (512 x 512 pixels, bfloat16) go through the
-project's own networks and loss. FLOPs are those of matrix products and convolutions, both passes,
-two for a multiply-add. Kept is what autograd holds between the passes, parameters left out. Exits
-with 1 where a ControlNet's step takes more than 0.95 of the FLOPs or 0.90 of the memory of
-fine-tuning the whole base, or where an epoch with caches saves less than a factor of 1.4.
+Without a device nothing is computed: fake tensors of the true shapes (512 x 512 pixels, bfloat16)
+go through the project's own networks and loss. FLOPs are those of matrix products and convolutions,
+both passes, two for a multiply-add. Kept is what autograd holds between the passes, parameters left
+out. Exits with 1 where a ControlNet's step takes more than 0.95 of the FLOPs or 0.90 of the memory
+of fine-tuning the whole base, or where an epoch with caches saves less than a factor of 1.4.
+
+On a device whole steps are run, AdamW's too, in the precisions of `cnctl train --dtype bfloat16`:
+what learns in float32 under autocast, what is locked in bfloat16, with random weights. Time is the
+median of some steps by the device's own clock, memory the highest that tensors took.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
+import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -30,6 +40,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from cnctl.core.controlnet import build_controlnet, lock, trainable_parameters
 from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.memory import save_memory
+from cnctl.core.optimizer import make_optimizer
 from cnctl.core.text_features import TextFeatures
 from cnctl.core.unlocking import unlockable_parameters
 from cnctl.settings import TrainSettings
@@ -38,18 +49,52 @@ SIDE = 512
 MOST_FLOPS, MOST_KEPT, LEAST_SAVED = 0.95, 0.90, 1.4
 
 
+@dataclass(frozen=True)
+class Step:
+    """A training step. loss: runs forward; networks: all that take part; trained: what learns."""
+
+    loss: Callable[[], Tensor]
+    networks: Sequence[nn.Module]
+    trained: Sequence[nn.Parameter]
+
+
 def main() -> None:
-    with _fake():
-        full = fine_tuning(in_channels=4)
-        rows = {
-            "fine-tuning the whole base": full,
-            "input-concat, hint as its channels": fine_tuning(in_channels=7),
-            "ControlNet": control(),
-            "ControlNet, gradient checkpointing": control(gradient_checkpointing=True),
-            "ControlNet, middle block only": control(connect="middle"),
-            "ControlNet, decoder unlocked": control(unlock_after=1),
-        }
-        encoding = encoders()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", help="run there instead of counting, for example cuda")
+    parser.add_argument("--batch-size", type=int, default=8, help="on a device")
+    parser.add_argument("--steps", type=int, default=10, help="timed on a device")
+    chosen = parser.parse_args()
+    if chosen.device:
+        with torch.device(chosen.device):
+            measure(chosen.batch_size, chosen.steps)
+    else:
+        with _fake():
+            count()
+
+
+def steps(batch: int) -> dict[str, Callable[[], Step]]:
+    """All that are compared, the first is what the others are compared with."""
+    return {
+        "fine-tuning the whole base": lambda: fine_tuning(batch, in_channels=4),
+        "input-concat, hint as its channels": lambda: fine_tuning(batch, in_channels=7),
+        "ControlNet": lambda: control(batch),
+        "ControlNet, gradient checkpointing": lambda: control(batch, gradient_checkpointing=True),
+        "ControlNet, middle block only": lambda: control(batch, connect="middle"),
+        "ControlNet, decoder unlocked": lambda: control(batch, unlock_after=1),
+    }
+
+
+def count() -> None:
+    """Print FLOPs and what is kept, and hold them to their bars."""
+    rows = {}
+    for name, make in steps(1).items():
+        step = make()
+        rows[name] = *_cost(step), sum(p.numel() for p in step.trained)
+    full = next(iter(rows.values()))
+    encode = encoders(1)
+    with FlopCounterMode(display=False) as counter:
+        encode()
+    encoding = counter.get_total_flops()
     print(f"{'':<36}{'GFLOP':>8}{'ratio':>8}{'MiB kept':>10}{'ratio':>8}{'M trained':>11}")
     for name, (flops, kept, trained) in rows.items():
         ratios = flops / full[0], kept / full[1]
@@ -64,36 +109,66 @@ def main() -> None:
         sys.exit("a bar is missed")
 
 
-def fine_tuning(*, in_channels: int) -> tuple[int, int, int]:
-    """FLOPs, bytes kept and parameters trained, of the base without any ControlNet."""
+def measure(batch: int, timed: int) -> None:
+    """Print time and memory of whole steps on the device that tensors are made on."""
+    compared = steps(batch) | {
+        "ControlNet, channels last": lambda: control(batch, channels_last=True),
+        "ControlNet, diffusers' own modules": lambda: stock_control(batch),
+        "ControlNet, compiled": lambda: control(batch, compile=True),
+    }
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, batches of {batch}")
+    print(f"{'':<36}{'ms':>8}{'ratio':>8}{'GiB':>8}{'ratio':>8}{'again':>8}")
+    full: tuple[float, float] | None = None
+    for name, make in compared.items():
+        step = make()
+        milliseconds, memory, again = _run(step, timed)
+        full = full or (milliseconds, memory)
+        print(
+            f"{name:<36}{milliseconds / batch:>8.2f}{milliseconds / full[0]:>8.3f}"
+            f"{memory / 2**30:>8.2f}{memory / full[1]:>8.3f}{again / batch:>8.2f}",
+            flush=True,
+        )
+        del step
+        gc.collect()
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+    milliseconds = _milliseconds(encoders(batch), timed)
+    print(f"encoding image and prompt, which caches spare: {milliseconds / batch:.2f} ms")
+
+
+def fine_tuning(batch: int, *, in_channels: int) -> Step:
+    """A step of the base without any ControlNet."""
     unet = _unet(in_channels)
-    latents, timesteps, text, _ = _inputs()
+    latents, timesteps, text, _ = _inputs(batch)
 
     def loss() -> Tensor:
         noisy = latents.repeat(1, 2, 1, 1)[:, :in_channels]
         predicted = unet(noisy, timesteps, text, return_dict=False)[0]
-        return F.mse_loss(predicted, latents)
+        return F.mse_loss(predicted.float(), latents.float())
 
-    return *_cost(loss, [unet]), sum(p.numel() for p in unet.parameters())
+    return Step(loss, [unet], [*unet.parameters()])
 
 
-def control(**changes: Any) -> tuple[int, int, int]:
-    """The same of a ControlNet beside a locked base, as `cnctl train` has it."""
+def control(batch: int, **changes: Any) -> Step:
+    """A step of a ControlNet beside a locked base, as `cnctl train` has it."""
     settings = TrainSettings(**changes)
     unet = lock(_unet(4))
     with mock.patch.object(ControlNetModel, "to", lambda self, *_: self):  # fakes cannot be moved
         controlnet = build_controlnet(unet)
+    _place(controlnet, torch.float32)
+    trained = [*trainable_parameters(controlnet, connect=settings.connect).values()]
+    if settings.unlock_after:
+        opened = unlockable_parameters(unet, settings.unlock).values()
+        trained += [parameter.requires_grad_(True) for parameter in opened]
+    else:
+        _place(unet, torch.bfloat16)
     base = SimpleNamespace(
         unet=unet,
         scheduler=DDIMScheduler(prediction_type="epsilon"),
         prediction_type="epsilon",
     )
-    save_memory(base, controlnet, settings)
-    trained = [*trainable_parameters(controlnet, connect=settings.connect).values()]
-    if settings.unlock_after:
-        opened = unlockable_parameters(unet, settings.unlock).values()
-        trained += [parameter.requires_grad_(True) for parameter in opened]
-    latents, timesteps, text, hint = _inputs()
+    save_memory(base, controlnet, settings)  # type: ignore[arg-type]
+    latents, timesteps, text, hint = _inputs(batch)
 
     def loss() -> Tensor:
         return noise_prediction_loss(
@@ -107,12 +182,35 @@ def control(**changes: Any) -> tuple[int, int, int]:
             connect=settings.connect,
         )
 
-    return *_cost(loss, [unet, controlnet]), sum(p.numel() for p in trained)
+    return Step(loss, [unet, controlnet], trained)
 
 
-def encoders() -> int:
-    """FLOPs of what a cache spares: the autoencoder and the text encoder, once each."""
-    vae = AutoencoderKL(
+def stock_control(batch: int) -> Step:
+    """A ControlNet's step as diffusers' example trains it: its modules as they are."""
+    unet = _place(lock(_unet(4)), torch.bfloat16)
+    controlnet = _place(ControlNetModel.from_unet(unet), torch.float32)
+    scheduler = DDIMScheduler(prediction_type="epsilon")
+    latents, timesteps, text, hint = _inputs(batch)
+
+    def loss() -> Tensor:
+        noisy = scheduler.add_noise(latents, latents, timesteps)
+        down, middle = controlnet(noisy, timesteps, text, hint, return_dict=False)
+        predicted = unet(
+            noisy,
+            timesteps,
+            text,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+            return_dict=False,
+        )[0]
+        return F.mse_loss(predicted.float(), latents.float())
+
+    return Step(loss, [unet, controlnet], [*controlnet.parameters()])
+
+
+def encoders(batch: int) -> Callable[[], object]:
+    """What a cache spares: the autoencoder and the text encoder, once each, in bfloat16."""
+    autoencoder = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -123,11 +221,17 @@ def encoders() -> int:
     config = CLIPTextConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
     )
-    text_encoder = CLIPTextModel(config)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        vae.encode(torch.zeros(1, 3, SIDE, SIDE))
-        text_encoder(torch.zeros(1, 77, dtype=torch.long))
-    return counter.get_total_flops()
+    vae = _place(autoencoder, torch.bfloat16)
+    text_encoder = _place(CLIPTextModel(config), torch.bfloat16)
+    images = torch.zeros(batch, 3, SIDE, SIDE, dtype=torch.bfloat16)
+    tokens = torch.zeros(batch, 77, dtype=torch.long)
+
+    @torch.no_grad()
+    def encode() -> None:
+        vae.encode(images)
+        text_encoder(tokens)
+
+    return encode
 
 
 @contextmanager
@@ -150,14 +254,21 @@ def _unet(in_channels: int) -> UNet2DConditionModel:
     )
 
 
-def _inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _inputs(batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     side = SIDE // 8
-    latents, text = torch.zeros(1, 4, side, side), torch.zeros(1, 77, 768)
-    return latents, torch.zeros(1, dtype=torch.long), text, torch.zeros(1, 3, SIDE, SIDE)
+    latents, text = torch.randn(batch, 4, side, side), torch.randn(batch, 77, 768)
+    timesteps = torch.full((batch,), 500)
+    return latents, timesteps, text, torch.rand(batch, 3, SIDE, SIDE)
 
 
-def _cost(loss: Callable[[], Tensor], networks: list[nn.Module]) -> tuple[int, int]:
-    own = {p.untyped_storage()._cdata for network in networks for p in network.parameters()}
+def _place(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """On the device that is measured; where fakes are counted, which cannot be moved, as it is."""
+    device = torch.get_default_device()
+    return network if device.type == "cpu" else network.to(device, dtype)
+
+
+def _cost(step: Step) -> tuple[int, int]:
+    own = {p.untyped_storage()._cdata for network in step.networks for p in network.parameters()}
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -165,9 +276,39 @@ def _cost(loss: Callable[[], Tensor], networks: list[nn.Module]) -> tuple[int, i
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
-        loss().backward()
+        step.loss().backward()
     held = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in own)
     return counter.get_total_flops(), held
+
+
+def _run(step: Step, timed: int) -> tuple[float, int, float]:
+    """Milliseconds of a whole step, the most bytes that tensors took, and the time once more."""
+    optimizer = make_optimizer(step.trained, TrainSettings())
+
+    def train() -> None:
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = step.loss()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    first = _milliseconds(train, timed)
+    torch.cuda.reset_peak_memory_stats()
+    again = _milliseconds(train, timed, warm_up=0)
+    return first, torch.cuda.max_memory_allocated(), again
+
+
+def _milliseconds(work: Callable[[], object], timed: int, *, warm_up: int = 3) -> float:
+    """The median, by the device's clock."""
+    for _ in range(warm_up):
+        work()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(timed + 1)]
+    events[0].record()
+    for event in events[1:]:
+        work()
+        event.record()
+    torch.cuda.synchronize()
+    return median(a.elapsed_time(b) for a, b in itertools.pairwise(events))
 
 
 if __name__ == "__main__":
