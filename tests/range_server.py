@@ -1,5 +1,4 @@
-"""A web server on the loopback that sends parts of files, remembers what it was asked for, and
-fails as it is told to."""
+"""A web server on the loopback that sends parts of files, and fails as it is told to."""
 
 import re
 import socket
@@ -55,16 +54,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: RangeServer
     protocol_version = "HTTP/1.1"
 
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
     def do_GET(self) -> None:
-        self._answer(body=True)
+        self._answer()
+
+    do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
-    def _answer(self, *, body: bool) -> None:
+    def _answer(self) -> None:
         time.sleep(self.server.latency)
         path = self.server.folder / self.path.partition("?")[0].strip("/")
         if self.server.failures:
@@ -76,9 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"", {})
         data, (start, end) = path.read_bytes(), self._range()
         headers = {"ETag": f'"{path.stat().st_mtime_ns}"'}
-        if not body:
-            headers["Content-Length"] = str(len(data))
-            return self._send(200, b"", headers)
+        if self.command == "HEAD":
+            return self._send(200, data, headers)
         end = len(data) if end is None else min(end, len(data))
         self.server.asked.append(Asked(path.name, start, end))
         if (start, end) != (0, len(data)):
@@ -94,8 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in ({"Content-Length": str(len(data))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
-        self.server.sent += len(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
+            self.server.sent += len(data)
 
 
 @contextmanager

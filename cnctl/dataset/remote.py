@@ -260,9 +260,10 @@ def _told(error: BaseException, name: str) -> CnctlError:
             f"{shown(name)} may not be read{f' ({status})' if status else ''}",
             hint="give credentials as its file system wants them, or valid ones",
         )
+    tries = f", after {len(PAUSES) + 1} tries" if _may_pass(error) else ""
     why = f"the server answers {status}" if status else _words(error)
     return CnctlError(
-        f"{shown(name)} cannot be read, after {len(PAUSES) + 1} tries: {why}",
+        f"{shown(name)} cannot be read{tries}: {why}",
         hint="try again later; a run that was begun goes on with --resume",
     )
 

@@ -84,8 +84,9 @@ def open_examples(
         rows = tuple(Row(path, path if ready else None, "") for path in found)
         return FolderDataset(folder / "index", rows, HintReader(condition))
     if ready:
+        name = shown(without_credentials(data))
         raise CnctlError(
-            f"--hint is for a folder of hints, and {shown(without_credentials(data))} is none", hint="leave it out"
+            f"--hint is for a folder of hints, and {name} is none", hint="leave it out"
         )
     dataset = open_dataset(data, read_hint=HintReader(condition), size=side, note=note)
     if isinstance(dataset, SceneDataset):
