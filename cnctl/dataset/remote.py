@@ -22,7 +22,7 @@ from cnctl.errors import CnctlError, MissingError, shown
 T = TypeVar("T")
 S = TypeVar("S")
 
-PAUSES = (0.5, 2.0, 8.0)
+PAUSES = (1, 4, 15)
 """Seconds before each further try of a request that has failed."""
 PATIENCE = 60
 """Seconds that a request may take."""
