@@ -32,6 +32,7 @@ BLOCK = 1 << 20
 """Bytes that are read at once while headers are looked for."""
 PASSING = (408, 425, 429)
 """What a server answers where it may soon answer otherwise, beside its own faults (500 and up)."""
+BEHIND_THE_END = 416
 VERSIONS = (
     *("ETag", "etag", "blob_id", "Content-MD5"),
     *("mtime", "LastModified", "last_modified", "Last-Modified"),
@@ -74,10 +75,7 @@ class RemoteShard:
         if len(data) > size:
             raise _no_ranges(self.name)
         if len(data) < size:
-            raise CnctlError(
-                f"{shown(self.name)} has been cut off, or replaced by a shorter one",
-                hint="put it back as it was",
-            )
+            raise _cut_off(self.name)
         return data
 
     def open(self) -> BinaryIO:
@@ -182,7 +180,7 @@ def _gives_ranges(shard: RemoteShard) -> bool:
 
 def _read_range(file_system: Any, path: str, *, start: int, end: int) -> bytes:
     if isinstance(file_system, AsyncFileSystem):
-        return file_system.cat_file(path, start, end, timeout=PATIENCE)
+        return file_system.cat_file(path, start=start, end=end, timeout=PATIENCE)
     # The others read ahead by megabytes, if they are not told.
     with file_system.open(path, "rb", cache_type="none") as file:
         file.seek(start)
@@ -255,6 +253,8 @@ def _told(error: BaseException, name: str) -> CnctlError:
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status == 404:
         return CnctlError(f"{shown(name)}: no such shard", hint="check the name")
+    if status == BEHIND_THE_END:
+        return _cut_off(name)
     if isinstance(error, PermissionError) or status in (401, 403):
         return CnctlError(
             f"{shown(name)} may not be read{f' ({status})' if status else ''}",
@@ -273,6 +273,13 @@ def _words(error: BaseException) -> str:
         return f"no answer in {PATIENCE} s"
     lines = without_credentials(str(error)).splitlines()
     return shown(lines[0][:200]) if lines else type(error).__name__
+
+
+def _cut_off(name: str) -> CnctlError:
+    return CnctlError(
+        f"{shown(name)} has been cut off, or replaced by a shorter one",
+        hint="put it back as it was",
+    )
 
 
 def _no_ranges(name: str) -> CnctlError:

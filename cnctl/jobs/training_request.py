@@ -46,9 +46,9 @@ SPLIT = {"batch_size", "gradient_accumulation", "num_processes"}
 class TrainRequest:
     """What a user asks for. None: not said.
 
-    data: what `cnctl.dataset.open_dataset` opens. init_from: a ControlNet to
-    start from, else a copy of the base. settings: TrainSettings by name, None for the default.
-    cache: a folder, made if need be, where encoded images and prompts are kept.
+    data: what `cnctl.dataset.open_dataset` opens. init_from: a ControlNet to start from, else a
+    copy of the base. settings: TrainSettings by name, None for the default. cache: a folder,
+    made if need be, where encoded images and prompts are kept.
     """
 
     condition: str | Condition | None = None
@@ -91,7 +91,7 @@ def complete_request(
             hint=f"leave them out to go on ({before.effective_batch} examples a step, however "
             "they are split), or choose another -o",
         )
-    if request.data is None and HIDDEN in (run["data"] or ""):
+    if request.data is None and is_url(run["data"]) and HIDDEN in run["data"]:
         raise CnctlError(
             f"this run reads {run['data']}, and credentials are not kept with it",
             hint="give --data again, with credentials that are valid now",

@@ -28,7 +28,7 @@ from cnctl.dataset import Selection, TrainingPairs, open_dataset
 from cnctl.images import read_hint, read_image
 from cnctl.settings import TrainSettings
 
-SHARDS, EACH, SIDE, BATCH = 8, 25, 512, 4
+SHARDS, EACH, SIDE, BATCH = 8, 100, 512, 4
 CAT = Path(__file__).parents[2] / "examples" / "images" / "cat.jpg"
 
 
