@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import io
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 
-import fsspec
 from fsspec.asyn import AsyncFileSystem
 
 from cnctl.dataset.braces import expand_braces
+from cnctl.dataset.file_systems import PATIENCE, cut_off, patiently
 from cnctl.dataset.urls import HIDDEN, without_credentials
-from cnctl.errors import CnctlError, MissingError, shown
+from cnctl.errors import CnctlError, shown
 
 T = TypeVar("T")
 S = TypeVar("S")
 
-PAUSES = (1, 4, 15)
-"""Seconds before each further try of a request that has failed."""
-PATIENCE = 60
-"""Seconds that a request may take."""
 THREADS = 16
 """Requests at once, of the few things that are asked of many shards."""
 BLOCK = 1 << 20
 """Bytes that are read at once while headers are looked for."""
-PASSING = (408, 425, 429)
-"""What a server answers where it may soon answer otherwise, beside its own faults (500 and up)."""
-BEHIND_THE_END = 416
 VERSIONS = (
     *("ETag", "etag", "blob_id", "Content-MD5"),
     *("mtime", "LastModified", "last_modified", "Last-Modified"),
@@ -71,11 +62,11 @@ class RemoteShard:
         """Bytes of it, in one request that is repeated where it fails; CnctlError in the end."""
         if not size:
             return b""
-        data = _patiently(self.url, partial(_read_range, start=offset, end=offset + size))
+        data = patiently(self.url, partial(_read_range, start=offset, end=offset + size))
         if len(data) > size:
             raise _no_ranges(self.name)
         if len(data) < size:
-            raise _cut_off(self.name)
+            raise cut_off(self.name)
         return data
 
     def open(self) -> BinaryIO:
@@ -145,18 +136,18 @@ def _list(pattern: str) -> list[str]:
     def look(file_system: Any, path: str) -> list[str]:
         return [file_system.unstrip_protocol(found) for found in file_system.glob(path)]
 
-    found = _patiently(pattern, look)
+    found = patiently(pattern, look)
     if not found:
         raise CnctlError(
             f"--data {shown(without_credentials(pattern))}: no such shard, or no list of them",
-            hint="name them by braces, for example 'https://host/data/{000..099}.tar'",
+            hint="check the name; where nothing lists them, give braces, {000..099}.tar",
         )
     return found
 
 
 def _look(url: str) -> RemoteShard:
     """The shard at a URL; nothing of it is read."""
-    info = _patiently(url, lambda file_system, path: file_system.info(path))
+    info = patiently(url, lambda file_system, path: file_system.info(path))
     if info.get("size") is None or info.get("partial") is False:
         raise _no_ranges(without_credentials(url))
     version = next((str(info[name]) for name in VERSIONS if info.get(name)), "")
@@ -175,7 +166,7 @@ def _gives_ranges(shard: RemoteShard) -> bool:
             except ValueError:  # fsspec's word for it
                 return False
 
-    return _patiently(shard.url, look)
+    return patiently(shard.url, look)
 
 
 def _read_range(file_system: Any, path: str, *, start: int, end: int) -> bytes:
@@ -185,101 +176,6 @@ def _read_range(file_system: Any, path: str, *, start: int, end: int) -> bytes:
     with file_system.open(path, "rb", cache_type="none") as file:
         file.seek(start)
         return file.read(end - start)
-
-
-def _patiently(url: str, do: Callable[[Any, str], T]) -> T:
-    """Do it with the file system of a URL and its path there, again where it fails for now."""
-    file_system, path = _open_file_system(url, os.getpid(), threading.get_ident())
-    pauses = iter(PAUSES)
-    while True:
-        try:
-            return do(file_system, path)
-        except Exception as error:  # each file system has kinds of its own
-            cause = _cause(error)
-            pause = next(pauses, None) if _may_pass(cause) else None
-            if pause is None:
-                # The cause would print the URL with what is secret in it.
-                raise _told(cause, without_credentials(url)) from None
-        time.sleep(pause)
-
-
-@cache
-def _open_file_system(url: str, process: int, thread: int) -> tuple[Any, str]:
-    """The file system and the path in it. Each process has its own, and each thread.
-
-    They are kept: a forked worker that dropped its parent's would meddle with their connections.
-    """
-    protocol = url.partition("://")[0]
-    try:
-        return fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        http = protocol in ("http", "https")
-        raise MissingError(
-            f"{shown(without_credentials(url))} is read by a package that is not installed",
-            hint="pip install 'cnctl[stream]'" if http else str(error),
-        ) from error
-    except ValueError as error:
-        raise CnctlError(
-            f"{shown(without_credentials(url))}: nothing is known to read {protocol}://",
-            hint="https, s3, gs, hf and file are, among others",
-        ) from error
-
-
-def _cause(error: Exception) -> BaseException:
-    """Of all that goes wrong with looking at a URL fsspec makes that there is no such file."""
-    cause = error.__cause__
-    if isinstance(error, FileNotFoundError) and cause is not None:
-        ours = isinstance(cause, TimeoutError) or type(cause).__module__.startswith("aiohttp")
-        return cause if ours else error
-    return error
-
-
-def _status(error: BaseException) -> int | None:
-    """What a server has answered: 404, 503 and so on."""
-    response = getattr(error, "response", None)
-    status = getattr(error, "status", None) or getattr(response, "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _may_pass(error: BaseException) -> bool:
-    status = _status(error)
-    if status is not None:
-        return status in PASSING or status >= 500
-    return not isinstance(error, FileNotFoundError | PermissionError | NotImplementedError)
-
-
-def _told(error: BaseException, name: str) -> CnctlError:
-    """In a sentence, whatever kind it is of."""
-    status = _status(error)
-    if isinstance(error, FileNotFoundError) or status == 404:
-        return CnctlError(f"{shown(name)}: no such shard", hint="check the name")
-    if status == BEHIND_THE_END:
-        return _cut_off(name)
-    if isinstance(error, PermissionError) or status in (401, 403):
-        return CnctlError(
-            f"{shown(name)} may not be read{f' ({status})' if status else ''}",
-            hint="give credentials as its file system wants them, or valid ones",
-        )
-    tries = f", after {len(PAUSES) + 1} tries" if _may_pass(error) else ""
-    why = f"the server answers {status}" if status else _words(error)
-    return CnctlError(
-        f"{shown(name)} cannot be read{tries}: {why}",
-        hint="try again later; a run that was begun goes on with --resume",
-    )
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer in {PATIENCE} s"
-    lines = without_credentials(str(error)).splitlines()
-    return shown(lines[0][:200]) if lines else type(error).__name__
-
-
-def _cut_off(name: str) -> CnctlError:
-    return CnctlError(
-        f"{shown(name)} has been cut off, or replaced by a shorter one",
-        hint="put it back as it was",
-    )
 
 
 def _no_ranges(name: str) -> CnctlError:

@@ -222,8 +222,8 @@ def _open_remote(pattern: str, note: Callable[[str], None]) -> Iterator[tuple[Sh
     shards = find_remote(pattern)
     new = [shard for shard in shards if not is_kept(shard.identity)]
     if new:
-        size = sum(shard.size for shard in new) / 1e9
-        note(f"reading the headers of {len(new)} shards of {size:.1f} GB, to keep what they say")
+        size = sum(shard.size for shard in new) / 1e6
+        note(f"reading the headers of {len(new)} shards ({size:,.0f} MB), to keep what they say")
     # Processes that begin together make different ones first, and find the others made.
     shuffled = random.Random().sample(shards, len(shards))
     members = dict(zip(shuffled, in_threads(_list_once, shuffled), strict=True))

@@ -6,8 +6,8 @@ import re
 
 HIDDEN = "***"
 SECRETS = (
-    (re.compile(r"(https?://)[^/\s@]+@"), rf"\1{HIDDEN}@"),  # a token may stand alone
-    (re.compile(r"(://[^/\s@:]+):[^/\s@]*@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"(https?://)[^/\s]+@"), rf"\1{HIDDEN}@"),  # a token may stand alone
+    (re.compile(r"(://[^/\s@:]+):[^/\s]*@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(https?://[^\s'\"?]*)\?[^\s'\"]+"), rf"\1?{HIDDEN}"),
 )
 """Users and passwords of servers, and whole queries, in which signatures stand."""

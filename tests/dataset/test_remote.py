@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cnctl.core.batches import read_batches
-from cnctl.dataset import Selection, TrainingPairs, open_dataset, remote, take_part
+from cnctl.dataset import Selection, TrainingPairs, file_systems, open_dataset, take_part
 from cnctl.dataset.shards import ShardDataset
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import read_hint, write_hint, write_image
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(serve: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(remote, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(file_systems, "PAUSES", (0, 0, 0))
     with serve(folder) as server:
         yield server
 
