@@ -22,6 +22,10 @@ from cnctl.settings import TrainSettings
 
 pytest.importorskip("aiohttp", reason="needs the extra stream")
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded.*fork:DeprecationWarning"  # the server's thread, and fsspec's
+)
+
 COUNT = 12
 read_colours = partial(read_hint, channels=3)
 

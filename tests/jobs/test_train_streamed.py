@@ -15,6 +15,10 @@ from cnctl.jobs.train import TrainRequest, check_data, plan_training, train
 
 pytest.importorskip("aiohttp", reason="needs the extra stream")
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded.*fork:DeprecationWarning"  # the server's thread, and fsspec's
+)
+
 SECRET = re.compile(rb"us3r|tok3n|s1gned")
 SETTINGS = {
     "resolution": 32, "steps": 4, "batch_size": 2, "preview_every": 0, "held_out": 0,
