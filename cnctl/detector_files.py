@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, MissingError, OutputError
+from cnctl.caches import cache_folder
+from cnctl.errors import CnctlError, MissingError
 from cnctl.formats.digest import known_sha256
 from cnctl.formats.sandbox import extract_tensors
 from cnctl.formats.torchfile import list_torch_file
@@ -167,7 +168,7 @@ def _safe_folder(folder: Path) -> Path:
         return folder
     digest = known_sha256(folder / PICKLED)
     beside = sorted((*folder.glob("*.json"), *folder.glob("*.txt")))
-    copy = _cache() / _name_of_copy(digest, beside)
+    copy = cache_folder("detectors") / _name_of_copy(digest, beside)
     if not (copy / WHOLE[0]).is_file():
         weights = _converted(folder / PICKLED, digest)
         copy.mkdir(exist_ok=True)
@@ -187,7 +188,7 @@ def _name_of_copy(digest: str, beside: Sequence[Path]) -> str:
 
 def _converted(source: Path, digest: str) -> Path:
     """The tensors of a torch file as safetensors, in the cache under the source's sha256."""
-    target = _cache() / f"{digest}.safetensors"
+    target = cache_folder("detectors") / f"{digest}.safetensors"
     if target.is_file():
         return target
     listing = list_torch_file(source)
@@ -201,15 +202,3 @@ def _converted(source: Path, digest: str) -> Path:
     finally:
         Path(scratch).unlink(missing_ok=True)
     return target
-
-
-def _cache() -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / "cnctl" / "detectors"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror}", hint="name another in XDG_CACHE_HOME"
-        ) from error
-    return folder

@@ -1,5 +1,6 @@
 """What many tests share: one thread, no network, and a base model with random weights."""
 
+import importlib.util
 import inspect
 import json
 import os
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
     from cnctl.core.base import Base
 
 TEXT_WIDTH = 32
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`serve` of range_server.py; what is kept of shards goes to a cache of this test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = Path(__file__).with_name("range_server.py")
+    spec = importlib.util.spec_from_file_location("range_server", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.serve
 
 
 @pytest.fixture(scope="session")

@@ -163,6 +163,7 @@ def _check(
             largest=part.largest,
             sample=part.sample,
             seed=part.seed,
+            note=partial(note, quiet=quiet),
             on_example=on_example,
         )
     if json:

@@ -22,7 +22,8 @@ Data = Annotated[
     str | None,
     Option(
         metavar="DIR|SHARDS|scenes:N",
-        help="Folder with metadata.jsonl, .csv or prompt.json, 'x/*.tar', or N drawn scenes.",
+        help="Folder with metadata.jsonl, .csv or prompt.json, 'x/*.tar' here or at a URL, or N "
+        "drawn scenes.",
     ),
 ]
 Largest = Annotated[

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cnctl.dataset.urls import is_url
 from cnctl.errors import CnctlError
 from cnctl.images import read_hint, read_image, read_size, shown
 
@@ -78,22 +79,23 @@ def open_dataset(
     *,
     read_hint: Callable[[Path | bytes], np.ndarray] = read_colours,
     size: int = 128,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
     """Open a folder with metadata.jsonl, .csv or prompt.json, or of tables; shards; or scenes.
 
-    Tables are Arrow or Parquet files, see `cnctl.dataset.tables`. Shards are a glob that ends in
-    `.tar`, see `cnctl.dataset.shards`. `scenes:N` draws scenes,
-    `scenes:N:person` such that show this class. Paths in an index are relative to its folder;
-    without a hint it is detected later. Only the index is read here. read_hint: a hint's file, or
-    its bytes -> uint8 (H, W, C). size: side of a scene, pixels.
+    Tables are Arrow or Parquet files, see `cnctl.dataset.tables`. Shards are a glob, braces or a
+    URL that ends in `.tar`, see `cnctl.dataset.shards`. `scenes:N` draws scenes, `scenes:N:person`
+    such that show this class. Paths in an index are relative to its folder; without a hint it is
+    detected later. Only the index is read here. read_hint: a hint's file, or its bytes -> uint8
+    (H, W, C). size: side of a scene, pixels. note: told what takes long.
     """
     if match := re.fullmatch(r"scenes:(\d+)(?::(\w+))?", str(spec)):
         count = _at_least_one(int(match[1]), spec)
         return SceneDataset(count=count, size=size, show=_known_class(match[2]))
-    if str(spec).endswith(".tar"):
+    if is_url(str(spec)) or str(spec).endswith(".tar"):
         from cnctl.dataset.shards import open_shards
 
-        return open_shards(str(spec), read_hint=read_hint)
+        return open_shards(str(spec), read_hint=read_hint, note=note)
     path = Path(spec)
     if path.is_dir() and not any((path / name).is_file() for name in LAYOUTS):
         from cnctl.dataset.tables import find_tables, open_tables

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.core.device import pick_device
+from cnctl.dataset.urls import without_credentials
 from cnctl.errors import CnctlError
 from cnctl.fidelity import find_metric
 from cnctl.hints import check_options, parse_options
@@ -187,7 +188,7 @@ def _cases(
         )
         base, side = opened.name, side or opened.resolution
     cases = make_cases(
-        open_examples(request.data, condition, ready=request.ready_hint, side=side),
+        open_examples(request.data, condition, ready=request.ready_hint, side=side, note=note),
         condition,
         detect,
         options=options,
@@ -197,7 +198,8 @@ def _cases(
     )
     if not cases.cases:
         why = next(iter(cases.failed.values()), "every hint is empty")
-        raise CnctlError(f"--data {request.data} gives no hint: {why}", hint="try other options")
+        data = without_credentials(request.data)
+        raise CnctlError(f"--data {data} gives no hint: {why}", hint="try other options")
     return cases, base
 
 

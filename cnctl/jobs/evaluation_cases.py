@@ -13,6 +13,7 @@ import numpy as np
 
 from cnctl.dataset import Dataset, TrainingPairs, open_dataset
 from cnctl.dataset.examples import LAYOUTS, FolderDataset, Row, SceneDataset
+from cnctl.dataset.urls import without_credentials
 from cnctl.errors import CnctlError
 from cnctl.hints import hint_from_maps, load_detector
 from cnctl.images import find_images, hint_suffix, shown, write_hint
@@ -70,7 +71,9 @@ def detector_of(condition: Condition, device: str) -> Detect:
     return lambda image, options: loaded()(image, **options)
 
 
-def open_examples(data: str, condition: Condition, *, ready: bool, side: int) -> Dataset:
+def open_examples(
+    data: str, condition: Condition, *, ready: bool, side: int, note: Callable[[str], None]
+) -> Dataset:
     """What `cnctl train --data` takes, or a folder of photographs, or (ready) one of hints.
 
     Scenes are such as no training has seen.
@@ -81,10 +84,11 @@ def open_examples(data: str, condition: Condition, *, ready: bool, side: int) ->
         rows = tuple(Row(path, path if ready else None, "") for path in found)
         return FolderDataset(folder / "index", rows, HintReader(condition))
     if ready:
+        name = shown(without_credentials(data))
         raise CnctlError(
-            f"--hint is for a folder of hints, and {shown(data)} is none", hint="leave it out"
+            f"--hint is for a folder of hints, and {name} is none", hint="leave it out"
         )
-    dataset = open_dataset(data, read_hint=HintReader(condition), size=side)
+    dataset = open_dataset(data, read_hint=HintReader(condition), size=side, note=note)
     if isinstance(dataset, SceneDataset):
         from cnctl.tiny.dataset import HELD_OUT
 

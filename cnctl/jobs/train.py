@@ -106,6 +106,7 @@ def check_data(
     largest: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    note: Callable[[str], None] = lambda text: None,
     on_example: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataReport:
     """Read every example as training would, or those of a part; nothing is trained.
@@ -116,7 +117,7 @@ def check_data(
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     resolution = resolution or _resolution(base) or known.train.resolution
-    whole = open_dataset(data, read_hint=HintReader(known), size=resolution)
+    whole = open_dataset(data, read_hint=HintReader(known), size=resolution, note=note)
     dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
     return check_dataset(
         dataset,

@@ -10,6 +10,7 @@ from cnctl.core.base import Base
 from cnctl.core.cost import expected_disk, expected_memory, trained_count, unlocked_count
 from cnctl.core.methods import Network
 from cnctl.dataset import Dataset, Selection
+from cnctl.dataset.urls import without_credentials
 from cnctl.jobs.training_request import TrainRequest
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings
@@ -87,7 +88,7 @@ def make_plan(
         family=base.family.name,
         device=str(base.device),
         dtype=str(base.dtype).removeprefix("torch."),
-        data=str(asked.data),
+        data=without_credentials(str(asked.data)),
         examples=len(examples),
         held_out=len(dataset) - len(examples),
         hints="from files" if dataset.ready_hints == len(dataset) else "detected on the way",

@@ -17,6 +17,7 @@ from cnctl.core.methods import METHODS
 from cnctl.core.optimizer import LR_SCHEDULES, OPTIMIZERS
 from cnctl.core.unlocking import UNLOCKS
 from cnctl.dataset import Dataset
+from cnctl.dataset.urls import HIDDEN, is_url, without_credentials
 from cnctl.errors import CnctlError
 from cnctl.jobs.convergence import ON_CONVERGENCE
 from cnctl.jobs.trackers import check_tracker
@@ -45,9 +46,9 @@ SPLIT = {"batch_size", "gradient_accumulation", "num_processes"}
 class TrainRequest:
     """What a user asks for. None: not said.
 
-    data: a folder with metadata.jsonl or prompt.json, or "scenes:N". init_from: a ControlNet to
-    start from, else a copy of the base. settings: TrainSettings by name, None for the default.
-    cache: a folder, made if need be, where encoded images and prompts are kept.
+    data: what `cnctl.dataset.open_dataset` opens. init_from: a ControlNet to start from, else a
+    copy of the base. settings: TrainSettings by name, None for the default. cache: a folder,
+    made if need be, where encoded images and prompts are kept.
     """
 
     condition: str | Condition | None = None
@@ -90,6 +91,11 @@ def complete_request(
             hint=f"leave them out to go on ({before.effective_batch} examples a step, however "
             "they are split), or choose another -o",
         )
+    if request.data is None and is_url(run["data"]) and HIDDEN in run["data"]:
+        raise CnctlError(
+            f"this run reads {run['data']}, and credentials are not kept with it",
+            hint="give --data again, with credentials that are valid now",
+        )
     names = ("condition", "data", "base", "cache")
     whole = {name: getattr(request, name) or run.get(name) for name in names}
     return replace(request, **whole), after
@@ -119,7 +125,7 @@ def _may_change(name: str, begun: object, asked: object, before: TrainSettings) 
 
 def _full(source: str | None) -> str | None:
     """A path, or a glob of shards, as it reads from any folder; other names as they are."""
-    if source and (Path(source).exists() or source.endswith(".tar")):
+    if source and not is_url(source) and (Path(source).exists() or source.endswith(".tar")):
         return str(Path(source).resolve())
     return source
 
@@ -195,11 +201,11 @@ def _check_input_concat(settings: TrainSettings) -> None:
 def describe_run(
     asked: TrainRequest, base: Base, settings: TrainSettings, dataset: Dataset
 ) -> dict[str, Any]:
-    """What a checkpoint remembers, to be resumed by and compared with."""
+    """What a checkpoint remembers, to be resumed by and compared with; no credentials."""
     return {
         "version": cnctl.__version__,
         "condition": _name(asked.condition),
-        "data": asked.data,
+        "data": asked.data and without_credentials(asked.data),
         "examples": len(dataset),
         "fingerprint": dataset.fingerprint,
         "base": asked.base or ("tiny" if base.name == "tiny" else str(base.path)),

@@ -134,7 +134,7 @@ def prepare(
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
-    dataset = open_training_data(asked.data, condition, chosen)
+    dataset = open_training_data(asked.data, condition, chosen, note=note)
     record = describe_run(asked, base, chosen, dataset)
     if checkpoint is not None:
         check_data_unchanged(record, checkpoint.state["run"], note=note)
@@ -167,12 +167,18 @@ def find_condition(condition: str | Condition | None) -> Condition:
     return condition if isinstance(condition, Condition) else get_condition(condition)
 
 
-def open_training_data(data: str, condition: Condition, settings: TrainSettings) -> Dataset:
+def open_training_data(
+    data: str,
+    condition: Condition,
+    settings: TrainSettings,
+    *,
+    note: Callable[[str], None],
+) -> Dataset:
     """The data set, or the part of it that is asked for, with hints as this condition reads them.
 
     CnctlError where files are missing.
     """
-    whole = open_dataset(data, read_hint=HintReader(condition), size=settings.resolution)
+    whole = open_dataset(data, read_hint=HintReader(condition), size=settings.resolution, note=note)
     part = {"largest": settings.largest or None, "sample": settings.sample or None}
     dataset = take_part(whole, **part, seed=settings.seed)
     if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
