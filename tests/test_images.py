@@ -383,6 +383,15 @@ def test_fit_keeps_dtype_and_channels(shape, size, resize, nearest):
     assert (resize == "fill") or (fitted == 7).all()
 
 
+@pytest.mark.parametrize("size", [(7, 11), (45, 33)])
+@pytest.mark.parametrize("nearest", [False, True])
+def test_channels_are_fitted_each_alone_however_many(size, nearest):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 10), np.uint8)
+    fitted = fit_image(image, size=size, nearest=nearest)
+    alone = [fit_image(image[..., i], size=size, nearest=nearest) for i in range(10)]
+    np.testing.assert_allclose(fitted, np.stack(alone, axis=2), atol=1)  # cubic ones round apart
+
+
 def test_shrinking_averages_and_nearest_picks():
     board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
     assert np.abs(fit_image(board, size=(4, 4)).astype(int) - 127).max() <= 1

@@ -10,6 +10,8 @@ import numpy as np
 from cnctl.errors import CnctlError
 from cnctl.images.read import MAX_PIXELS
 
+MOST_CHANNELS = 4
+"""That cv2 resizes at once by every method."""
 Resize = Literal["stretch", "crop", "fill"]
 
 
@@ -96,8 +98,12 @@ def _resize(image: np.ndarray, size: tuple[int, int], nearest: bool) -> np.ndarr
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     smooth = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     method = cv2.INTER_NEAREST_EXACT if nearest else smooth
-    resized = cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=method)
-    return resized.reshape(*size, *image.shape[2:])  # cv2 drops a single channel's axis
+    layers = np.atleast_3d(image)
+    parts = [
+        cv2.resize(np.ascontiguousarray(part), size[::-1], interpolation=method).reshape(*size, -1)
+        for part in np.split(layers, range(MOST_CHANNELS, layers.shape[2], MOST_CHANNELS), axis=2)
+    ]
+    return np.concatenate(parts, axis=2).reshape(*size, *image.shape[2:])
 
 
 def _center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -34,7 +34,11 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from cnctl.core.controlnet import build_controlnet, lock, trainable_parameters
@@ -92,7 +96,7 @@ def count() -> None:
         rows[name] = *_cost(step), sum(p.numel() for p in step.trained)
     full = next(iter(rows.values()))
     encode = encoders(1)
-    with FlopCounterMode(display=False) as counter:
+    with _flop_counter() as counter:
         encode()
     encoding = counter.get_total_flops()
     print(f"{'':<36}{'GFLOP':>8}{'ratio':>8}{'MiB kept':>10}{'ratio':>8}{'M trained':>11}")
@@ -275,10 +279,21 @@ def _cost(step: Step) -> tuple[int, int]:
         kept.setdefault(tensor.untyped_storage()._cdata, tensor)
         return tensor
 
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
+    with _flop_counter() as counter, saved_tensors_hooks(keep, lambda t: t):
         step.loss().backward()
     held = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in own)
     return counter.get_total_flops(), held
+
+
+def _flop_counter() -> FlopCounterMode:
+    """torch's, which does not know the CPU's own attention by itself."""
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    formulas = {
+        attention: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
+        backward: lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4]),
+    }
+    return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
 def _run(step: Step, timed: int) -> tuple[float, int, float]:

@@ -20,8 +20,6 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.images import read_hint, write_hint, write_image
 from cnctl.settings import TrainSettings
 
-pytest.importorskip("aiohttp", reason="needs the extra stream")
-
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*multi-threaded.*fork:DeprecationWarning"  # the server's thread, and fsspec's
 )

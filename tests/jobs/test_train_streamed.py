@@ -13,8 +13,6 @@ from cnctl.errors import CnctlError
 from cnctl.images import write_hint, write_image
 from cnctl.jobs.train import TrainRequest, check_data, plan_training, train
 
-pytest.importorskip("aiohttp", reason="needs the extra stream")
-
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*multi-threaded.*fork:DeprecationWarning"  # the server's thread, and fsspec's
 )

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from cnctl.tiny.base import WEIGHTS, load_base, write_index
 from cnctl.tiny.dataset import held_out_scenes
-from cnctl.tiny.optim import Average, cosine, orthogonal
+from cnctl.tiny.optim import Average, Muon, cosine, orthogonal
 from cnctl.tiny.sample import sample
 from cnctl.tiny.scores import edges
+from cnctl.tiny.train_unet import Noising
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,31 @@ def test_orthogonal_evens_out_singular_values():
     values = torch.linalg.svdvals(orthogonal(matrix))
     assert values.min() > 0.5
     assert values.max() < 1.4
+
+
+def test_muon_takes_matrices_of_one_shape_together_as_it_takes_each_alone():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(6, 4), (6, 4), (4, 6), (5, 2, 3, 3)]
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    gradients = [torch.randn(shape, generator=generator) for shape in shapes]
+    together = [torch.nn.Parameter(tensor.clone()) for tensor in start]
+    alone = [torch.nn.Parameter(tensor.clone()) for tensor in start]
+    for optimizer in (Muon(together), *(Muon([parameter]) for parameter in alone)):
+        for parameter, gradient in zip([*together, *alone], gradients * 2, strict=True):
+            parameter.grad = gradient.clone()
+        optimizer.step()
+    for one, other, before in zip(together, alone, start, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-4)  # products in bfloat16
+        assert not torch.equal(one, before)
+
+
+def test_timesteps_stay_in_the_schedule(monkeypatch):
+    """The largest float32 below 1 rounds a place up to the end of 512."""
+    below_one = float(np.nextafter(np.float32(1), np.float32(0)))
+    monkeypatch.setattr(torch, "rand", lambda size, device: torch.full((size,), below_one))
+    timesteps = Noising(torch.linspace(0.999, 0.01, 1000)).timesteps(512)
+    assert timesteps.max() == 999
+    assert timesteps.min() >= 0
 
 
 def test_cosine_warms_up_and_ends_low():
