@@ -14,7 +14,7 @@ from cnctl.tiny.autoencoder import PatchAutoencoder
 from cnctl.tiny.tokenizer import MAX_LENGTH
 
 WEIGHTS = Path(__file__).parent / "weights"
-SUMMARY = "a tiny Stable Diffusion for 128x128 pictures of toys, trained by this project on a CPU"
+SUMMARY = "a tiny Stable Diffusion for 128x128 pictures of toys, trained by this project"
 LIMITS = (
     "It draws sixteen toys (cat, dog, house, tree, car, boat, person, flower, cup, fish, bird, "
     "ball, star, heart, sun, mountain) in twelve colours before simple backgrounds, at 128x128. "
