@@ -84,7 +84,13 @@ def _check_deepspeed(settings: TrainSettings, step: int) -> None:
                 f"DeepSpeed's configuration names its own {name}",
                 hint="leave it out: flags of cnctl train choose it",
             )
-    if settings.ema and config["zero_optimization"]["stage"] == 3:
+    stage = config["zero_optimization"]["stage"]
+    if stage == 0:
+        raise CnctlError(
+            "ZeRO 0 shards nothing, and tells no norm of gradients",
+            hint="take ZeRO 1, 2 or 3, or launch without DeepSpeed",
+        )
+    if settings.ema and stage == 3:
         raise CnctlError(
             "weights are not averaged in shards of ZeRO 3", hint="take ZeRO 2 or FSDP, or no --ema"
         )
@@ -105,7 +111,11 @@ def make_accelerator(base: Base, settings: TrainSettings) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     PartialState(cpu=on_cpu)
-    return _of_kind(base, settings, mixed_precision=PRECISIONS[base.dtype], device_placement=False)
+    precision = PRECISIONS[base.dtype]
+    accelerator = _of_kind(base, settings, mixed_precision=precision, device_placement=False)
+    # By an attribute, because a launcher may say another number by the environment.
+    accelerator.gradient_accumulation_steps = settings.gradient_accumulation
+    return accelerator
 
 
 def _of_kind(base: Base, settings: TrainSettings, **common: Any) -> Accelerator:
@@ -122,6 +132,7 @@ def _of_kind(base: Base, settings: TrainSettings, **common: Any) -> Accelerator:
         accelerator = Accelerator(fsdp_plugin=plugin, cpu=on_cpu, **common)
         if torch.distributed.is_initialized():
             # accelerate shards on GPUs only, torch on the CPU too.
+            PartialState().distributed_type = DistributedType.FSDP
             accelerator.state.distributed_type = DistributedType.FSDP
             accelerator.state.fsdp_plugin = plugin
         return accelerator
