@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedType, fsdp2_prepare_model, is_deepspeed_available
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers.integrations import unset_hf_deepspeed_config
 
 from cnctl.core.base import Base
 from cnctl.core.device import pick_device
@@ -28,14 +29,19 @@ NEVER = 1e30
 """A norm of gradients that none exceeds, for which DeepSpeed still tells the norm."""
 
 
+def may_shard() -> bool:
+    """Whether the environment asks for weights or moments in shards."""
+    return wants_fsdp() or wants_deepspeed()
+
+
 def wants_fsdp() -> bool:
     """Whether the environment asks for weights in shards, by FSDP."""
-    return _is_set("ACCELERATE_USE_FSDP")
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def wants_deepspeed() -> bool:
     """Whether the environment asks for DeepSpeed."""
-    return _is_set("ACCELERATE_USE_DEEPSPEED")
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
 
 
 def load_deepspeed(device: str | None) -> None:
@@ -60,7 +66,7 @@ def load_deepspeed(device: str | None) -> None:
 
 def check_sharding(settings: TrainSettings, dtype: torch.dtype, step: int) -> None:
     """CnctlError where what the environment asks for does not go with the settings."""
-    if not (wants_fsdp() or wants_deepspeed()):
+    if not may_shard():
         return
     if dtype == torch.float16 or settings.optimizer != "adamw":
         raise CnctlError(
@@ -125,7 +131,10 @@ def _of_kind(base: Base, settings: TrainSettings, **common: Any) -> Accelerator:
         plugin.deepspeed_config |= _deepspeed_config(base, settings)
         # With cpu=True accelerate would leave DeepSpeed out.
         common["mixed_precision"] = "no"
-        return Accelerator(deepspeed_plugins=plugin, cpu=False, **common)
+        accelerator = Accelerator(deepspeed_plugins=plugin, cpu=False, **common)
+        # Else transformers would read the next text encoder in parts.
+        unset_hf_deepspeed_config()
+        return accelerator
     if wants_fsdp():
         policy = MixedPrecisionPolicy(param_dtype=base.dtype, reduce_dtype=torch.float32)
         plugin = FullyShardedDataParallelPlugin(mixed_precision_policy=policy)
@@ -179,7 +188,3 @@ def accumulate_over(accelerator: Accelerator, objective: Any, batches: int, exam
     accelerator.step = 0  # it counts the batches of a step by what is left over
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         objective.set_train_batch_size(examples)
-
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "").lower() in ("true", "1")

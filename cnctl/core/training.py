@@ -20,7 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from cnctl.core import moments
-from cnctl.core.accelerator import accumulate_over, make_accelerator, prepare, prepare_again, shard
+from cnctl.core.accelerator import (
+    accumulate_over,
+    make_accelerator,
+    may_shard,
+    prepare,
+    prepare_again,
+    shard,
+)
 from cnctl.core.average import Average
 from cnctl.core.base import Base
 from cnctl.core.batches import Batch, Examples, read_batches, torch_generator
@@ -100,15 +107,15 @@ class Training:
         self._locked: dict[str, Tensor] = {}
         """What of the base learns along, as it was before."""
         learning = trainable_parameters(network)
+        connected = trainable_parameters(network, connect=settings.connect)
+        for name in learning.keys() - connected.keys():
+            learning[name].requires_grad_(False)
         if checkpoint:
             self._load_weights(checkpoint, learning)
-        elif self._is_unlocked_by_now():
-            self._unlock_base()
-        for name in (
-            learning.keys() - trainable_parameters(network, connect=settings.connect).keys()
-        ):
-            learning[name].requires_grad_(False)
-        self._prepare(list(learning), checkpoint)
+        self._accelerator = make_accelerator(base, settings)
+        self._lay_out_weights(list(learning))
+        self._make_optimizer(checkpoint)
+        self._set_growth(Growth(**checkpoint.state.get("growth", {}) if checkpoint else {}))
 
     def _load_weights(self, checkpoint: Checkpoint, learning: Mapping[str, Tensor]) -> None:
         kept = checkpoint.tensors("controlnet")
@@ -124,12 +131,10 @@ class Training:
         if checkpoint.state.get("unlocked"):
             self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
 
-    def _prepare(self, learning: Sequence[str], checkpoint: Checkpoint | None) -> None:
-        """Lay out what is in memory as accelerate is configured, and make the optimizer of it."""
-        state = checkpoint.state if checkpoint else {}
-        known = checkpoint.tensors("optimizer") | state.get("optimizer", {}) if checkpoint else {}
-        self._accelerator = make_accelerator(self.base, self.settings)
-        self._outlines = outline(self.network), outline(self.base.unet)
+    def _lay_out_weights(self, learning: Sequence[str]) -> None:
+        """Have weights lie as accelerate is configured. learning: what of the network may learn."""
+        if may_shard():
+            self._outlines = outline(self.network), outline(self.base.unet)
         shard(self._accelerator, self.network)
         named = dict(self.network.named_parameters())
         self._learning = {name: named[name] for name in learning}
@@ -137,18 +142,22 @@ class Training:
         self._trainable = trainable_parameters(self.network)
         if self._locked:
             self._trainable |= self._shard_base()
+
+    def _make_optimizer(self, checkpoint: Checkpoint | None) -> None:
+        state = checkpoint.state if checkpoint else {}
+        known = checkpoint.tensors("optimizer") | state.get("optimizer", {}) if checkpoint else {}
         self._average = Average(self._trainable, self.settings.ema)
         optimizer = make_optimizer(moments.by_age(self._trainable, known), self.settings)
         objective = _Objective(self.base, self.network, self.settings, unlocked=bool(self._locked))
         self._objective, self._stepper = prepare(self._accelerator, objective, optimizer)
         self._optimizer = self._stepper.optimizer
-        if checkpoint:
-            moments.restore(self._optimizer, self._trainable, known)
-        if checkpoint and self.settings.ema:
+        if not checkpoint:
+            return
+        moments.restore(self._optimizer, self._trainable, known)
+        if self.settings.ema:
             self._average.restore(checkpoint.tensors("ema"), checkpoint.step)
-        if self._accelerator.scaler and state.get("scaler"):
+        if self._accelerator.scaler and state["scaler"]:
             self._accelerator.scaler.load_state_dict(state["scaler"])
-        self._set_growth(Growth(**state.get("growth", {})))
 
     def run(self) -> Iterator[StepReport]:
         """Train from the present step to the last, with a report after each.

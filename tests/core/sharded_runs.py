@@ -34,14 +34,18 @@ RUNS: dict[str, dict[str, Any]] = {
         "lr_warmup": 2,
         "max_grad_norm": 0.1,
     },
-    "plain": {},
     "middle": {"connect": "middle", "steps": 2},
     "middle-to-all": {"resume": "middle"},
     "lora": {"lora": 4},
     "concat": {"method": "input-concat", "learning_rate": 1e-4},
     "unlocked": {"unlock_after": 2, "ema": 0.9, "learning_rate": 1e-4},
     "locked": {"steps": 2, "learning_rate": 1e-4},
-    "unlocked-later": {"resume": "locked", "unlock_after": 2, "unlock": "all", "learning_rate": 1e-4},
+    "unlocked-later": {
+        "resume": "locked",
+        "unlock_after": 2,
+        "unlock": "all",
+        "learning_rate": 1e-4,
+    },
     "grown": {"grow": 2},
     "half": {"dtype": "bfloat16", "resolution": 64},
 }
@@ -98,7 +102,8 @@ def run(name: str, base_path: Path, out: Path, team: Team, batch_size: int) -> N
             save_checkpoint(out / name, training.step, tensors=tensors, state=training.state())
             (out / f"{name}.json").write_text(json.dumps(told))
             weights = network.state_dict() | training.base_delta(base)
-            save_file({k: w.detach().clone() for k, w in weights.items()}, out / f"{name}.safetensors")
+            whole = {key: weight.detach().clone() for key, weight in weights.items()}
+            save_file(whole, out / f"{name}.safetensors")
 
 
 def main(base: str, out: str, batch_size: str, *names: str) -> None:
