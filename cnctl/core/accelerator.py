@@ -25,8 +25,6 @@ from cnctl.processes import rank
 from cnctl.settings import TrainSettings
 
 PRECISIONS = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
-NEVER = 1e30
-"""A norm of gradients that none exceeds, for which DeepSpeed still tells the norm."""
 
 
 def may_shard() -> bool:
@@ -155,7 +153,7 @@ def _deepspeed_config(base: Base, settings: TrainSettings) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": settings.batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation,
         "train_batch_size": settings.effective_batch,
-        "gradient_clipping": settings.max_grad_norm or NEVER,
+        "gradient_clipping": settings.max_grad_norm,
         "bf16": {"enabled": False},
         "fp16": {"enabled": False},
         "torch_autocast": half,

@@ -37,9 +37,9 @@ from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.device import is_out_of_memory
 from cnctl.core.growth import Growth
 from cnctl.core.latents import draw_latents, encode_moments
-from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.memory import how_to_take_less, save_memory
 from cnctl.core.methods import Network, hint_channels
+from cnctl.core.objective import Objective
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
 from cnctl.core.order import DRAWN, DROPOUT, epoch_at
 from cnctl.core.sharding import filled, gather, in_shards, outline
@@ -148,7 +148,7 @@ class Training:
         known = checkpoint.tensors("optimizer") | state.get("optimizer", {}) if checkpoint else {}
         self._average = Average(self._trainable, self.settings.ema)
         optimizer = make_optimizer(moments.by_age(self._trainable, known), self.settings)
-        objective = _Objective(self.base, self.network, self.settings, unlocked=bool(self._locked))
+        objective = Objective(self.base, self.network, self.settings, unlocked=bool(self._locked))
         self._objective, self._stepper = prepare(self._accelerator, objective, optimizer)
         self._optimizer = self._stepper.optimizer
         if not checkpoint:
@@ -293,7 +293,7 @@ class Training:
         self._trainable |= opened
         self._optimizer.add_param_group({"params": list(opened.values())})
         self._average.add(opened)
-        objective = _Objective(self.base, self.network, self.settings, unlocked=True)
+        objective = Objective(self.base, self.network, self.settings, unlocked=True)
         self._objective = prepare_again(self._accelerator, objective)
 
     def _unlock_base(self) -> None:
@@ -386,32 +386,3 @@ class Training:
 
     def _text_of(self, prompts: Sequence[str]) -> TextFeatures:
         return self._cache.text(prompts) if self._cache else encode_prompts(self.base, prompts)
-
-
-class _Objective(nn.Module):
-    """The loss as a module, which is what accelerate wraps. The base is not part of it."""
-
-    def __init__(
-        self, base: Base, network: Network, settings: TrainSettings, *, unlocked: bool
-    ) -> None:
-        super().__init__()
-        self.network = network
-        if unlocked:
-            self.unet = base.unet  # seen by what sums gradients over the processes
-        self._base = base
-        self._connect = settings.connect
-        self._snr_gamma = settings.snr_gamma
-
-    def forward(self, **inputs: Any) -> Tensor:
-        return noise_prediction_loss(
-            self._base,
-            self.network,
-            connect=self._connect,
-            snr_gamma=self._snr_gamma,
-            **inputs,
-        )
-
-    def set_requires_gradient_sync(self, wanted: bool) -> None:
-        """As of FSDP's modules, which the parts of this one then are."""
-        for part in self.children():
-            part.set_requires_gradient_sync(wanted)

@@ -53,7 +53,7 @@ def _partitions(optimizer: Any) -> Iterator[tuple[list[nn.Parameter], Tensor]]:
     return zip(optimizer.fp16_groups, optimizer.fp32_partitioned_groups_flat, strict=True)
 
 
-def _write(parameter: nn.Parameter, value: Tensor, kind: str) -> None:
+def _write(parameter: Any, value: Tensor, kind: str) -> None:
     from deepspeed import utils
 
     if not hasattr(parameter, "ds_id"):

@@ -25,7 +25,7 @@ from cnctl.core.training import Training
 from cnctl.dataset import Pair
 from cnctl.settings import TrainSettings
 
-SETTINGS = TrainSettings(steps=4, learning_rate=1e-3, resolution=32, seed=3)
+SETTINGS = TrainSettings(steps=3, learning_rate=1e-3, resolution=32, seed=3)
 RUNS: dict[str, dict[str, Any]] = {
     "everything": {
         "gradient_accumulation": 2,

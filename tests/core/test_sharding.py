@@ -1,7 +1,6 @@
 """Weights and moments in shards, by FSDP and by DeepSpeed: two processes on the CPU, over gloo."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -65,5 +64,4 @@ def launch(kind: str, *command: object) -> None:
     config = ROOT / f"examples/accelerate/{kind}.yaml"
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
     launcher += ["--num_processes", "2", "--main_process_port", str(port)]
-    # A launcher leaves no process behind when it is ended, so there is no need for a group.
-    subprocess.run([*launcher, *map(str, command)], check=True, timeout=600, env=os.environ)
+    subprocess.run([*launcher, *map(str, command)], check=True, timeout=600)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cnctl.core import objective
 from cnctl.core import training as module
 from cnctl.core.base import Base, load_base
 from cnctl.core.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
@@ -339,7 +340,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step(loaded_random_base: Base
 def test_out_of_memory_says_what_takes_less(
     loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "noise_prediction_loss", lambda *_, **__: torch.empty(1 << 50))
+    monkeypatch.setattr(objective, "noise_prediction_loss", lambda *_, **__: torch.empty(1 << 50))
     with pytest.raises(DeviceError, match=r"^out of memory at step 1$") as caught:
         next(start(loaded_random_base).run())
     assert "--resume and --gradient-checkpointing, or --batch-size 1" in caught.value.hint
