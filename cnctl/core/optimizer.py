@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -16,9 +16,10 @@ LR_SCHEDULES = ("constant", "cosine")
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], settings: TrainSettings
+    groups: Iterable[Sequence[nn.Parameter]], settings: TrainSettings
 ) -> torch.optim.Optimizer:
     """AdamW over these; MissingError where 8 bits are asked for and bitsandbytes is absent."""
+    parameters = [{"params": group} for group in groups]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=settings.learning_rate, fused=True)
     try:

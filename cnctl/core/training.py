@@ -11,17 +11,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from cnctl.core import moments
+from cnctl.core.accelerator import (
+    accumulate_over,
+    make_accelerator,
+    may_shard,
+    prepare,
+    prepare_again,
+    shard,
+)
+from cnctl.core.average import Average
 from cnctl.core.base import Base
 from cnctl.core.batches import Batch, Examples, read_batches, torch_generator
 from cnctl.core.cache import EncodingCache
@@ -30,19 +37,18 @@ from cnctl.core.controlnet import hint_tensor, trainable_parameters
 from cnctl.core.device import is_out_of_memory
 from cnctl.core.growth import Growth
 from cnctl.core.latents import draw_latents, encode_moments
-from cnctl.core.loss import noise_prediction_loss
 from cnctl.core.memory import how_to_take_less, save_memory
 from cnctl.core.methods import Network, hint_channels
+from cnctl.core.objective import Objective
 from cnctl.core.optimizer import learning_rate_at, make_optimizer
 from cnctl.core.order import DRAWN, DROPOUT, epoch_at
+from cnctl.core.sharding import filled, gather, in_shards, outline
 from cnctl.core.team import Team
 from cnctl.core.text import encode_prompts
 from cnctl.core.text_features import TextFeatures
 from cnctl.core.unlocking import unlock_parameters
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.settings import TrainSettings
-
-PRECISIONS = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ class Training:
     Or, by input-concat, a U-Net that learns in the place of the base's. What learns, in float32,
     is moved to the base's device; where the base is in half precision it computes in it too (mixed
     precision). `step` counts the finished steps. In a team of processes each is given the same,
-    and reads its own part of each batch; what they learn is the same in all.
+    and reads its own part of each batch; what they learn is the same in all. Where accelerate is
+    configured so it lies in shards, and is to be looked at by `averaged` and `tensors` alone.
     """
 
     def __init__(
@@ -83,27 +90,74 @@ class Training:
         settings: TrainSettings,
         cache: EncodingCache | None = None,
         team: Team | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
+        """Begin, or go on from a checkpoint; links that it was trained without are new then.
+
+        Raises CnctlError where the checkpoint does not fit.
+        """
         self.team = team or Team()
         self.base = base
         self.settings = settings
         self.examples = examples
         self.network = network.to(base.device).train()
         save_memory(base, network, settings)
-        self.step = 0
-        self._growth = Growth()
+        self.step = checkpoint.step if checkpoint else 0
         self._cache = cache
-        self._learning = trainable_parameters(network)
-        """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
-        self._trainable = trainable_parameters(network, connect=settings.connect)
-        for name in self._learning.keys() - self._trainable.keys():
-            self._learning[name].requires_grad_(False)
-        self._optimizer = make_optimizer(self._trainable.values(), settings)
-        self._average = EMAModel(self._trainable.values(), settings.ema) if settings.ema else None
-        self._accelerator = _make_accelerator(base, settings)
         self._locked: dict[str, Tensor] = {}
-        objective = _Objective(base, network, settings)
-        self._objective, self._stepper = self._accelerator.prepare(objective, self._optimizer)
+        """What of the base learns along, as it was before."""
+        learning = trainable_parameters(network)
+        connected = trainable_parameters(network, connect=settings.connect)
+        for name in learning.keys() - connected.keys():
+            learning[name].requires_grad_(False)
+        if checkpoint:
+            self._load_weights(checkpoint, learning)
+        self._accelerator = make_accelerator(base, settings)
+        self._lay_out_weights(list(learning))
+        self._make_optimizer(checkpoint)
+        self._set_growth(Growth(**checkpoint.state.get("growth", {}) if checkpoint else {}))
+
+    def _load_weights(self, checkpoint: Checkpoint, learning: Mapping[str, Tensor]) -> None:
+        kept = checkpoint.tensors("controlnet")
+        shapes = {name: tensor.shape for name, tensor in kept.items()}
+        if shapes != {name: parameter.shape for name, parameter in learning.items()}:
+            raise CnctlError(
+                f"{checkpoint.path} does not fit this base and condition",
+                hint="resume with the ones that it was begun with",
+            )
+        self.network.load_state_dict(kept, strict=False)
+        if checkpoint.state.get("unlocked") or self._is_unlocked_by_now():
+            self._unlock_base()
+        if checkpoint.state.get("unlocked"):
+            self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
+
+    def _lay_out_weights(self, learning: Sequence[str]) -> None:
+        """Have weights lie as accelerate is configured. learning: what of the network may learn."""
+        if may_shard():
+            self._outlines = outline(self.network), outline(self.base.unet)
+        shard(self._accelerator, self.network)
+        named = dict(self.network.named_parameters())
+        self._learning = {name: named[name] for name in learning}
+        """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
+        self._trainable = trainable_parameters(self.network)
+        if self._locked:
+            self._trainable |= self._shard_base()
+
+    def _make_optimizer(self, checkpoint: Checkpoint | None) -> None:
+        state = checkpoint.state if checkpoint else {}
+        known = checkpoint.tensors("optimizer") | state.get("optimizer", {}) if checkpoint else {}
+        self._average = Average(self._trainable, self.settings.ema)
+        optimizer = make_optimizer(moments.by_age(self._trainable, known), self.settings)
+        objective = Objective(self.base, self.network, self.settings, unlocked=bool(self._locked))
+        self._objective, self._stepper = prepare(self._accelerator, objective, optimizer)
+        self._optimizer = self._stepper.optimizer
+        if not checkpoint:
+            return
+        moments.restore(self._optimizer, self._trainable, known)
+        if self.settings.ema:
+            self._average.restore(checkpoint.tensors("ema"), checkpoint.step)
+        if self._accelerator.scaler and state["scaler"]:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
 
     def run(self) -> Iterator[StepReport]:
         """Train from the present step to the last, with a report after each.
@@ -117,7 +171,7 @@ class Training:
             begin = time.perf_counter()
             if growth != self._growth:
                 growth, batches = self._growth, self._read()
-            if 0 < self.settings.unlock_after <= self.step and not self._locked:
+            if self._is_unlocked_by_now() and not self._locked:
                 self._unlock()
             learning_rate = learning_rate_at(self.step, self.settings)
             try:
@@ -148,99 +202,111 @@ class Training:
         return times * self.settings.effective_batch
 
     @contextmanager
-    def averaged(self) -> Iterator[Network]:
-        """The network to use: with averaged weights where the settings ask for an average."""
-        if self._average is None:
-            yield self.network
-            return
-        self._average.store(self._trainable.values())
-        self._average.copy_to(self._trainable.values())
-        try:
-            yield self.network
-        finally:
-            self._average.restore(self._trainable.values())
+    def averaged(self) -> Iterator[tuple[Base, Network]]:
+        """The base and the network to use: with averaged weights where the settings ask for them.
 
-    def base_delta(self) -> dict[str, Tensor]:
-        """What the base has learnt: differences to its own weights, {} while all is locked."""
-        return {
-            name: self._trainable[f"base.{name}"].detach().cpu() - locked
-            for name, locked in self._locked.items()
-        }
+        By all processes; where weights lie in shards the main process alone gets them, gathered.
+        """
+        if in_shards(self.network):
+            yield self._gather_networks()
+            return
+        with self._average.in_place():
+            yield self.base, self.network
+
+    def base_delta(self, base: Base) -> dict[str, Tensor]:
+        """What this base has learnt: differences to its own weights, {} while all is locked."""
+        learnt = dict(base.unet.named_parameters())
+        return {name: learnt[name].detach().cpu() - locked for name, locked in self._locked.items()}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps, by name. Raises DivergedError if weights are not finite."""
-        weights = {name: parameter.detach() for name, parameter in self._learning.items()}
-        learnt = {name: self._trainable[f"base.{name}"].detach() for name in self._locked}
-        if not all(torch.isfinite(t).all() for t in (*weights.values(), *learnt.values())):
-            raise DivergedError(
-                f"weights are not finite after step {self.step}", hint="lower the learning rate"
-            )
-        # Cloned, because 8-bit moments share their code books, which a file may not.
-        moments = {k: v.clone() for k, v in self._moments().items() if isinstance(v, Tensor)}
-        kept = {"controlnet": weights, "optimizer": moments}
-        if learnt:
-            kept["base"] = learnt
-        if self._average is not None:
-            kept["ema"] = dict(zip(self._trainable, self._average.shadow_params, strict=True))
+        """What a checkpoint keeps, by name. Raises DivergedError if weights are not finite.
+
+        By all processes; in the main one alone there is something.
+        """
+        known = moments.read_tensors(self._optimizer, self._trainable)
+        kept = {
+            "controlnet": self._gather(self._learning),
+            # Cloned, because 8-bit moments share their code books, which a file may not.
+            "optimizer": gather(((k, v.clone()) for k, v in known), keep=self.team.main),
+        }
+        if self._locked:
+            learnt = {name: self._trainable[f"base.{name}"] for name in self._locked}
+            kept["base"] = self._gather(learnt)
+        if self.settings.ema:
+            kept["ema"] = self._gather(self._average.tensors())
+        with self.team.together():
+            self._check_weights(kept["controlnet"] | kept.get("base", {}))
         return kept
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside tensors."""
         scaler = self._accelerator.scaler
-        numbers = {k: v for k, v in self._moments().items() if not isinstance(v, Tensor)}
         return {
             "step": self.step,
             "scaler": scaler.state_dict() if scaler else None,
-            "optimizer": numbers,
+            "optimizer": moments.read_numbers(self._optimizer, self._trainable),
             "unlocked": bool(self._locked),
             "growth": asdict(self._growth),
         }
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go to a checkpoint's step. Links that it was trained without start with new moments."""
-        kept = checkpoint.tensors("controlnet")
-        shapes = {name: tensor.shape for name, tensor in kept.items()}
-        if shapes != {name: parameter.shape for name, parameter in self._learning.items()}:
-            raise CnctlError(
-                f"{checkpoint.path} does not fit this base and condition",
-                hint="resume with the ones that it was begun with",
+    def _gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return gather(tensors.items(), keep=self.team.main)
+
+    def _gather_networks(self) -> tuple[Base, Network]:
+        lying = dict(self.network.named_parameters())
+        if self._locked:
+            lying |= {f"base.{name}": p for name, p in self.base.unet.named_parameters()}
+        weights = self._gather(lying | self._average.tensors())
+        of_base = {k.removeprefix("base."): w for k, w in weights.items() if k.startswith("base.")}
+        network, unet = self._outlines
+        device = self.base.device
+        base = replace(self.base, unet=filled(unet, of_base, device)) if self._locked else self.base
+        return base, filled(network, weights, device)
+
+    def _check_weights(self, weights: Mapping[str, Tensor]) -> None:
+        if not all(torch.isfinite(weight).all() for weight in weights.values()):
+            raise DivergedError(
+                f"weights are not finite after step {self.step}", hint="lower the learning rate"
             )
-        self.network.load_state_dict(kept, strict=False)
-        if checkpoint.state.get("unlocked"):
-            self._unlock()
-            self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
-        self._restore_moments(checkpoint.tensors("optimizer"))
-        self._restore_moments(checkpoint.state.get("optimizer", {}))
-        if self._average is not None:
-            self._restore_average(checkpoint.tensors("ema"), checkpoint.step)
-        if self._accelerator.scaler and checkpoint.state["scaler"]:
-            self._accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
-        self.step = checkpoint.step
-        self._set_growth(Growth(**checkpoint.state.get("growth", {})))
 
     def _set_growth(self, growth: Growth) -> None:
         self._growth = growth
-        accumulation = self.settings.gradient_accumulation * growth.times_at(self.step)
-        self._accelerator.gradient_accumulation_steps = accumulation
-        self._accelerator.step = 0  # it counts the batches of a step by what is left over
+        times = growth.times_at(self.step)
+        accumulate_over(
+            self._accelerator,
+            self._objective,
+            batches=times * self.settings.gradient_accumulation,
+            examples=times * self.settings.effective_batch,
+        )
 
     def _read(self) -> Iterator[Batch]:
         first, end = map(self._growth.read_before, (self.step, self.settings.steps))
         return read_batches(self.examples, range(first, end), self.settings, rank=self.team.rank)
 
+    def _is_unlocked_by_now(self) -> bool:
+        return 0 < self.settings.unlock_after <= self.step
+
     def _unlock(self) -> None:
         """Let the base learn along; what the optimizer knows of the ControlNet stays."""
+        self._unlock_base()
+        opened = self._shard_base()
+        self._trainable |= opened
+        self._optimizer.add_param_group({"params": list(opened.values())})
+        self._average.add(opened)
+        objective = Objective(self.base, self.network, self.settings, unlocked=True)
+        self._objective = prepare_again(self._accelerator, objective)
+
+    def _unlock_base(self) -> None:
         opened = unlock_parameters(self.base.unet, self.settings.unlock)
         self._locked = {name: p.detach().cpu().clone() for name, p in opened.items()}
-        self._trainable |= {f"base.{name}": parameter for name, parameter in opened.items()}
-        self._optimizer.add_param_group({"params": list(opened.values())})
-        if self._average is not None:
-            self._average.shadow_params += [p.detach().clone() for p in opened.values()]
         if self.settings.gradient_checkpointing:
             self.base.unet.enable_gradient_checkpointing()
-        objective = _Objective(self.base, self.network, self.settings)
-        objective.unet = self.base.unet  # seen by what sums gradients over the processes
-        self._objective = self._accelerator.prepare(objective)
+
+    def _shard_base(self) -> dict[str, nn.Parameter]:
+        """What of the unlocked base learns, by name, as it lies then."""
+        shard(self._accelerator, self.base.unet)
+        named = dict(self.base.unet.named_parameters())
+        return {f"base.{name}": named[name] for name in self._locked}
 
     def _take_step(
         self, batches: Iterator[Batch], learning_rate: float
@@ -251,40 +317,46 @@ class Training:
         losses = []
         for _ in range(self._accelerator.gradient_accumulation_steps):
             with self._accelerator.accumulate(self._objective):
-                with self.team.together():
-                    loss = self._loss_of(next(batches))
+                loss = self._loss_of(batches)
                 losses.append(loss.item())
                 self._accelerator.backward(loss)
-        with self.team.together():
-            norm = self._clip_gradient()
+        norm = self._clip_gradient()
         self._stepper.step()
         self._stepper.zero_grad()
-        if self._average is not None:
-            self._average.step(self._trainable.values())
+        self._average.step()
         return self.team.mean(sum(losses) / len(losses)), norm
 
-    def _loss_of(self, batch: Batch) -> Tensor:
-        loss = self._objective(**self._inputs(batch))
-        value = loss.item()
+    def _loss_of(self, batches: Iterator[Batch]) -> Tensor:
+        """Of the next batch. Where weights lie in shards, processes speak while they compute it."""
+        with self.team.together():
+            batch = next(batches)
+            inputs = self._inputs(batch)
+        with nullcontext() if in_shards(self.network) else self.team.together():
+            loss = self._objective(**inputs)
+        with self.team.together():
+            self._check_loss(loss.item(), batch)
+        return loss
+
+    def _check_loss(self, value: float, batch: Batch) -> None:
         if not math.isfinite(value):
             names = ", ".join(self.examples.name(index) for _, index in batch.places)
             raise DivergedError(
                 f"the loss is {value} at step {self.step + 1} ({names})",
                 hint="lower the learning rate, or look at these examples",
             )
-        return loss
 
     def _clip_gradient(self) -> float | None:
         largest = self.settings.max_grad_norm or math.inf
         norm = float(self._accelerator.clip_grad_norm_(self._trainable.values(), largest))
         if math.isfinite(norm):
             return norm
-        if self._accelerator.scaler is None:
+        if self._accelerator.scaler:
+            return None
+        with self.team.together():
             raise DivergedError(
                 f"the gradient is not finite at step {self.step + 1}",
                 hint="lower the learning rate, or clip by --max-grad-norm",
             )
-        return None
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         """Equation 10's variables for this batch, each sample's drawn by its own place."""
@@ -314,60 +386,3 @@ class Training:
 
     def _text_of(self, prompts: Sequence[str]) -> TextFeatures:
         return self._cache.text(prompts) if self._cache else encode_prompts(self.base, prompts)
-
-    def _moments(self) -> dict[str, Tensor | float]:
-        state = self._optimizer.state
-        return {
-            f"{kind}/{name}": tensor
-            for name, parameter in self._trainable.items()
-            for kind, tensor in state.get(parameter, {}).items()
-        }
-
-    def _restore_moments(self, moments: Mapping[str, Tensor | float]) -> None:
-        for key, value in moments.items():
-            kind, _, name = key.partition("/")
-            if (parameter := self._trainable.get(name)) is not None:
-                placed = value.to(parameter.device) if isinstance(value, Tensor) else value
-                self._optimizer.state[parameter][kind] = placed
-
-    def _restore_average(self, kept: dict[str, Tensor], step: int) -> None:
-        """The averaged weights; a link that was not trained until now starts from its own."""
-        assert self._average is not None
-        shadows = zip(self._trainable.items(), self._average.shadow_params, strict=True)
-        for (name, parameter), shadow in shadows:
-            shadow.copy_(kept.get(name, parameter.detach()))
-        self._average.optimization_step = step
-
-
-class _Objective(nn.Module):
-    """The loss as a module, which is what accelerate wraps. The base is not part of it."""
-
-    def __init__(self, base: Base, network: Network, settings: TrainSettings) -> None:
-        super().__init__()
-        self.network = network
-        self._base = base
-        self._connect = settings.connect
-        self._snr_gamma = settings.snr_gamma
-
-    def forward(self, **inputs: Any) -> Tensor:
-        return noise_prediction_loss(
-            self._base,
-            self.network,
-            connect=self._connect,
-            snr_gamma=self._snr_gamma,
-            **inputs,
-        )
-
-
-def _make_accelerator(base: Base, settings: TrainSettings) -> Accelerator:
-    if base.device.type == "cpu" and base.dtype == torch.float16:
-        raise DeviceError("float16 does not train on the CPU", hint="use --dtype float32")
-    # accelerate keeps the state of the process's first run for all others.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    return Accelerator(
-        mixed_precision=PRECISIONS[base.dtype],
-        cpu=base.device.type == "cpu",
-        device_placement=False,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-    )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from cnctl.core.accelerator import check_sharding, load_deepspeed
 from cnctl.core.checkpoints import LOCK, lock_folder, newest_checkpoint
 from cnctl.core.locate import default_base, locate_base, read_defaults
 from cnctl.core.team import Team
@@ -56,6 +57,7 @@ def train(
     """
     begin = time.monotonic()
     out = Path(out)
+    load_deepspeed(request.device)
     with Team(request.device) as team, ExitStack() as stack:
         with team.together():
             if team.main:
@@ -64,6 +66,8 @@ def train(
         with team.together():
             checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
             setup = prepare(request, checkpoint, note=note)
+            begun = checkpoint.step if checkpoint else 0
+            check_sharding(setup.settings, setup.base.dtype, begun)
             check_folder(out)
         training = Training(
             setup.base,
@@ -72,10 +76,10 @@ def train(
             settings=setup.settings,
             cache=setup.cache,
             team=team,
+            checkpoint=checkpoint,
         )
         run = TrainingRun(setup, training, out, note, on_event)
         if checkpoint is not None:
-            training.restore(checkpoint)
             run.remember(checkpoint.state)
         on_event(Started(setup.plan, training.step))
         with stop_on_signals() as stop:

@@ -167,9 +167,9 @@ class TrainingRun:
             raise self._with_what_is_kept(error) from error
         finally:
             tracker.finish()
+        self._export()
         with self.team.together():
             if self.team.main:
-                self._export()
                 write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
         if self.training.step < chosen.steps:
             self.note(
@@ -218,12 +218,12 @@ class TrainingRun:
 
         made = None
         with (
-            self.training.averaged() as network,
+            self.training.averaged() as (base, network),
             self.team.together(),
             contextlib.suppress(_Stopped),
         ):
             if self.team.main:
-                made = make_preview(self.setup.base, network, self.setup.trial, on_step=give_up)
+                made = make_preview(base, network, self.setup.trial, on_step=give_up)
                 self._show(made)
         seen = self.team.share(made is not None)
         fidelity = self.team.share(made.fidelity if made else None)
@@ -262,6 +262,7 @@ class TrainingRun:
         return named | {f"fidelity/{self.metric.name}": self.fidelity.get(str(report.step))}
 
     def _save(self) -> None:
+        tensors = self.training.tensors()
         with self.team.together():
             if not self.team.main:
                 return
@@ -271,7 +272,6 @@ class TrainingRun:
                 "previewed": self.previewed,
                 "log_bytes": (self.out / LOG).stat().st_size,
             }
-            tensors = self.training.tensors()
             folder = self.out / CHECKPOINTS
             save_checkpoint(folder, self.training.step, tensors=tensors, state=state)
 
@@ -288,14 +288,16 @@ class TrainingRun:
             **asdict(chosen),
             "steps": self.training.step,
         }
-        with self.training.averaged() as network:
+        with self.training.averaged() as (base, network), self.team.together():
+            if not self.team.main:
+                return
             if isinstance(network, UNet2DConditionModel):
                 save_unet(network, self.exported, description=description)
             elif chosen.lora:
                 trained = low_rank_state(network)
                 save_control_lora(self.exported, trained, network, description=description)
             else:
-                delta = self.training.base_delta()
+                delta = self.training.base_delta(base)
                 save_controlnet(network, self.exported, description=description, base_delta=delta)
 
     def _log(self, entry: Mapping[str, Any]) -> None:

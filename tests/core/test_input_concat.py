@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from cnctl.core.base import Base
-from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
+from cnctl.core.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from cnctl.core.input_concat import HintedUNet, build_input_concat
 from cnctl.core.methods import attach, hint_channels
 from cnctl.core.sampling import sample
@@ -33,13 +33,14 @@ class Noise:
         return f"noise {index}"
 
 
-def start(base: Base, **changes: object) -> Training:
+def start(base: Base, *, checkpoint: Checkpoint | None = None, **changes: object) -> Training:
     wide = build_input_concat(base.unet, hint_channels=1)
-    settings = TrainSettings(
+    usual = TrainSettings(
         steps=4, batch_size=2, learning_rate=1e-3, resolution=32, method="input-concat"
     )
+    settings = replace(usual, **changes)  # type: ignore[arg-type]
     wider = replace(base, unet=wide)
-    return Training(wider, wide, Noise(), settings=replace(settings, **changes))  # type: ignore[arg-type]
+    return Training(wider, wide, Noise(), settings=settings, checkpoint=checkpoint)
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -121,10 +122,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(loaded_random_base: Base, tmp_
     begun = start(loaded_random_base, **changes)
     first = [report.loss for report in islice(begun.run(), 2)]
     save_checkpoint(tmp_path, begun.step, tensors=begun.tensors(), state=begun.state())
-    resumed = start(loaded_random_base, **changes)
-    checkpoint = newest_checkpoint(tmp_path)
-    assert checkpoint is not None
-    resumed.restore(checkpoint)
+    resumed = start(loaded_random_base, checkpoint=newest_checkpoint(tmp_path), **changes)
     assert first + [report.loss for report in resumed.run()] == losses
     ours, theirs = resumed.tensors(), whole.tensors()
     for group, named in theirs.items():

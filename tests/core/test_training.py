@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from cnctl.core import objective
 from cnctl.core import training as module
 from cnctl.core.base import Base, load_base
-from cnctl.core.checkpoints import newest_checkpoint, save_checkpoint
+from cnctl.core.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from cnctl.core.controlnet import build_controlnet
 from cnctl.core.training import DivergedError, Training
 from cnctl.dataset import Pair
@@ -74,10 +75,17 @@ class OneBad(Noise):
         return super().load(index, rng)
 
 
-def start(base: Base, *, examples: Noise | None = None, **changes: object) -> Training:
+def start(
+    base: Base,
+    *,
+    examples: Noise | None = None,
+    checkpoint: Checkpoint | None = None,
+    **changes: object,
+) -> Training:
     controlnet = build_controlnet(base.unet, hint_channels=1, seed=1)
     settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return Training(base, controlnet, examples or Noise(), settings=settings)
+    examples = examples or Noise()
+    return Training(base, controlnet, examples, settings=settings, checkpoint=checkpoint)
 
 
 def digest(training: Training) -> str:
@@ -137,10 +145,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(
     first = [report.loss for report in islice(begun.run(), 2)]
     save(begun, tmp_path)
     del begun
-    resumed = start(loaded_random_base, **changes)
-    checkpoint = newest_checkpoint(tmp_path)
-    assert checkpoint is not None
-    resumed.restore(checkpoint)
+    resumed = start(loaded_random_base, checkpoint=newest_checkpoint(tmp_path), **changes)
     assert first + [report.loss for report in resumed.run()] == losses
     assert digest(resumed) == digest(whole)
 
@@ -154,8 +159,8 @@ def test_a_run_in_buckets_resumes_and_splits_as_any_other(
     begun = start(loaded_random_base, **how)
     list(islice(begun.run(), 3))
     save(begun, tmp_path)
-    resumed = start(loaded_random_base, **how, workers=2)
-    resumed.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+    checkpoint = newest_checkpoint(tmp_path)
+    resumed = start(loaded_random_base, checkpoint=checkpoint, **how, workers=2)
     assert [report.loss for report in resumed.run()] == losses[3:]
     assert digest(resumed) == digest(whole)
     split = start(loaded_random_base, **how, batch_size=1, gradient_accumulation=2)
@@ -194,10 +199,8 @@ def test_a_run_that_has_grown_reads_on_and_resumes_bit_for_bit(
     begun.grow(2)
     begun_losses += trained(begun, 1)
     save(begun, tmp_path)
-    resumed = start(loaded_random_base, workers=workers, **changes)
     checkpoint = newest_checkpoint(tmp_path)
-    assert checkpoint is not None
-    resumed.restore(checkpoint)
+    resumed = start(loaded_random_base, checkpoint=checkpoint, workers=workers, **changes)
     assert begun_losses + trained(resumed, 2) == losses
     assert digest(resumed) == digest(whole)
 
@@ -231,7 +234,7 @@ def test_the_average_is_the_recursion_and_the_weights_return(loaded_random_base:
         decay = min(0.5, (1 + done) / (10 + done)) if done else 0.0  # short before it is long
         expected = decay * expected + (1 - decay) * weight.detach()
     last = weight.detach().clone()
-    with training.averaged() as controlnet:
+    with training.averaged() as (_, controlnet):
         averaged = controlnet.state_dict()[name].clone()
     torch.testing.assert_close(averaged, expected)
     assert not torch.equal(averaged, last)
@@ -245,8 +248,7 @@ def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> Non
     assert links == []
     assert not any(p.any() for p in middle.network.controlnet_down_blocks.parameters())
     save(middle, tmp_path)
-    everything = start(loaded_random_base, steps=6)
-    everything.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+    everything = start(loaded_random_base, steps=6, checkpoint=newest_checkpoint(tmp_path))
     list(everything.run())
     assert all(p.any() for p in everything.network.controlnet_down_blocks.parameters())
     steps = {
@@ -266,7 +268,7 @@ def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
     assert moved[0] == moved[1] == set()
     decoder = {n for n in before if n.startswith(("up_blocks.", "conv_norm_out.", "conv_out."))}
     assert moved[2] == moved[3] == decoder
-    delta = training.base_delta()
+    delta = training.base_delta(base)
     assert delta.keys() == decoder
     after = base.unet.state_dict()
     for name, difference in delta.items():
@@ -288,8 +290,7 @@ def test_an_unlocked_run_resumes_bit_for_bit(
     begun = start(load_base(random_base), **how)
     first = [report.loss for report in islice(begun.run(), killed)]
     save(begun, tmp_path)
-    resumed = start(load_base(random_base), **how)
-    resumed.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+    resumed = start(load_base(random_base), checkpoint=newest_checkpoint(tmp_path), **how)
     assert first + [report.loss for report in resumed.run()] == losses
     assert digest(resumed) == digest(whole)
 
@@ -339,7 +340,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step(loaded_random_base: Base
 def test_out_of_memory_says_what_takes_less(
     loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "noise_prediction_loss", lambda *_, **__: torch.empty(1 << 50))
+    monkeypatch.setattr(objective, "noise_prediction_loss", lambda *_, **__: torch.empty(1 << 50))
     with pytest.raises(DeviceError, match=r"^out of memory at step 1$") as caught:
         next(start(loaded_random_base).run())
     assert "--resume and --gradient-checkpointing, or --batch-size 1" in caught.value.hint
@@ -349,9 +350,9 @@ def test_out_of_memory_says_what_takes_less(
 def test_a_checkpoint_of_another_shape_is_refused(loaded_random_base: Base, tmp_path: Path) -> None:
     save(start(loaded_random_base), tmp_path)
     other = build_controlnet(loaded_random_base.unet, hint_channels=3, seed=1)
-    training = Training(loaded_random_base, other, Noise(), settings=SETTINGS)
+    kept = newest_checkpoint(tmp_path)
     with pytest.raises(CnctlError, match="does not fit this base"):
-        training.restore(newest_checkpoint(tmp_path))  # type: ignore[arg-type]
+        Training(loaded_random_base, other, Noise(), settings=SETTINGS, checkpoint=kept)
 
 
 def test_half_precision_learns_in_full(random_base: Path) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from cnctl import processes
+from cnctl.core import accelerator
 from cnctl.core.batches import read_batches
 from cnctl.core.order import Order
 from cnctl.dataset import DatasetWriter, Example, Pair
+from cnctl.errors import CnctlError, MissingError
 from cnctl.jobs.train import train
 from cnctl.jobs.training_request import TrainRequest
 from cnctl.settings import TrainSettings
@@ -20,6 +22,13 @@ SETTINGS = {
     "resolution": 32, "steps": STEPS, "preview_every": 0, "held_out": 0, "checkpoint_every": 1,
     "learning_rate": 1e-3, "seed": 5,
 }  # fmt: skip
+
+KINDS = {
+    "whole": {},
+    "fsdp": {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"},
+    "deepspeed": {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"},
+}
+"""What `accelerate launch --config_file` says to the processes, by their environment."""
 
 
 def write_pairs(folder: Path) -> None:
@@ -35,8 +44,13 @@ def losses(out: Path) -> list[float]:
     return [entry["loss"] for entry in entries if entry["event"] == "step"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
-    random_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    kind: str,
+    random_base: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two processes of batch 2 have the losses of one of batch 4, until one meets a bad image."""
     data, out = tmp_path / "data", tmp_path / "two"
@@ -53,7 +67,10 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
     bad.write_bytes(content[:60])
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
     flags += [f"--data={data}", f"--base={random_base}", "--cond=canny", "--device=cpu"]
-    code = processes.launch(["train", *flags, "--batch-size=2", "-q", f"--out={out}"], 2)
+    with monkeypatch.context() as environment:
+        for name, value in KINDS[kind].items():
+            environment.setenv(name, value)
+        code = processes.launch(["train", *flags, "--batch-size=2", "-q", f"--out={out}"], 2)
     assert code == 2
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -67,6 +84,46 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
     bad.write_bytes(content)
     train(TrainRequest(settings={"num_processes": 1}), out, resume=True)
     np.testing.assert_allclose(losses(out), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "settings", "message"),
+    [
+        ("fsdp", {"FSDP_VERSION": "1"}, {}, "FSDP 1 is not supported"),
+        ("fsdp", {}, {"optimizer": "adamw8bit"}, "train here by AdamW"),
+        ("deepspeed", {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "0"}, {}, "ZeRO 0 shards nothing"),
+        ("deepspeed", {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {"ema": 0.9}, "not averaged"),
+        ("deepspeed", {}, {"unlock_after": 2}, "takes in no weights in the midst of a run"),
+    ],
+)
+def test_what_shards_cannot_do_is_said_before_anything_is_trained(
+    kind: str,
+    changes: dict[str, str],
+    settings: dict[str, object],
+    message: str,
+    random_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (KINDS[kind] | changes).items():
+        monkeypatch.setenv(name, value)
+    write_pairs(tmp_path / "data")
+    request = TrainRequest(
+        condition="canny",
+        data=str(tmp_path / "data"),
+        base=str(random_base),
+        device="cpu",
+        settings=SETTINGS | settings,
+    )
+    with pytest.raises(CnctlError, match=message):
+        train(request, tmp_path / "run")
+
+
+def test_an_absent_deepspeed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setattr(accelerator, "is_deepspeed_available", lambda: False)
+    with pytest.raises(MissingError, match="DeepSpeed, which is not installed"):
+        train(TrainRequest(condition="canny", data="scenes:20", device="cpu"), tmp_path / "run")
 
 
 class Numbered:
