@@ -33,7 +33,7 @@ from cnctl.jobs.evaluation_scores import add_distances, open_meters, score_set
 from cnctl.jobs.generate import generate
 from cnctl.jobs.generate_setup import GenerateRequest
 from cnctl.jobs.prompts import DEFAULT_PROMPT
-from cnctl.jobs.weights import open_base
+from cnctl.jobs.weights import locate_control, open_base
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 
@@ -180,12 +180,10 @@ def _cases(
         side = side or min(read_size(find_images(request.outputs)[0].path))
     else:
         opened = open_base(
-            request.base,
-            device=request.device,
-            dtype=request.dtype,
-            low_memory=request.low_memory,
-            note=note,
+            request.base, device=request.device, dtype=request.dtype, weights=False, note=note
         )
+        for weights in request.weights:  # before the first one's images are made
+            locate_control(condition, opened, weights=weights)
         base, side = opened.name, side or opened.resolution
     cases = make_cases(
         open_examples(request.data, condition, ready=request.ready_hint, side=side, note=note),

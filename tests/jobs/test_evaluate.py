@@ -17,6 +17,7 @@ from cnctl.jobs.evaluate import EvaluateRequest, evaluate, names_of_sets
 from cnctl.jobs.evaluation import Evaluation
 
 COUNT = 4
+CANNY = str(Path("cnctl/tiny/weights/controls/canny").resolve())
 
 
 def run(out: Path, **asked: Any) -> Evaluation:
@@ -153,6 +154,12 @@ def test_bad_requests_are_one_sentence(tmp_path: Path, asked: dict, message: str
     with pytest.raises(CnctlError, match=message):
         run(tmp_path / "e", **asked)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_controlnet_that_is_not_there_is_told_before_any_image_is_made(tmp_path: Path) -> None:
+    with pytest.raises(CnctlError, match="absent"):
+        run(tmp_path / "e", data="scenes:2", weights=[CANNY, str(tmp_path / "absent")])
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_metrics_are_of_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
