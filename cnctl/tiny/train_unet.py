@@ -18,6 +18,12 @@ from cnctl.tiny.optim import Average, BrainFloatTwin, Muon, captured, cosine, se
 from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
 
 PROMPT_DROPOUT = 0.1
+NOTHING_SAID = ("", "a professional, detailed, high-quality image")
+"""Prompts that say nothing of a picture: the empty one, and the paper's default (section 4.1)."""
+DEFAULT_SHARE = 0.05
+PRAISE = ", best quality, extremely detailed"
+"""What the original adds to prompts, and what is therefore to change nothing here."""
+PRAISED_SHARE = 0.05
 MIN_SNR_GAMMA = 5.0  # Hang et al., 2023: easy, nearly clean steps count less
 EMA_DECAY = 0.999
 NOISE_OFFSET = 0.1  # at 16x16 the mean of a picture outlives the noise; the prompt should set it
@@ -30,8 +36,8 @@ class Latents:
         self.folder, self.base = folder, base
         self.paths: list[Path] = []
         self.numbers: dict[str, int] = {}
-        """Of each prompt, its row in `states`."""
-        self.states = base.embed([""]).half()
+        """Of each prompt, its row in `states`; the next row is the prompt's with praise."""
+        self.states = base.embed([*NOTHING_SAID]).half()
         self.latents = torch.empty(2, 0, device=self.states.device)
         self.prompts = torch.empty(0, dtype=torch.long)
         self.scan()
@@ -54,21 +60,24 @@ class Latents:
 
     def draw(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents float32 (N, C, 16, 16) of random scenes, half of them mirrored, and the hidden
-        states float32 (N, 32, width) of their prompts, a share of which are left empty.
+        states float32 (N, 32, width) of their prompts, some of which say nothing.
         """
         scenes = torch.randint(len(self), (size,), generator=generator)
         mirrored = torch.randint(2, (size,), generator=generator)
-        shown = torch.rand(size, generator=generator) >= PROMPT_DROPOUT
+        chance = torch.rand(size, generator=generator)
+        rows = self.prompts[scenes] + (chance >= 1 - PRAISED_SHARE)
+        rows[chance < PROMPT_DROPOUT + DEFAULT_SHARE] = 1
+        rows[chance < PROMPT_DROPOUT] = 0
         device = self.states.device
         latents = self.latents[mirrored.to(device), scenes.to(device)]
-        states = self.states[(self.prompts[scenes] * shown).to(device)]
-        return latents.float(), states.float()
+        return latents.float(), self.states[rows.to(device)].float()
 
     def _take_in(self, prompts: list[str]) -> None:
         missing = sorted(set(prompts) - self.numbers.keys())
-        self.numbers |= {p: n for n, p in enumerate(missing, start=len(self.states))}
+        self.numbers |= {p: len(self.states) + 2 * n for n, p in enumerate(missing)}
         if missing:
-            self.states = torch.cat([self.states, self.base.embed(missing).half()])
+            texts = [text for prompt in missing for text in (prompt, prompt + PRAISE)]
+            self.states = torch.cat([self.states, self.base.embed(texts).half()])
         numbers = torch.tensor([self.numbers[prompt] for prompt in prompts])
         self.prompts = torch.cat([self.prompts, numbers])
 

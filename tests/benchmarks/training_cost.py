@@ -22,10 +22,9 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
@@ -53,8 +52,7 @@ SIDE = 512
 MOST_FLOPS, MOST_KEPT, LEAST_SAVED = 0.95, 0.90, 1.4
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A training step. loss: runs forward; networks: all that take part; trained: what learns."""
 
     loss: Callable[[], Tensor]
