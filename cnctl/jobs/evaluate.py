@@ -32,7 +32,7 @@ from cnctl.jobs.evaluation_report import write_pages
 from cnctl.jobs.evaluation_scores import add_distances, open_meters, score_set
 from cnctl.jobs.generate import generate
 from cnctl.jobs.generate_setup import GenerateRequest
-from cnctl.jobs.prompts import DEFAULT_PROMPT
+from cnctl.jobs.prompts import DEFAULT_PROMPT, default_prompt
 from cnctl.jobs.weights import locate_control, open_base
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
@@ -70,7 +70,7 @@ class EvaluateRequest:
     options: Sequence[str] = ()
     """Detector options, "key=value"."""
     prompt: str | None = None
-    """Of examples that have none; None is the paper's default prompt."""
+    """Of examples that have none; None is the base's default prompt, or the paper's."""
     negative_prompt: str = ""
     base: str | None = None
     count: int = 1
@@ -175,7 +175,7 @@ def _cases(
 ) -> tuple[Cases, str]:
     """The cases of a data set, and what the base that they are made for is called."""
     assert request.data is not None
-    base, side = "", request.settings.get("resolution")
+    base, side, prompt = "", request.settings.get("resolution"), DEFAULT_PROMPT
     if request.outputs:
         side = side or min(read_size(find_images(request.outputs)[0].path))
     else:
@@ -185,12 +185,13 @@ def _cases(
         for weights in request.weights:  # before the first one's images are made
             locate_control(condition, opened, weights=weights)
         base, side = opened.name, side or opened.resolution
+        prompt = default_prompt(opened.defaults)
     cases = make_cases(
         open_examples(request.data, condition, ready=request.ready_hint, side=side, note=note),
         condition,
         detect,
         options=options,
-        prompt=request.prompt or DEFAULT_PROMPT,
+        prompt=request.prompt or prompt,
         side=side,
         folder=Path(request.out) / HINTS,
     )

@@ -28,10 +28,10 @@ from cnctl.jobs.controls import (
 from cnctl.jobs.edits import EditedImage, read_edit
 from cnctl.jobs.failures import FailedImage, Failures
 from cnctl.jobs.outputs import NAME, Plan, Shot, Task
-from cnctl.jobs.prompts import choose_prompts, with_added
+from cnctl.jobs.prompts import DEFAULT_PROMPT, choose_prompts, default_prompt, with_added
 from cnctl.jobs.sources import check_sources
 from cnctl.jobs.tasks import list_tasks, read_jobs, sweep_over
-from cnctl.jobs.weights import open_base
+from cnctl.jobs.weights import open_base, read_base_defaults
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, resolve
@@ -236,8 +236,10 @@ def _list_tasks(
     request: GenerateRequest, controls: Sequence[ControlSpec], edited: EditedImage | None
 ) -> list[Task]:
     given = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
+    default = DEFAULT_PROMPT if given else default_prompt(read_base_defaults(request.base))
     prompts = [
-        with_added(p, request.added_prompt) for p in choose_prompts(given, request.prompt_mode)
+        with_added(prompt, request.added_prompt)
+        for prompt in choose_prompts(given, request.prompt_mode, default=default)
     ]
     shared = {
         "conditions": "" if request.called else "+".join(c.condition for c in controls),

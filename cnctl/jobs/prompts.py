@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnctl.errors import CnctlError, shown
 
 DEFAULT_PROMPT = "a professional, detailed, high-quality image"
-"""The paper's default prompt (section 4.1): it names nothing in the image."""
+"""The paper's default prompt (section 4.1): it names nothing in the image.
+
+A base that knows no such words may bring another, as `default_prompt` of its model_index.json.
+"""
 MODES = ("none", "default", "automatic", "user")
 
 
-def choose_prompts(prompts: Sequence[str], mode: str | None) -> list[str]:
-    """The texts of a prompt mode (section 4.1), one or more.
+def choose_prompts(
+    prompts: Sequence[str], mode: str | None, *, default: str = DEFAULT_PROMPT
+) -> list[str]:
+    """The texts of a prompt mode (section 4.1), one or more. default: that of the base.
 
     Without a mode it is "user" where there are prompts and "default" where there are none.
     "automatic" begins as "default" does; captions of what comes out follow.
@@ -26,7 +32,12 @@ def choose_prompts(prompts: Sequence[str], mode: str | None) -> list[str]:
         raise CnctlError("--prompt-mode user needs a prompt", hint='give one: -p "a cat"')
     if mode != "user" and prompts:
         raise CnctlError(f"--prompt-mode {mode} takes no prompt", hint="leave out -p or the mode")
-    return {"none": [""], "user": [*prompts]}.get(mode, [DEFAULT_PROMPT])
+    return {"none": [""], "user": [*prompts]}.get(mode, [default])
+
+
+def default_prompt(defaults: Mapping[str, Any]) -> str:
+    """That of a base which brings these defaults along."""
+    return defaults.get("default_prompt", DEFAULT_PROMPT)
 
 
 def gather_prompts(prompt: str | None, source: str | None) -> list[str]:

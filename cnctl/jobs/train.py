@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cnctl.core.accelerator import check_sharding, load_deepspeed
 from cnctl.core.checkpoints import LOCK, lock_folder, newest_checkpoint
-from cnctl.core.locate import default_base, locate_base, read_defaults
 from cnctl.core.team import Team
 from cnctl.core.training import Training
 from cnctl.dataset import DataReport, check_dataset, open_dataset, take_part
@@ -34,8 +33,8 @@ from cnctl.jobs.training_run import (
     TrainResult,
 )
 from cnctl.jobs.training_setup import HintMaker, HintReader, find_condition, prepare
+from cnctl.jobs.weights import read_base_defaults
 from cnctl.plugin import Condition
-from cnctl.settings import configured_base
 
 OURS = {CHECKPOINTS, CONTROL_LORA, CONTROLNET, INPUT_CONCAT, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
 
@@ -120,7 +119,7 @@ def check_data(
     known = find_condition(condition)
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
-    resolution = resolution or _resolution(base) or known.train.resolution
+    resolution = resolution or read_base_defaults(base).get("resolution") or known.train.resolution
     whole = open_dataset(data, read_hint=HintReader(known), size=resolution, note=note)
     dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
     return check_dataset(
@@ -143,10 +142,3 @@ def _check_out(out: Path, *, resume: bool) -> None:
         go_on = "--resume goes on with it, or choose another -o" if begun else "choose another -o"
         what = "holds a training run" if begun else "is not empty"
         raise OutputError(f"{out} {what}", hint=go_on)
-
-
-def _resolution(base: str | None) -> int | None:
-    """What the base was trained on, as far as it says so; its weights are not read."""
-    base = base or configured_base()
-    location = default_base() if base is None else locate_base(base)
-    return read_defaults(location.path).get("resolution")

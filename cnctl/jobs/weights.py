@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ControlNetUnionModel, UNet2DConditionModel
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from cnctl.core.base import Base, load_base
 from cnctl.core.controlnet import use_paper_hint_encoder
 from cnctl.core.families import check_same_family
-from cnctl.core.locate import default_base
+from cnctl.core.locate import default_base, locate_base, read_defaults
 from cnctl.core.methods import Network
 from cnctl.core.union import one_kind
 from cnctl.core.unlocking import add_delta
@@ -52,6 +53,13 @@ def open_base(
     if limits := base.defaults.get("limits"):
         note(f"{base.name}: {limits}")
     return base
+
+
+def read_base_defaults(source: str | Path | None) -> dict[str, Any]:
+    """What the base that `open_base` would load brings along; its weights are not read."""
+    source = source or configured_base()
+    location = default_base() if source is None else locate_base(source)
+    return read_defaults(location.path)
 
 
 def open_control(
