@@ -1,6 +1,7 @@
 """The automatic prompt mode, captioners, and prompts by the line."""
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,18 @@ def test_captions_are_the_likeliest_words(loaded_random_base: Base, blip: Path) 
     assert caption == processor.decode(tokens, skip_special_tokens=True).strip()
     assert set(caption.split()) <= set(WORDS)
     assert caption
+
+
+def test_a_base_may_bring_a_default_prompt_of_its_own(make: Make, tmp_path: Path) -> None:
+    index = tmp_path / "base/model_index.json"
+    content = json.loads(index.read_text())
+    content["cnctl"] = content.get("cnctl", {}) | {"default_prompt": "a toy"}
+    index.write_text(json.dumps(content))
+    for number, (asked, said) in enumerate(
+        [({}, "a toy"), ({"prompt_mode": "none"}, ""), ({"prompt": "a cat"}, "a cat")]
+    ):
+        (image,) = make(out=tmp_path / str(number), **asked)
+        assert image.record["prompt"] == said
 
 
 def test_automatic_captions_a_first_image_and_generates_again(make: Make, blip: Path) -> None:
