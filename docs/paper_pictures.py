@@ -24,7 +24,7 @@ ROWS = {  # picture: the folders below ./out whose sheets it has, one below the 
     "coarse": ("coarse",),
     "limitation": ("limitation",),
 }
-PREVIEWED = (0, 50, 100, 300)
+PREVIEWED = (0, 100, 200, 300)
 GAP = 8
 QUALITY = 92
 

@@ -1,6 +1,6 @@
 """What the start of the hint encoder does: Gaussian weights beside PyTorch's own.
 
-    python tests/benchmarks/hint_start.py [--steps 150]
+    python tests/benchmarks/hint_start.py [--steps 200]
 
 First the contrast (standard deviation over places) of a photograph's Canny edges on their way
 through the hint encoder at Stable Diffusion's size. Then `cnctl train` from both starts, the same
@@ -65,7 +65,7 @@ def fidelities(start: str, *, steps: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=150, help="of each run; 0 for none")
+    parser.add_argument("--steps", type=int, default=200, help="of each run; 0 for none")
     arguments = parser.parse_args()
     print("contrast, layer by layer")
     for start in HINT_STARTS:
