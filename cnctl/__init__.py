@@ -8,16 +8,16 @@ Names are loaded when they are first used: `import cnctl` alone loads nothing he
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnctl.commands.annotate.run import annotate as annotate
+    from cnctl.commands.convert.run import convert as convert
+    from cnctl.commands.evaluate.run import EvaluateRequest as EvaluateRequest
+    from cnctl.commands.evaluate.run import evaluate as evaluate
+    from cnctl.commands.generate.controls import ControlSpec as ControlSpec
+    from cnctl.commands.generate.run import generate as generate
+    from cnctl.commands.generate.setup import GenerateRequest as GenerateRequest
+    from cnctl.commands.train.request import TrainRequest as TrainRequest
+    from cnctl.commands.train.run import train as train
     from cnctl.errors import CnctlError as CnctlError
-    from cnctl.jobs.annotate import annotate as annotate
-    from cnctl.jobs.controls import ControlSpec as ControlSpec
-    from cnctl.jobs.convert import convert as convert
-    from cnctl.jobs.evaluate import EvaluateRequest as EvaluateRequest
-    from cnctl.jobs.evaluate import evaluate as evaluate
-    from cnctl.jobs.generate import generate as generate
-    from cnctl.jobs.generate_setup import GenerateRequest as GenerateRequest
-    from cnctl.jobs.train import train as train
-    from cnctl.jobs.training_setup import TrainRequest as TrainRequest
 
     __version__: str
 
@@ -36,23 +36,23 @@ __all__ = [
 
 _MODULES = {
     "CnctlError": "errors",
-    "ControlSpec": "jobs.controls",
-    "EvaluateRequest": "jobs.evaluate",
-    "GenerateRequest": "jobs.generate_setup",
-    "TrainRequest": "jobs.training_setup",
-    "annotate": "jobs.annotate",
-    "convert": "jobs.convert",
-    "evaluate": "jobs.evaluate",
-    "generate": "jobs.generate",
-    "train": "jobs.train",
+    "ControlSpec": "commands.generate.controls",
+    "EvaluateRequest": "commands.evaluate.run",
+    "GenerateRequest": "commands.generate.setup",
+    "TrainRequest": "commands.train.request",
+    "annotate": "commands.annotate.run",
+    "convert": "commands.convert.run",
+    "evaluate": "commands.evaluate.run",
+    "generate": "commands.generate.run",
+    "train": "commands.train.run",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from cnctl.version import __version__
 
-        return version("cnctl")
+        return __version__
     if name in _MODULES:
         from importlib import import_module
 

@@ -227,7 +227,7 @@ class Condition:
     pixels of OpenPose's points.
     """
     metric: str | Metric = "edge_f1"
-    """Fidelity: a name known to `cnctl.fidelity`, or a Metric of the plugin's own."""
+    """Fidelity: a name known to `cnctl.hints.metrics`, or a Metric of the plugin's own."""
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     weights: tuple[Weights, ...] = ()
     licence: str = ""

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from cnctl.detector_files import describe
-from cnctl.hints import describe_range
+from cnctl.hints.files import describe
+from cnctl.hints.run import describe_range
 from cnctl.plugin import Condition
 from cnctl.registry import OWN_DISTRIBUTION, list_conditions
 

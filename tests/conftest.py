@@ -4,7 +4,10 @@ import importlib.util
 import inspect
 import json
 import os
+import shutil
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from diffusers import ControlNetModel, ControlNetUnionModel
     from transformers import CLIPTokenizer
 
-    from cnctl.core.base import Base
+    from cnctl.models.base import Base
 
 TEXT_WIDTH = 32
 
@@ -87,7 +90,7 @@ def random_sdxl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def loaded_random_base(random_base: Path) -> "Base":
     """The random base, loaded in float32 on the CPU. Do not change it."""
-    from cnctl.core.base import load_base
+    from cnctl.models.base import load_base
 
     return load_base(random_base)
 
@@ -95,7 +98,7 @@ def loaded_random_base(random_base: Path) -> "Base":
 @pytest.fixture(scope="session")
 def loaded_sdxl_base(random_sdxl_base: Path) -> "Base":
     """The random SDXL base, loaded in float32 on the CPU. Do not change it."""
-    from cnctl.core.base import load_base
+    from cnctl.models.base import load_base
 
     return load_base(random_sdxl_base)
 
@@ -103,7 +106,7 @@ def loaded_sdxl_base(random_sdxl_base: Path) -> "Base":
 @pytest.fixture(scope="session")
 def sdxl_controlnet(loaded_sdxl_base: "Base") -> "ControlNetModel":
     """A ControlNet for it whose zero convolutions are not zero. Do not change it."""
-    from cnctl.core.controlnet import build_controlnet
+    from cnctl.models.unet.controlnet import build_controlnet
 
     return fill_zero_convs(build_controlnet(loaded_sdxl_base.unet, seed=1), seed=1).eval()
 
@@ -135,9 +138,69 @@ def sdxl_union(loaded_sdxl_base: "Base") -> "ControlNetUnionModel":
 @pytest.fixture(scope="session")
 def random_controlnet(loaded_random_base: "Base") -> "ControlNetModel":
     """A ControlNet for the random base whose zero convolutions are not zero. Do not change it."""
-    from cnctl.core.controlnet import build_controlnet
+    from cnctl.models.unet.controlnet import build_controlnet
 
     return fill_zero_convs(build_controlnet(loaded_random_base.unet, seed=1), seed=1).eval()
+
+
+@pytest.fixture
+def own_base(random_base: Path, tmp_path: Path) -> Path:
+    """A copy of the random base that a test may spoil."""
+    return Path(shutil.copytree(random_base, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def stock() -> "Callable[..., torch.Tensor]":
+    """Latents by diffusers' own pipeline of this kind, with a base's parts and a ControlNet."""
+
+    def run(
+        kind: Any, base: "Base", controlnet: "torch.nn.Module", *prompts: Any, **arguments: Any
+    ) -> "torch.Tensor":
+        parts: dict[str, Any] = {
+            "vae": base.vae,
+            "text_encoder": base.text_encoder,
+            "tokenizer": base.tokenizer,
+            "unet": base.unet,
+            "controlnet": controlnet,
+            "scheduler": arguments.pop("scheduler", base.scheduler),
+        }
+        if base.text_encoder_2:
+            parts |= {"text_encoder_2": base.text_encoder_2, "tokenizer_2": base.tokenizer_2}
+            parts |= {"add_watermarker": False}
+        else:
+            parts |= {"safety_checker": None, "feature_extractor": None}
+            parts |= {"requires_safety_checker": False}
+        pipeline = kind(**parts)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline(*prompts, output_type="latent", **arguments).images
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def assert_same() -> "Callable[[torch.Tensor, torch.Tensor], None]":
+    """Equal to 1e-5 of the largest latent: rounding, which guidance of 9 makes 17 times larger."""
+
+    def check(latents: "torch.Tensor", expected: "torch.Tensor") -> None:
+        assert (latents - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def counted() -> "Callable[[torch.nn.Module], AbstractContextManager[list[int]]]":
+    """What lists the batch sizes of a module's calls, as a context manager."""
+
+    @contextmanager
+    def count(module: "torch.nn.Module") -> Iterator[list[int]]:
+        calls: list[int] = []
+        hook = module.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+        try:
+            yield calls
+        finally:
+            hook.remove()
+
+    return count
 
 
 def fill_zero_convs(controlnet: "ControlNetModel", *, seed: int) -> "ControlNetModel":

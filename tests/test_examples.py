@@ -13,8 +13,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from cnctl.commands.shared.report.sheets import arrange
 from cnctl.images import read_hint, read_image, read_metadata, write_image
-from cnctl.jobs.sheets import arrange
 from cnctl.registry import condition_names
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -27,4 +27,4 @@ def test_no_function_is_longer_than_a_screen_or_two() -> None:
 
 def test_torch_load_is_called_in_the_guarded_child_only() -> None:
     callers = {path.parent.name for path in SOURCES if "torch.load(" in path.read_text()}
-    assert callers <= {"formats"}
+    assert callers <= {"tensorfiles"}

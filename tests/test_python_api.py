@@ -22,7 +22,7 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_names_are_those_of_the_jobs() -> None:
-    from cnctl.jobs.generate import generate
+    from cnctl.commands.generate.run import generate
 
     assert cnctl.generate is generate
     for name in cnctl.__all__:

@@ -25,7 +25,7 @@ from cnctl.cli.info import info
 from cnctl.cli.models import app as models
 from cnctl.cli.train import train
 from cnctl.errors import CnctlError, ToldElsewhere
-from cnctl.processes import rank
+from cnctl.system.processes import rank
 
 EPILOG = (
     "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
@@ -67,9 +67,9 @@ app.add_typer(models, name="models")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        import cnctl
+        from cnctl.version import __version__
 
-        print(f"cnctl {cnctl.__version__}")
+        print(f"cnctl {__version__}")
         raise typer.Exit
 
 

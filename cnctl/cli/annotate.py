@@ -93,7 +93,7 @@ def annotate(
     """
     if out == "-" and json:
         raise CnctlError("-o - and --json both want stdout", hint="name a file with -o")
-    from cnctl.jobs.annotate import annotate as run
+    from cnctl.commands.annotate.run import annotate as run
 
     with progress("annotating", 100, quiet=quiet) as advance:
         result = run(

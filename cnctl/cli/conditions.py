@@ -93,7 +93,7 @@ def _show(name: str, *, json: bool) -> None:
 
 
 def _new(name: str, folder: Path, *, json: bool) -> None:
-    from cnctl.jobs.new_condition import new_condition
+    from cnctl.commands.conditions.new import new_condition
 
     package = new_condition(name, folder=folder)
     if json:
@@ -104,8 +104,8 @@ def _new(name: str, folder: Path, *, json: bool) -> None:
 
 
 def _check(names: list[str], image: Path | None, *, json: bool) -> None:
+    from cnctl.commands.conditions.check import check_plugin
     from cnctl.images import read_image
-    from cnctl.jobs.conditions import check_plugin
 
     picture = None if image is None else read_image(image)
     problems = {name: check_plugin(name, image=picture) for name in names}
@@ -133,7 +133,7 @@ def _state(condition: Condition) -> str:
 
 
 def _path(file: WeightFile) -> Path | None:
-    from cnctl.detector_files import find_file
+    from cnctl.hints.files import find_file
 
     try:
         return find_file(file)
@@ -189,14 +189,14 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _file_line(file: WeightFile) -> str:
-    from cnctl.detector_files import describe
+    from cnctl.hints.files import describe
 
     terms = "" if file.commercial else "; not for commercial use"
     return f"{describe(file)}  {_path(file) or 'missing'}{terms}"
 
 
 def _option_line(name: str, option: Option) -> str:
-    from cnctl.hints import describe_range
+    from cnctl.hints.run import describe_range
 
     limits = describe_range(option)
     return "  ".join(filter(None, [f"{name}={_text(option.default)}", limits, option.help]))

@@ -12,8 +12,8 @@ from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import CnctlError
 
 if TYPE_CHECKING:
-    from cnctl.jobs.meter import Progress
-    from cnctl.jobs.written import ConvertResult
+    from cnctl.commands.convert.output import ConvertResult
+    from cnctl.commands.convert.progress import Progress
 
 MEGABYTE = 1_000_000
 
@@ -50,7 +50,7 @@ def convert(
     with _bar(quiet=quiet) as advance:
         if init_from_base:
             _refuse("SRC", base, from_base, to_base, shares, rank, verify)
-            from cnctl.jobs.add_control import add_control
+            from cnctl.commands.convert.init_from_base import add_control
 
             result = add_control(
                 init_from_base,
@@ -67,7 +67,7 @@ def convert(
             )
         else:
             _refuse("--init-from-base", hint_channels, hint_encoder, seed)
-            from cnctl.jobs.convert import convert as run
+            from cnctl.commands.convert.run import convert as run
 
             result = run(
                 sources or [],

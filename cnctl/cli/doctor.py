@@ -14,7 +14,7 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check this machine and installation; exit 4 where something is broken."""
-    from cnctl.jobs.doctor import doctor as run
+    from cnctl.commands.doctor import doctor as run
 
     checks = run()
     if json:

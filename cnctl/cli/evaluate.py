@@ -87,8 +87,8 @@ def evaluate(
     given = locals()
     settings = {f.name: given[f.name] for f in fields(GenerateSettings) if f.name in given}
     note("loading ...", quiet=quiet)
-    from cnctl.jobs.evaluate import EvaluateRequest
-    from cnctl.jobs.evaluate import evaluate as run
+    from cnctl.commands.evaluate.run import EvaluateRequest
+    from cnctl.commands.evaluate.run import evaluate as run
 
     request = EvaluateRequest(
         condition=cond,

@@ -18,9 +18,9 @@ from cnctl.settings import GenerateSettings
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnctl.jobs.failures import FailedImage
-    from cnctl.jobs.generate_setup import GenerateRequest
-    from cnctl.jobs.outputs import GeneratedImage
+    from cnctl.commands.generate.outputs import GeneratedImage
+    from cnctl.commands.generate.setup import GenerateRequest
+    from cnctl.commands.shared.failures import FailedImage
 
 PREVIEW_COLUMNS = 64
 
@@ -102,11 +102,11 @@ def _read_flags(given: dict[str, Any]) -> GenerateRequest:
     settings = {field.name: given[field.name] for field in fields(GenerateSettings)}
     # Given once, a mode is a setting of the run; given more often, each control's own.
     settings["control_mode"] = given["control_mode"][0] if len(given["control_mode"]) == 1 else None
-    from cnctl.jobs.controls import parse_controls
-    from cnctl.jobs.generate_setup import GenerateRequest
-    from cnctl.jobs.prompts import gather_prompts
-    from cnctl.jobs.replay import replay
-    from cnctl.jobs.tasks import parse_size, parse_sweep
+    from cnctl.commands.generate.controls import parse_controls
+    from cnctl.commands.generate.prompts import gather_prompts
+    from cnctl.commands.generate.replay import replay
+    from cnctl.commands.generate.setup import GenerateRequest
+    from cnctl.commands.generate.tasks import parse_size, parse_sweep
 
     modes = given["control_mode"] if len(given["control_mode"]) > 1 else []
     given |= {
@@ -132,8 +132,8 @@ def _read_flags(given: dict[str, Any]) -> GenerateRequest:
 def _run(
     request: GenerateRequest, *, json: bool, preview: bool, quiet: bool
 ) -> tuple[list[GeneratedImage], list[FailedImage]]:
+    from cnctl.commands.generate.run import generate as run
     from cnctl.images import read_image
-    from cnctl.jobs.generate import generate as run
 
     made: list[GeneratedImage] = []
     failed: list[FailedImage] = []
@@ -176,8 +176,8 @@ def _show(
     made: list[GeneratedImage], request: GenerateRequest, *, grid: bool, gallery: Path | None
 ) -> list[Path]:
     """Write the sheets and the page that were asked for; where all of them are."""
-    from cnctl.jobs.gallery import write_gallery, write_grids
-    from cnctl.jobs.step_sheets import sheet_path
+    from cnctl.commands.generate.gallery import write_gallery, write_grids
+    from cnctl.commands.generate.step_sheets import sheet_path
 
     sheets = [sheet_path(image.path) for image in made] if request.save_steps else []
     pages = [*filter(Path.is_file, sheets), *(write_grids(made) if grid else [])]

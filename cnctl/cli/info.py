@@ -11,7 +11,7 @@ import typer
 from cnctl.cli.report import emit, emit_json, note
 
 if TYPE_CHECKING:
-    from cnctl.jobs.info import ImageInfo, WeightsInfo
+    from cnctl.commands.info import ImageInfo, WeightsInfo
 
 
 DONE = {
@@ -34,8 +34,8 @@ def info(
 
     cnctl info control_v11p_sd15_canny.pth
     """
-    from cnctl.jobs.info import ImageInfo
-    from cnctl.jobs.info import info as run
+    from cnctl.commands.info import ImageInfo
+    from cnctl.commands.info import info as run
 
     found = run(file, hash=hash)
     if json:

@@ -9,7 +9,7 @@ import typer
 from cnctl.cli.report import emit, emit_json, note
 
 if TYPE_CHECKING:
-    from cnctl.jobs.models import Model
+    from cnctl.commands.models import Model
 
 app = typer.Typer(help="List the bases, ControlNets and detectors at hand, or fetch one.")
 
@@ -31,7 +31,7 @@ def show(
     """List the bases, ControlNets and detectors at hand, and how to get the others."""
     from dataclasses import asdict
 
-    from cnctl.jobs.models import list_models
+    from cnctl.commands.models import list_models
 
     found = list_models()
     if json:
@@ -51,7 +51,7 @@ def pull(
     ],
 ) -> None:
     """Fetch a model into the Hugging Face cache; the only command that uses the network."""
-    from cnctl.jobs.models import pull as run
+    from cnctl.commands.models import pull as run
 
     note(f"fetching {name} ...")
     emit(run(name))

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from cnctl import processes
 from cnctl.cli import flags, train_flags
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.errors import SomeInputsFailed
 from cnctl.settings import TrainSettings
+from cnctl.system import processes
 
 if TYPE_CHECKING:
-    from cnctl.jobs.training_request import TrainRequest
-    from cnctl.jobs.training_run import Event, TrainResult
+    from cnctl.commands.train.request import TrainRequest
+    from cnctl.commands.train.session import Event, TrainResult
 
 
 def train(
@@ -92,7 +92,7 @@ def train(
 
 def _read_flags(given: dict[str, Any]) -> TrainRequest:
     """The request that the flags make, by their names; what has no flag is left to its default."""
-    from cnctl.jobs.training_request import TrainRequest
+    from cnctl.commands.train.request import TrainRequest
 
     if processes.world_size() > 1 or given["num_processes"] is None:
         given["num_processes"] = processes.world_size()
@@ -110,7 +110,7 @@ def _read_flags(given: dict[str, Any]) -> TrainRequest:
 
 
 def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: bool) -> None:
-    from cnctl.jobs.train import train as run
+    from cnctl.commands.train.run import train as run
 
     with ExitStack() as stack:
         display = _Display(stack, quiet)
@@ -126,7 +126,7 @@ def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet:
 
 
 def _plan(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: bool) -> None:
-    from cnctl.jobs.train import plan_training
+    from cnctl.commands.train.run import plan_training
 
     plan = plan_training(request, out, resume=resume, note=partial(note, quiet=quiet))
     if json:
@@ -145,7 +145,7 @@ def _check(
     json: bool,
     quiet: bool,
 ) -> None:
-    from cnctl.jobs.train import check_data
+    from cnctl.commands.train.run import check_data
 
     with ExitStack() as stack:
         advances: list[Advance] = []
@@ -196,7 +196,7 @@ class _Display:
         self.advance: Advance = silence
 
     def __call__(self, event: Event) -> None:
-        from cnctl.jobs.training_run import Converged, Grown, Previewed, Started
+        from cnctl.commands.train.session import Converged, Grown, Previewed, Started
 
         if isinstance(event, Started):
             for line in event.plan.lines():

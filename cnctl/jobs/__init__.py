@@ -1,1 +1,1 @@
-"""One public function per command; these know conditions, the layers below do not."""
+"""Old paths that plugins written for cnctl 0.1 import. To be removed in 0.3."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnctl.hints import hint_from_maps, load_detector
-from cnctl.jobs.sheets import visible
+from cnctl.commands.shared.report.sheets import visible
+from cnctl.hints.run import hint_from_maps, load_detector
 from cnctl.plugin import Detection
 from cnctl.registry import get_condition
 from cnctl.tiny.scenes import exact_maps, render_scene

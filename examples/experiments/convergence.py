@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from cnctl import TrainRequest, train
+from cnctl.commands.shared.report.plots import plot
+from cnctl.commands.shared.report.sheets import GAP, arrange, labelled
+from cnctl.commands.train.session import LOG, PREVIEWS, StepReport
 from cnctl.images import read_image, write_image
-from cnctl.jobs.plots import plot
-from cnctl.jobs.sheets import GAP, arrange, labelled
-from cnctl.jobs.training_run import LOG, PREVIEWS, StepReport
 
 METHODS = ("controlnet", "input-concat")
 SIDE = 128

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cnctl.hints import hint_from_maps, load_detector
+from cnctl.hints.run import hint_from_maps, load_detector
 from cnctl.images import write_image
 from cnctl.registry import get_condition
 from cnctl.tiny.dataset import HELD_OUT

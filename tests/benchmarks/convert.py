@@ -21,10 +21,10 @@ from pathlib import Path
 import psutil
 import torch
 
-from cnctl.formats.architecture import Architecture
-from cnctl.formats.keymap import pairs
-from cnctl.formats.lazy import LazyTensor, Tensors
-from cnctl.formats.stream import total_bytes, write_tensors
+from cnctl.models.unet.checkpoint.architecture import Architecture
+from cnctl.models.unet.checkpoint.keymap import pairs
+from cnctl.tensorfiles.lazy import LazyTensor, Tensors
+from cnctl.tensorfiles.stream import total_bytes, write_tensors
 
 SD15 = Architecture(
     in_channels=4,

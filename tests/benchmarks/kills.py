@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnctl.jobs.train import TrainRequest, train
+from cnctl.commands.train.run import TrainRequest, train
 
 SETTINGS: dict[str, Any] = {
     "steps": 30,
@@ -89,7 +89,7 @@ def _start_and_kill(request: TrainRequest, out: Path, moments: random.Random) ->
 def _processes() -> Any:
     """New processes that have imported all but hold nothing of this one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cnctl.jobs.train"])
+    context.set_forkserver_preload(["cnctl.commands.train.run"])
     return context
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
 
-from cnctl.core.base import load_base
-from cnctl.core.control import Control
-from cnctl.core.sampling import sample
-from cnctl.formats import load_controlnet
+from cnctl.models.base import load_base
+from cnctl.models.control import Control
+from cnctl.models.unet.checkpoint import load_controlnet
+from cnctl.sampling.denoise import sample
 
 
 def least_seconds(makers: dict[str, Callable[[], np.ndarray]], runs: int) -> dict[str, float]:

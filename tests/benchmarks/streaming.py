@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from cnctl.core.batches import read_batches
-from cnctl.dataset import Selection, TrainingPairs, open_dataset
+from cnctl.data import Selection, TrainingPairs, open_dataset
 from cnctl.images import read_hint, read_image
 from cnctl.settings import TrainSettings
+from cnctl.training.data_loader import read_batches
 
 SHARDS, EACH, SIDE, BATCH = 8, 100, 512, 4
 CAT = Path(__file__).parents[2] / "examples" / "images" / "cat.jpg"

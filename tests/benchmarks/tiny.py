@@ -15,15 +15,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from cnctl.core.base import Base, load_base
-from cnctl.core.latents import decode_latents, encode_images
-from cnctl.core.sampling import Control, sample
-from cnctl.dataset.examples import SceneDataset
-from cnctl.fidelity import find_metric, score
-from cnctl.formats import load_controlnet
-from cnctl.hints import hint_from_maps, load_detector
+from cnctl.data.scenes import SceneDataset
+from cnctl.hints.metrics import find_metric, score
+from cnctl.hints.run import hint_from_maps, load_detector
+from cnctl.models.base import Base, load_base
+from cnctl.models.latents import decode_latents, encode_images
+from cnctl.models.unet.checkpoint import load_controlnet
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
+from cnctl.sampling.denoise import Control, sample
 from cnctl.tiny import base as recipe
 from cnctl.tiny.dataset import HELD_OUT
 from cnctl.tiny.judge import class_and_colour, train_judge

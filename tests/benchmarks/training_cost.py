@@ -40,13 +40,13 @@ from torch.utils.flop_counter import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from cnctl.core.controlnet import build_controlnet, lock, trainable_parameters
-from cnctl.core.loss import noise_prediction_loss
-from cnctl.core.memory import save_memory
-from cnctl.core.optimizer import make_optimizer
-from cnctl.core.text_features import TextFeatures
-from cnctl.core.unlocking import unlockable_parameters
+from cnctl.models.text_features import TextFeatures
+from cnctl.models.unet.controlnet import build_controlnet, lock, trainable_parameters
+from cnctl.models.unet.unfreeze import unlockable_parameters
 from cnctl.settings import TrainSettings
+from cnctl.training.loss import noise_prediction_loss
+from cnctl.training.memory import save_memory
+from cnctl.training.optimizer import make_optimizer
 
 SIDE = 512
 MOST_FLOPS, MOST_KEPT, LEAST_SAVED = 0.95, 0.90, 1.4

@@ -9,7 +9,7 @@ import torch
 
 @pytest.fixture
 def source(random_controlnet, tmp_path) -> Path:
-    from cnctl.formats import save_controlnet
+    from cnctl.models.unet.checkpoint import save_controlnet
 
     save_controlnet(random_controlnet, tmp_path / "source", description={"condition": "canny"})
     return Path("source")
@@ -34,7 +34,7 @@ def test_prints_the_path_and_nothing_else(cnctl, source, tmp_path) -> None:
 def test_says_what_it_left_out_on_stderr(cnctl, source, tmp_path, config_of_base) -> None:
     from safetensors.torch import load_file
 
-    from cnctl.jobs.convert import convert
+    from cnctl.commands.convert.run import convert
 
     convert(tmp_path / source, tmp_path / "x.safetensors")
     tensors = load_file(tmp_path / "x.safetensors")

@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from cnctl.cli import app
-from cnctl.formats import config as configs
-from cnctl.formats import read_description, save_controlnet
-from cnctl.formats.architecture import read_encoder
-from cnctl.formats.keymap import decoder_names, pairs
-from cnctl.jobs.convert import convert
+from cnctl.commands.convert.run import convert
+from cnctl.models.unet.checkpoint import config as configs
+from cnctl.models.unet.checkpoint import read_description, save_controlnet
+from cnctl.models.unet.checkpoint.architecture import read_encoder
+from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path.stem for path in DOCS.glob("convert*.md"))

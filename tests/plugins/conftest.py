@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnctl.hints import load_detections
+from cnctl.hints.run import load_detections
 from cnctl.plugin import Condition
 
 NETWORK_SEED = 0

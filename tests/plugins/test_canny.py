@@ -3,8 +3,8 @@ import pytest
 from cnctl_conditions.canny import canny
 from scipy.ndimage import binary_dilation, label
 
-from cnctl.hints import load_detector
-from cnctl.jobs.conditions import check_condition, check_plugin
+from cnctl.commands.conditions.check import check_condition, check_plugin
+from cnctl.hints.run import load_detector
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from cnctl_conditions.coco_stuff import PALETTE, coco_stuff, read_labels
 from cnctl_conditions.shared.coco_stuff_palette import CLASSES, UNUSED
 from PIL import Image
 
+from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detections, load_detector, read_ground_truth, read_ready
+from cnctl.hints.run import load_detections, load_detector, read_ground_truth, read_ready
 from cnctl.images import read_hint
-from cnctl.jobs.annotate import annotate
 
 FOLDER = "maskformer-resnet101-coco-stuff"
 

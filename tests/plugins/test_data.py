@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnctl.commands.annotate.run import annotate
+from cnctl.commands.generate.controls import ControlSpec
+from cnctl.commands.generate.run import generate
+from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.errors import CnctlError
-from cnctl.jobs.annotate import annotate
-from cnctl.jobs.controls import ControlSpec
-from cnctl.jobs.generate import generate
-from cnctl.jobs.generate_setup import GenerateRequest
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from cnctl_conditions.depth import (
 )
 from PIL import Image
 
-from cnctl.core.controlnet import hint_tensor
-from cnctl.detector_files import DetectorFiles
+from cnctl.commands.annotate.run import annotate
+from cnctl.commands.conditions.check import check_condition
 from cnctl.errors import MissingError
-from cnctl.hints import load_detections, load_detector
+from cnctl.hints.files import DetectorFiles
+from cnctl.hints.run import load_detections, load_detector
 from cnctl.images import read_hint
-from cnctl.jobs.annotate import annotate
-from cnctl.jobs.conditions import check_condition
+from cnctl.models.unet.controlnet import hint_tensor
 
 
 @pytest.fixture(scope="module")

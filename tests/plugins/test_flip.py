@@ -3,8 +3,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from cnctl.dataset.mirror import mirror_maps
-from cnctl.hints import hint_from_maps
+from cnctl.data.mirror import mirror_maps
+from cnctl.hints.run import hint_from_maps
 from cnctl.plugin import mirror
 from cnctl.registry import condition_names, get_condition
 from cnctl.tiny.scenes import exact_maps, render_scene

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnctl.errors import CnctlError
-from cnctl.hints import hint_from_maps
+from cnctl.hints.run import hint_from_maps
 from cnctl.registry import get_condition
 
 SIDE = 64

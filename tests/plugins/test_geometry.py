@@ -15,7 +15,7 @@ from cnctl_conditions.depth import depth, depth_anything, depth_zoe
 from cnctl_conditions.segmentation import ade20k, ade20k_oneformer
 from scipy.ndimage import distance_transform_edt
 
-from cnctl.hints import load_detector
+from cnctl.hints.run import load_detector
 
 SIZES = [(96, 128), (131, 87), (90, 151)]
 NETWORK_SIDE = 64

@@ -17,7 +17,7 @@ from cnctl_conditions.shared.hands_and_faces import (
 from cnctl_conditions.shared.networks import import_network
 from cnctl_conditions.shared.skeleton import draw_pose
 
-from cnctl.detector_files import DetectorFiles
+from cnctl.hints.files import DetectorFiles
 
 STANDING = [
     *[(50, 20), (50, 35), (38, 36), (32, 52), (28, 66), (62, 36), (68, 52), (72, 66)],

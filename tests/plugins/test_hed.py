@@ -3,8 +3,8 @@ import pytest
 from cnctl_conditions.hed import hed, load_hed, softedge_safe, to_hint
 from cnctl_conditions.shared.networks import import_network
 
-from cnctl.detector_files import DetectorFiles
-from cnctl.hints import load_detector
+from cnctl.hints.files import DetectorFiles
+from cnctl.hints.run import load_detector
 
 
 @pytest.fixture(scope="module", autouse=True)

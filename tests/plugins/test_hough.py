@@ -3,9 +3,9 @@ import pytest
 from cnctl_conditions.hough import decode, draw_lines, hough
 from cnctl_conditions.shared.networks import import_network
 
+from cnctl.commands.conditions.check import check_plugin
 from cnctl.errors import CnctlError, MissingError
-from cnctl.hints import draw_hint, load_detections, load_detector
-from cnctl.jobs.conditions import check_plugin
+from cnctl.hints.run import draw_hint, load_detections, load_detector
 
 
 @pytest.fixture(scope="module")

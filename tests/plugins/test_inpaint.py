@@ -3,12 +3,12 @@ import pytest
 import torch
 from cnctl_conditions.inpaint import inpaint, kept_rmse, random_mask
 
-from cnctl.core.controlnet import hint_tensor
+from cnctl.commands.conditions.check import check_condition
 from cnctl.errors import CnctlError
-from cnctl.fidelity import score
-from cnctl.hints import load_detector
+from cnctl.hints.metrics import score
+from cnctl.hints.run import load_detector
 from cnctl.images import read_hint, write_hint
-from cnctl.jobs.conditions import check_condition
+from cnctl.models.unet.controlnet import hint_tensor
 
 
 def controlnet_1_1_says(image, mask):

@@ -4,8 +4,8 @@ import torch
 from cnctl_conditions.lineart import build_anime2sketch, cartoon, lineart, white_on_black
 from cnctl_conditions.shared.networks import import_network
 
-from cnctl.hints import load_detector
-from cnctl.jobs.conditions import check_condition
+from cnctl.commands.conditions.check import check_condition
+from cnctl.hints.run import load_detector
 
 
 def generator():

@@ -15,10 +15,10 @@ from cnctl_conditions.normal import (
 from cnctl_conditions.shared.networks import import_network, quiet
 from PIL import Image
 
+from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detector
+from cnctl.hints.run import load_detector
 from cnctl.images import read_hint
-from cnctl.jobs.annotate import annotate
 
 
 def test_a_ramp_of_depth_has_known_normals():

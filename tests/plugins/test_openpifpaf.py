@@ -9,10 +9,10 @@ from cnctl_conditions.openpifpaf import openpifpaf, read_predictions
 from cnctl_conditions.openpose import openpose
 from PIL import Image
 
+from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError, MissingError
-from cnctl.hints import draw_hint, load_detections, load_detector, read_ready
+from cnctl.hints.run import draw_hint, load_detections, load_detector, read_ready
 from cnctl.images import read_hint
-from cnctl.jobs.annotate import annotate
 
 COCO = [
     *[(50, 20), (54, 15), (46, 15), (59, 18), (41, 18), (62, 36), (38, 36), (68, 52), (32, 52)],

@@ -5,9 +5,9 @@ import pytest
 from cnctl_conditions.openpose import find_peaks, find_people, load_network_maps, openpose
 from cnctl_conditions.shared.networks import import_network
 
-from cnctl.detector_files import DetectorFiles
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detector
+from cnctl.hints.files import DetectorFiles
+from cnctl.hints.run import load_detector
 
 FIELDS = [
     *[(1, 2, 12), (1, 5, 20), (2, 3, 14), (3, 4, 16), (5, 6, 22), (6, 7, 24), (1, 8, 0)],

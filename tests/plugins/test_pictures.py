@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from cnctl_conditions.pictures import blur_gaussian, ip2p, shuffle, tile
 
-from cnctl.hints import load_detector
-from cnctl.jobs.conditions import check_condition
+from cnctl.commands.conditions.check import check_condition
+from cnctl.hints.run import load_detector
 
 
 @pytest.mark.parametrize("condition", [shuffle, tile, blur_gaussian, ip2p], ids=lambda c: c.name)

@@ -5,7 +5,7 @@ from cnctl_conditions.pidinet import softedge_pidi
 from cnctl_conditions.shared.networks import import_network
 
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detector
+from cnctl.hints.run import load_detector
 
 
 @pytest.fixture(scope="module")

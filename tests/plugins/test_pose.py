@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from cnctl_conditions.pose import pose
 
-from cnctl.hints import draw_hint, load_detections, load_detector
-from cnctl.jobs.conditions import check_condition
+from cnctl.commands.conditions.check import check_condition
+from cnctl.hints.run import draw_hint, load_detections, load_detector
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,8 +12,8 @@ from cnctl_conditions.scribble import (
 )
 from cnctl_conditions.shared.networks import import_network
 
-from cnctl.hints import check_options, load_detector
-from cnctl.jobs.conditions import check_condition
+from cnctl.commands.conditions.check import check_condition
+from cnctl.hints.run import check_options, load_detector
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from cnctl_conditions.shared.labels import colour, shares
 from cnctl_conditions.shared.networks import import_network
 
 from cnctl.errors import CnctlError
-from cnctl.hints import load_detections, load_detector
+from cnctl.hints.run import load_detections, load_detector
 
 FOLDER = "upernet-convnext-small"
 

@@ -9,7 +9,7 @@ from cnctl_conditions.shared.networks import import_network
 from cnctl_conditions.shared.skeleton import draw_pose, enough_points, from_coco, to_json
 
 from cnctl.errors import CnctlError
-from cnctl.hints import draw_hint
+from cnctl.hints.run import draw_hint
 from cnctl.registry import get_condition
 
 COLOURS = [

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from cnctl.core.base import Base, load_base
-from cnctl.jobs.captions import open_captioner
-from cnctl.jobs.controls import ControlSpec
-from cnctl.jobs.generate import generate
-from cnctl.jobs.generate_setup import GenerateRequest
+from cnctl.commands.generate.controls import ControlSpec
+from cnctl.commands.generate.run import generate
+from cnctl.commands.generate.setup import GenerateRequest
+from cnctl.commands.shared.captioner import open_captioner
+from cnctl.models.base import Base, load_base
 from cnctl.tiny.base import WEIGHTS
 from cnctl.tiny.captioner import HEADS, SceneCaptioner, accuracy, phrase
 from cnctl.tiny.captions import vocabulary

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cnctl.fidelity import score
-from cnctl.hints import hint_from_maps
+from cnctl.hints.metrics import score
+from cnctl.hints.run import hint_from_maps
 from cnctl.registry import get_condition
 from cnctl.tiny.dataset import HELD_OUT
 from cnctl.tiny.reader import joint_heat, load_reader

@@ -1,8 +1,7 @@
 import numpy as np
 from cnctl_blur import blur
 
-from cnctl.hints import load_detector
-from cnctl.jobs.conditions import check_condition
+from cnctl.testing import check_condition, load_detector
 
 
 def test_contract():

@@ -1,0 +1,1 @@
+"""One public function per command; these know conditions, the layers below do not."""

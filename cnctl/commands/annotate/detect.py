@@ -1,0 +1,125 @@
+"""What is in an image: found by its condition's detector, or stated by the data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cnctl.commands.annotate.plan import STDIN, Run, Target
+from cnctl.errors import CnctlError
+from cnctl.hints.run import Size, load_detections, read_ground_truth
+from cnctl.images import MAX_BYTES, ImageFile, fit_image, read_image, shown, working_size
+from cnctl.plugin import Condition, Detection, OptionValue
+
+ASPECT_TOLERANCE = 0.02
+
+
+class Detectors:
+    """The detectors of all conditions of a run, each loaded once."""
+
+    def __init__(
+        self, conditions: Sequence[Condition], *, device: str, commercial: bool | None
+    ) -> None:
+        self._loaded = {
+            condition.name: load_detections(condition, device=device, commercial=commercial)
+            for condition in conditions
+        }
+        self._pictures: dict[ImageFile, np.ndarray] = {}
+        self._found: dict[Path, Detection | None] = {}
+        """By the path of the hint."""
+
+    def look_ahead(self, targets: Sequence[Target]) -> None:
+        """Detect these together, as far as their detectors can and images are of one size.
+
+        What fails here will be done alone, and is told of then.
+        """
+        self._pictures.clear()
+        self._found.clear()
+        alike: dict[tuple[str, Size, str], list[tuple[Target, np.ndarray]]] = defaultdict(list)
+        for target in targets:
+            if target.truth or target.image is STDIN or not self._takes_many(target):
+                continue
+            with suppress(CnctlError):
+                image = at_working_size(self._keep(target.image), target.run)
+                options = json.dumps(target.record["options"], sort_keys=True)
+                alike[_name(target), image.shape[:2], options].append((target, image))
+        for (name, _, _), group in alike.items():
+            together = [image for _, image in group]
+            with suppress(CnctlError):
+                found = self._loaded[name].batch(together, **group[0][0].record["options"])
+                self._found |= {t.path: f for (t, _), f in zip(group, found, strict=True)}
+
+    def read(self, image: ImageFile) -> np.ndarray:
+        """The picture as it lies, decoded once."""
+        kept = self._pictures.pop(image, None)
+        return read_picture(image) if kept is None else kept
+
+    def __call__(self, target: Target, picture: np.ndarray) -> tuple[np.ndarray, Detection]:
+        """The picture at working size, and what is in it; CnctlError where there is nothing."""
+        image = at_working_size(picture, target.run)
+        options = target.record["options"]
+        if target.truth:
+            sizes = picture.shape[:2], image.shape[:2]
+            return image, _stated(target.run.condition, target.truth, sizes=sizes, options=options)
+        if target.path in self._found:
+            found = self._found.pop(target.path)
+        else:
+            found = self._loaded[_name(target)](image, **options)
+        if found is None:
+            raise CnctlError(f"{_name(target)} found nothing in {title(target.image)}")
+        return image, found
+
+    def _takes_many(self, target: Target) -> bool:
+        return self._loaded[_name(target)].takes_many
+
+    def _keep(self, image: ImageFile) -> np.ndarray:
+        if image not in self._pictures:
+            self._pictures[image] = read_picture(image)
+        return self._pictures[image]
+
+
+def title(image: ImageFile) -> str:
+    """What to call it in a message."""
+    return "standard input" if image is STDIN else shown(image.path)
+
+
+def read_picture(image: ImageFile) -> np.ndarray:
+    """The picture in this file, or on standard input."""
+    return read_image(sys.stdin.buffer.read(MAX_BYTES + 1) if image is STDIN else image.path)
+
+
+def at_working_size(picture: np.ndarray, run: Run) -> np.ndarray:
+    """The picture as the detectors of this run see it."""
+    size = working_size(*picture.shape[:2], resolution=run.resolution)
+    return fit_image(picture, size=size)
+
+
+def _name(target: Target) -> str:
+    return target.run.condition.name
+
+
+def _stated(
+    condition: Condition,
+    path: Path,
+    *,
+    sizes: tuple[Size, Size],
+    options: Mapping[str, OptionValue],
+) -> Detection:
+    """Ground truth at the image's size. Nearest neighbour: it holds labels, or pixels unknown."""
+    found = read_ground_truth(condition, path, sizes=sizes, options=options)
+    rows, columns = found.hint.shape[:2]
+    height, width = sizes[0]
+    other_shape = abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE
+    if other_shape and (rows, columns) != sizes[1]:
+        raise CnctlError(
+            f"{shown(path)} is {columns} x {rows}, of another shape than its image",
+            hint="maps must lie in the tree of their images",
+        )
+    return replace(found, hint=fit_image(found.hint, size=sizes[1], nearest=True))

@@ -1,0 +1,172 @@
+"""The end of every conversion: tensors that are ready, written in a form and tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnctl.commands.convert.progress import Meter
+from cnctl.errors import CnctlError
+from cnctl.models.unet.checkpoint import keymap
+from cnctl.models.unet.checkpoint.architecture import Architecture
+from cnctl.models.unet.checkpoint.base_file import open_unet
+from cnctl.models.unet.checkpoint.factorise import factorise
+from cnctl.models.unet.checkpoint.forms import LORA, rename, write_form
+from cnctl.models.unet.checkpoint.tensors import checked, read_encoder_tensors
+from cnctl.tensorfiles.digest import Digest, resolve
+from cnctl.tensorfiles.lazy import Tensors
+from cnctl.tensorfiles.stream import total_bytes
+from cnctl.version import __version__
+
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
+RANK = 128
+"""Of stability's smaller Control-LoRAs; the larger have 256."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A ControlNet that is ready to be written."""
+
+    tensors: Tensors
+    """By diffusers' names; read when they are written."""
+    architecture: Architecture
+    config: Mapping[str, Any]
+    description: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    """What it was made from: form and Digest of the (first) source, and what was done to it."""
+    notes: tuple[str, ...]
+    source: Path
+    """For messages."""
+    base_delta: Tensors = field(default_factory=dict)
+    """What the base has learnt along, by its parameter names; float32."""
+
+    def changed(self, **changes: Any) -> Made:
+        """A copy with these fields."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What is wanted."""
+
+    path: Path
+    form: str
+    dtype: str | None = None
+    base: Path | None = None
+    rank: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise CnctlError(
+                f"unknown dtype {self.dtype!r}", hint=f"use one of {', '.join(DTYPES)}"
+            )
+        if self.form == LORA and not self.base:
+            raise CnctlError(
+                "a Control-LoRA is what a ControlNet adds to its base",
+                hint="name the base that it was trained on with --base",
+            )
+        if self.rank is not None and (self.form != LORA or self.rank < 1):
+            raise CnctlError(
+                f"a rank of {self.rank} makes no sense here",
+                hint="give --rank, 1 or more, with --to control-lora",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertResult:
+    """What was written, and what a user should know about it."""
+
+    path: Path
+    form: str
+    source_form: str
+    source_sha256: str
+    dtype: str
+    """The dtypes written, e.g. "float16"."""
+    tensors: int
+    parameters: int
+    notes: tuple[str, ...]
+    error: float | None = None
+    """Share of the learnt change that a Control-LoRA loses; None for other forms."""
+    difference: float | None = None
+    """Largest difference of the 13 residuals from what was to be written; None if not tried."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def write(made: Made, output: Output, *, verify: bool, meter: Meter) -> ConvertResult:
+    """Write it; the target appears whole or not at all.
+
+    Raises CnctlError for values that are not finite or do not fit the dtype, OutputError where
+    it cannot be written or, with `verify`, behaves otherwise than it should.
+    """
+    if output.form != "diffusers" and not made.architecture.has_original_names:
+        what = (
+            "is a ControlNet-Union" if made.architecture.union else "has the paper's hint encoder"
+        )
+        raise CnctlError(
+            f"{made.source} {what}, unknown to the original's form", hint="use --to diffusers"
+        )
+    # Tried out first: the target may replace the source.
+    expected = _try_out(made) if verify else []
+    dtype = DTYPES[output.dtype] if output.dtype else None
+    tensors = checked(made.tensors, where=made.source, dtype=dtype)
+    origin = {**made.origin, "by": f"cnctl {__version__}"}
+    table, error = keymap.pairs(made.architecture), None
+    if output.form == LORA and output.base:
+        unet, rank = open_unet(output.base), output.rank or RANK
+        origin["base"] = measured_digest(unet.path, meter)
+        base, advance = read_encoder_tensors(unet), meter.weights(total_bytes(tensors))
+        named, error = factorise(tensors, base, table, rank=rank, advance=advance)
+        origin |= {"rank": rank, "error": error}
+    else:
+        named = rename(tensors, table, output.form)
+    write_form(
+        output.path,
+        named,
+        config=made.config,
+        base_delta=made.base_delta,
+        description=lambda done: {**made.description, "converted": resolve(origin, wait=done)},
+        overwrite=output.overwrite,
+        advance=meter.weights(total_bytes(named)),
+    )
+    result = ConvertResult(
+        path=output.path,
+        form=output.form,
+        source_form=made.origin["form"],
+        source_sha256=resolve(origin["sha256"], wait=True),
+        dtype=", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in named.values()})),
+        tensors=len(named),
+        parameters=sum(tensor.numel for tensor in named.values()),
+        notes=made.notes,
+        error=error,
+    )
+    return replace(result, difference=_compare(expected, output)) if verify else result
+
+
+def _try_out(made: Made) -> list[torch.Tensor]:
+    from cnctl.commands.convert.verify import residuals  # imports diffusers, which takes seconds
+
+    return residuals(made.tensors, made.architecture, made.config, where=made.source)
+
+
+def _compare(expected: list[torch.Tensor], output: Output) -> float:
+    from cnctl.commands.convert.verify import compare
+
+    dtype = DTYPES[output.dtype] if output.dtype else None
+    return compare(expected, output.path, base=output.base, dtype=dtype, lossy=output.form == LORA)
+
+
+def measured_digest(path: Path, meter: Meter) -> Digest:
+    """The sha256 of a file, whose computing is part of the work."""
+    return Digest(path, advance=meter.part(path.stat().st_size))

@@ -1,0 +1,215 @@
+"""The hints that an evaluation measures by, and the pictures that were to obey them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnctl.commands.generate.replay import find_beside, read_record
+from cnctl.data import Dataset, TrainingPairs, open_dataset
+from cnctl.data.folder import LAYOUTS, FolderDataset, Row
+from cnctl.data.scenes import SceneDataset
+from cnctl.data.urls import without_credentials
+from cnctl.errors import CnctlError
+from cnctl.hints.detector import HintReader
+from cnctl.hints.run import hint_from_maps, load_detector
+from cnctl.images import find_images, hint_suffix, shown, write_hint
+from cnctl.plugin import Condition, OptionValue
+
+Options = Mapping[str, OptionValue]
+Detect = Callable[[np.ndarray, Options], np.ndarray | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A hint that pictures are to obey.
+
+    id: unique, and fit for a file name. number: of the example that it is made from.
+    """
+
+    id: str
+    title: str
+    hint: Path
+    prompt: str
+    number: int = 0
+    options: Options = field(default_factory=dict)
+    """The detector's, for finding the hint again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A picture that was made from a case's hint. case: its id."""
+
+    case: str
+    seed: int | None
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cases:
+    """What is measured by.
+
+    photograph: RGB uint8 (H, W, 3), what a case's hint was made of; None where hints came alone.
+    failed: what gave no case -> why. empty: how many hints are, which nothing can obey.
+    """
+
+    cases: Sequence[Case]
+    detect: Detect
+    photograph: Callable[[Case], np.ndarray] | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    empty: int = 0
+
+
+def detector_of(condition: Condition, device: str) -> Detect:
+    """Its detector, loaded when it is first used."""
+    loaded = cache(lambda: load_detector(condition, device=device))
+    return lambda image, options: loaded()(image, **options)
+
+
+def open_examples(
+    data: str, condition: Condition, *, ready: bool, side: int, note: Callable[[str], None]
+) -> Dataset:
+    """What `cnctl train --data` takes, or a folder of photographs, or (ready) one of hints.
+
+    Scenes are such as no training has seen.
+    """
+    folder = Path(data)
+    if folder.is_dir() and not any((folder / name).is_file() for name in LAYOUTS):
+        found = [image.path for image in find_images([data])]
+        rows = tuple(Row(path, path if ready else None, "") for path in found)
+        return FolderDataset(folder / "index", rows, HintReader(condition))
+    if ready:
+        name = shown(without_credentials(data))
+        raise CnctlError(
+            f"--hint is for a folder of hints, and {name} is none", hint="leave it out"
+        )
+    dataset = open_dataset(data, read_hint=HintReader(condition), size=side, note=note)
+    if isinstance(dataset, SceneDataset):
+        from cnctl.tiny.dataset import HELD_OUT
+
+        return replace(dataset, first=HELD_OUT)
+    return dataset
+
+
+def make_cases(
+    dataset: Dataset,
+    condition: Condition,
+    detect: Detect,
+    *,
+    options: Options,
+    prompt: str,
+    side: int,
+    folder: Path,
+) -> Cases:
+    """A case for each example whose hint is not empty; the hints are written to the folder.
+
+    Examples are cut to squares of this side, as in training. prompt: where one has none.
+    """
+    pairs = TrainingPairs(
+        dataset=dataset,
+        sizes=[(side, side)],
+        hint_channels=condition.stored_channels,
+        detect=lambda image, _: detect(image, options),
+        from_maps=lambda maps, _: hint_from_maps(condition, maps, **options),
+        nearest=bool(condition.palette),
+    )
+    if condition.from_maps is None:
+        pairs = replace(pairs, from_maps=None)
+    cases, failed, empty = [], {}, 0
+    for number in range(len(pairs)):
+        title = dataset.name(number)
+        try:
+            pair = pairs.load(number)
+        except CnctlError as error:
+            if error.exit_code != CnctlError.exit_code:
+                raise
+            failed[title] = str(error)
+            continue
+        if np.ptp(pair.hint) == 0:
+            empty += 1
+            continue
+        name = f"{number:05}-{_slug(title)}"
+        path = folder / f"{name}{hint_suffix(condition.stored_channels)}"
+        write_hint(path, pair.hint, overwrite=True)
+        said = pair.prompt or prompt
+        cases.append(Case(id=name, title=title, hint=path, prompt=said, number=number))
+    return Cases(
+        cases=cases,
+        detect=lambda image, _: pairs.detect_again(image),
+        photograph=lambda case: pairs.load(case.number).image,
+        failed=failed,
+        empty=empty,
+    )
+
+
+def match_outputs(folder: Path, cases: Sequence[Case]) -> tuple[list[Output], dict[str, str]]:
+    """The pictures of a folder that are called as the examples are; what lacks one -> why."""
+    found = {_bare(image.relative): image.path for image in find_images([folder])}
+    outputs, failed = [], {}
+    for case in cases:
+        path = found.get(_bare(Path(case.title)))
+        if path is None:
+            failed[case.title] = f"{shown(folder)} holds no output for {shown(case.title)}"
+        else:
+            outputs.append(Output(case=case.id, seed=None, path=path))
+    if not outputs:
+        example = shown(cases[0].title) if cases else "an example"
+        raise CnctlError(
+            f"{shown(folder)} holds no output that is called as {example} is",
+            hint="give each output its example's name",
+        )
+    return outputs, failed
+
+
+def read_outputs(folder: Path, condition: Condition) -> tuple[list[Case], list[Output]]:
+    """The images of `cnctl generate` in a folder, which name their hints, and these."""
+    cases: dict[str, Case] = {}
+    outputs = []
+    for path in [image.path for image in find_images([folder])]:
+        control = _control(path, condition)
+        if control is None:
+            continue
+        record, said = control
+        hint = find_beside(said["hint"]["name"], path)
+        case = Case(
+            id=f"{_slug(hint.stem)}-{said['hint']['sha256'][:8]}",
+            title=hint.name,
+            hint=hint,
+            prompt=record["prompt"],
+            options=said["options"],
+        )
+        cases.setdefault(case.id, case)
+        outputs.append(Output(case=case.id, seed=record["seed"], path=path))
+    if not outputs:
+        raise CnctlError(
+            f"{shown(folder)} holds no image that says it was made by {condition.name}",
+            hint="name by --data what they were made from, each called as its output is",
+        )
+    return [*cases.values()], outputs
+
+
+def _control(path: Path, condition: Condition) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What an image says of itself and of this condition; None where it says nothing."""
+    try:
+        record = read_record(path)
+    except CnctlError:
+        return None
+    found: Iterator[dict[str, Any]] = (
+        control for control in record["controls"] if control["condition"] == condition.name
+    )
+    control = next(found, None)
+    return None if control is None else (record, control)
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", Path(title).stem)
+
+
+def _bare(path: Path) -> str:
+    return path.with_suffix("").as_posix()

@@ -1,0 +1,295 @@
+"""`cnctl evaluate`: do pictures obey their hints, and which of several ControlNets more so?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cnctl.commands.evaluate.cases import (
+    Case,
+    Cases,
+    Detect,
+    Output,
+    detector_of,
+    make_cases,
+    match_outputs,
+    open_examples,
+    read_outputs,
+)
+from cnctl.commands.evaluate.report import write_pages
+from cnctl.commands.evaluate.result import DOCUMENT, Evaluation
+from cnctl.commands.evaluate.scores import add_distances, open_meters, score_set
+from cnctl.commands.generate.controls import ControlSpec
+from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
+from cnctl.commands.generate.run import generate
+from cnctl.commands.generate.setup import GenerateRequest
+from cnctl.commands.shared.weights import locate_control, open_base
+from cnctl.data.urls import without_credentials
+from cnctl.errors import CnctlError
+from cnctl.hints.metrics import find_metric
+from cnctl.hints.run import check_options, parse_options
+from cnctl.images import check_folder, check_output, find_images, read_size, write_file
+from cnctl.models.device import pick_device
+from cnctl.plugin import Condition
+from cnctl.registry import get_condition
+
+JOBS = "jobs.jsonl"
+HINTS = "hints"
+ENOUGH = 10
+"""Hints below which an interval says little."""
+ENOUGH_FOR_FID = 2048
+"""Features; a covariance of fewer pictures is singular."""
+
+Note = Callable[[str], None]
+OnStage = Callable[[str, int, int], None]
+"""on_stage(what, done, total): of several stages, one after the other."""
+Sets = dict[str, list[Output]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """Pictures to measure: made here by one or more ControlNets, or taken from folders.
+
+    With data and without outputs they are made; with both, outputs are called as their examples
+    are; with outputs alone, these are images of `cnctl generate`, whose hints lie beside.
+    """
+
+    condition: str
+    data: str | None = None
+    """A folder of photographs, or what `cnctl train --data` takes; scenes are unseen ones."""
+    outputs: Sequence[Path | str] = ()
+    """Folders of images, each of which is a set."""
+    weights: Sequence[str] = ()
+    """ControlNets, each of which makes a set from the same seeds; none for the base's own."""
+    ready_hint: bool = False
+    """The folder's images are hints."""
+    options: Sequence[str] = ()
+    """Detector options, "key=value"."""
+    prompt: str | None = None
+    """Of examples that have none; None is the base's default prompt, or the paper's."""
+    negative_prompt: str = ""
+    base: str | None = None
+    count: int = 1
+    """Images of each hint."""
+    seed: int = 0
+    """Of the first image of the first hint; the others follow."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """`GenerateSettings` by name; None for the default."""
+    batch_size: int | None = None
+    low_memory: bool = False
+    metrics: Sequence[str] = ()
+    """Of "clip", "fid", "kid": beside fidelity, which is always measured."""
+    clip_model: str | None = None
+    """A folder or cached hub id; None for OpenAI's ViT-L/14."""
+    out: Path | str = Path("evaluation")
+    overwrite: bool = False
+    resume: bool = False
+    """Keep the images that are there already, if they were made by the same request."""
+    device: str | None = None
+    dtype: str | None = None
+
+
+def evaluate(
+    request: EvaluateRequest,
+    *,
+    note: Note = lambda text: None,
+    on_stage: OnStage = lambda what, done, total: None,
+) -> Evaluation:
+    """Measure how well pictures obey their hints, and write what was found into `request.out`.
+
+    Fidelity is the condition's own metric between each hint and the hint detected again. Its mean
+    has a bootstrap interval over hints; sets are compared hint by hint. Writes evaluation.json,
+    plot.svg and report.html beside hints and images. An example that cannot be read is put down in
+    the result and passed over.
+    """
+    condition = get_condition(request.condition)
+    options = check_options(condition, parse_options(condition, request.options))
+    _check(request)
+    device = pick_device(request.device)
+    meters = open_meters(request.metrics, clip_model=request.clip_model, device=device)
+    detect, say = detector_of(condition, str(device)), _once(note)
+    if request.data is None:
+        cases, sets = _take(request, condition, detect)
+    else:
+        cases, base = _cases(request, condition, detect, options, note=say)
+        if request.outputs:
+            cases, sets = _match(request, cases)
+        else:
+            sets = _make(request, cases.cases, base, note=say, on_stage=on_stage)
+    _note_odd(request, cases, say)
+    scored = []
+    for name, outputs in sets.items():
+        stage = partial(on_stage, f"scoring {name}")
+        scored.append(score_set(name, outputs, cases, condition, meters, on_picture=stage))
+    found = Evaluation(
+        condition=condition.name,
+        metric=find_metric(condition.metric),
+        cases=cases.cases,
+        sets=add_distances(scored, cases, meters),
+        folder=Path(request.out),
+        failed=cases.failed,
+    )
+    write_pages(found, cases, channels=condition.stored_channels)
+    return found
+
+
+def _check(request: EvaluateRequest) -> None:
+    """CnctlError where the request makes no sense, OutputError where nothing can be written."""
+    if request.data is None and not request.outputs:
+        raise CnctlError("nothing to evaluate", hint="name --data, for example --data scenes:64")
+    if request.outputs and request.weights:
+        raise CnctlError("--control is for images that are to be made", hint="leave out --outputs")
+    if request.data is None and request.ready_hint:
+        raise CnctlError("--hint is for a folder of hints", hint="name it with --data")
+    for names, flag in ((request.weights, "--control"), (request.outputs, "--outputs")):
+        if len({*map(str, names)}) != len(names):
+            raise CnctlError(f"one {flag} is named twice", hint="name each once")
+    if {"fid", "kid"} & {*request.metrics} and (request.data is None or request.ready_hint):
+        raise CnctlError("FID and KID compare with photographs", hint="name them with --data")
+    out = Path(request.out)
+    check_output(out / DOCUMENT, overwrite=request.overwrite or request.resume)
+    check_folder(out)
+
+
+def _take(request: EvaluateRequest, condition: Condition, detect: Detect) -> tuple[Cases, Sets]:
+    """Images of `cnctl generate`, and the cases that they name."""
+    cases: dict[str, Case] = {}
+    sets: Sets = {}
+    for name, folder in zip(names_of_sets(request.outputs), request.outputs, strict=True):
+        own, sets[name] = read_outputs(Path(folder), condition)
+        cases |= {case.id: case for case in own}
+    return Cases(cases=[*cases.values()], detect=detect), sets
+
+
+def _cases(
+    request: EvaluateRequest,
+    condition: Condition,
+    detect: Detect,
+    options: Mapping[str, Any],
+    *,
+    note: Note,
+) -> tuple[Cases, str]:
+    """The cases of a data set, and what the base that they are made for is called."""
+    assert request.data is not None
+    base, side, prompt = "", request.settings.get("resolution"), DEFAULT_PROMPT
+    if request.outputs:
+        side = side or min(read_size(find_images(request.outputs)[0].path))
+    else:
+        opened = open_base(
+            request.base, device=request.device, dtype=request.dtype, weights=False, note=note
+        )
+        for weights in request.weights:  # before the first one's images are made
+            locate_control(condition, opened, weights=weights)
+        base, side = opened.name, side or opened.resolution
+        prompt = default_prompt(opened.defaults)
+    cases = make_cases(
+        open_examples(request.data, condition, ready=request.ready_hint, side=side, note=note),
+        condition,
+        detect,
+        options=options,
+        prompt=request.prompt or prompt,
+        side=side,
+        folder=Path(request.out) / HINTS,
+    )
+    if not cases.cases:
+        why = next(iter(cases.failed.values()), "every hint is empty")
+        data = without_credentials(request.data)
+        raise CnctlError(f"--data {data} gives no hint: {why}", hint="try other options")
+    return cases, base
+
+
+def _match(request: EvaluateRequest, cases: Cases) -> tuple[Cases, Sets]:
+    """The images of folders, each called as its example is."""
+    sets: Sets = {}
+    failed = dict(cases.failed)
+    for name, folder in zip(names_of_sets(request.outputs), request.outputs, strict=True):
+        sets[name], missing = match_outputs(Path(folder), cases.cases)
+        failed |= missing
+    return replace(cases, failed=failed), sets
+
+
+def _make(
+    request: EvaluateRequest, cases: Sequence[Case], base: str, *, note: Note, on_stage: OnStage
+) -> Sets:
+    """A set of images for each ControlNet, from the same hints, prompts and seeds."""
+    out = Path(request.out)
+    jobs = [
+        {
+            "image": f"{HINTS}/{case.hint.name}",
+            "prompt": case.prompt,
+            "seed": request.seed + number * request.count,
+            "name": case.id,
+        }
+        for number, case in enumerate(cases)
+    ]
+    lines = "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs)
+    write_file(out / JOBS, lines.encode(), overwrite=True)
+    names = names_of_sets(request.weights) if request.weights else [base]
+    made = GenerateRequest(
+        [ControlSpec(condition=request.condition)],
+        jobs=out / JOBS,
+        prompt="",
+        negative_prompt=request.negative_prompt,
+        ready_hint=True,
+        base=request.base or base,
+        count=request.count,
+        settings=request.settings,
+        batch_size=request.batch_size,
+        low_memory=request.low_memory,
+        overwrite=request.overwrite,
+        resume=request.resume,
+        device=request.device,
+        dtype=request.dtype,
+    )
+    of_hint = {case.hint: case.id for case in cases}
+    sets: Sets = {}
+    for name, weights in zip(names, request.weights or [""], strict=True):
+        images = generate(
+            replace(made, weights=[weights] if weights else [], out=out / _folder(name)),
+            note=note,
+            on_step=partial(on_stage, f"generating {name}"),
+        )
+        sets[name] = [
+            Output(case=of_hint[image.hint], seed=image.record["seed"], path=image.path)
+            for image in images
+        ]
+    return sets
+
+
+def names_of_sets(given: Sequence[Path | str]) -> list[str]:
+    """What sets are called: as many last parts of their paths as tell them apart."""
+    parts = [Path(name).parts for name in given]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len({*names}) == len(names):
+            return names
+    return [str(name) for name in given]
+
+
+def _folder(name: str) -> str:
+    return f"outputs/{name.replace('/', '-')}"
+
+
+def _note_odd(request: EvaluateRequest, cases: Cases, note: Note) -> None:
+    if cases.empty:
+        note(f"{cases.empty} hints are empty and left out: nothing can obey them")
+    if len(cases.cases) < ENOUGH:
+        note(f"an interval over {len(cases.cases)} hints says little; take more")
+    if "fid" in request.metrics and len(cases.cases) < ENOUGH_FOR_FID:
+        note(f"FID of fewer than {ENOUGH_FOR_FID} pictures is biased upwards; compare KID")
+
+
+def _once(note: Note) -> Note:
+    """The same without what has been said before."""
+    said: set[str] = set()
+
+    def say(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            note(text)
+
+    return say

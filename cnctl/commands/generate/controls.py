@@ -1,0 +1,308 @@
+"""`--cond` in `cnctl generate`: what it asks for, its network in memory, and its hint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+
+from cnctl.commands.shared.weights import add_base_deltas, locate_control, open_control
+from cnctl.errors import CnctlError
+from cnctl.hints.run import check_options, load_detector, parse_options
+from cnctl.images import fit_image, read_hint
+from cnctl.models.base import Base
+from cnctl.models.control import MODES, Control, check_scale_counts
+from cnctl.models.network import Network, attach, hint_channels
+from cnctl.models.unet.checkpoint.input_concat import find_input_concat
+from cnctl.models.unet.checkpoint.source import open_source
+from cnctl.models.unet.controlnet import hint_tensor
+from cnctl.plugin import Condition, OptionValue
+from cnctl.settings import GenerateSettings
+from cnctl.tensorfiles.sandbox import shared_reader
+
+Detect = Callable[..., np.ndarray | None]
+ACTS = ("scale", "start", "end", "mode")
+"""Settings that a control may have of its own; in `GenerateSettings` they begin with control_."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSpec:
+    """One `--cond`: a condition, where its hint comes from, how it acts. None: as for all.
+
+    step_scales: a factor for each step; residual_scales: one for each of the 13 residuals.
+    """
+
+    condition: str
+    source: Path | str | None = None
+    """A file; or a folder, of which the file counts that is called as the image is."""
+    ready: bool = False
+    """The source holds hints, and not what they are to be detected in."""
+    scale: float | None = None
+    start: float | None = None
+    end: float | None = None
+    mode: str | None = None
+    step_scales: tuple[float, ...] = ()
+    residual_scales: tuple[float, ...] = ()
+    region: Path | str | None = None
+    """A mask of where it acts: white where it does, black where not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A control with its condition, detector and network in memory, and its settings resolved."""
+
+    condition: Condition
+    options: Mapping[str, OptionValue]
+    detect: Detect
+    network: Network
+    weights: Path
+    """The file that the network was read from."""
+    given: str
+    """What it was named: a hub id, the last part of a path, or "" for the base's own."""
+    ready: bool
+    """Whether what it reads are hints already."""
+    region: np.ndarray | None
+    """Float32 (H, W) in [0, 1], of any size."""
+    spec: ControlSpec
+
+    @property
+    def is_unet(self) -> bool:
+        """Whether its network stands in place of the base's U-Net, as input-concat's does."""
+        return isinstance(self.network, UNet2DConditionModel)
+
+    def acts(self, settings: GenerateSettings) -> dict[str, Any]:
+        """How it acts: scale, start, end, mode, step_scales, residual_scales."""
+        return _resolve_acts(self.spec, settings)
+
+    def check(self, settings: GenerateSettings) -> None:
+        """CnctlError where its scales are not as many as steps or residuals."""
+        if not self.is_unet:
+            acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))
+            check_scale_counts(acts, settings.steps)
+
+    def attach(
+        self, base: Base, hints: Sequence[np.ndarray], settings: GenerateSettings
+    ) -> tuple[Base, list[Control]]:
+        """Itself on a base with the hint of each image, uint8 (H, W, C), all of one size.
+
+        What to sample from, and by which controls.
+        """
+        # One hint for all images is encoded once.
+        distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
+        tensor = hint_tensor(distinct, channels=hint_channels(self.network))
+        region = None
+        if self.region is not None:
+            fitted = fit_image(self.region, size=hints[0].shape[:2])
+            region = torch.from_numpy(fitted)[None, None]
+        return attach(base, self.network, tensor, region=region, **self.acts(settings))
+
+
+def parse_controls(
+    conditions: Sequence[str],
+    *,
+    modes: Sequence[str] = (),
+    step_scales: Sequence[str] = (),
+    residual_scales: Sequence[str] = (),
+    regions: Sequence[str] = (),
+) -> list[ControlSpec]:
+    """Read `--cond` and the flags that are given once for all of them, or once for each."""
+    count = len(conditions)
+    specs = map(parse_control, conditions)
+    columns = zip(
+        specs,
+        _one_each("--control-mode", modes, count),
+        _one_each("--step-scales", step_scales, count),
+        _one_each("--residual-scales", residual_scales, count),
+        _one_each("--region", regions, count),
+        strict=True,
+    )
+    return [
+        replace(
+            spec,
+            mode=mode or None,
+            step_scales=_numbers("--step-scales", steps),
+            residual_scales=_numbers("--residual-scales", residuals),
+            region=Path(region) if region else None,
+        )
+        for spec, mode, steps, residuals, region in columns
+    ]
+
+
+def parse_control(text: str) -> ControlSpec:
+    """Read NAME[:[hint=]SOURCE[:SCALE[:START-END]]], e.g. "canny:hint=edges.png:0.8:0-0.6"."""
+    number = r"\d*\.?\d+"
+    match = re.fullmatch(
+        rf"(?P<condition>[^:]+)(:(?P<ready>hint=)?(?P<source>.*?)"
+        rf"(:(?P<scale>{number})(:(?P<start>{number})-(?P<end>{number}))?)?)?",
+        text,
+    )
+    if match is None:
+        raise CnctlError(
+            f"--cond {text!r} is not NAME[:[hint=]SOURCE[:SCALE[:START-END]]]",
+            hint="for example --cond canny:edges.png:0.8:0-0.6",
+        )
+    part = match.groupdict()
+    scale, start, end = (float(part[k]) if part[k] else None for k in ("scale", "start", "end"))
+    source = Path(part["source"]) if part["source"] else None
+    if part["ready"] and not source:
+        raise CnctlError(f"--cond {text!r} names no hint", hint="for example canny:hint=edges.png")
+    return ControlSpec(
+        condition=part["condition"],
+        source=source,
+        ready=bool(part["ready"]),
+        scale=scale,
+        start=start,
+        end=end,
+    )
+
+
+def open_to(settings: Mapping[str, Any], spec: ControlSpec) -> ControlSpec:
+    """The control without what it says itself of these settings, so that they decide."""
+    said = {name: None for name in ACTS if f"control_{name}" in settings}
+    return replace(spec, **said)  # type: ignore[arg-type]
+
+
+def parse_all_options(
+    conditions: Sequence[Condition], assignments: Sequence[str]
+) -> list[dict[str, OptionValue]]:
+    """All options of each condition's detector; assignments are for a condition that is alone."""
+    if assignments and len(conditions) > 1:
+        raise CnctlError(
+            "--option is for one condition, but several are named",
+            hint="make their hints first with cnctl annotate, then pass --hint",
+        )
+    return [
+        check_options(condition, parse_options(condition, assignments)) for condition in conditions
+    ]
+
+
+@shared_reader()
+def open_branches(
+    controls: Sequence[ControlSpec],
+    conditions: Sequence[Condition],
+    base: Base,
+    settings: GenerateSettings,
+    *,
+    options: Sequence[Mapping[str, OptionValue]],
+    weights: Sequence[str],
+    ready: bool,
+) -> list[Branch]:
+    """Load the ControlNets; each control's settings are its own, else the common ones.
+
+    ready: all sources are hints.
+
+    Where one was trained together with its base, the base takes up what it has learnt.
+    """
+    if weights and len(weights) != len(controls):
+        raise CnctlError(
+            f"{len(weights)} --control for {len(controls)} --cond",
+            hint="give one for each, in the same order, or none",
+        )
+    named = [name or None for name in weights] or [None] * len(controls)
+    branches, places = [], []
+    for control, condition, chosen, name in zip(controls, conditions, options, named, strict=True):
+        _resolve_acts(control, settings)  # what is out of range is told before anything loads
+        found = locate_control(condition, base, weights=name)
+        branches.append(
+            Branch(
+                condition=condition,
+                options=chosen,
+                detect=_loaded_when_used(condition, device=str(base.home)),
+                network=open_control(condition, base, weights=str(found)),
+                given=_without_folders(name or ""),
+                weights=_weights_file(found),
+                ready=ready or control.ready,
+                region=read_region(control.region),
+                spec=control,
+            )
+        )
+        places.append(found)
+    for branch in branches:
+        _check_attached(branch, settings, alone=len(branches) == 1)
+    add_base_deltas(base, places)
+    return branches
+
+
+def _weights_file(source: Path) -> Path:
+    found = find_input_concat(source)
+    return found.weights if found else open_source(source, whole=False).path
+
+
+def _check_attached(branch: Branch, settings: GenerateSettings, *, alone: bool) -> None:
+    """Refuse what a U-Net that reads its hint cannot do."""
+    if not branch.is_unet:
+        return
+    usual = _resolve_acts(ControlSpec(condition=branch.condition.name), GenerateSettings())
+    if not alone or branch.region is not None or branch.acts(settings) != usual:
+        raise CnctlError(
+            f"{branch.weights.parent} was trained by input-concat: a whole U-Net that always reads "
+            "one hint",
+            hint="use it alone, without scale, interval, mode or region",
+        )
+
+
+def _one_each(flag: str, values: Sequence[str], count: int) -> list[str]:
+    """One value for each control; "" for all where none is given."""
+    if len(values) not in (0, 1, count):
+        raise CnctlError(
+            f"{len(values)} {flag} for {count} --cond", hint="give one for all, or one for each"
+        )
+    return [*values] if len(values) == count else [*(values or [""])] * count
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(",")) if text else ()
+    except ValueError as error:
+        raise CnctlError(
+            f"{flag} {text!r} is not a list of numbers", hint=f"for example {flag} 1,0.5,0"
+        ) from error
+
+
+def read_region(path: Path | str | None) -> np.ndarray | None:
+    """Where a control acts, float32 (H, W) in [0, 1], of any size; None for everywhere."""
+    if path is None:
+        return None
+    return read_hint(path, channels=1)[..., 0].astype(np.float32) / 255
+
+
+def _without_folders(name: str) -> str:
+    """A hub id as it is; of a path the last part, which is all that others may see."""
+    return Path(name).name if Path(name).exists() else name
+
+
+def _resolve_acts(control: ControlSpec, settings: GenerateSettings) -> dict[str, Any]:
+    common = {name: getattr(settings, f"control_{name}") for name in ACTS}
+    own = {name: getattr(control, name) for name in ACTS}
+    acts = common | {name: value for name, value in own.items() if value is not None}
+    if not 0 <= acts["start"] <= acts["end"] <= 1:
+        raise CnctlError(
+            f"{control.condition} cannot control from {acts['start']} to {acts['end']}",
+            hint="give fractions of the run with 0 <= start <= end <= 1",
+        )
+    if acts["mode"] not in MODES:
+        raise CnctlError(
+            f"control mode {acts['mode']!r} is unknown", hint=f"use {', '.join(MODES)}"
+        )
+    scales = {"step_scales": control.step_scales, "residual_scales": control.residual_scales}
+    return acts | scales
+
+
+def _loaded_when_used(condition: Condition, *, device: str) -> Detect:
+    """The detector, whose weights need not be at hand where all hints are ready."""
+
+    @cache
+    def loaded() -> Detect:
+        return load_detector(condition, device=device)
+
+    def detect(image: np.ndarray, **options: OptionValue) -> np.ndarray | None:
+        return loaded()(image, **options)
+
+    return detect

@@ -1,0 +1,120 @@
+"""Generated images to look at: sheets of an input's images side by side, and a page of all."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.shared.report.sheets import arrange, labelled
+from cnctl.images import SUFFIXES, fit_image, read_image, write_file, write_image
+
+LONGEST_PROMPT = 30
+"""In letters; a longer one is called by its number, below a picture."""
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 14px/1.4 sans-serif; margin: 2em; background: #fafafa; }}
+section {{ display: flex; flex-wrap: wrap; gap: 1em; margin-bottom: 2em; }}
+figure {{ margin: 0; max-width: 20em; }}
+img {{ width: 100%; }}
+</style>
+{body}
+</html>
+"""
+
+
+def write_grids(made: Sequence[GeneratedImage]) -> list[Path]:
+    """A sheet for each input, X-grid.png beside its hint X-hint.png: the hint, then its images.
+
+    From column to column the setting of a sweep changes, or else the seed, or else the prompt;
+    the rest of what tells the images apart changes from row to row.
+    """
+    paths = []
+    for hint, images in _by_hint(made):
+        path = _beside(images[0], hint)
+        write_image(path, _grid(hint, images), overwrite=True)
+        paths.append(path)
+    return paths
+
+
+def write_gallery(made: Sequence[GeneratedImage], path: Path) -> None:
+    """A page with each input's hint and images, and what made them; it needs the files beside."""
+    sections = []
+    for hint, images in _by_hint(made):
+        figures = [_figure(hint, "hint", path.parent)] if hint.suffix in SUFFIXES else []
+        for image in images:
+            record = image.record
+            about = {name: record[name] for name in ("prompt", "seed")} | dict(image.variant)
+            figures.append(_figure(image.path, _words(about), path.parent))
+        sections.append("<section>\n" + "\n".join(figures) + "\n</section>")
+    page = PAGE.format(title="cnctl generate", body="\n".join(sections))
+    write_file(path, page.encode(), overwrite=True)
+
+
+def _by_hint(made: Sequence[GeneratedImage]) -> list[tuple[Path, list[GeneratedImage]]]:
+    ordered = sorted(made, key=lambda image: str(image.hint))  # keeps the order among equals
+    groups = itertools.groupby(ordered, key=lambda image: image.hint)
+    return [(hint, list(images)) for hint, images in groups]
+
+
+def _beside(image: GeneratedImage, hint: Path) -> Path:
+    return image.path.parent / f"{hint.stem.removesuffix('-hint')}-grid.png"
+
+
+def _grid(hint: Path, images: Sequence[GeneratedImage]) -> np.ndarray:
+    """RGB uint8 (H, W, 3)."""
+    across = _across(images)
+    columns = {image.variant[across]: _label(across, image) for image in images}
+    rows: dict[tuple[Any, ...], dict[Any, GeneratedImage]] = {}
+    for image in images:
+        others = tuple((n, v) for n, v in image.variant.items() if n != across)
+        rows.setdefault(others, {})[image.variant[across]] = image
+    size = read_image(images[0].path).shape[:2]
+    blank = np.full((*size, 3), 255, np.uint8)
+    shown = fit_image(read_image(hint), size=size) if hint.suffix in SUFFIXES else blank
+    sheet = []
+    for others, row in rows.items():
+        varied = [n for n, v in others if len({dict(row).get(n) for row in rows}) > 1]
+        first = next(iter(row.values()))
+        cells = [labelled(shown, ", ".join(_label(n, first) for n in varied) or "hint")]
+        for column, label in columns.items():
+            found = row.get(column)
+            picture = fit_image(read_image(found.path), size=size) if found else blank
+            cells.append(labelled(picture, label))
+        sheet.append(cells)
+    return arrange(sheet)
+
+
+def _across(images: Sequence[GeneratedImage]) -> str:
+    """The name of what changes from column to column."""
+    swept = [name for name in images[0].variant if name not in ("prompt", "seed")]
+    names = [*reversed(swept), "seed", "prompt"]
+    return next((n for n in names if len({i.variant.get(n) for i in images}) > 1), "seed")
+
+
+def _label(name: str, image: GeneratedImage) -> str:
+    """What a cell is called for one of the things that tell it apart; a prompt in its own words."""
+    prompt = image.record["prompt"]
+    if name == "prompt" and 0 < len(prompt) <= LONGEST_PROMPT:
+        return prompt
+    return f"{name} {image.variant[name]}"
+
+
+def _figure(path: Path, caption: str, folder: Path) -> str:
+    source = html.escape(os.path.relpath(path, folder))
+    text = html.escape(caption)
+    return (
+        f'<figure><a href="{source}"><img src="{source}" alt="{text}"></a>'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

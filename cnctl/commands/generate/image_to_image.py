@@ -1,0 +1,99 @@
+"""`--image`, `--mask` and `--strength` in `cnctl generate`: an image to edit, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cnctl.errors import CnctlError, shown
+from cnctl.images import fit_image, read_hint, read_image, working_size
+from cnctl.sampling.image_to_image import Edit
+
+STRENGTH = 0.8
+"""Of image to image; what is masked starts from noise alone unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditedImage:
+    """An image to edit.
+
+    picture: RGB uint8 (H, W, 3). mask: bool (H, W), True where it may change.
+    """
+
+    path: Path
+    picture: np.ndarray
+    mask_path: Path | None
+    mask: np.ndarray | None
+    strength: float
+
+    def size(self, resolution: int) -> tuple[int, int]:
+        """(height, width) to work at."""
+        return working_size(*self.picture.shape[:2], resolution=resolution)
+
+    def fitted(self, size: tuple[int, int]) -> Edit:
+        """The edit at this working size."""
+        mask = None if self.mask is None else _fit_mask(self.mask, size)[None]
+        return Edit(fit_image(self.picture, size=size)[None], mask, self.strength)
+
+    def hint(self, size: tuple[int, int]) -> np.ndarray | None:
+        """What a condition with masked hints reads of it, uint8 (h, w, 4); None without a mask."""
+        if self.mask is None:
+            return None
+        kept = np.where(_fit_mask(self.mask, size), np.uint8(0), np.uint8(255))
+        return np.dstack([fit_image(self.picture, size=size), kept])
+
+    def paste(self, made: np.ndarray) -> np.ndarray:
+        """What was made of it; with a mask at its own size, and outside untouched."""
+        if self.mask is None:
+            return made
+        whole = fit_image(made, size=self.picture.shape[:2])
+        return np.where(self.mask[..., None], whole, self.picture)
+
+
+def read_edit(
+    image: Path | str | None, mask: Path | str | None, strength: float | None
+) -> EditedImage | None:
+    """Read what is to be edited; None where nothing is."""
+    if image is None:
+        if mask is not None or strength is not None:
+            flag = "--mask" if mask is not None else "--strength"
+            raise CnctlError(f"{flag} is for an image to edit", hint="name it with --image")
+        return None
+    if strength is None:
+        strength = STRENGTH if mask is None else 1.0
+    if not 0 < strength <= 1:
+        raise CnctlError(f"--strength {strength:g}", hint="give more than 0, and at most 1")
+    picture = read_image(image)
+    mask_path = None if mask is None else Path(mask)
+    return EditedImage(
+        path=Path(image),
+        picture=picture,
+        mask_path=mask_path,
+        mask=None if mask_path is None else _read_mask(mask_path, picture.shape[:2]),
+        strength=strength,
+    )
+
+
+def _read_mask(path: Path, size: Sequence[int]) -> np.ndarray:
+    """True where the mask is white: bool (H, W)."""
+    mask = read_hint(path, channels=1)[..., 0] > 127
+    if mask.shape != tuple(size):
+        raise CnctlError(
+            f"the mask {shown(path)} has {mask.shape[1]}x{mask.shape[0]} pixels, "
+            f"the image {size[1]}x{size[0]}",
+            hint="give a mask of the image's size",
+        )
+    if not mask.any():
+        raise CnctlError(
+            f"the mask {shown(path)} is black, so nothing may change",
+            hint="paint white where the image is to change",
+        )
+    return mask
+
+
+def _fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask at another size; a pixel may change where any part of it may."""
+    return fit_image(mask.astype(np.float32), size=size) > 1e-3

@@ -1,0 +1,252 @@
+"""Which images `cnctl generate` is to make and where: all decided before the work starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnctl.commands.generate.record import hint_sha256, metadata
+from cnctl.errors import CnctlError, OutputError
+from cnctl.images import hint_suffix, read_hint, read_metadata, write_hint, write_image
+
+MAX_SEED = 2**63 - 1
+NAME = "{stem}{variant}-{seed}"
+"""How images are called unless told otherwise."""
+EVERYWHERE = {"stem": "s", "input": "i", "conditions": "c", "variant": "v", "prompt": 1, "seed": 0}
+"""What a name can be made of, with examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What images are to be made of.
+
+    image: what controls without a source of their own read. folder: below the output's.
+    variant: the settings that a sweep sets, and the number of the prompt where there are several.
+    seed: of its first image, where it has one of its own.
+    """
+
+    image: Path | None
+    input: str
+    conditions: str
+    prompt: str
+    negative_prompt: str
+    folder: Path = Path()
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its hint is called, and with more its images."""
+        return f"{self.input}-{self.conditions}" if self.conditions else self.input
+
+    def name(self, template: str, seed: int) -> str:
+        """The name of one of its images, without suffix."""
+        own = {"p" if name == "prompt" else name: value for name, value in self.variant.items()}
+        return template.format(
+            stem=self.stem,
+            input=self.input,
+            conditions=self.conditions,
+            variant="".join(f"-{name}{value}" for name, value in own.items()),
+            prompt=self.variant.get("prompt", 1),
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """One image to make of a task. done: it is there already."""
+
+    task: Task
+    seed: int
+    path: Path
+    done: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Where images go. out: a folder, or the .png of a single image. name: see `NAME`.
+
+    seed: of the first image of each task; None for the first from 0 whose files are free.
+    """
+
+    out: Path
+    name: str = NAME
+    count: int = 1
+    seed: int | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+    def shots(self, tasks: Sequence[Task]) -> list[Shot]:
+        """`count` images for each task, with seeds in a row.
+
+        Raises OutputError where a file is there already or two images would have one path.
+        """
+        self._check(tasks)
+        shots: dict[Path, Shot] = {}
+        for task in tasks:
+            first = self._first_seed(task, shots)
+            for seed in range(first, first + self.count):
+                path = self.path(task, seed)
+                if path in shots:
+                    raise OutputError(
+                        f"{shots[path].task.image} and {task.image} would both become {path}"
+                        if shots[path].task.image != task.image
+                        else f"two images would both become {path}",
+                        hint="generate into different folders, or give names by --name",
+                    )
+                if path.exists() and not (self.overwrite or self.resume):
+                    hint = "take another --seed or -o, or --overwrite, or --resume"
+                    raise OutputError(f"{path} exists", hint=hint)
+                done = self.resume and path.exists()
+                shots[path] = Shot(task=task, seed=seed, path=path, done=done)
+        return list(shots.values())
+
+    def path(self, task: Task, seed: int) -> Path:
+        """Where an image goes."""
+        if self.out.suffix:
+            return self.out
+        return self.out / task.folder / f"{task.name(self.name, seed)}.png"
+
+    def _first_seed(self, task: Task, taken: Mapping[Path, Shot]) -> int:
+        if task.seed is not None:
+            return task.seed
+        if self.seed is not None or self.out.suffix or self.resume or "{seed}" not in self.name:
+            return self.seed or 0
+        first = 0
+        while True:
+            paths = [self.path(task, first + offset) for offset in range(self.count)]
+            if not any(path.exists() or path in taken for path in paths):
+                return first
+            first += 1
+
+    def _check(self, tasks: Sequence[Task]) -> None:
+        if self.count < 1:
+            raise CnctlError(f"-n {self.count} makes no image", hint="give at least 1")
+        for seed in (self.seed, *(task.seed for task in tasks)):
+            if seed is not None and not 0 <= seed <= MAX_SEED - self.count:
+                most = MAX_SEED - self.count
+                raise CnctlError(f"seed {seed} is out of range", hint=f"use 0 to {most}")
+        if self.out.suffix and len(tasks) * self.count > 1:
+            raise CnctlError(f"-o {self.out} is one file for several images", hint="name a folder")
+        if self.out.suffix not in ("", ".png"):
+            hint = f"-o {self.out.with_suffix('.png')}"
+            raise CnctlError(f"-o {self.out}: images are PNG", hint=hint)
+        try:
+            self.name.format(**EVERYWHERE)
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise CnctlError(
+                f"--name {self.name!r} cannot be filled in",
+                hint="it may hold " + ", ".join(f"{{{name}}}" for name in EVERYWHERE),
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedImage:
+    """One image on disk, and all that made it."""
+
+    path: Path
+    hint: Path
+    record: Mapping[str, Any]
+    """seed, prompt, width, height, base, controls, settings: what its metadata say too."""
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    """What tells it apart from the others of its input: settings of a sweep, prompt, seed."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"path": self.path, "hint": self.hint, **self.record}
+
+    def _repr_png_(self) -> bytes:
+        """The image itself, where a notebook shows this value."""
+        return self.path.read_bytes()
+
+
+def hint_paths(task: Task, out: Path, channels: Sequence[int]) -> list[Path]:
+    """Where the hints of a task go, beside its images: X-hint.png, X-hint-2.png, ..."""
+    folder = out.parent if out.suffix else out / task.folder
+    return [
+        folder / f"{task.stem}-hint{'' if i == 1 else f'-{i}'}{hint_suffix(count)}"
+        for i, count in enumerate(channels, 1)
+    ]
+
+
+def write_hints(
+    paths: Sequence[Path], hints: Sequence[np.ndarray], *, overwrite: bool, written: set[Path]
+) -> list[Path]:
+    """Write hints, (H, W, C), and say where they are.
+
+    Where another hint is, X-hint.png becomes X-hint-1a2b3c4d.png by its content, so that images
+    that were made of the other can be made again. overwrite: it is replaced, unless it is `written`
+    by this run, to which what is written now is added.
+    """
+    places = []
+    for path, hint in zip(paths, hints, strict=True):
+        may_replace = overwrite and path not in written
+        place = path if may_replace or not _is_other(path, hint) else _by_content(path, hint)
+        if may_replace or not place.exists():
+            write_hint(place, hint, overwrite=True)
+        written.add(place)
+        places.append(place)
+    return places
+
+
+def _is_other(path: Path, hint: np.ndarray) -> bool:
+    """Whether a file is there that is not this hint."""
+    if not path.exists():
+        return False
+    try:
+        found = read_hint(path, channels=hint.shape[2])
+    except CnctlError:
+        return True
+    return not np.array_equal(found, hint)
+
+
+def _by_content(path: Path, hint: np.ndarray) -> Path:
+    return path.with_name(f"{path.stem}-{hint_sha256(hint)[:8]}{path.suffix}")
+
+
+def write_shot(
+    shot: Shot, image: np.ndarray, hint: Path, record: Mapping[str, Any], *, private: bool
+) -> GeneratedImage:
+    """Write an image, uint8 (H, W, 3), with all that made it in its metadata unless private."""
+    height, width = image.shape[:2]
+    full = {**record, "width": width, "height": height}
+    write_image(shot.path, image, metadata={} if private else metadata(full), overwrite=True)
+    return _result(shot, hint, full)
+
+
+def read_shot(shot: Shot, hint: Path, expected: Mapping[str, Any]) -> GeneratedImage:
+    """An image that is there already; OutputError where it was made otherwise."""
+    record: dict[str, Any] = {}
+    with suppress(CnctlError, KeyError, ValueError):
+        record = json.loads(read_metadata(shot.path)["cnctl"])
+    wanted = json.loads(json.dumps(expected, default=str))
+    changed = list(_differing(wanted, record))
+    if changed:
+        raise OutputError(
+            f"{shot.path} was made otherwise: {', '.join(changed[:3])}",
+            hint="take another --seed or -o, or --overwrite",
+        )
+    return _result(shot, hint.with_name(record["controls"][0]["hint"]["name"]), record)
+
+
+def _result(shot: Shot, hint: Path, record: Mapping[str, Any]) -> GeneratedImage:
+    variant = {**shot.task.variant, "seed": shot.seed}
+    return GeneratedImage(path=shot.path, hint=hint, record=record, variant=variant)
+
+
+def _differing(wanted: Any, found: Any, name: str = "record") -> Iterator[str]:
+    """Names of what is wanted and not found so."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key, value in wanted.items():
+            yield from _differing(value, found.get(key), key)
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for pair in zip(wanted, found, strict=True):
+            yield from _differing(*pair, name)
+    elif wanted != found:
+        yield name

@@ -1,0 +1,380 @@
+"""What `cnctl generate` is asked for, and what it needs to begin: checked first, then loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from cnctl.commands.generate.adapters import add_to_base, check_additions
+from cnctl.commands.generate.controls import (
+    Branch,
+    ControlSpec,
+    open_branches,
+    open_to,
+    parse_all_options,
+    parse_control,
+)
+from cnctl.commands.generate.hints import check_sources
+from cnctl.commands.generate.image_to_image import EditedImage, read_edit
+from cnctl.commands.generate.outputs import NAME, Plan, Shot, Task
+from cnctl.commands.generate.prompts import (
+    DEFAULT_PROMPT,
+    choose_prompts,
+    default_prompt,
+    with_added,
+)
+from cnctl.commands.generate.tasks import list_tasks, read_jobs, sweep_over
+from cnctl.commands.shared.captioner import Caption, open_captioner
+from cnctl.commands.shared.failures import FailedImage, Failures
+from cnctl.commands.shared.weights import open_base, read_base_defaults
+from cnctl.errors import CnctlError, DeviceError, SomeInputsFailed
+from cnctl.images import ImageFile, Resize, find_images
+from cnctl.models.base import Base
+from cnctl.models.device import is_out_of_memory
+from cnctl.models.unet.text import (
+    Reading,
+    chunk_size,
+    count_chunks,
+    most_clip_skip,
+    read_beforehand,
+)
+from cnctl.plugin import Condition
+from cnctl.registry import get_condition
+from cnctl.settings import GenerateSettings, resolve
+
+SMALL_UNET = 50_000_000
+"""Parameters."""
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """Images to make: `count` of each input and prompt, under all controls at once."""
+
+    controls: Sequence[ControlSpec | str] = ()
+    """Text is read as `--cond` is: "canny", "canny:edges.png:0.8:0-0.6"."""
+    images: Sequence[Path | str] = ()
+    """What every control without a source of its own reads; may be empty if each has one."""
+    prompt: str | Sequence[str] | None = None
+    negative_prompt: str = ""
+    added_prompt: str = ""
+    """Added to each prompt."""
+    prompt_mode: str | None = None
+    """"none", "default", "automatic" or "user" (section 4.1); None is "user" where prompts are."""
+    captioner: str | None = None
+    """Of the automatic mode; see `open_captioner`."""
+    ready_hint: bool = False
+    """The sources are hints; nothing is detected."""
+    options: Sequence[str] = ()
+    """Detector options, "key=value"."""
+    weights: Sequence[str] = ()
+    """One per control, or none for those that the base or the condition brings."""
+    loras: Sequence[str] = ()
+    """LoRA for the base, FILE[:SCALE]."""
+    embeddings: Sequence[str] = ()
+    """Textual inversion, FILE or WORD=FILE."""
+    image: Path | str | None = None
+    """What to start from in place of noise alone; controls read it where there is no other."""
+    mask: Path | str | None = None
+    """White where the image may change; the rest of it is returned untouched."""
+    strength: float | None = None
+    """Share of the noise schedule that runs over the image; by default 0.8, and 1 with a mask."""
+    base: str | None = None
+    jobs: Path | str | None = None
+    """A file with one JSON object per line in place of images; see `read_jobs`."""
+    sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Settings by name, and the values of each; every input is made at every point."""
+    count: int = 1
+    seed: int | None = None
+    """Of the first image, the next ones follow; None takes the first from 0 whose file is free."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """`GenerateSettings` by name; None for the default."""
+    batch_size: int | None = None
+    """Images denoised at once; None for 4, or for 1 with low_memory."""
+    low_memory: bool = False
+    """Networks wait on the host, large images are decoded in tiles; slower."""
+    out: Path | str = Path("out")
+    """A folder, or a .png where one image is made."""
+    name: str = NAME
+    """What images are called, of {stem}, {input}, {conditions}, {variant}, {prompt} and {seed}."""
+    overwrite: bool = False
+    resume: bool = False
+    """Keep the images that are there already, if they were made by the same request."""
+    save_steps: int | None = None
+    """Steps between the pictures of X-steps.png, which shows what the run is heading for."""
+    private: bool = False
+    """Write no metadata into the images."""
+    size: tuple[int, int] | None = None
+    """(width, height) to generate at; None for what suits the image and the resolution."""
+    device: str | None = None
+    dtype: str | None = None
+    called: str = ""
+    """The {stem} of all images; "" for their source's name and the conditions."""
+    in_batch: tuple[int, int] = (0, 1)
+    """Place and size of the batch, of copies of itself, that a single image is made in: rounding
+    differs between batch sizes."""
+    origin: Mapping[str, Any] | None = None
+    """The record of the image that this one repeats; what differs unasked is noted."""
+
+    @property
+    def at_once(self) -> int:
+        """Images that are denoised at once."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return 1 if self.low_memory else 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """All that a run needs, in memory."""
+
+    request: GenerateRequest
+    shots: Sequence[Shot]
+    base: Base
+    branches: Sequence[Branch]
+    settings: GenerateSettings
+    """As they are but for a sweep."""
+    rewrite: Caption | None
+    """In the automatic mode: the prompt to generate with again, from an image of a first round."""
+    edited: EditedImage | None
+    additions: Mapping[str, Any]
+    """LoRA and textual inversion, as an image's record has them."""
+    note: Note
+    failures: Failures
+    written: set[Path] = field(default_factory=set)
+    """Hints of this run."""
+
+    def settings_of(self, task: Task) -> GenerateSettings:
+        """The settings of one task, which a sweep may change."""
+        return _settings_of(self.settings, task)
+
+
+def prepare(
+    request: GenerateRequest, *, note: Note, on_failure: Callable[[FailedImage], None]
+) -> Setup:
+    """Check all that can be checked without weights, then load.
+
+    An image that cannot be read is left out, if there are others.
+    """
+    if request.save_steps is not None and request.save_steps < 1:
+        raise CnctlError(f"--save-steps {request.save_steps}", hint="give 1 or more")
+    edited = read_edit(request.image, request.mask, request.strength)
+    controls = [
+        open_to(request.sweep, parse_control(c) if isinstance(c, str) else c)
+        for c in request.controls
+    ]
+    tasks = _list_tasks(request, controls, edited)
+    _check_inputs(controls, tasks)
+    conditions = [get_condition(control.condition) for control in controls]
+    options = parse_all_options(conditions, request.options)
+    images = [*dict.fromkeys(task.image for task in tasks)]
+    failures = Failures(on_failure, alone=len(images) == 1)
+    check_sources(controls, conditions, images, ready=request.ready_hint, failures=failures)
+    tasks = _without(failures, tasks)
+    shots = _plan(request).shots(tasks)
+    check_additions(request.loras, request.embeddings)
+    base = open_base(
+        request.base,
+        device=request.device,
+        dtype=request.dtype,
+        low_memory=request.low_memory,
+        note=note,
+    )
+    _choose_threads(base)
+    additions = add_to_base(base, request.loras, request.embeddings)
+    settings = _resolve(conditions[0], base, request.settings)
+    _check_run(request, tasks, settings, base)
+    for prompt in dict.fromkeys(task.prompt for task in tasks):
+        _note_long_prompt(base, prompt, note, reading=reading_of(settings))
+    if request.low_memory and request.prompt_mode != "automatic":
+        base = read_beforehand(base, _to_read(base, tasks, settings))
+    setup = Setup(
+        request=request,
+        shots=shots,
+        base=base,
+        branches=open_branches(
+            controls,
+            conditions,
+            base,
+            settings,
+            options=options,
+            weights=request.weights,
+            ready=request.ready_hint,
+        ),
+        settings=settings,
+        rewrite=_open_rewriter(request, base) if request.prompt_mode == "automatic" else None,
+        edited=edited,
+        additions=additions,
+        note=note,
+        failures=failures,
+    )
+    for chosen in {setup.settings_of(task) for task in tasks}:
+        for branch in setup.branches:
+            branch.check(chosen)
+    if request.loras and any(branch.is_unet for branch in setup.branches):
+        raise CnctlError(
+            "a LoRA changes the base's U-Net, and what input-concat trained brings its own",
+            hint="leave out --lora",
+        )
+    return setup
+
+
+@contextmanager
+def memory_told(request: GenerateRequest, what: str) -> Iterator[None]:
+    """DeviceError that says what takes less, where memory is too small for `what`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        ways = {
+            "--low-memory": not request.low_memory,
+            "--batch-size 1": request.at_once > 1 and "at once" in what,
+            "a smaller --size or --resolution": "at once" in what,
+            "--dtype bfloat16": request.dtype is None,
+        }
+        hint = ", or ".join(way for way, is_open in ways.items() if is_open)
+        raise DeviceError(f"out of memory for {what}", hint=f"try {hint}") from error
+
+
+def _list_tasks(
+    request: GenerateRequest, controls: Sequence[ControlSpec], edited: EditedImage | None
+) -> list[Task]:
+    given = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
+    default = DEFAULT_PROMPT if given else default_prompt(read_base_defaults(request.base))
+    prompts = [
+        with_added(prompt, request.added_prompt)
+        for prompt in choose_prompts(given, request.prompt_mode, default=default)
+    ]
+    shared = {
+        "conditions": "" if request.called else "+".join(c.condition for c in controls),
+        "negative_prompt": request.negative_prompt,
+    }
+    if request.jobs is not None:
+        if request.images or len(prompts) > 1:
+            raise CnctlError("--jobs has images and prompts of its own", hint="leave out others")
+        tasks = read_jobs(Path(request.jobs), prompt=prompts[0], **shared)
+        return sweep_over(tasks, request.sweep)
+    images: list[ImageFile | None] = [*find_images(request.images)] or [None]
+    if edited and not request.images and not request.ready_hint:
+        images = [ImageFile(edited.path, Path(edited.path.name))]
+    own = controls[0].source if controls and not request.images else None
+    called = request.called or (Path(own).stem if own else "")
+    return sweep_over(list_tasks(images, prompts, called=called, **shared), request.sweep)
+
+
+def _check_inputs(controls: Sequence[ControlSpec], tasks: Sequence[Task]) -> None:
+    if not controls:
+        raise CnctlError("no condition", hint="name one: --cond canny; see cnctl conditions")
+    lacks = any(task.image is None for task in tasks)
+    if lacks and any(control.source is None for control in controls):
+        raise CnctlError("no image", hint="give one, or one per condition: --cond canny:x.png")
+
+
+def _without(failures: Failures, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks whose images have not failed; SomeInputsFailed where none is left."""
+    bad = {failure.image for failure in failures.failed}
+    left = [task for task in tasks if task.image not in bad]
+    if not left:
+        raise SomeInputsFailed(f"all of the {len(bad)} inputs failed")
+    return left
+
+
+def _plan(request: GenerateRequest) -> Plan:
+    return Plan(
+        out=Path(request.out),
+        name=request.name,
+        count=request.count,
+        seed=request.seed,
+        overwrite=request.overwrite,
+        resume=request.resume,
+    )
+
+
+def _choose_threads(base: Base) -> None:
+    """A small U-Net gains nothing from a second thread, and loses much where the CPU is busy."""
+    parameters = sum(parameter.numel() for parameter in base.unet.parameters())
+    if base.device.type == "cpu" and parameters < SMALL_UNET:
+        torch.set_num_threads(1)
+
+
+def _settings_of(settings: GenerateSettings, task: Task) -> GenerateSettings:
+    swept = {name: value for name, value in task.variant.items() if name != "prompt"}
+    return replace(settings, **swept)
+
+
+def _check_run(
+    request: GenerateRequest, tasks: Sequence[Task], settings: GenerateSettings, base: Base
+) -> None:
+    for chosen in {_settings_of(settings, task) for task in tasks}:
+        _check_settings(chosen, base)
+    if request.at_once < 1:
+        raise CnctlError(f"--batch-size {request.batch_size} makes no image", hint="give 1 or more")
+    if request.size and any(side % base.latent_factor for side in request.size):
+        width, height = request.size
+        raise CnctlError(
+            f"{width}x{height} pixels cannot be generated",
+            hint=f"width and height must be multiples of {base.latent_factor}",
+        )
+
+
+def _to_read(
+    base: Base, tasks: Sequence[Task], settings: GenerateSettings
+) -> set[tuple[str, int, Reading]]:
+    """All that text encoders will be asked for: prompts, in how many chunks, and how."""
+    keys = set()
+    for task in tasks:
+        chosen = _settings_of(settings, task)
+        reading, prompts = reading_of(chosen), prompts_of(task, chosen)
+        chunks = count_chunks(base, *prompts, reading=reading)
+        keys |= {(prompt, chunks, reading) for prompt in prompts}
+    return keys
+
+
+def prompts_of(task: Task, settings: GenerateSettings) -> list[str]:
+    """What is read for one image: without guidance a negative prompt has no effect."""
+    guided = settings.guidance_scale != 1
+    return [task.prompt, *([task.negative_prompt] if guided else [])]
+
+
+def _resolve(condition: Condition, base: Base, given: Mapping[str, Any]) -> GenerateSettings:
+    of_base = {"resolution": base.resolution} | dict(base.defaults)
+    return resolve(GenerateSettings, of_base, asdict(condition.generate), flags=given)
+
+
+def _check_settings(settings: GenerateSettings, base: Base) -> None:
+    if settings.steps < 1:
+        raise CnctlError(f"--steps {settings.steps} denoises nothing", hint="give at least 1")
+    if settings.resize not in get_args(Resize):
+        known = ", ".join(get_args(Resize))
+        raise CnctlError(f"--resize {settings.resize} is unknown", hint=f"use {known}")
+    if settings.resolution < base.latent_factor:
+        raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")
+    if not 1 <= settings.clip_skip <= (most := most_clip_skip(base)):
+        raise CnctlError(
+            f"--clip-skip {settings.clip_skip}: {base.name} has layers 1 to {most} to read",
+            hint="1 is the usual one, 2 that of many anime bases",
+        )
+
+
+def reading_of(settings: GenerateSettings) -> Reading:
+    """How prompts are read by these settings."""
+    return Reading(emphasis=settings.emphasis, clip_skip=settings.clip_skip)
+
+
+def _note_long_prompt(base: Base, prompt: str, note: Note, *, reading: Reading) -> None:
+    chunks = count_chunks(base, prompt, reading=reading)
+    if chunks > 1:
+        size = chunk_size(base)
+        note(f"the prompt is long: {base.name} reads it in {chunks} parts of {size} tokens")
+
+
+def _open_rewriter(request: GenerateRequest, base: Base) -> Caption:
+    caption = open_captioner(request.captioner, base)
+    return lambda image: with_added(caption(image), request.added_prompt)

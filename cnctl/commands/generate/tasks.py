@@ -1,0 +1,127 @@
+"""From what a request names to tasks: each image with each prompt and each point of a sweep."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cnctl.commands.generate.outputs import Task
+from cnctl.errors import CnctlError, shown
+from cnctl.images import ImageFile
+from cnctl.settings import GenerateSettings, parse_setting
+
+JOB_KEYS = ("image", "prompt", "negative_prompt", "seed", "name")
+
+
+def list_tasks(
+    images: Sequence[ImageFile | None],
+    prompts: Sequence[str],
+    *,
+    conditions: str,
+    negative_prompt: str = "",
+    called: str = "",
+) -> list[Task]:
+    """Each image with each prompt.
+
+    called: what the images are called, in place of their source.
+    """
+    return [
+        Task(
+            image=image.path if image else None,
+            input=called or (image.path.stem if image else ""),
+            conditions=conditions,
+            folder=image.relative.parent if image else Path(),
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            variant={"prompt": number} if len(prompts) > 1 else {},
+        )
+        for image in images
+        for number, prompt in enumerate(prompts, 1)
+    ]
+
+
+def read_jobs(path: Path, *, conditions: str, prompt: str, negative_prompt: str = "") -> list[Task]:
+    """The jobs of a file, one JSON object per line, paths relative to the file.
+
+    Keys: image, prompt, negative_prompt, seed, name. What a line leaves out is as given here.
+    """
+    tasks = [
+        _read_job(job, path, f"{shown(path)}, line {number}", conditions)
+        for number, job in _read_lines(
+            path, {"prompt": prompt, "negative_prompt": negative_prompt, "seed": None, "name": ""}
+        )
+    ]
+    if not tasks:
+        raise CnctlError(f"{shown(path)} holds no job", hint="write one JSON object per line")
+    return tasks
+
+
+def sweep_over(tasks: Sequence[Task], sweep: Mapping[str, Sequence[Any]]) -> list[Task]:
+    """Each task at each point of the sweep: settings by name, and the values of each."""
+    points = [dict(zip(sweep, each, strict=True)) for each in itertools.product(*sweep.values())]
+    return [replace(task, variant={**task.variant, **point}) for task in tasks for point in points]
+
+
+def parse_sweep(assignments: Sequence[str]) -> dict[str, list[Any]]:
+    """["control_scale=0.2,0.6"] -> {"control_scale": [0.2, 0.6]}; CnctlError where it is none."""
+    sweep = {}
+    for text in assignments:
+        name, equals, values = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not values:
+            raise CnctlError(
+                f"--sweep {text!r} is not NAME=VALUE,VALUE", hint="for example --sweep steps=10,20"
+            )
+        sweep[name] = [parse_setting(GenerateSettings, name, v.strip()) for v in values.split(",")]
+    return sweep
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Width and height of "768x512"; CnctlError where it is no size."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise CnctlError(f"--size {text!r} is not WIDTHxHEIGHT", hint="for example --size 768x512")
+    return int(match[1]), int(match[2])
+
+
+def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -> Task:
+    if unknown := sorted(job.keys() - {*JOB_KEYS}):
+        known = ", ".join(JOB_KEYS)
+        raise CnctlError(f"{where} has {unknown[0]!r}", hint=f"a job may have {known}")
+    texts = [job.get(name) for name in ("image", "prompt", "negative_prompt", "name")]
+    if not all(isinstance(text, str) for text in texts):
+        raise CnctlError(f"{where} is no job", hint="give an image, and all but the seed as text")
+    seed = job["seed"]
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise CnctlError(f"{where} has seed {seed!r}", hint="give a whole number")
+    return Task(
+        image=path.parent / job["image"],
+        input=job["name"] or Path(job["image"]).stem,
+        conditions="" if job["name"] else conditions,
+        prompt=job["prompt"],
+        negative_prompt=job["negative_prompt"],
+        seed=seed,
+    )
+
+
+def _read_lines(path: Path, defaults: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number of each line that is not blank, and what it says over the defaults."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise CnctlError(f"{shown(path)} cannot be read: {reason}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, {**defaults, **json.loads(line)}
+        except (ValueError, TypeError) as error:
+            raise CnctlError(f"{shown(path)}, line {number} is no JSON object") from error

@@ -1,0 +1,33 @@
+"""The ControlNets that the installed conditions recommend, by short names."""
+
+from __future__ import annotations
+
+import difflib
+
+from cnctl.models.unet.checkpoint.published import short_name
+from cnctl.plugin import Weights
+from cnctl.registry import list_conditions
+
+NEAR = 3
+
+
+def find_control(name: str) -> Weights | None:
+    """The one that this short name means."""
+    return _by_name().get(name)
+
+
+def near_names(name: str) -> list[str]:
+    """Short names that are like this one, or hold it."""
+    known = _by_name()
+    holding = [other for other in known if name and name in other]
+    close = difflib.get_close_matches(name, known, n=NEAR)
+    return [*dict.fromkeys([*close, *holding])][:NEAR]
+
+
+def _by_name() -> dict[str, Weights]:
+    conditions = [entry.condition for entry in list_conditions() if entry.condition]
+    found: dict[str, Weights] = {}
+    for weights in (one for condition in conditions for one in condition.weights):
+        if not weights.source.startswith("tiny/"):  # what the embedded base brings has no id
+            found.setdefault(short_name(weights.source), weights)
+    return found

@@ -1,0 +1,204 @@
+"""Which base and which ControlNet a command uses when the user names none or names them short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetUnionModel, UNet2DConditionModel
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
+
+from cnctl.commands.shared.known_controls import find_control, near_names
+from cnctl.errors import CnctlError, MissingError
+from cnctl.models.base import Base, load_base
+from cnctl.models.families import check_same_family
+from cnctl.models.locate import default_base, locate_base, read_defaults
+from cnctl.models.network import Network
+from cnctl.models.unet.checkpoint import load_controlnet, read_description
+from cnctl.models.unet.checkpoint.base_update import load_base_delta
+from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
+from cnctl.models.unet.controlnet import use_paper_hint_encoder
+from cnctl.models.unet.unfreeze import add_delta
+from cnctl.models.unet.union import one_kind
+from cnctl.plugin import Condition, Weights
+from cnctl.settings import configured_base
+from cnctl.tensorfiles.listing import WEIGHTS
+
+Note = Callable[[str], None]
+
+
+def open_base(
+    source: str | Path | None,
+    *,
+    device: str | None,
+    dtype: str | None,
+    low_memory: bool = False,
+    weights: bool = True,
+    note: Note = lambda text: None,
+) -> Base:
+    """Load the named base, else the config file's, else the default one; as `load_base`.
+
+    `note` hears which default it is, and what the base cannot do.
+    """
+    source = source or configured_base()
+    if source is None:
+        location = default_base()
+        source = location.name
+        note(location.reason)
+    base = load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
+    if limits := base.defaults.get("limits"):
+        note(f"{base.name}: {limits}")
+    return base
+
+
+def read_base_defaults(source: str | Path | None) -> dict[str, Any]:
+    """What the base that `open_base` would load brings along; its weights are not read."""
+    source = source or configured_base()
+    location = default_base() if source is None else locate_base(source)
+    return read_defaults(location.path)
+
+
+def open_control(
+    condition: Condition,
+    base: Base,
+    *,
+    weights: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Network:
+    """The ControlNet for a condition on this base; families and channels checked before it loads.
+
+    Or the U-Net that reads its hint, where input-concat has trained one.
+
+    weights: a folder, a run of `cnctl train`, a file, a cached hub id, or None for the one that
+    the base brings along or that the condition recommends for the base's family. dtype: None is
+    the base's.
+    """
+    source = locate_control(condition, base, weights=weights)
+    if found := find_input_concat(source):
+        return _open_input_concat(found, condition, base, dtype=dtype or base.dtype)
+    description = read_description(source, base=base.path)
+    check_same_family(description["config"], base.unet.config)
+    _check_channels(source, description["config"]["conditioning_channels"], condition)
+    controlnet, _ = load_controlnet(
+        source,
+        device=base.home,
+        dtype=dtype or base.dtype,
+        base=base.path,
+        hint_encoders={"paper": use_paper_hint_encoder},
+    )
+    if isinstance(controlnet, ControlNetUnionModel):
+        return one_kind(controlnet, _control_type(condition, source))
+    return controlnet
+
+
+def _control_type(condition: Condition, source: Path) -> int:
+    """Which kind of a union's hints those of this condition are."""
+    for known in condition.weights:
+        if known.control_type is not None:
+            return known.control_type
+    raise CnctlError(
+        f"{source} is a ControlNet-Union, and {condition.name} is no kind of hint that it knows",
+        hint="give a ControlNet that was trained on this condition",
+    )
+
+
+def _open_input_concat(
+    found: InputConcat, condition: Condition, base: Base, *, dtype: torch.dtype
+) -> UNet2DConditionModel:
+    check_same_family(found.base_config, base.unet.config)
+    _check_channels(found.folder, found.hint_channels, condition)
+    try:
+        unet = UNet2DConditionModel.from_pretrained(
+            found.folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = f"{found.folder} cannot be read: {str(error).strip().splitlines()[0]}"
+        raise CnctlError(reason, hint="copy it again") from error
+    return unet.to(base.home).eval()
+
+
+def _check_channels(source: Path, channels: int, condition: Condition) -> None:
+    if channels != condition.hint_channels:
+        raise CnctlError(
+            f"{source} reads hints of {channels} channels, "
+            f"but {condition.name} makes {condition.hint_channels}",
+            hint="give the ControlNet that was trained on this condition",
+        )
+
+
+def add_base_deltas(base: Base, sources: Iterable[Path]) -> None:
+    """Bring the base to where it was when these weights were trained together with it."""
+    for source in dict.fromkeys(sources):
+        add_delta(base.unet, load_base_delta(source).items())
+
+
+def locate_control(condition: Condition, base: Base, *, weights: str | None = None) -> Path:
+    """Where the weights of this control lie; MissingError says how to get them."""
+    if weights is not None:
+        return _find(weights)
+    own = base.path / "controls" / condition.name
+    if own.is_dir():
+        return own
+    fitting = [known for known in condition.weights if known.family == base.family.name]
+    for known in fitting:
+        if found := find_known(known, base.path):
+            return found
+    fetch = f"fetch one: cnctl models pull {fitting[0].source}" if fitting else ""
+    raise MissingError(
+        f"no ControlNet for {condition.name} on {base.family.name} is at hand",
+        hint=fetch or f"train one: cnctl train --cond {condition.name}, or name one: --control",
+    )
+
+
+def find_known(known: Weights, base: Path) -> Path | None:
+    """Where a condition's ControlNet lies: brought along by this base, or in the hub's cache."""
+    own = base / "controls" / known.source.removeprefix("tiny/")
+    return own if own.is_dir() else cached_folder(known.source)
+
+
+def _find(weights: str) -> Path:
+    path = Path(weights)
+    if (path / "controlnet" / "config.json").is_file():  # a run of `cnctl train`
+        return path / "controlnet"
+    if (path / "controlnet.safetensors").is_file():  # one of `cnctl train --lora`
+        return path / "controlnet.safetensors"
+    if found := find_input_concat(path):  # one by input-concat
+        return found.folder
+    if path.exists():
+        return path
+    if cached := cached_folder(weights):
+        return cached
+    return _find_by_short_name(weights)
+
+
+def _find_by_short_name(name: str) -> Path:
+    if known := find_control(name):
+        if cached := cached_folder(known.source):
+            return cached
+        raise MissingError(
+            f"{name} is not in the Hugging Face cache: it is {known.source} for {known.family}, "
+            f"licence {known.licence}",
+            hint=f"fetch it: cnctl models pull {name}, or its config.json and "
+            f"{WEIGHTS} from https://huggingface.co/{known.source} into a folder",
+        )
+    near = near_names(name)
+    fetch = f"fetch it: cnctl models pull {name}" if "/" in name else "see cnctl models"
+    raise MissingError(
+        f"no ControlNet {name!r}: no folder, file, short name, or hub id in the Hugging Face cache",
+        hint=f"did you mean {', '.join(near)}?" if near else f"check the name, or {fetch}",
+    )
+
+
+def cached_folder(hub_id: str) -> Path | None:
+    """Where the hub's cache holds this ControlNet, or None."""
+    if hub_id.count("/") != 1:
+        return None
+    try:
+        config = try_to_load_from_cache(hub_id, "config.json")
+    except HFValidationError:
+        return None
+    return Path(config).parent if isinstance(config, str) else None

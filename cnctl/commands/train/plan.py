@@ -1,0 +1,154 @@
+"""What a training run will do and take, told before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from cnctl.commands.train.request import TrainRequest
+from cnctl.data import Dataset, Selection
+from cnctl.data.urls import without_credentials
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.plugin import Condition
+from cnctl.settings import TrainSettings
+from cnctl.training.cost import expected_disk, expected_memory, trained_count, unlocked_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """What a run will do, told before it does it."""
+
+    condition: str
+    base: str
+    family: str
+    device: str
+    dtype: str
+    data: str
+    examples: int
+    held_out: int
+    hints: str
+    parameters: int
+    unlocked: int
+    """Parameters of the base that learn along, from `unlock_after` on."""
+    memory: int
+    """Bytes on the device, roughly."""
+    disk: int
+    """Bytes in the run's folder, roughly."""
+    sizes: dict[str, int]
+    """How many examples are trained on at each size, "width x height"."""
+    settings: TrainSettings
+
+    @property
+    def epochs(self) -> float:
+        """How often each example is seen."""
+        return self.settings.steps * self.settings.effective_batch / self.examples
+
+    def lines(self) -> list[str]:
+        """For people."""
+        chosen = self.settings
+        return [
+            f"condition   {self.condition}, hints {self.hints}",
+            f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
+            f"data        {self.data}{_part(chosen)}: {self.examples} examples to train on, "
+            f"{self.held_out} held out",
+            f"trained     {self.parameters:,} parameters, {_attached(chosen)}",
+            *_unlocked(chosen, self.unlocked),
+            f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
+            f"seed {chosen.seed}",
+            f"optimizer   {chosen.optimizer}, {_rate(chosen)}",
+            *(_buckets(self.sizes) if chosen.buckets else []),
+            f"resolution  {chosen.resolution} px{_changes(chosen)}, "
+            f"prompt dropout {chosen.prompt_dropout:g}",
+            f"memory      about {self.memory / 2**20:,.0f} MiB{_savings(chosen)}",
+            f"disk        about {self.disk / 2**20:,.0f} MiB",
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        return named | {"epochs": round(self.epochs, 3)} | asdict(self.settings)
+
+
+def make_plan(
+    asked: TrainRequest,
+    condition: Condition,
+    base: Base,
+    network: Network,
+    settings: TrainSettings,
+    dataset: Dataset,
+    *,
+    examples: Selection,
+) -> TrainPlan:
+    """What this run will do. examples: those of the data set that are trained on."""
+    return TrainPlan(
+        condition=condition.name,
+        base=base.name,
+        family=base.family.name,
+        device=str(base.device),
+        dtype=str(base.dtype).removeprefix("torch."),
+        data=without_credentials(str(asked.data)),
+        examples=len(examples),
+        held_out=len(dataset) - len(examples),
+        hints="from files" if dataset.ready_hints == len(dataset) else "detected on the way",
+        parameters=trained_count(network, settings),
+        memory=expected_memory(base, network, settings=settings),
+        disk=expected_disk(base, network, settings=settings),
+        unlocked=unlocked_count(base, settings),
+        sizes={f"{width} x {height}": n for (height, width), n in examples.sizes.most_common()},
+        settings=settings,
+    )
+
+
+def _part(settings: TrainSettings) -> str:
+    largest = f", the {settings.largest} largest" if settings.largest else ""
+    sample = f", a sample of {settings.sample}" if settings.sample else ""
+    return largest + sample
+
+
+def _attached(settings: TrainSettings) -> str:
+    if settings.method == "input-concat":
+        return "the whole base, which reads the hint beside the latents"
+    return f"connected: {settings.connect}" + (f", rank {settings.lora}" if settings.lora else "")
+
+
+def _unlocked(settings: TrainSettings, count: int) -> list[str]:
+    if not count:
+        return []
+    what = "its decoder" if settings.unlock == "decoder" else "its whole U-Net"
+    return [f"unlocked    after step {settings.unlock_after}, {what}: {count:,} parameters"]
+
+
+def _buckets(counts: Mapping[str, int]) -> list[str]:
+    told = ", ".join(f"{count} of {size}" for size, count in counts.items())
+    return [f"buckets     {told}"]
+
+
+def _changes(settings: TrainSettings) -> str:
+    return ", cut at random" * settings.random_crop + ", half mirrored" * settings.flip
+
+
+def _batch(settings: TrainSettings) -> str:
+    accumulated, processes = settings.gradient_accumulation, settings.num_processes
+    parts = [str(settings.batch_size)]
+    parts += [f"{accumulated} accumulated"] * (accumulated > 1)
+    parts += [f"{processes} processes"] * (processes > 1)
+    return f"batch {settings.effective_batch}" + f" ({' x '.join(parts)})" * (len(parts) > 1)
+
+
+def _rate(settings: TrainSettings) -> str:
+    shape = "" if settings.lr_schedule == "constant" else f", {settings.lr_schedule}"
+    warm = f", warm-up {settings.lr_warmup}" if settings.lr_warmup else ""
+    clip = f", gradients clipped to {settings.max_grad_norm:g}" if settings.max_grad_norm else ""
+    average = f", averaged by {settings.ema:g}" if settings.ema else ""
+    return f"learning rate {settings.learning_rate:g}{shape}{warm}{clip}{average}"
+
+
+def _savings(settings: TrainSettings) -> str:
+    used = {
+        "gradient checkpointing": settings.gradient_checkpointing,
+        "channels last": settings.channels_last,
+        "compiled": settings.compile,
+    }
+    return "".join(f", {name}" for name, on in used.items() if on)

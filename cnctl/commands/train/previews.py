@@ -1,0 +1,116 @@
+"""What a trained network does with held-out examples: a picture to look at, and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnctl.commands.shared.report.sheets import arrange, visible
+from cnctl.errors import MissingError
+from cnctl.hints.metrics import score
+from cnctl.models.base import Base
+from cnctl.models.network import Network, attach, hint_channels
+from cnctl.models.unet.controlnet import hint_tensor
+from cnctl.plugin import Metric
+from cnctl.sampling.denoise import sample
+
+ROWS = 4
+"""Examples in the picture."""
+
+Detect = Callable[[np.ndarray], np.ndarray | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Examples and how to generate from them, the same at each preview of a run.
+
+    hints: N of uint8 or uint16 (H, W, C), none of them dead. detect: RGB uint8 (H, W, 3) -> its
+    hint.
+    """
+
+    hints: Sequence[np.ndarray]
+    prompts: Sequence[str]
+    detect: Detect
+    metric: str | Metric
+    steps: int
+    guidance_scale: float
+    scheduler: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """fidelity: mean over the examples, None where the detector's weights are not at hand.
+
+    picture: RGB uint8 (H, W, 3).
+    """
+
+    fidelity: float | None
+    picture: np.ndarray
+
+
+def make_preview(
+    base: Base,
+    network: Network,
+    trial: Trial,
+    *,
+    on_step: Callable[[], None] = lambda: None,
+) -> Preview | None:
+    """Generate from each hint with its prompt, and from the first few with the empty one too.
+
+    The picture has a row for each of the first examples: hint, output with prompt, output without.
+    Example i is always generated with seed i. Returns None where there are no examples.
+    """
+    if not len(trial.hints):
+        return None
+    training = network.training
+    network.eval()
+    try:
+        outputs = _generate(base, network, trial, trial.prompts, on_step)
+        without = _generate(base, network, trial, [""] * min(ROWS, len(outputs)), on_step)
+    finally:
+        network.train(training)
+    rows = zip(trial.hints[:ROWS], outputs[:ROWS], without, strict=True)
+    picture = arrange([[visible(hint), *pair] for hint, *pair in rows])
+    return Preview(_fidelity(trial, outputs), picture)
+
+
+def _fidelity(trial: Trial, outputs: np.ndarray) -> float | None:
+    """Mean score of outputs uint8 (B, H, W, 3); None where ready hints came without a detector."""
+    try:
+        found = [trial.detect(output) for output in outputs]
+    except MissingError:
+        return None
+    scores = [score(trial.metric, *pair) for pair in zip(trial.hints, found, strict=True)]
+    return float(np.mean(scores))
+
+
+def _generate(
+    base: Base,
+    network: Network,
+    trial: Trial,
+    prompts: Sequence[str],
+    on_step: Callable[[], None],
+) -> np.ndarray:
+    """Outputs uint8 (B, H, W, 3) from the first B hints."""
+    parts = []
+    for first in range(0, len(prompts), trial.batch_size):
+        part = slice(first, min(first + trial.batch_size, len(prompts)))
+        hints = hint_tensor(trial.hints[part], channels=hint_channels(network))
+        parts.append(
+            sample(
+                *attach(base, network, hints),
+                prompts[part],
+                seeds=range(part.start, part.stop),
+                height=hints.shape[2],
+                width=hints.shape[3],
+                steps=trial.steps,
+                # Without a prompt both halves of the guidance are one and the same.
+                guidance_scale=trial.guidance_scale if any(prompts[part]) else 1.0,
+                scheduler=trial.scheduler,
+                on_step=lambda _: on_step(),
+            )
+        )
+    return np.concatenate(parts)

@@ -1,0 +1,145 @@
+"""`cnctl train`: pairs of image and hint to a ControlNet, with checkpoints, previews and a log."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from cnctl.commands.shared.weights import read_base_defaults
+from cnctl.commands.train.interrupts import stop_on_signals
+from cnctl.commands.train.plan import TrainPlan
+from cnctl.commands.train.request import TrainRequest
+from cnctl.commands.train.session import (
+    CHECKPOINTS,
+    CONTROL_LORA,
+    CONTROLNET,
+    INPUT_CONCAT,
+    LOG,
+    PREVIEWS,
+    REPORT,
+    TRACKER,
+    Event,
+    Started,
+    TrainingRun,
+    TrainResult,
+)
+from cnctl.commands.train.setup import find_condition, prepare
+from cnctl.data import DataReport, check_dataset, open_dataset, take_part
+from cnctl.errors import CnctlError, OutputError
+from cnctl.hints.detector import HintMaker, HintReader
+from cnctl.images import check_folder
+from cnctl.plugin import Condition
+from cnctl.training.accelerator import check_sharding, load_deepspeed
+from cnctl.training.checkpoints import LOCK, lock_folder, newest_checkpoint
+from cnctl.training.process_group import Team
+from cnctl.training.trainer import Training
+
+OURS = {CHECKPOINTS, CONTROL_LORA, CONTROLNET, INPUT_CONCAT, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
+
+
+def train(
+    request: TrainRequest,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> TrainResult:
+    """Train a ControlNet for a condition; afterwards `out` serves as weights for generate.
+
+    out: a new folder, or with `resume` one to go on with; condition, data and base are then those
+    that it was begun with. SIGINT and SIGTERM save after the step at hand, and are raised again.
+    Where the environment says that several processes train together (torchrun), each of them calls
+    this with the same arguments, and the first writes.
+    """
+    begin = time.monotonic()
+    out = Path(out)
+    load_deepspeed(request.device)
+    with Team(request.device) as team, ExitStack() as stack:
+        with team.together():
+            if team.main:
+                _check_out(out, resume=resume)
+                stack.enter_context(lock_folder(out))
+        with team.together():
+            checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
+            setup = prepare(request, checkpoint, note=note)
+            begun = checkpoint.step if checkpoint else 0
+            check_sharding(setup.settings, setup.base.dtype, begun)
+            check_folder(out)
+        training = Training(
+            setup.base,
+            setup.network,
+            setup.examples,
+            settings=setup.settings,
+            cache=setup.cache,
+            team=team,
+            checkpoint=checkpoint,
+        )
+        run = TrainingRun(setup, training, out, note, on_event)
+        if checkpoint is not None:
+            run.remember(checkpoint.state)
+        on_event(Started(setup.plan, training.step))
+        with stop_on_signals() as stop:
+            run.to_the_end(stop)
+    return run.result(seconds=time.monotonic() - begin)
+
+
+def plan_training(
+    request: TrainRequest,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+) -> TrainPlan:
+    """What `train` would do with the same arguments; nothing is written."""
+    out = Path(out)
+    _check_out(out, resume=resume)
+    checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
+    return prepare(request, checkpoint, dry=True, note=note).plan
+
+
+def check_data(
+    condition: str | Condition | None,
+    data: str | None,
+    *,
+    base: str | None = None,
+    resolution: int | None = None,
+    largest: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda text: None,
+    on_example: Callable[[int, int], None] = lambda done, total: None,
+) -> DataReport:
+    """Read every example as training would, or those of a part; nothing is trained.
+
+    largest, sample and seed are those of `cnctl.data.take_part`. on_example(done, total).
+    """
+    known = find_condition(condition)
+    if data is None:
+        raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
+    resolution = resolution or read_base_defaults(base).get("resolution") or known.train.resolution
+    whole = open_dataset(data, read_hint=HintReader(known), size=resolution, note=note)
+    dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
+    return check_dataset(
+        dataset,
+        detect=HintMaker(known, "cpu"),
+        resolution=resolution,
+        on_example=lambda done: on_example(done, len(dataset)),
+    )
+
+
+def _check_out(out: Path, *, resume: bool) -> None:
+    """Refuse a folder with something in it, but for a run that is to be resumed."""
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is not a folder", hint="choose another -o")
+    names = set(os.listdir(out)) - {LOCK} if out.exists() else set()
+    if resume and names and not names & OURS:
+        raise OutputError(f"{out} holds no training run", hint="choose another -o")
+    if names and not resume:
+        begun = bool(names & OURS)
+        go_on = "--resume goes on with it, or choose another -o" if begun else "choose another -o"
+        what = "holds a training run" if begun else "is not empty"
+        raise OutputError(f"{out} {what}", hint=go_on)

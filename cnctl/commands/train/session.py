@@ -1,0 +1,326 @@
+"""A training run in its folder: what it writes there, when, and what it tells."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+
+from cnctl.commands.train.convergence import find_convergence, growth_on
+from cnctl.commands.train.interrupts import StopRequest
+from cnctl.commands.train.plan import TrainPlan
+from cnctl.commands.train.previews import Preview, make_preview
+from cnctl.commands.train.report import write_report
+from cnctl.commands.train.setup import Setup
+from cnctl.commands.train.trackers import Tracker
+from cnctl.errors import CnctlError, DeviceError, OutputError
+from cnctl.hints.metrics import find_metric
+from cnctl.images import write_image
+from cnctl.models.unet.checkpoint import save_controlnet
+from cnctl.models.unet.checkpoint.control_lora import save_control_lora
+from cnctl.models.unet.checkpoint.controlnet import save_unet
+from cnctl.models.unet.control_lora import low_rank_state
+from cnctl.plugin import Metric
+from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
+from cnctl.training.process_group import Team
+from cnctl.training.trainer import DivergedError, StepReport, Training
+from cnctl.version import __version__
+
+CHECKPOINTS = "checkpoints"
+CONTROLNET = "controlnet"
+CONTROL_LORA = "controlnet.safetensors"
+INPUT_CONCAT = "input-concat"
+LOG = "log.jsonl"
+PREVIEWS = "previews"
+REPORT = "report.html"
+TRACKER = "tracker"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run is about to train from this step."""
+
+    plan: TrainPlan
+    step: int
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """A preview after this step. fidelity: mean of the condition's metric, None if unknown."""
+
+    step: int
+    metric: str
+    fidelity: float | None
+    path: Path
+
+
+@dataclass(frozen=True)
+class Converged:
+    """Control has set in at this step, as the previews since then show."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Grown:
+    """From this step on each takes so many examples."""
+
+    step: int
+    batch: int
+
+
+Event = Started | StepReport | Previewed | Converged | Grown
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished run. Fidelities are those of its first and its last preview."""
+
+    controlnet: Path
+    condition: str
+    steps: int
+    metric: str
+    fidelity_before: float | None
+    fidelity_after: float | None
+    converged: int | None
+    """The step of the sudden convergence, if it was seen."""
+    report: Path
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass
+class TrainingRun:
+    """A training run with its folder: what it writes, and what it tells."""
+
+    setup: Setup
+    training: Training
+    out: Path
+    note: Callable[[str], None]
+    on_event: Callable[[Event], None]
+    fidelity: dict[str, float] = field(default_factory=dict)
+    """By step."""
+    previewed: int = -1
+    """The last step that a preview was made after."""
+    converged: int | None = None
+
+    @property
+    def team(self) -> Team:
+        """The processes that run this together; the main one alone writes."""
+        return self.training.team
+
+    @property
+    def exported(self) -> Path:
+        """What serves as weights for generate."""
+        if self.setup.settings.method == "input-concat":
+            return self.out / INPUT_CONCAT
+        return self.out / (CONTROL_LORA if self.setup.settings.lora else CONTROLNET)
+
+    @property
+    def metric(self) -> Metric:
+        """What fidelity is measured by."""
+        return find_metric(self.setup.condition.metric)
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Take up the log and the scores where a checkpoint left them."""
+        self.fidelity = dict(state["fidelity"])
+        self.previewed = state.get("previewed", self.training.step)
+        self.converged = self._find_convergence()
+        if self.team.main and (self.out / LOG).exists():
+            os.truncate(self.out / LOG, min(state["log_bytes"], (self.out / LOG).stat().st_size))
+
+    def to_the_end(self, stop: StopRequest) -> None:
+        """Train, look and save, until the last step or a request to stop; then export."""
+        chosen = self.setup.settings
+        with self.team.together():
+            name = chosen.tracker if self.team.main else ""
+            tracker = Tracker(name, self.out / TRACKER, asdict(chosen))
+            if self.training.step == 0 and self.team.main:
+                (self.out / LOG).write_text("")
+                self._log({"event": "start", **self.setup.record})
+        try:
+            # Before the first step, or what an interrupt has left out.
+            enough = self._look(stop) or self.team.any(bool(stop))
+            if enough:
+                self._save()
+            for report in () if enough else self.training.run():
+                with self.team.together():
+                    self._log({"event": "step", **asdict(report)})
+                    self.on_event(report)
+                enough = self._look(stop) or self.team.any(bool(stop))
+                tracker.log(self._numbers(report), report.step)
+                due = _is_due(report.step, chosen.checkpoint_every)
+                if due or enough or report.step == chosen.steps:
+                    self._save()
+                if enough:
+                    break
+        except (DivergedError, DeviceError) as error:
+            raise self._with_what_is_kept(error) from error
+        finally:
+            tracker.finish()
+        self._export()
+        with self.team.together():
+            if self.team.main:
+                write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
+        if self.training.step < chosen.steps:
+            self.note(
+                f"saved after step {self.training.step} of {chosen.steps}; "
+                f"go on with: cnctl train -o {self.out} --resume"
+            )
+
+    def result(self, *, seconds: float) -> TrainResult:
+        scores = list(self.fidelity.values())
+        return TrainResult(
+            controlnet=self.exported,
+            condition=self.setup.condition.name,
+            steps=self.training.step,
+            metric=self.metric.name,
+            fidelity_before=scores[0] if scores else None,
+            fidelity_after=scores[-1] if scores else None,
+            converged=self.converged,
+            report=self.out / REPORT,
+            seconds=round(seconds, 1),
+        )
+
+    def _look(self, stop: StopRequest) -> bool:
+        """Make the preview where it is due; returns whether the run has converged and is to end."""
+        step, chosen = self.training.step, self.setup.settings
+        due = step == chosen.steps or _is_due(step, chosen.preview_every)
+        if not due or step == self.previewed:
+            return False
+        self._preview(stop)
+        if not self._has_just_converged():
+            return False
+        times = growth_on(chosen.on_convergence)
+        if times > 1:
+            batch = self.training.grow(times)
+            self._log({"event": "growth", "step": step + 1, "batch": batch})
+            self.on_event(Grown(step + 1, batch))
+        return chosen.on_convergence == "stop"
+
+    def _preview(self, stop: StopRequest) -> None:
+        """Write the picture and the score; a request to stop does without."""
+        if not self.setup.settings.preview_every:
+            return
+
+        def give_up() -> None:
+            if stop:
+                raise _Stopped
+
+        made = None
+        with (
+            self.training.averaged() as (base, network),
+            self.team.together(),
+            contextlib.suppress(_Stopped),
+        ):
+            if self.team.main:
+                made = make_preview(base, network, self.setup.trial, on_step=give_up)
+                self._show(made)
+        seen = self.team.share(made is not None)
+        fidelity = self.team.share(made.fidelity if made else None)
+        if seen:
+            self.previewed = self.training.step
+        if fidelity is not None:
+            self.fidelity[str(self.training.step)] = fidelity
+
+    def _show(self, made: Preview | None) -> None:
+        if made is None:
+            return
+        step, name = self.training.step, self.metric.name
+        path = self.out / PREVIEWS / f"step-{step:08d}.png"
+        write_image(path, made.picture, overwrite=True)
+        self._log({"event": "preview", "step": step, "metric": name, "fidelity": made.fidelity})
+        self.on_event(Previewed(step, name, made.fidelity, path))
+
+    def _find_convergence(self) -> int | None:
+        scores = {int(step): score for step, score in self.fidelity.items()}
+        return find_convergence(scores, self.metric)
+
+    def _has_just_converged(self) -> bool:
+        """Whether the last preview shows it for the first time, which is then told."""
+        if self.converged is not None:
+            return False
+        self.converged = self._find_convergence()
+        if self.converged is None:
+            return False
+        self._log({"event": "convergence", "step": self.converged})
+        self.on_event(Converged(self.converged))
+        return True
+
+    def _numbers(self, report: StepReport) -> dict[str, float | None]:
+        """For a tracker."""
+        named = {f"train/{k}": v for k, v in asdict(report).items() if k != "step"}
+        return named | {f"fidelity/{self.metric.name}": self.fidelity.get(str(report.step))}
+
+    def _save(self) -> None:
+        tensors = self.training.tensors()
+        with self.team.together():
+            if not self.team.main:
+                return
+            state = self.training.state() | {
+                "run": dict(self.setup.record),
+                "fidelity": self.fidelity,
+                "previewed": self.previewed,
+                "log_bytes": (self.out / LOG).stat().st_size,
+            }
+            folder = self.out / CHECKPOINTS
+            save_checkpoint(folder, self.training.step, tensors=tensors, state=state)
+
+    def _export(self) -> None:
+        chosen = self.setup.settings
+        description = {
+            "condition": self.setup.condition.name,
+            "hint_channels": self.setup.condition.hint_channels,
+            "base": self.setup.base.name,
+            "family": self.setup.base.family.name,
+            "version": __version__,
+            "examples": self.setup.plan.examples,
+            "fidelity": list(self.fidelity.values())[-1:],
+            **asdict(chosen),
+            "steps": self.training.step,
+        }
+        with self.training.averaged() as (base, network), self.team.together():
+            if not self.team.main:
+                return
+            if isinstance(network, UNet2DConditionModel):
+                save_unet(network, self.exported, description=description)
+            elif chosen.lora:
+                trained = low_rank_state(network)
+                save_control_lora(self.exported, trained, network, description=description)
+            else:
+                delta = self.training.base_delta(base)
+                save_controlnet(network, self.exported, description=description, base_delta=delta)
+
+    def _log(self, entry: Mapping[str, Any]) -> None:
+        if not self.team.main:
+            return
+        try:
+            with open(self.out / LOG, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.out / LOG} could not be written: {error.strerror}",
+                hint=f"free some space, then: cnctl train -o {self.out} --resume",
+            ) from error
+
+    def _with_what_is_kept(self, error: CnctlError) -> CnctlError:
+        kept = newest_checkpoint(self.out / CHECKPOINTS)
+        told = f"; the checkpoint of step {kept.step} is kept" if kept else ""
+        return type(error)(f"{error}{told}", hint=error.hint)
+
+
+class _Stopped(Exception):
+    """A preview is given up."""
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0

@@ -1,0 +1,228 @@
+"""From a request, and a checkpoint where there is one, to all that a training run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+
+from cnctl.commands.shared.weights import locate_control, open_base, open_control
+from cnctl.commands.train.plan import TrainPlan, make_plan
+from cnctl.commands.train.previews import Trial
+from cnctl.commands.train.request import (
+    TrainRequest,
+    check_data_unchanged,
+    check_settings,
+    complete_request,
+    describe_run,
+    resolve_settings,
+)
+from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
+from cnctl.data.buckets import bucket_sizes
+from cnctl.data.folder import FolderDataset
+from cnctl.errors import CnctlError
+from cnctl.hints.detector import HintMaker, HintReader
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.models.unet.control_lora import add_adapters
+from cnctl.models.unet.controlnet import build_controlnet
+from cnctl.models.unet.input_concat import build_input_concat
+from cnctl.models.unet.union import OneKind
+from cnctl.plugin import Condition
+from cnctl.registry import get_condition
+from cnctl.settings import GenerateSettings, TrainSettings, resolve
+from cnctl.tensorfiles.listing import has_base_delta
+from cnctl.training.batch_sampler import hold_out
+from cnctl.training.checkpoints import Checkpoint
+from cnctl.training.encoding_cache import EncodingCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """All that a run needs, in memory."""
+
+    condition: Condition
+    base: Base
+    network: Network
+    settings: TrainSettings
+    examples: Selection
+    trial: Trial
+    cache: EncodingCache | None
+    plan: TrainPlan
+    record: Mapping[str, Any]
+    """As `describe_run`."""
+
+
+def prepare(
+    request: TrainRequest,
+    checkpoint: Checkpoint | None,
+    *,
+    dry: bool = False,
+    note: Callable[[str], None],
+) -> Setup:
+    """Load and check everything. Raises CnctlError where the checkpoint's run was another one.
+
+    dry: only to plan by; the base is an outline, and there are no examples to measure with.
+    """
+    asked, settings = complete_request(request, checkpoint)
+    condition = find_condition(asked.condition)
+    if asked.data is None:
+        raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
+    base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
+    chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
+    dataset = open_training_data(asked.data, condition, chosen, note=note)
+    record = describe_run(asked, base, chosen, dataset)
+    if checkpoint is not None:
+        check_data_unchanged(record, checkpoint.state["run"], note=note)
+    train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
+    pairs = _pairs(dataset, condition, chosen, base)
+    if not held and chosen.held_out:
+        note("too few examples to hold any out: fidelity is measured on ones that are trained on")
+    examples = Selection(pairs, tuple(train))
+    tried = [] if dry else held or train[: chosen.held_out]
+    network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
+    if isinstance(network, UNet2DConditionModel):
+        base = replace(base, unet=network)  # the locked one is of no use then
+    return Setup(
+        condition=condition,
+        base=base,
+        network=network,
+        settings=chosen,
+        examples=examples,
+        trial=_trial(pairs, tried, condition, base, chosen),
+        cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
+        plan=make_plan(asked, condition, base, network, chosen, dataset, examples=examples),
+        record=record,
+    )
+
+
+def find_condition(condition: str | Condition | None) -> Condition:
+    """The condition of this name, or the condition itself."""
+    if condition is None:
+        raise CnctlError("no condition is named", hint="give --cond; cnctl conditions lists them")
+    return condition if isinstance(condition, Condition) else get_condition(condition)
+
+
+def open_training_data(
+    data: str,
+    condition: Condition,
+    settings: TrainSettings,
+    *,
+    note: Callable[[str], None],
+) -> Dataset:
+    """The data set, or the part of it that is asked for, with hints as this condition reads them.
+
+    CnctlError where files are missing.
+    """
+    whole = open_dataset(data, read_hint=HintReader(condition), size=settings.resolution, note=note)
+    part = {"largest": settings.largest or None, "sample": settings.sample or None}
+    dataset = take_part(whole, **part, seed=settings.seed)
+    if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
+        raise CnctlError(
+            f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",
+            hint="--check lists them all",
+        )
+    return dataset
+
+
+def _pairs(
+    dataset: Dataset, condition: Condition, settings: TrainSettings, base: Base
+) -> TrainingPairs:
+    if settings.flip and condition.flip is None and dataset.ready_hints:
+        raise CnctlError(
+            f"a hint of {condition.name} has no mirror image: it does not tell left from right",
+            hint="leave out --flip, or the hints: what is detected on the way has one",
+        )
+    side = settings.resolution
+    # A worker is a fork, which must not touch the parent's CUDA.
+    maker = HintMaker(condition, "cpu" if settings.workers else str(base.device))
+    return TrainingPairs(
+        dataset=dataset,
+        sizes=bucket_sizes(side, factor=base.latent_factor) if settings.buckets else [(side, side)],
+        hint_channels=condition.stored_channels,
+        detect=maker,
+        from_maps=maker.from_maps if condition.from_maps else None,
+        augment=maker.augment if condition.augment else None,
+        nearest=bool(condition.palette),
+        flip=settings.flip,
+        mirror=condition.flip,
+        random_crop=settings.random_crop,
+    )
+
+
+def _open_network(
+    asked: TrainRequest, condition: Condition, base: Base, settings: TrainSettings, *, fresh: bool
+) -> Network:
+    """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
+    if asked.init_from and fresh:
+        return _open_earlier(asked.init_from, condition, base, settings)
+    if settings.method == "input-concat":
+        return build_input_concat(base.unet, hint_channels=condition.hint_channels)
+    controlnet = build_controlnet(
+        base.unet,
+        hint_channels=condition.hint_channels,
+        hint_encoder=settings.hint_encoder,
+        hint_start=settings.hint_start,
+        seed=settings.seed,
+    )
+    if settings.lora:
+        add_adapters(controlnet, rank=settings.lora, seed=settings.seed)
+    return controlnet
+
+
+def _open_earlier(
+    weights: str, condition: Condition, base: Base, settings: TrainSettings
+) -> Network:
+    """What `--init-from` names."""
+    if settings.lora:
+        raise CnctlError(
+            "a Control-LoRA starts from the base", hint="leave out --init-from, or --lora"
+        )
+    if has_base_delta(locate_control(condition, base, weights=weights)):
+        raise CnctlError(
+            f"{weights} was trained together with its base",
+            hint="--init-from takes what was trained beside a locked one",
+        )
+    network = open_control(condition, base, weights=weights, dtype=torch.float32)
+    if isinstance(network, OneKind):
+        raise CnctlError(
+            f"{weights} is a ControlNet-Union, which is not trained here",
+            hint="--init-from takes a ControlNet for one kind of hint",
+        )
+    wide = isinstance(network, UNet2DConditionModel)
+    if wide != (settings.method == "input-concat"):
+        method = "input-concat" if wide else "controlnet"
+        raise CnctlError(
+            f"{weights} was trained by another method", hint=f"go on with --method {method}"
+        )
+    return network.requires_grad_(True)
+
+
+def _trial(
+    pairs: TrainingPairs,
+    held: Sequence[int],
+    condition: Condition,
+    base: Base,
+    settings: TrainSettings,
+) -> Trial:
+    """Examples to measure with, square; one whose hint is dead cannot be obeyed."""
+    pairs = replace(pairs, sizes=[(settings.resolution, settings.resolution)])
+    examples = [pairs.load(index) for index in (held if settings.preview_every else [])]
+    living = [example for example in examples if np.ptp(example.hint) > 0]
+    of_base = {"resolution": base.resolution} | dict(base.defaults)
+    guided = resolve(GenerateSettings, of_base, asdict(condition.generate), flags={})
+    return Trial(
+        hints=[example.hint for example in living],
+        prompts=[example.prompt for example in living],
+        detect=pairs.detect_again,
+        metric=condition.metric,
+        steps=settings.preview_steps,
+        guidance_scale=guided.guidance_scale,
+        scheduler=guided.scheduler,
+        batch_size=settings.batch_size,
+    )

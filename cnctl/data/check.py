@@ -1,0 +1,124 @@
+"""Look at every example before hours are spent on training with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cnctl.data.examples import Dataset, Example
+from cnctl.data.pairs import Detect
+from cnctl.errors import CnctlError
+
+ASPECT_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one example. fatal: training would stop there."""
+
+    name: str
+    what: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+
+@dataclass
+class DataReport:
+    """What a check found. sizes: (height, width) of the images -> how many."""
+
+    examples: int
+    problems: list[Problem] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    detected: int = 0
+    """Examples without a hint of their own."""
+
+    @property
+    def fatal(self) -> int:
+        """How many examples would stop the training."""
+        return sum(problem.fatal for problem in self.problems)
+
+    def summary(self) -> str:
+        """In one line."""
+        sizes = ", ".join(
+            f"{count} of {width} x {height}" for (height, width), count in self.sizes.most_common(3)
+        )
+        more = f" and {len(self.sizes) - 3} more sizes" if len(self.sizes) > 3 else ""
+        return (
+            f"{self.examples} examples ({sizes}{more}), {self.detected} without a hint of their "
+            f"own, {len(self.problems)} remarks, {self.fatal} examples that stop a training"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "examples": self.examples,
+            "detected": self.detected,
+            "sizes": {f"{width}x{height}": n for (height, width), n in self.sizes.items()},
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def check_dataset(
+    dataset: Dataset,
+    *,
+    detect: Detect,
+    resolution: int,
+    on_example: Callable[[int], None] = lambda done: None,
+) -> DataReport:
+    """Read all examples and report what is missing, damaged, empty, too small or twice there."""
+    report = DataReport(len(dataset))
+    seen: dict[bytes, str] = {}
+    for index in range(len(dataset)):
+        name = dataset.name(index)
+        try:
+            example = dataset[index]
+            hint = detect(example.image, None) if example.hint is None else example.hint
+        except CnctlError as error:
+            report.problems.append(Problem(name, _without(name, str(error)), fatal=True))
+        else:
+            report.sizes[example.image.shape[:2]] += 1
+            report.detected += example.hint is None
+            whats = [*_look(example, hint, resolution), *_twin(example, name, seen)]
+            report.problems += [Problem(name, what) for what in whats]
+        on_example(index + 1)
+    return report
+
+
+def _look(example: Example, hint: np.ndarray | None, resolution: int) -> Iterator[str]:
+    height, width = example.image.shape[:2]
+    if min(height, width) < resolution:
+        yield f"the image is {width} x {height}, smaller than the resolution {resolution}"
+    if hint is None:
+        yield "the detector finds nothing"
+    elif np.ptp(hint) == 0:
+        yield f"the hint is dead: every value is {hint.flat[0]}"
+    if example.hint is not None and not _same_aspect(example.image, example.hint):
+        size = f"{example.hint.shape[1]} x {example.hint.shape[0]}"
+        yield f"the image is {width} x {height} but the hint {size}: cut alike they do not match"
+    if not example.prompt.strip():
+        yield "the prompt is empty"
+
+
+def _same_aspect(image: np.ndarray, hint: np.ndarray) -> bool:
+    ratio = (image.shape[0] * hint.shape[1]) / (image.shape[1] * hint.shape[0])
+    return abs(ratio - 1) <= ASPECT_TOLERANCE
+
+
+def _twin(example: Example, name: str, seen: dict[bytes, str]) -> Iterator[str]:
+    key = hashlib.sha256(example.image.tobytes()).digest()
+    if key in seen:
+        yield f"the same image as {seen[key]}"
+    seen.setdefault(key, name)
+
+
+def _without(name: str, message: str) -> str:
+    """The message without what it says before the fault, where that is the example's name."""
+    _, found, rest = message.partition(f"{name}: ")
+    return rest if found else message

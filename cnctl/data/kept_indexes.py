@@ -1,0 +1,81 @@
+"""Indexes of shards that lie elsewhere, kept on this machine: each is made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cnctl.data.members import Member
+from cnctl.errors import OutputError, shown
+from cnctl.system.caches import cache_folder
+from cnctl.system.locks import lock_file
+
+PAUSE = 0.2
+"""Seconds between two looks at what another process is making."""
+
+
+def is_kept(identity: str) -> bool:
+    """Whether the index of this shard seems to be here."""
+    return bool(identity) and _path(identity).is_file()
+
+
+def keep_index(identity: str, make: Callable[[], list[Member]]) -> list[Member]:
+    """The index of this shard: made, or as it was made before. What is damaged is made anew.
+
+    identity: the shard's name and all that tells of a change; "" where nothing does, which keeps
+    nothing. Of several processes that want an index one makes it, and the others wait.
+    """
+    if not identity:
+        return make()
+    path = _path(identity)
+    while (members := _read(path)) is None:
+        with path.with_suffix(".lock").open("ab") as lock:
+            try:
+                lock_file(lock.fileno(), path)
+            except OutputError:
+                time.sleep(PAUSE)
+                continue
+            members = _read(path)
+            if members is None:
+                _write(path, make())
+    return members
+
+
+def _path(identity: str) -> Path:
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_folder("shards") / f"{digest}.json"
+
+
+def _read(path: Path) -> list[Member] | None:
+    with suppress(OSError, ValueError, TypeError):
+        digest, _, text = path.read_bytes().partition(b"\n")
+        if digest.decode() == hashlib.sha256(text).hexdigest():
+            return [_member(*row) for row in json.loads(text)]
+    return None
+
+
+def _member(name: str, offset: int, size: int, pixels: list[int] | None) -> Member:
+    return Member(name, offset, size, (pixels[0], pixels[1]) if pixels else None)
+
+
+def _write(path: Path, members: list[Member]) -> None:
+    text = json.dumps(members).encode()
+    try:
+        handle, scratch = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+            os.replace(scratch, path)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{shown(path)} cannot be written: {error.strerror}",
+            hint="free some space, or name another folder in XDG_CACHE_HOME",
+        ) from error

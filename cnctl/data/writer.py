@@ -1,0 +1,114 @@
+"""Write a training folder: images/, hints/ and one line of metadata.jsonl for each pair."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+from cnctl.data.examples import Example
+from cnctl.data.folder import METADATA
+from cnctl.errors import CnctlError, OutputError
+from cnctl.images import hint_suffix, shown, write_hint, write_image
+from cnctl.system.locks import lock_file
+
+
+class DatasetWriter:
+    """A folder that grows by whole pairs, and can be gone on with after any interruption.
+
+    A pair counts once its line is in metadata.jsonl, which is written after its files and in one
+    piece. A line that a crash has torn is removed when the folder is opened again. Only one process
+    at a time writes to a folder: OutputError for any other.
+
+        with DatasetWriter(folder) as writer:
+            if "holiday/cat" not in writer:
+                writer.add("holiday/cat", Example(image, hint, "a cat"))
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(
+                self.folder / METADATA, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644
+            )
+        except OSError as error:
+            raise OutputError(f"{shown(folder)} cannot be written: {error.strerror}") from error
+        try:
+            lock_file(self._file, self.folder)
+            self._entries = self._recover()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._file)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the pair of this name is in the folder."""
+        return name in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry(self, name: str) -> Mapping[str, Any]:
+        """The line of a pair that is in the folder."""
+        return self._entries[name]
+
+    def add(self, name: str, example: Example, *, record: Mapping[str, Any] | None = None) -> None:
+        """Write one pair. name: its path below images/ and hints/ without suffix, "a/b".
+        record: what else its line shall say, how the hint was made for instance.
+
+        Files of this name without a line are left from an interruption, and are replaced.
+        Raises OutputError where the disk is full or not writable; the folder is then as before.
+        """
+        if name in self._entries:
+            raise CnctlError(f"{shown(name)} is in {shown(self.folder)} already")
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise CnctlError(f"{shown(name)} does not lie below the folder")
+        assert example.hint is not None, "a pair has a hint"
+        image = f"images/{name}.png"
+        hint = f"hints/{name}{hint_suffix(example.hint.shape[2])}"
+        write_image(self.folder / image, example.image, overwrite=True)
+        write_hint(self.folder / hint, example.hint, overwrite=True)
+        entry = {**(record or {}), "image": image, "hint": hint, "prompt": example.prompt}
+        self._append(entry)
+        self._entries[name] = entry
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(0, "the disk is full")
+        except OSError as error:
+            os.ftruncate(self._file, end)
+            raise OutputError(
+                f"{shown(self.folder / METADATA)} could not be written: {error.strerror}",
+                hint="free some space and run it again; what is written stays",
+            ) from error
+
+    def _recover(self) -> dict[str, Mapping[str, Any]]:
+        """The pairs that are there, by name; cuts a torn last line off."""
+        os.lseek(self._file, 0, os.SEEK_SET)  # opening the file anew would end in unlocking it
+        data = os.read(self._file, os.fstat(self._file).st_size)
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.ftruncate(self._file, len(whole))
+        entries = [json.loads(line) for line in whole.splitlines() if line.strip()]
+        return {_name(entry["image"]): entry for entry in entries}
+
+
+def _name(image: str) -> str:
+    return image.removeprefix("images/").removesuffix(".png")

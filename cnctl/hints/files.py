@@ -1,0 +1,204 @@
+"""Where detectors' weights lie, and the form of them that is safe to read.
+
+A file is looked for in the user's own folder (CNCTL_DETECTORS, or `detectors` in the config file),
+then in the Hugging Face cache. Nothing is fetched here. What is no safetensors file is converted
+once, by the reader of `cnctl.models.unet.checkpoint` that runs nothing of what a file holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import CnctlError, MissingError
+from cnctl.plugin import Condition, WeightFile
+from cnctl.settings import read_config
+from cnctl.system.caches import cache_folder
+from cnctl.tensorfiles.digest import known_sha256
+from cnctl.tensorfiles.sandbox import extract_tensors
+from cnctl.tensorfiles.torchfile import list_torch_file
+
+CONFIG = "config.json"
+WHOLE = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = "pytorch_model.bin"
+
+
+class DetectorFiles(Mapping[str, Path]):
+    """The files of a condition, each looked for when it is asked for.
+
+    `files[key]` raises MissingError that says what to fetch, and CnctlError where `commercial` is
+    asked for and the licence forbids it.
+    """
+
+    def __init__(self, condition: Condition, *, commercial: bool | None = None) -> None:
+        self._condition = condition
+        self._commercial = _asked_for_commercial() if commercial is None else commercial
+
+    def __getitem__(self, key: str) -> Path:
+        file = self._condition.files[key]
+        if self._commercial and not file.commercial:
+            raise CnctlError(
+                f"{self._condition.name}: {title(file)} is licensed for non-commercial use only "
+                f"({file.licence})",
+                hint="choose another condition, or leave out --commercial",
+            )
+        found = find_file(file)
+        if found is None:
+            raise _missing(self._condition, file)
+        return safe_file(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._condition.files)
+
+    def __len__(self) -> int:
+        return len(self._condition.files)
+
+
+def open_detector(
+    condition: Condition, device: str, *, commercial: bool | None = None
+) -> Callable[..., Any]:
+    """The plugin's own detector, given its files if it has any; nothing is checked here."""
+    if not condition.files:
+        return condition.load_detector(device)
+    return condition.load_detector(device, DetectorFiles(condition, commercial=commercial))
+
+
+def find_file(file: WeightFile) -> Path | None:
+    """The file or folder as the user has it; None where it is not at hand.
+
+    A file of the hub's cache must have the published sha256; in a folder of their own, users put
+    what they like.
+    """
+    for path in _own_places(file):
+        if path.is_file() if file.filename else path.is_dir():
+            return path
+    cached = _in_hub_cache(file)
+    if cached:
+        check_sha256(file, cached)
+    return cached
+
+
+def weights_in(found: Path) -> Path:
+    """The file itself, or the one in a transformers folder that holds its weights."""
+    if not found.is_dir():
+        return found
+    return next(found / name for name in (*WHOLE, PICKLED) if (found / name).is_file())
+
+
+def safe_file(found: Path) -> Path:
+    """A path that holds no pickle: this very one, or the copy that was made of it once."""
+    if found.is_dir():
+        return _safe_folder(found)
+    return found if found.suffix == ".safetensors" else _converted(found, known_sha256(found))
+
+
+def check_sha256(file: WeightFile, found: Path) -> None:
+    """CnctlError where it is not what was published; nothing where no hash is known."""
+    path = weights_in(found)
+    if file.sha256 and known_sha256(path) != file.sha256:
+        raise CnctlError(
+            f"{path} is not {title(file)}: its sha256 is {known_sha256(path)[:12]}..., not "
+            f"{file.sha256[:12]}...",
+            hint="a download may have stopped early: remove it and fetch it again",
+        )
+
+
+def describe(file: WeightFile) -> str:
+    """Name, origin, size and licence in words."""
+    size = f"{max(1, round(file.size / 1e6))} MB" if file.size else "size unknown"
+    licence = file.licence or "licence not stated"
+    return f"{title(file)} ({size}; {licence})"
+
+
+def title(file: WeightFile) -> str:
+    return f"{file.filename} of {file.repo}" if file.filename else file.repo
+
+
+def _asked_for_commercial() -> bool:
+    return os.environ.get("CNCTL_COMMERCIAL", "").lower() in ("1", "true", "yes", "on")
+
+
+def _missing(condition: Condition, file: WeightFile) -> MissingError:
+    return MissingError(
+        f"{condition.name} needs {describe(file)}, which is not at hand",
+        hint=f"cnctl models pull {condition.name}, or name your own folder in CNCTL_DETECTORS",
+    )
+
+
+def _own_places(file: WeightFile) -> Iterator[Path]:
+    folder = os.environ.get("CNCTL_DETECTORS") or read_config().get("detectors")
+    if not folder:
+        return
+    root = Path(folder).expanduser()
+    if not file.filename:
+        yield from (root / file.repo, root / file.repo.partition("/")[2])
+        return
+    name = Path(file.filename)
+    for path in (root / file.repo / name, root / name, root / name.name):
+        yield from (path.with_suffix(".safetensors"), path)
+
+
+def _in_hub_cache(file: WeightFile) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    name = file.filename or CONFIG
+    cached = try_to_load_from_cache(file.repo, name, revision=file.revision or None)
+    if not isinstance(cached, str):
+        return None
+    return Path(cached) if file.filename else _whole(Path(cached).parent)
+
+
+def _whole(folder: Path) -> Path | None:
+    """The snapshot, unless only its config has been fetched."""
+    return folder if any((folder / name).is_file() for name in (*WHOLE, PICKLED)) else None
+
+
+def _safe_folder(folder: Path) -> Path:
+    if not (folder / CONFIG).is_file() or not _whole(folder):
+        raise CnctlError(
+            f"{folder} is no whole transformers model",
+            hint=f"it must hold {CONFIG} and {WHOLE[0]}",
+        )
+    if any((folder / name).is_file() for name in WHOLE):
+        return folder
+    digest = known_sha256(folder / PICKLED)
+    beside = sorted((*folder.glob("*.json"), *folder.glob("*.txt")))
+    copy = cache_folder("detectors") / _name_of_copy(digest, beside)
+    if not (copy / WHOLE[0]).is_file():
+        weights = _converted(folder / PICKLED, digest)
+        copy.mkdir(exist_ok=True)
+        for path in beside:
+            shutil.copyfile(path, copy / path.name)
+        os.replace(weights, copy / WHOLE[0])
+    return copy
+
+
+def _name_of_copy(digest: str, beside: Sequence[Path]) -> str:
+    """Another one for other weights or another configuration."""
+    found = hashlib.sha256(digest.encode())
+    for path in beside:
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
+
+
+def _converted(source: Path, digest: str) -> Path:
+    """The tensors of a torch file as safetensors, in the cache under the source's sha256."""
+    target = cache_folder("detectors") / f"{digest}.safetensors"
+    if target.is_file():
+        return target
+    listing = list_torch_file(source)
+    if not listing.tensors:
+        raise CnctlError(f"{source} holds no tensors", hint="fetch it again")
+    handle, scratch = tempfile.mkstemp(suffix=".safetensors", dir=target.parent)
+    os.close(handle)
+    try:
+        extract_tensors(source, Path(scratch), names=listing.tensors)
+        os.replace(scratch, target)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+    return target

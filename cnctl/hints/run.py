@@ -1,0 +1,402 @@
+"""Run a condition's detector, and hold it to its contract in both directions."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnctl.errors import CnctlError, DeviceError, MissingError, shown
+from cnctl.hints.files import open_detector
+from cnctl.images import read_hint, read_values
+from cnctl.plugin import BatchDetector, Condition, Detection, Option, OptionValue
+
+Size = tuple[int, int]
+"""Height and width."""
+
+TRUE = {"true", "yes", "1", "on"}
+FALSE = {"false", "no", "0", "off"}
+
+
+def load_detector(
+    condition: Condition, *, device: str = "cpu", commercial: bool | None = None
+) -> Callable[..., np.ndarray | None]:
+    """The condition's detector behind a check of its contract.
+
+    Returns detect(image, **options) -> hint | None. image: upright RGB uint8 (H, W, 3), never
+    changed. hint: a new uint8 (H, W, stored_channels). None: nothing found. Options not given take
+    their defaults. Whatever the plugin raises becomes a CnctlError that names it.
+    commercial: refuse weights not licensed for commercial use; None asks CNCTL_COMMERCIAL.
+    """
+    find = load_detections(condition, device=device, commercial=commercial)
+
+    def detect(image: np.ndarray, **options: OptionValue) -> np.ndarray | None:
+        found = find(image, **options)
+        return None if found is None else found.hint
+
+    return detect
+
+
+def load_detections(
+    condition: Condition, *, device: str = "cpu", commercial: bool | None = None
+) -> LoadedDetector:
+    """As `load_detector`, with the data that a hint was drawn from beside each hint."""
+    with _blame(condition, "could not be loaded"):
+        raw = open_detector(condition, device, commercial=commercial)
+    return LoadedDetector(condition, raw)
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A plugin's detector, behind the check of its contract that `load_detector` tells of."""
+
+    condition: Condition
+    raw: Callable[..., Any]
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether several images at once are other work than one after the other."""
+        return isinstance(self.raw, BatchDetector)
+
+    def __call__(self, image: np.ndarray, **options: OptionValue) -> Detection | None:
+        """What is in one image; None where nothing is found."""
+        return self.batch([image], **options)[0]
+
+    def batch(self, images: Sequence[np.ndarray], **options: OptionValue) -> list[Detection | None]:
+        """What is in each of these images of one size."""
+        for image in images:
+            _check_image(self.condition, image)
+        complete = check_options(self.condition, options)
+        with _blame(self.condition, "failed on this image"):
+            if isinstance(self.raw, BatchDetector) and len(images) > 1:
+                found = list(self.raw.batch(np.stack(images), **complete))
+            else:
+                found = [self.raw(image.copy(), **complete) for image in images]
+        if len(found) != len(images):
+            raise CnctlError(
+                f"condition {self.condition.name!r} returned {len(found)} hints for "
+                f"{len(images)} images",
+                hint="this is a fault of the plugin: tell its authors",
+            )
+        size = images[0].shape[:2]
+        return [f if f is None else check_detection(self.condition, f, size=size) for f in found]
+
+
+def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
+    """The hint that these data describe, uint8 (H, W, stored_channels); CnctlError where none."""
+    if condition.draw is None:
+        raise CnctlError(f"{condition.name} has no data to draw from", hint="give it an image")
+    whose = "check the file; `cnctl annotate --json` shows what such data look like"
+    with _blame(condition, "could not draw these data", hint=whose):
+        hint = condition.draw(data)
+    return check_hint(condition, hint, size=np.shape(hint)[:2])
+
+
+def read_ready(condition: Condition, source: Path | bytes) -> np.ndarray:
+    """A hint that lies in a file, (H, W, stored_channels): a picture, or .npz; the condition's
+    ground truth; or drawn from JSON such as a pose editor writes. bytes: of a picture or an .npz.
+    """
+    name = source.name if isinstance(source, Path) else _picture_name(source)
+    if condition.ground_truth and name.endswith(condition.ground_truth.ending):
+        found = _from_ground_truth(condition, source, check_options(condition, {}), sizes=None)
+        if found is not None:
+            return found.hint
+    if isinstance(source, Path) and source.suffix.lower() == ".json":
+        return draw_hint(condition, _read_json(source))
+    return read_hint(source, channels=condition.stored_channels)
+
+
+def read_ground_truth(
+    condition: Condition,
+    path: Path,
+    *,
+    sizes: tuple[Size, Size],
+    options: Mapping[str, OptionValue],
+) -> Detection:
+    """The hint that a data set's file states, with its data; at whatever size it comes.
+
+    sizes: (height, width) of the image as it lies, and of the hint that is wanted.
+    """
+    found = _from_ground_truth(condition, path, check_options(condition, options), sizes=sizes)
+    if found is None:
+        raise CnctlError(f"{shown(path)} is no ground truth of {condition.name}")
+    return found
+
+
+def hint_from_maps(
+    condition: Condition, maps: Mapping[str, Any], **options: OptionValue
+) -> np.ndarray | None:
+    """The hint of a rendered picture, see `Condition.from_maps`; None where there is nothing."""
+    if condition.from_maps is None:
+        raise CnctlError(f"{condition.name} reads no renderer's maps", hint="give it an image")
+    with _blame(condition, "failed on these maps"):
+        hint = condition.from_maps(maps, **check_options(condition, options))
+    return None if hint is None else check_hint(condition, hint, size=maps["image"].shape[:2])
+
+
+def draw_options(condition: Condition, rng: np.random.Generator) -> Mapping[str, OptionValue]:
+    """What the condition draws at random for an image of training data; {} where it draws none."""
+    if condition.training_options is None:
+        return {}
+    with _blame(condition, "could not draw training options"):
+        return dict(condition.training_options(rng))
+
+
+def augment_hint(condition: Condition, hint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The condition's random change of a hint, whatever it returns."""
+    assert condition.augment is not None
+    with _blame(condition, "could not augment a hint"):
+        return condition.augment(hint, rng)
+
+
+def check_detection(condition: Condition, found: Any, *, size: tuple[int, ...]) -> Detection:
+    """What a detector returned, checked: its hint by `check_hint`, and data that JSON can hold."""
+    if not isinstance(found, Detection):
+        return Detection(hint=check_hint(condition, found, size=size))
+    try:
+        data = json.loads(json.dumps(dict(found.data), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise CnctlError(
+            f"condition {condition.name!r} returned data that are no JSON: {error}",
+            hint="this is a fault of the plugin: tell its authors",
+        ) from error
+    return Detection(hint=check_hint(condition, found.hint, size=size), data=data)
+
+
+def parse_options(condition: Condition, assignments: Sequence[str]) -> dict[str, OptionValue]:
+    """["radius=4", ...] -> {"radius": 4, ...}, checked; options not named are left out."""
+    parsed: dict[str, OptionValue] = {}
+    for assignment in assignments:
+        name, equals, text = (part.strip() for part in assignment.partition("="))
+        if not equals:
+            raise CnctlError(
+                f"{condition.name}: option {assignment!r} has no value",
+                hint=f"write it as {name or 'name'}=value",
+            )
+        option = _known_option(condition, name)
+        parsed[name] = _checked_value(condition, name, value=_from_text(option, text))
+    return parsed
+
+
+def check_options(
+    condition: Condition, options: Mapping[str, OptionValue]
+) -> dict[str, OptionValue]:
+    """All options of the condition: these, checked, over its defaults."""
+    defaults = {name: option.default for name, option in condition.options.items()}
+    given = {name: _checked_value(condition, name, value=value) for name, value in options.items()}
+    return defaults | given
+
+
+def check_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.ndarray:
+    """The hint as a new uint8 (H, W, stored_channels), or CnctlError that says what is wrong.
+
+    Grey of 16 bits, uint16, stays what it is.
+    """
+    channels = condition.stored_channels
+    allowed = (channels,) if condition.masked else (1, channels)
+    wanted = " or ".join(map(str, sorted(set(allowed)))) + " channel" + "s" * (channels > 1)
+    as_3d = hint[..., None] if isinstance(hint, np.ndarray) and hint.ndim == 2 else hint
+    if (
+        not isinstance(as_3d, np.ndarray)
+        or as_3d.ndim != 3
+        or as_3d.dtype not in ((np.uint8, np.uint16) if as_3d.shape[2] == 1 else (np.uint8,))
+        or as_3d.shape[:2] != size
+        or as_3d.shape[2] not in allowed
+    ):
+        raise CnctlError(
+            f"condition {condition.name!r} returned {describe_value(hint)}; "
+            f"it must be uint8 {size} with {wanted}",
+            hint="this is a fault of the plugin: tell its authors",
+        )
+    if as_3d.shape[2] == channels:
+        return np.array(as_3d, order="C")  # a copy: the plugin may reuse its buffer
+    return np.repeat(as_3d, channels, axis=2)
+
+
+def describe_range(option: Option) -> str:
+    """What an option accepts, in words: "1 to 255", "one of a, b"; "" where there is no limit."""
+    if option.choices:
+        return "one of " + ", ".join(map(str, option.choices))
+    if option.minimum is not None and option.maximum is not None:
+        return f"{option.minimum:g} to {option.maximum:g}"
+    if option.minimum is not None:
+        return f"at least {option.minimum:g}"
+    return "" if option.maximum is None else f"at most {option.maximum:g}"
+
+
+def describe_value(value: object) -> str:
+    """A value in words: "uint8 (64, 96, 3)" for an array, else "a list" and the like."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return f"a {type(value).__name__}"
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception in one line, however many its text has."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CnctlError(
+            f"{shown(path)} is no readable JSON: {error}", hint="check the file"
+        ) from error
+
+
+def _picture_name(data: bytes) -> str:
+    return "hint.npz" if data[:2] == b"PK" else "hint.png"
+
+
+def _from_ground_truth(
+    condition: Condition,
+    source: Path | bytes,
+    options: Mapping[str, OptionValue],
+    *,
+    sizes: tuple[Size, Size] | None,
+) -> Detection | None:
+    assert condition.ground_truth is not None
+    if isinstance(source, Path) and source.suffix.lower() == ".json":
+        values = _read_json(source)
+    else:
+        values, colours = read_values(source)
+        if colours is not None and _is_painted(condition, np.unique(values), colours):
+            return None
+    title = "a shard's hint" if isinstance(source, bytes) else shown(source)
+    with _blame(condition, f"could not read {title}"):
+        found = condition.ground_truth.read(values, sizes=sizes, **options)
+    if found is None:
+        return None
+    hint = found.hint if isinstance(found, Detection) else found
+    return check_detection(condition, found, size=np.shape(hint)[:2])
+
+
+def _is_painted(condition: Condition, indices: np.ndarray, colours: np.ndarray) -> bool:
+    """Whether an image with a palette shows the condition's colours, as a hint of it that some
+    tool has made small; else its indices are what counts.
+
+    A map of labels may show these colours too, each label that of its own number.
+    """
+    own = [tuple(rgb) for rgb in condition.palette.values()]
+    seen = {int(index): tuple(colours[index].tolist()) for index in indices}
+    in_order = all(own[index] == rgb for index, rgb in seen.items() if index < len(own))
+    return not in_order and set(seen.values()) <= set(own)
+
+
+def _known_option(condition: Condition, name: str) -> Option:
+    if name in condition.options:
+        return condition.options[name]
+    known = ", ".join(condition.options)
+    near = get_close_matches(name, condition.options, n=1)
+    guess = f"; nearest is {near[0]!r}" if near else ""
+    raise CnctlError(
+        f"{condition.name} has no option {name!r}{guess}",
+        hint=f"its options: {known}" if known else f"{condition.name} takes no options",
+    )
+
+
+def _from_text(option: Option, text: str) -> OptionValue:
+    """The text as the option's type, or the text itself where it does not read as one."""
+    kind = type(option.default)
+    if kind is bool:
+        return {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _checked_value(condition: Condition, name: str, *, value: object) -> OptionValue:
+    option = _known_option(condition, name)
+    typed = _as_type(type(option.default), value)
+    if typed is None:
+        wanted = "true or false" if isinstance(option.default, bool) else _kind(option.default)
+        raise _bad_value(condition, name, value=value, wanted=wanted)
+    if not _is_in_range(option, typed):
+        raise _bad_value(condition, name, value=value, wanted=describe_range(option))
+    return typed
+
+
+def _is_in_range(option: Option, value: OptionValue) -> bool:
+    if option.choices and value not in option.choices:
+        return False
+    if isinstance(value, bool | str):
+        return True
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    return low <= value <= high
+
+
+def _as_type(kind: type, value: object) -> OptionValue | None:
+    """The value as this very type, also from numpy's; None where it is of another type."""
+    if kind is bool or isinstance(value, bool | np.bool_):
+        return bool(value) if kind is bool and isinstance(value, bool | np.bool_) else None
+    if kind is int and isinstance(value, Integral):
+        return int(value)
+    if kind is float and isinstance(value, Real) and math.isfinite(value):
+        return float(value)
+    return value if kind is str and isinstance(value, str) else None
+
+
+def _kind(default: OptionValue) -> str:
+    return {int: "a whole number", float: "a number"}.get(type(default), "text")
+
+
+def _bad_value(condition: Condition, name: str, *, value: object, wanted: str) -> CnctlError:
+    default = condition.options[name].default
+    return CnctlError(
+        f"{condition.name}: option {name} is {value!r}; it must be {wanted}",
+        hint=f"the default is {name}={default}",
+    )
+
+
+@contextmanager
+def _blame(condition: Condition, what: str, *, hint: str = "") -> Iterator[None]:
+    """Turn what a plugin raises into a CnctlError, and keep what it prints off stdout.
+
+    hint: what to do where it is most likely not the plugin's fault. A plugin may raise CnctlError
+    itself. sys.stdout belongs to the whole process, so it is only put aside in the main thread.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    try:
+        with redirect_stdout(sys.stderr if in_main else sys.stdout):
+            yield
+    except CnctlError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _error_class(error)(
+            f"condition {condition.name!r} {what}: {describe_error(error)}",
+            hint=hint or f"`cnctl conditions check {condition.name}` tests the plugin",
+        ) from error
+
+
+def _error_class(error: BaseException) -> type[CnctlError]:
+    if isinstance(error, ModuleNotFoundError):
+        return MissingError
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return DeviceError  # torch's own error, told by name so that torch need not be loaded
+    return CnctlError
+
+
+def _check_image(condition: Condition, image: object) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not _is_rgb(image.shape):
+        raise CnctlError(
+            f"{condition.name}: the image must be RGB uint8 (H, W, 3), not {describe_value(image)}",
+            hint="cnctl.images.read_image gives one",
+        )
+
+
+def _is_rgb(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[2] == 3 and min(shape) > 0

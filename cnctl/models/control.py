@@ -1,0 +1,186 @@
+"""Control of one denoising run: how strongly each ControlNet acts, when, and on which half.
+
+The modes are those that users of the web interfaces know; "control" is the original's guess mode.
+A branch does not run where it has no effect.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor
+
+from cnctl.errors import CnctlError
+from cnctl.models.text_features import TextFeatures
+from cnctl.models.unet.controlnet import EncodedHint, Residuals, control_residuals, encode_hint
+from cnctl.models.unet.union import OneKind
+
+MODES = ("balanced", "prompt", "control")
+FADE = 0.825
+"""Scale of a residual over that of the next deeper one, in the modes "prompt" and "control"."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One ControlNet with its hint.
+
+    hint: float (1 or B, hint_channels, H, W) as `hint_tensor` makes it. start, end: the part of
+    the steps in which it acts, as fractions. mode: "balanced" acts alike everywhere; "prompt"
+    fades towards the upper residuals, by 0.825 ** (12 - i) for the i-th of 13; "control" does so
+    too, and acts only on the half of the guidance that sees the prompt. scale, and further factors
+    where given: step_scales, one per step; residual_scales, one per residual: the skips from the
+    top, then the middle block. region: float (1, 1, H, W) in [0, 1], by which it is multiplied in
+    each place; None for 1 everywhere.
+    """
+
+    controlnet: ControlNetModel | OneKind
+    hint: Tensor
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mode: str = "balanced"
+    step_scales: Sequence[float] = ()
+    residual_scales: Sequence[float] = ()
+    region: Tensor | None = None
+
+    @property
+    def residual_count(self) -> int:
+        """Residuals of this ControlNet: one per skip connection, and the middle block's."""
+        return len(self.controlnet.controlnet_down_blocks) + 1
+
+    @property
+    def conditional_only(self) -> bool:
+        """Whether it acts only on the half of the guidance that sees the prompt.
+
+        As in the original, this is so too where residuals are averaged over the image ("shuffle").
+        """
+        return self.mode == "control" or bool(self.controlnet.config.global_pool_conditions)
+
+    def scales_at(self, step: int, steps: int) -> list[float]:
+        """The scale of each residual at this step, counted from 0, of so many."""
+        count = self.residual_count
+        if not (step / steps >= self.start and (step + 1) / steps <= self.end):
+            return [0.0] * count
+        now = self.step_scales[step * len(self.step_scales) // steps] if self.step_scales else 1.0
+        faded = [FADE ** (count - 1 - i) if self.mode != "balanced" else 1.0 for i in range(count)]
+        own = self.residual_scales or [1.0] * count
+        return [self.scale * now * f * o for f, o in zip(faded, own, strict=True)]
+
+    def acts_at(self, step: int, steps: int) -> bool:
+        """Whether it has any effect at this step, counted from 0, of so many."""
+        reaches = self.region is None or bool(self.region.any())
+        return reaches and any(self.scales_at(step, steps))
+
+
+class Branches:
+    """The controls of one run that ever act, each with its hint encoded once."""
+
+    def __init__(self, controls: Sequence[Control], *, steps: int, guided: bool) -> None:
+        self.steps, self.guided = steps, guided
+        self.encoded = [
+            (control, self._encode(control))
+            for control in controls
+            if any(control.acts_at(step, steps) for step in range(steps))
+        ]
+
+    def residuals(
+        self, step: int, latents: Tensor, timestep: Tensor, text: TextFeatures
+    ) -> Residuals | None:
+        """What all controls together add at this step; None where none of them acts.
+
+        latents (B, C, h, w) and text: both halves of the guidance where there is guidance,
+        the one without the prompt first.
+        """
+        added = [
+            self._run(control, hint, step, latents=latents, timestep=timestep, text=text)
+            for control, hint in self.encoded
+            if control.acts_at(step, self.steps)
+        ]
+        return functools.reduce(operator.add, added) if added else None
+
+    def _encode(self, control: Control) -> EncodedHint:
+        # One at a time, so that batches agree.
+        parts = [encode_hint(control.controlnet, hint[None]).features for hint in control.hint]
+        features = torch.cat(parts)
+        if len(features) > 1 and self.guided and not control.conditional_only:
+            features = torch.cat([features, features])
+        return EncodedHint(features)
+
+    def _run(
+        self,
+        control: Control,
+        hint: EncodedHint,
+        step: int,
+        *,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextFeatures,
+    ) -> Residuals:
+        half = self.guided and control.conditional_only
+        if half:
+            latents, text = latents.chunk(2)[1], text.second_half()
+        residuals = control_residuals(control.controlnet, latents, timestep, text, hint)
+        residuals = residuals.scaled(control.scales_at(step, self.steps))
+        if control.region is not None:
+            residuals = residuals.within(control.region)
+        return residuals.on_second_half() if half else residuals
+
+
+def check_control(control: Control, count: int, *, height: int, width: int, steps: int) -> None:
+    """Raise CnctlError where a control does not fit `count` images of this size in these steps."""
+    _check_hint(control, count, height=height, width=width)
+    _check_region(control.region, height=height, width=width)
+    if not 0 <= control.start <= control.end <= 1:
+        raise CnctlError(
+            f"a control from {control.start} to {control.end} of the steps",
+            hint="0 <= start <= end <= 1 must hold",
+        )
+    if control.mode not in MODES:
+        raise CnctlError(
+            f"unknown control mode {control.mode!r}", hint=f"use {', '.join(MODES[:-1])} or control"
+        )
+    check_scale_counts(control, steps)
+
+
+def check_scale_counts(control: Control, steps: int) -> None:
+    """Raise CnctlError where scales are not as many as steps, or as residuals."""
+    if len(control.step_scales) not in (0, steps):
+        raise CnctlError(
+            f"{len(control.step_scales)} step scales for {steps} steps", hint="give one per step"
+        )
+    if len(control.residual_scales) not in (0, control.residual_count):
+        raise CnctlError(
+            f"{len(control.residual_scales)} residual scales for "
+            f"{control.residual_count} residuals",
+            hint="give one for each skip connection from the top, then the middle block's",
+        )
+
+
+def _check_region(region: Tensor | None, *, height: int, width: int) -> None:
+    if region is not None and tuple(region.shape) != (1, 1, height, width):
+        raise CnctlError(
+            f"a region of shape {tuple(region.shape)} for images of {width}x{height}",
+            hint="give (1, 1, height, width)",
+        )
+
+
+def _check_hint(control: Control, count: int, *, height: int, width: int) -> None:
+    channels = control.controlnet.config.conditioning_channels
+    hint = control.hint
+    if hint.ndim != 4 or hint.shape[0] not in (1, count) or hint.shape[1] != channels:
+        raise CnctlError(
+            f"a hint of shape {tuple(hint.shape)} for {count} image(s)",
+            hint=f"this ControlNet reads (1 or {count}, {channels}, height, width)",
+        )
+    if tuple(hint.shape[2:]) != (height, width):
+        raise CnctlError(
+            f"the hint has {hint.shape[3]}x{hint.shape[2]} pixels, the image {width}x{height}",
+            hint="fit the hint to the image first",
+        )
+    if not hint.is_floating_point() or hint.max() > 1 or hint.min() < -1:
+        raise CnctlError("the hint's values are not in [0, 1]", hint="divide bytes by 255")

@@ -1,0 +1,117 @@
+"""A diffusers folder, as diffusers' modules; no class is loaded that is not trusted to run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import UNet2DConditionModel
+from safetensors import SafetensorError
+from torch import nn
+
+from cnctl.errors import CnctlError, MissingError
+from cnctl.models.locate import read_json
+
+COMPONENTS: dict[str, type] = {
+    "vae": diffusers.ModelMixin,
+    "text_encoder": transformers.PreTrainedModel,
+    "tokenizer": transformers.PreTrainedTokenizerBase,
+    "unet": UNet2DConditionModel,
+    "scheduler": diffusers.SchedulerMixin,
+}
+SECOND = {"text_encoder_2": "text_encoder", "tokenizer_2": "tokenizer"}
+"""What SDXL has beside, of the same kinds."""
+
+
+def load_parts(
+    folder: Path, *, dtypes: Mapping[str, torch.dtype], weights: bool = True
+) -> dict[str, Any]:
+    """All components of the base in this folder, on the CPU; dtypes by name of the component.
+
+    Without weights the networks are on the meta device, from their configs alone.
+    """
+    index = read_json(folder / "model_index.json")
+    second = SECOND if index.get("text_encoder_2") else {}
+    kinds = COMPONENTS | {part: COMPONENTS[first] for part, first in second.items()}
+    classes = {part: _component_class(folder, index, part, kind) for part, kind in kinds.items()}
+    # Their bars would stand among our own lines.
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
+    return {
+        part: _outline(folder / part, kind, dtype=dtypes[part])
+        if part in dtypes and not weights
+        else _load_part(folder / part, kind, dtype=dtypes.get(part))
+        for part, kind in classes.items()
+    }
+
+
+def _component_class(folder: Path, index: Mapping[str, Any], part: str, of: type) -> type:
+    """The class that model_index.json names, from a library that is trusted to run."""
+    entry = index.get(part)
+    if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)):
+        raise CnctlError(f"{folder}/model_index.json names no {part}", hint="give a whole base")
+    library, name = entry
+    if library not in ("diffusers", "transformers") and not library.startswith("cnctl."):
+        raise CnctlError(
+            f"{folder}/model_index.json takes {part} from {library!r}, which is not trusted",
+            hint="only diffusers, transformers and cnctl's own classes are loaded",
+        )
+    try:
+        found = getattr(importlib.import_module(library), name)
+    except (ImportError, AttributeError) as error:
+        raise MissingError(
+            f"{library} has no {name}", hint="upgrade cnctl and diffusers"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, of)):
+        raise CnctlError(f"{library}.{name} cannot be a {part}", hint="give a diffusers base")
+    return found
+
+
+def _outline(folder: Path, kind: Any, *, dtype: torch.dtype) -> Any:
+    config = read_json(folder / "config.json")
+    with torch.device("meta"):
+        if issubclass(kind, diffusers.ModelMixin):
+            model = kind.from_config(config)
+        else:
+            model = kind(kind.config_class.from_dict(config))
+    # diffusers' own `to` warns of what it does not do.
+    return nn.Module.to(model, dtype)
+
+
+def _load_part(folder: Path, kind: Any, *, dtype: torch.dtype | None) -> Any:
+    """One component from its folder; weights, where it has any, from safetensors only."""
+    options: dict[str, Any] = {"local_files_only": True}
+    if dtype is not None:
+        name = "torch_dtype" if issubclass(kind, diffusers.ModelMixin) else "dtype"
+        options |= {name: dtype, "use_safetensors": True, "variant": _variant(folder)}
+        options["output_loading_info"] = True
+    try:
+        loaded = kind.from_pretrained(folder, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is incomplete"
+        raise MissingError(
+            f"{folder} cannot be read: {reason}", hint="fetch the whole base again"
+        ) from error
+    return loaded if dtype is None else _complete(folder, *loaded)
+
+
+def _complete(folder: Path, model: Any, info: Mapping[str, Any]) -> Any:
+    """The model, unless its file left some of it to chance."""
+    if missing := sorted(info["missing_keys"]):
+        raise CnctlError(
+            f"{folder} lacks {len(missing)} of its weights, {missing[0]} for one",
+            hint="fetch the whole base again",
+        )
+    return model
+
+
+def _variant(folder: Path) -> str | None:
+    """\"fp16\" where the folder holds its weights in that variant alone."""
+    weights = [path.name for path in folder.glob("*.safetensors")]
+    plain = [name for name in weights if ".fp16" not in name]
+    return "fp16" if weights and not plain else None

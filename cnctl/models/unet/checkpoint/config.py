@@ -1,0 +1,278 @@
+"""The config.json of a ControlNet: what its shapes say, and where the rest comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import CnctlError
+from cnctl.models.unet.checkpoint.architecture import Architecture, Union
+
+Config = dict[str, Any]
+
+SDXL_SIZES_WIDTH = 256
+"""Channels that SDXL embeds each of its six numbers (sizes and crops) with."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of bases as its shapes show it, and what they do not show."""
+
+    widths: tuple[int, ...]
+    text_width: int
+    heads: int | tuple[int, ...]
+    """Of each attention; per block where they differ."""
+    label_width: int = 0
+    upcast: bool = False
+    """Attention overflows half precision unless it is computed in float32."""
+    groups: int = 32
+    """Of each normalisation."""
+    latents: int = 4
+    """Channels of the latents; inpainting bases of the family have more."""
+
+
+FAMILIES = {
+    "SD 1.x": Family((320, 640, 1280, 1280), 768, 8),
+    "SD 2.x": Family((320, 640, 1280, 1280), 1024, (5, 10, 20, 20), upcast=True),
+    "SDXL": Family((320, 640, 1280), 2048, (5, 10, 20), label_width=2816),
+    "tiny": Family((48, 64, 96, 128), 128, 2, groups=16, latents=8),
+}
+
+# What all families share and no shape tells; the rest comes from the architecture.
+COMMON: Config = {
+    "_class_name": "ControlNetModel",
+    "act_fn": "silu",
+    "addition_embed_type_num_heads": 64,
+    "class_embed_type": None,
+    "controlnet_conditioning_channel_order": "rgb",
+    "downsample_padding": 1,
+    "encoder_hid_dim": None,
+    "encoder_hid_dim_type": None,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "global_pool_conditions": False,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-05,
+    "norm_num_groups": 32,
+    "num_attention_heads": None,
+    "num_class_embeds": None,
+    "only_cross_attention": False,
+    "resnet_time_scale_shift": "default",
+    "upcast_attention": False,
+}
+
+ALLOWED = frozenset(COMMON) - {"_class_name"} | {
+    "addition_embed_type",
+    "addition_time_embed_dim",
+    "attention_head_dim",
+    "block_out_channels",
+    "conditioning_channels",
+    "conditioning_embedding_out_channels",
+    "cross_attention_dim",
+    "down_block_types",
+    "in_channels",
+    "layers_per_block",
+    "mid_block_type",
+    "projection_class_embeddings_input_dim",
+    "transformer_layers_per_block",
+    "use_linear_projection",
+}
+"""Keys that reach `ControlNetModel`; a stranger's config.json can set nothing else."""
+UNION_HEADS = "num_trans_head"
+ALLOWED_IN_UNION = ALLOWED - {"mid_block_type"} | {
+    "num_control_type",
+    "num_proj_channel",
+    "num_trans_channel",
+    UNION_HEADS,
+    "num_trans_layer",
+}
+"""The same for `ControlNetUnionModel`."""
+
+
+_OF_ATTENTION = ("cross_attention_dim", "use_linear_projection")
+"""Fields that no shape tells where a ControlNet has no attention."""
+
+
+class UnknownHeadsError(CnctlError):
+    """Nothing tells how many heads the attentions have."""
+
+
+def family_name(architecture: Architecture) -> str:
+    """Which of FAMILIES the shapes tell; "" for none."""
+    for name, family in FAMILIES.items():
+        if (
+            architecture.widths == family.widths
+            and architecture.text_width in (family.text_width, 0)
+            and architecture.label_width == family.label_width
+        ):
+            return name
+    return ""
+
+
+def config_from_shapes(architecture: Architecture) -> Config:
+    """The config of a file that carries none; UnknownHeadsError where nothing tells its heads."""
+    name = family_name(architecture)
+    if not name:
+        raise UnknownHeadsError(
+            f"the number of attention heads is not in this file, and blocks of "
+            f"{list(architecture.widths)} channels do not tell it",
+            hint="give the config.json of the same ControlNet or base with --config FILE",
+        )
+    family = FAMILIES[name]
+    heads = list(family.heads) if isinstance(family.heads, tuple) else family.heads
+    linear = name in ("SD 2.x", "SDXL")
+    return (
+        COMMON
+        | {"cross_attention_dim": family.text_width, "use_linear_projection": linear}
+        | {"upcast_attention": family.upcast, "norm_num_groups": family.groups}
+        | _from_shapes(architecture)
+        | {"attention_head_dim": heads, "_class_name": _class_names(architecture)[0]}
+    )
+
+
+def check_config(config: Mapping[str, Any], architecture: Architecture) -> None:
+    """Hold a config to the weights beside it; CnctlError names the first field that differs."""
+    if config.get("_class_name", "ControlNetModel") not in _class_names(architecture):
+        raise CnctlError(
+            f"the config is that of a {config['_class_name']}, not of a ControlNetModel",
+            hint="cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL",
+        )
+    for name, value in _from_shapes(architecture).items():
+        if name in config and not _agree(name, config[name], value, architecture):
+            raise _disagree(name, config[name], value)
+    heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
+    per_block = heads if isinstance(heads, list | tuple) else [heads] * len(architecture.widths)
+    fits = len(per_block) == len(architecture.widths) and all(
+        type(n) is int and n > 0 and width % n == 0
+        for n, width in zip(per_block, architecture.widths, strict=False)
+    )
+    if not fits:
+        raise CnctlError(
+            f"the config asks for {heads} attention heads, which do not divide the blocks' "
+            f"{list(architecture.widths)} channels",
+            hint="the config belongs to another ControlNet",
+        )
+    if architecture.union:
+        _check_union(config, architecture)
+
+
+def _check_union(config: Mapping[str, Any], architecture: Architecture) -> None:
+    heads = config.get(UNION_HEADS, 8)
+    if not architecture.middle_depth or not architecture.label_width:
+        raise CnctlError(
+            "a ControlNet-Union without attention in its middle, or without sizes",
+            hint="cnctl reads unions for SDXL, as xinsir's",
+        )
+    width = architecture.widths[0]
+    if type(heads) is not int or heads < 1 or width % heads:
+        raise CnctlError(
+            f"the config asks for {UNION_HEADS} = {heads}, which does not divide {width}",
+            hint="the config belongs to another ControlNet",
+        )
+
+
+def complete_config(config: Mapping[str, Any], architecture: Architecture) -> Config:
+    """What `ControlNetModel` is built from: allowed keys only, gaps filled from the shapes."""
+    allowed = ALLOWED_IN_UNION if architecture.union else ALLOWED
+    known = {name: value for name, value in config.items() if name in allowed}
+    return _from_shapes(architecture) | known
+
+
+def read_config(path: Path) -> Config:
+    """A config.json as it stands."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CnctlError(f"{path} is not a config.json: {error}", hint="give another") from error
+    if not isinstance(config, dict):
+        raise CnctlError(f"{path} is not a config.json: no JSON object", hint="give another")
+    return config
+
+
+def fill_config(config: Mapping[str, Any], architecture: Architecture) -> Config:
+    """The config for these weights after another's: the user's `--config`, or that of the base.
+
+    CnctlError where its blocks are others; what it says of hints is passed over.
+    """
+    known = _from_shapes(architecture)
+    for name in ("block_out_channels", "layers_per_block"):
+        if name in config and not _agree(name, config[name], known[name], architecture):
+            raise _disagree(name, config[name], known[name])
+    hidden = COMMON.keys() | {"attention_head_dim", "addition_time_embed_dim"}
+    taken = {name: value for name, value in config.items() if name in hidden}
+    return (
+        COMMON
+        | {key: config[key] for key in _OF_ATTENTION if key in config}
+        | known
+        | taken
+        | {"_class_name": _class_names(architecture)[0]}
+    )
+
+
+def _class_names(architecture: Architecture) -> tuple[str, ...]:
+    """What diffusers calls the class, first, and what published configs do."""
+    if architecture.union:
+        return "ControlNetUnionModel", "ControlNetModel_Union", "ControlNetModel"
+    return ("ControlNetModel",)
+
+
+def _from_shapes(a: Architecture) -> Config:
+    # Where a block has no attention its number is free; the last one is also the middle block's.
+    depths = [depth or 1 for depth in (*a.depths[:-1], a.depths[-1] or a.middle_depth)]
+    middle = "UNetMidBlock2DCrossAttn" if a.middle_depth else "UNetMidBlock2D"
+    attention = {"cross_attention_dim": a.text_width, "use_linear_projection": a.linear}
+    own = _union(a.union, a.widths[0]) if a.union else {"mid_block_type": middle}
+    return (
+        (attention if a.text_width else {})
+        | {
+            "addition_embed_type": "text_time" if a.label_width else None,
+            "addition_time_embed_dim": SDXL_SIZES_WIDTH if a.label_width else None,
+            "block_out_channels": list(a.widths),
+            "conditioning_channels": a.hint_channels,
+            "conditioning_embedding_out_channels": list(a.hint_widths),
+            "down_block_types": [
+                "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in a.depths
+            ],
+            "in_channels": a.in_channels,
+            "layers_per_block": a.layers,
+            "projection_class_embeddings_input_dim": a.label_width or None,
+            "transformer_layers_per_block": depths[0] if len(set(depths)) == 1 else depths,
+        }
+        | own
+    )
+
+
+def _union(union: Union, width: int) -> Config:
+    return {
+        "addition_time_embed_dim": union.kind_width,
+        "num_control_type": union.kinds,
+        "num_proj_channel": width,
+        "num_trans_channel": width,
+        "num_trans_layer": union.layers,
+    }
+
+
+def _agree(name: str, given: Any, value: Any, a: Architecture) -> bool:
+    if name == "conditioning_embedding_out_channels" and a.hint_encoder != "released":
+        return True  # that form's widths are fixed; the field speaks of the released form
+    if name == "addition_time_embed_dim" and not a.union:
+        return bool(a.label_width) == isinstance(given, int)  # no shape tells it
+    given = list(given) if isinstance(given, list | tuple) else given
+    if name != "transformer_layers_per_block":
+        return bool(given == value)
+    wanted, *lists = (n if isinstance(n, list) else [n] * len(a.depths) for n in (value, given))
+    wanted_attention = [*map(bool, a.depths[:-1]), bool(a.depths[-1] or a.middle_depth)]
+    return len(lists[0]) == len(wanted) and all(
+        one == other or not there
+        for one, other, there in zip(wanted, lists[0], wanted_attention, strict=True)
+    )
+
+
+def _disagree(name: str, given: Any, value: Any) -> CnctlError:
+    return CnctlError(
+        f"the config says {name} = {given}, the weights say {value}",
+        hint="the config belongs to another ControlNet",
+    )

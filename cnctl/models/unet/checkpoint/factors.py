@@ -1,0 +1,35 @@
+"""The two factors that a Control-LoRA holds for a weight, by their names and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from cnctl.errors import CnctlError
+from cnctl.models.unet.checkpoint.architecture import Shape
+from cnctl.tensorfiles.header import TensorSpec
+
+UP, DOWN = ".up", ".down"
+
+
+def unfolded_shapes(tensors: Mapping[str, TensorSpec]) -> dict[str, Shape]:
+    """Shapes of what the file's tensors make, factors multiplied; CnctlError names odd ones."""
+    shapes = {}
+    for name, spec in tensors.items():
+        stem, is_factor = name.removesuffix(UP).removesuffix(DOWN), name.endswith((UP, DOWN))
+        if not is_factor:
+            shapes[name] = spec.shape
+        elif f"{stem}.weight" in tensors or not {stem + UP, stem + DOWN} <= tensors.keys():
+            raise CnctlError(
+                f"{stem} has not both factors, or a weight beside them",
+                hint="the file is damaged, or no Control-LoRA; get another",
+            )
+        else:
+            up, down = tensors[stem + UP].shape, tensors[stem + DOWN].shape
+            if len(up) < 2 or len(down) < 2 or prod(up[1:]) != down[0]:
+                raise CnctlError(
+                    f"{stem} has factors of shapes {list(up)} and {list(down)}",
+                    hint="the file is damaged; get another",
+                )
+            shapes[f"{stem}.weight"] = (up[0], *down[1:])
+    return shapes

@@ -1,0 +1,242 @@
+"""A ControlNet on disk, understood before any tensor is read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import CnctlError, MissingError
+from cnctl.models.unet.checkpoint import config as configs
+from cnctl.models.unet.checkpoint import keymap
+from cnctl.models.unet.checkpoint.architecture import Architecture, read_architecture, read_hint
+from cnctl.models.unet.checkpoint.base_file import Unet, open_unet
+from cnctl.models.unet.checkpoint.factors import unfolded_shapes
+from cnctl.models.unet.checkpoint.input_concat import find_input_concat
+from cnctl.models.unet.checkpoint.recognise import FULL, Form, detect, select
+from cnctl.tensorfiles.header import TensorSpec
+from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES, list_tensors
+
+METADATA_KEY = "cnctl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is known without reading a tensor. Names carry no prefix."""
+
+    path: Path
+    """The file with the tensors."""
+    container: str
+    """"safetensors", "torch", or "torch, under state_dict"."""
+    form: Form
+    tensors: dict[str, TensorSpec]
+    architecture: Architecture
+    config: dict[str, Any]
+    """As diffusers would write it, or as the file carries it."""
+    description: dict[str, Any]
+    """What the trainer or converter wrote down; {} for a stranger's file."""
+    base: Unet | None = None
+    """What a partial file (see `Form.mark`) is to be completed with."""
+    notes: tuple[str, ...] = ()
+    """What was left out, or is odd, one sentence each."""
+
+    @property
+    def full_names(self) -> dict[str, str]:
+        """Name without prefix -> name in the file."""
+        return {name: self.form.prefix + name for name in self.tensors}
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes in use, as safetensors codes, most frequent first."""
+        counts = Counter(spec.dtype for spec in self.tensors.values())
+        return tuple(dtype for dtype, _ in counts.most_common())
+
+    @property
+    def parameters(self) -> int:
+        return sum(prod(spec.shape) for spec in self.tensors.values())
+
+
+def open_source(
+    source: str | Path,
+    *,
+    config: Path | None = None,
+    base: Path | None = None,
+    whole: bool = True,
+) -> Source:
+    """Read headers only. Strict: every tensor is known and of the right shape, or CnctlError.
+
+    config: a config.json to take from what no shape tells, such as the number of heads.
+    base: the base (folder or file) that completes a difference file or a Control-LoRA.
+    whole: False describes what is there; a note says what only a config or a base would tell.
+    """
+    if found := find_input_concat(Path(source)):
+        raise CnctlError(
+            f"{found.folder} is a whole U-Net, trained by input-concat, and has no other layout",
+            hint="cnctl generate takes it as it is, and diffusers as a UNet2DConditionModel",
+        )
+    path, folder = _locate(Path(source))
+    try:
+        return _open(path, folder, config, base, whole)
+    except CnctlError as error:
+        named = (path, config, base)
+        if any(str(one) in str(error) for one in named if one is not None):
+            raise
+        raise type(error)(f"{path}: {error}", hint=error.hint) from error
+    except OSError as error:
+        raise CnctlError(
+            f"{path} cannot be read: {error.strerror}", hint="check the path"
+        ) from error
+
+
+def read_description(source: str | Path, *, base: Path | None = None) -> dict[str, Any]:
+    """What is known of a ControlNet, without reading a tensor.
+
+    Always there: config (diffusers' fields), hint_channels, family ("" where neither the shapes
+    nor the file tell). The rest is what `save_controlnet` was given: condition, connect, steps ...
+    """
+    return describe(open_source(source, base=base))
+
+
+def describe(source: Source) -> dict[str, Any]:
+    """The description of an opened source; see `read_description`."""
+    known = {
+        "hint_channels": source.architecture.hint_channels,
+        "config": configs.complete_config(source.config, source.architecture),
+    }
+    family = configs.family_name(source.architecture) or source.description.get("family", "")
+    return source.description | {"family": family} | known
+
+
+def _open(
+    path: Path, folder: Path | None, config_file: Path | None, base: Path | None, whole: bool
+) -> Source:
+    listing = list_tensors(path)
+    form = detect(listing.tensors)
+    tensors = {n: listing.tensors[full] for n, full in select(listing.tensors, form).items()}
+    unet = open_unet(base) if base and form.mark else None
+    notes = _notes(form, listing.others)
+    if form.mark and not unet:
+        error = _needs_base(form)
+        if whole:
+            raise error
+        notes.append(f"{error}; {error.hint}")
+    architecture = _check_tensors(tensors, form, unet)
+    written = _read_metadata(listing.metadata)
+    try:
+        config = _config(architecture, folder, config_file, written, unet)
+    except configs.UnknownHeadsError as error:
+        if whole:
+            raise
+        config, notes = {}, [*notes, f"{error}; {error.hint}"]
+    return Source(
+        path=path,
+        container=listing.container,
+        form=form,
+        tensors=tensors,
+        architecture=architecture,
+        config=config,
+        description=_description(folder, written),
+        base=unet,
+        notes=tuple(notes),
+    )
+
+
+def _needs_base(form: Form) -> CnctlError:
+    return CnctlError(
+        f"a {form.label} is a ControlNet only together with a base",
+        hint="name the base with --base",
+    )
+
+
+def _locate(source: Path) -> tuple[Path, Path | None]:
+    """The file of tensors, and the folder when the source is one."""
+    if source.is_file():
+        return source, None
+    if not source.is_dir():
+        raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
+    if (source / "controlnet.safetensors").is_file():  # a run of `cnctl train --lora`
+        return source / "controlnet.safetensors", None
+    if (source / "controlnet" / CONFIG).is_file():  # a run of `cnctl train`, or a whole pipeline
+        source = source / "controlnet"
+    for name in WEIGHTS_NAMES:
+        if (source / name).is_file():
+            if not (source / CONFIG).is_file():
+                raise CnctlError(
+                    f"{source} has no {CONFIG}", hint=f"or give {source / name} itself"
+                )
+            return source / name, source
+    raise CnctlError(f"{source} holds no {WEIGHTS}", hint="give the file or folder of a ControlNet")
+
+
+def _check_tensors(tensors: dict[str, TensorSpec], form: Form, unet: Unet | None) -> Architecture:
+    keymap.check_dtypes(tensors)
+    shapes = unfolded_shapes(tensors) if form.mark else {n: t.shape for n, t in tensors.items()}
+    if unet:
+        channels, widths = read_hint(shapes)
+        architecture = replace(unet.architecture, hint_channels=channels, hint_widths=widths)
+    else:
+        architecture = read_architecture(shapes)
+    table = keymap.pairs(architecture)
+    if form.name == "diffusers":
+        expected = {pair.diffusers: pair.shape for pair in table}
+    else:
+        left_out = {p.original for p in table if form.mark and p.copied} - shapes.keys()
+        expected = {p.original: p.shape for p in table if p.original not in left_out}
+    keymap.check(shapes, expected)
+    return architecture
+
+
+def _config(
+    architecture: Architecture,
+    folder: Path | None,
+    given: Path | None,
+    written: dict[str, Any],
+    unet: Unet | None,
+) -> dict[str, Any]:
+    """Which config holds: the user's, the folder's, the file's own, the base's, the shapes'."""
+    if given is not None:
+        config = configs.fill_config(configs.read_config(given), architecture)
+    elif folder is not None:
+        config = configs.read_config(folder / CONFIG)
+    elif isinstance(written.get("config"), dict):
+        config = written["config"]
+    elif unet and unet.config:
+        config = configs.fill_config(unet.config, architecture)
+    else:
+        config = configs.config_from_shapes(architecture)
+    configs.check_config(config, architecture)
+    return config
+
+
+def _read_metadata(metadata: dict[str, str]) -> dict[str, Any]:
+    """What `convert` wrote into a file of its own; {} for anything else."""
+    try:
+        written = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
+def _description(folder: Path | None, written: dict[str, Any]) -> dict[str, Any]:
+    if folder is not None:
+        path = folder / DESCRIPTION
+        return configs.read_config(path) if path.is_file() else {}
+    described = written.get("description", {})
+    return described if isinstance(described, dict) else {}
+
+
+def _notes(form: Form, others: tuple[str, ...]) -> list[str]:
+    notes = [
+        f"left out {what} ({count} tensor{'s' * (count > 1)})"
+        for what, count in form.dropped.items()
+    ]
+    if others:
+        notes.append(f"left out what holds no weights: {keymap.first_few(list(others))}")
+    if form.label == FULL:
+        notes.append(
+            "this checkpoint brings its own U-Net; with another base its images may differ"
+        )
+    return notes

@@ -1,0 +1,200 @@
+"""One safetensors file with Stable Diffusion's original keys, as diffusers' modules.
+
+diffusers' own converters rename the keys. Only the tokenizers are in no such file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+from cnctl.errors import CnctlError, MissingError
+from cnctl.models.unet.single_file_configs import (
+    UNET,
+    VAE,
+    Config,
+    is_open_clip,
+    read_configs,
+    read_shapes,
+    text_prefixes,
+)
+
+TOKENIZERS = (
+    ("openai/clip-vit-large-patch14", ""),
+    ("stable-diffusion-v1-5/stable-diffusion-v1-5", "tokenizer/"),
+    ("stabilityai/stable-diffusion-2-1", "tokenizer/"),
+    ("stabilityai/stable-diffusion-xl-base-1.0", "tokenizer/"),
+)
+"""Where the hub's cache may hold CLIP's vocabulary, which all families use."""
+V_PREDICTION_MARK = "v_pred"
+"""A tensor of this name stands in SDXL checkpoints that predict v."""
+
+
+def load_parts(
+    path: Path, *, dtypes: Mapping[str, torch.dtype], weights: bool = True
+) -> dict[str, Any]:
+    """All components of the base in this file, on the CPU; dtypes by name of the component.
+
+    Without weights the networks are on the meta device, from the file's header alone.
+    """
+    shapes = read_shapes(path)
+    configs, prefixes = read_configs(shapes), text_prefixes(shapes)
+    tokenizers = {
+        part.replace("text_encoder", "tokenizer"): _load_tokenizer(path, prefix)
+        for part, prefix in prefixes.items()
+    }
+    parts = {part: _outline(part, config, dtype=dtypes[part]) for part, config in configs.items()}
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if V_PREDICTION_MARK in shapes:
+            metadata["modelspec.prediction_type"] = "v"
+        # Where only a trial tells what the U-Net predicts, no outline is enough.
+        if weights or not _is_prediction_known(parts["unet"], metadata):
+            ours = [name for name in shapes if name.startswith((UNET, VAE, *prefixes.values()))]
+            tensors = {name: file.get_tensor(name) for name in ours}
+            for part, renamed in _renamed(tensors, configs, prefixes).items():
+                _fill(parts[part], renamed, dtype=dtypes[part])
+    prediction = find_prediction_type(parts["unet"], metadata)
+    is_sd2 = len(prefixes) == 1 and prediction == "v_prediction"
+    if is_sd2:
+        parts["unet"].register_to_config(sample_size=96)
+    return {**parts, **tokenizers, "scheduler": _scheduler(prediction)}
+
+
+def find_prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:
+    """What the U-Net predicts: said in the metadata, known of SD 1.x and SDXL, else tried.
+
+    At the noisiest step an image is nearly all noise: a U-Net that predicts the noise returns what
+    it was given, one that predicts v does not.
+    """
+    if _is_prediction_known(unet, metadata):
+        said = metadata.get("modelspec.prediction_type")
+        return "v_prediction" if said == "v" else "epsilon"
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, unet.config.in_channels, 32, 32, generator=generator)
+    text = torch.zeros(1, 77, unet.config.cross_attention_dim, dtype=unet.dtype)
+    with torch.no_grad():
+        predicted = unet(noise.to(unet.dtype), 999, text).sample.float()
+    alike = torch.cosine_similarity(predicted.flatten(), noise.flatten(), dim=0)
+    return "epsilon" if alike > 0.5 else "v_prediction"
+
+
+def _is_prediction_known(unet: Any, metadata: Mapping[str, str]) -> bool:
+    is_sd2 = unet.config.use_linear_projection and not unet.config.addition_embed_type
+    return not is_sd2 or metadata.get("modelspec.prediction_type") in ("epsilon", "v")
+
+
+def _load_tokenizer(path: Path, prefix: str) -> CLIPTokenizer:
+    """CLIP's tokenizer from a folder `tokenizer` beside the file, or from the hub's cache."""
+    folder = path.parent / "tokenizer"
+    folders = [folder] if folder.is_dir() else []
+    for hub_id, subfolder in TOKENIZERS:
+        found = try_to_load_from_cache(hub_id, f"{subfolder}vocab.json")
+        folders += [Path(found).parent] if isinstance(found, str) else []
+    if not folders:
+        raise MissingError(
+            f"{path} needs CLIP's tokenizer, which is not in the hub cache",
+            hint=f"fetch it with: cnctl models pull {TOKENIZERS[0][0]}, or put its files into a "
+            "folder 'tokenizer' beside the weights",
+        )
+    padding = {"pad_token": "!"} if is_open_clip(prefix) else {}
+    return CLIPTokenizer.from_pretrained(
+        folders[0], local_files_only=True, model_max_length=77, **padding
+    )
+
+
+def _outline(part: str, config: Config, *, dtype: torch.dtype) -> Any:
+    """A network without weights."""
+    with init_empty_weights(include_buffers=False):
+        if part in ("vae", "unet"):
+            model = {"vae": AutoencoderKL, "unet": UNet2DConditionModel}[part].from_config(config)
+        else:
+            kind = CLIPTextModelWithProjection if part == "text_encoder_2" else CLIPTextModel
+            model = kind(CLIPTextConfig(**config))
+    # diffusers' own `to` warns of what it does not do.
+    return nn.Module.to(model, dtype).eval()
+
+
+def _renamed(
+    tensors: Mapping[str, Tensor], configs: Mapping[str, Config], prefixes: Mapping[str, str]
+) -> dict[str, dict[str, Tensor]]:
+    """Of each component its own, under its own names."""
+    return {
+        "vae": convert_ldm_vae_checkpoint(tensors, configs["vae"]),
+        "unet": convert_ldm_unet_checkpoint(tensors, configs["unet"]),
+        **{
+            part: _rename_text_encoder(tensors, configs[part], prefix)
+            for part, prefix in prefixes.items()
+        },
+    }
+
+
+def _rename_text_encoder(
+    weights: Mapping[str, Tensor], config: Config, prefix: str
+) -> dict[str, Tensor]:
+    own = {name: weight for name, weight in weights.items() if name.startswith(prefix)}
+    if is_open_clip(prefix):
+        unused = f"{prefix}transformer.resblocks.{config['num_hidden_layers']}."
+        kept = {name: weight for name, weight in own.items() if not name.startswith(unused)}
+        renamed = convert_open_clip_checkpoint(_Sized(config["hidden_size"]), kept, prefix)
+    else:
+        renamed = convert_ldm_clip_checkpoint(own)
+    return {name: w for name, w in renamed.items() if not name.endswith("position_ids")}
+
+
+class _Sized:
+    """What diffusers' OpenCLIP converter asks of a model: its width."""
+
+    def __init__(self, hidden_size: int) -> None:
+        self.config = self
+        self.hidden_size = hidden_size
+
+
+def _fill(model: Any, weights: Mapping[str, Tensor], *, dtype: torch.dtype) -> None:
+    """Put these tensors into a model: none missing, and none left over."""
+    # Text models have lost or kept a level of names, as their class and its version has it.
+    expected = model.state_dict().keys()
+    cast = {}
+    for name, weight in weights.items():
+        flat = name.removeprefix("text_model.")
+        cast[flat if flat in expected else name] = weight.to(dtype).contiguous()
+    try:
+        model.load_state_dict(cast, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CnctlError(
+            f"the file does not hold a whole {type(model).__name__}: {reason}",
+            hint="give the whole checkpoint of an SD 1.x, SD 2.x or SDXL base",
+        ) from error
+
+
+def _scheduler(prediction_type: str) -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )

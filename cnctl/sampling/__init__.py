@@ -1,0 +1,1 @@
+"""From noise to latents: the denoising loop, its schedulers and its starts."""

@@ -1,0 +1,197 @@
+"""The denoising loop with control: section 4.1's settings, and no work that has no effect.
+
+The hint is encoded once and not at every step; a control branch does not run at steps where its
+scale is zero or which lie outside its interval; classifier-free guidance is one doubled batch
+with the control in both halves; timesteps stay on the host, so that no step waits for the device.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.control import Branches, Control, check_control
+from cnctl.models.families import check_same_family
+from cnctl.models.latents import decode_latents
+from cnctl.models.offload import at_work
+from cnctl.models.text_features import TextFeatures, join, whole_picture
+from cnctl.models.unet.controlnet import predict_noise
+from cnctl.models.unet.text import PLAIN, Reading, count_chunks, encode_prompts
+from cnctl.sampling.image_to_image import Edit, LatentEdit, check_edit, encode_edit
+from cnctl.sampling.schedulers import build_scheduler, estimate_clean, set_timesteps
+
+OnStep = Callable[[int], None]
+"""on_step(done): called after each step with the number of steps done."""
+OnEstimate = Callable[[int, Tensor], None]
+"""on_estimate(done, latents): what the run is heading for after so many steps, (B, C, h, w)."""
+OnPreview = Callable[[int, np.ndarray], None]
+"""on_preview(done, images): the same, decoded: uint8 (B, H, W, 3)."""
+
+
+@torch.inference_mode()
+def sample(
+    base: Base,
+    controls: Sequence[Control],
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    height: int,
+    width: int,
+    negative_prompts: Sequence[str] | None = None,
+    steps: int = 20,
+    guidance_scale: float = 9.0,
+    scheduler: str = "ddim",
+    reading: Reading = PLAIN,
+    edit: Edit | None = None,
+    on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
+    preview_every: int = 1,
+) -> np.ndarray:
+    """Images uint8 (B, height, width, 3) for B prompts under all controls together.
+
+    Image i depends on prompts[i], its hint and seeds[i] alone, whatever else is in the batch.
+    Prompts longer than the text encoder reads are read in chunks, as many for all of the batch.
+    guidance_scale 1 is no guidance, and negative prompts have no effect then. steps is the number
+    that runs, also where an edit starts in the middle of a schedule, which is then a longer one.
+    on_preview is shown what the run is heading for after each `preview_every` steps but the last;
+    it changes nothing.
+    """
+    negative_prompts = [""] * len(prompts) if negative_prompts is None else negative_prompts
+    check_request(base, controls, len(prompts), height=height, width=width, steps=steps)
+    if edit is not None:
+        check_edit(edit, len(prompts), height=height, width=width)
+    if not len(prompts) == len(seeds) == len(negative_prompts):
+        raise CnctlError("give one seed and one negative prompt for each prompt")
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    # Where both halves of the guidance are one and the same, one is enough.
+    differ = list(prompts) != list(negative_prompts) or any(c.conditional_only for c in controls)
+    guided = guidance_scale != 1 and differ
+    read = [*prompts, *(negative_prompts if guided else ())]
+    encode = partial(
+        encode_prompts, base, chunks=count_chunks(base, *read, reading=reading), reading=reading
+    )
+    # Before the noise: an image's generator is asked in the order of diffusers' pipelines.
+    latent_edit = encode_edit(base, edit, generators) if edit is not None else None
+    text = encode(prompts)
+    negative_text = encode(negative_prompts) if guided else None
+    with at_work(base, base.unet, *(control.controlnet for control in controls)):
+        latents = denoise(
+            base,
+            controls,
+            draw_noise(base, generators, height=height, width=width),
+            text=text,
+            negative_text=negative_text,
+            generators=generators,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            scheduler=scheduler,
+            edit=latent_edit,
+            on_step=on_step,
+            on_estimate=on_preview and _decoded(base, on_preview, preview_every, steps),
+        )
+    return decode_latents(base, latents)
+
+
+def check_request(
+    base: Base, controls: Sequence[Control], count: int, *, height: int, width: int, steps: int
+) -> None:
+    """Raise CnctlError where a size, a hint or a ControlNet does not fit; nothing has run yet."""
+    unet, factor = base.unet.config, base.latent_factor
+    if unet.in_channels != unet.out_channels:
+        raise CnctlError(
+            f"{base.name} is made for inpainting and cannot generate from noise alone",
+            hint="use the base that it was made from",
+        )
+    if height % factor or width % factor or min(height, width) < factor:
+        raise CnctlError(
+            f"{width}x{height} pixels cannot be generated",
+            hint=f"width and height must be multiples of {factor}",
+        )
+    for control in controls:
+        check_same_family(control.controlnet.config, unet)
+        check_control(control, count, height=height, width=width, steps=steps)
+
+
+def draw_noise(
+    base: Base, generators: Sequence[torch.Generator], *, height: int, width: int
+) -> Tensor:
+    """Noise (B, C, h, w), float32: each image's own, drawn on the CPU whatever the device."""
+    factor = base.latent_factor
+    shape = (base.unet.config.in_channels, height // factor, width // factor)
+    noise = [torch.randn(shape, generator=generator) for generator in generators]
+    return torch.stack(noise).to(base.device)
+
+
+@torch.inference_mode()
+def denoise(
+    base: Base,
+    controls: Sequence[Control],
+    noise: Tensor,
+    *,
+    text: TextFeatures,
+    negative_text: TextFeatures | None = None,
+    generators: list[torch.Generator] | None = None,
+    steps: int = 20,
+    guidance_scale: float = 9.0,
+    scheduler: str = "ddim",
+    edit: LatentEdit | None = None,
+    on_step: OnStep | None = None,
+    on_estimate: OnEstimate | None = None,
+) -> Tensor:
+    """Noise (B, C, h, w) to latents (B, C, h, w), float32.
+
+    Without negative_text there is no guidance. generators: one per image, for schedulers that add
+    noise at each step.
+    """
+    schedule = build_scheduler(base, scheduler)
+    timesteps = set_timesteps(schedule, steps, strength=edit.strength if edit else 1.0)
+    on_device = timesteps.to(base.device)
+    guided = negative_text is not None
+    text = join([negative_text, text]) if negative_text is not None else text
+    height, width = (side * base.latent_factor for side in noise.shape[2:])
+    text = text.of_pictures([whole_picture(height, width)] * len(text))
+    branches = Branches(controls, steps=len(timesteps), guided=guided)
+    takes_generator = "generator" in inspect.signature(schedule.step).parameters
+    options = {"generator": generators} if takes_generator else {}
+    latents = (
+        edit.start(schedule, noise, timesteps[0]) if edit else noise * schedule.init_noise_sigma
+    )
+    for i, timestep in enumerate(timesteps):
+        given = schedule.scale_model_input(latents, timestep)
+        given = torch.cat([given, given]) if guided else given
+        residuals = branches.residuals(i, given, on_device[i], text)
+        predicted = predict_noise(base.unet, given, on_device[i], text, residuals).float()
+        if guided:
+            without, with_prompt = predicted.chunk(2)
+            predicted = without + guidance_scale * (with_prompt - without)
+        done = round((i + 1) * steps / len(timesteps))
+        if on_estimate is not None:
+            seen = given.chunk(2)[0] if guided else given
+            on_estimate(done, estimate_clean(schedule, seen, predicted, timestep))
+        latents = schedule.step(predicted, timestep, latents, **options).prev_sample
+        if edit is not None:
+            latents = edit.keep(schedule, latents, noise, timesteps[i + 1 :])
+        if on_step is not None:
+            on_step(done)
+    return latents
+
+
+def _decoded(base: Base, on_preview: OnPreview, every: int, steps: int) -> OnEstimate:
+    """Decode an estimate each `every` steps, but not the last, which is the image itself."""
+    last = 0
+
+    def on_estimate(done: int, latents: Tensor) -> None:
+        nonlocal last
+        # Some schedulers take a step in two halves.
+        if done % every == 0 and last < done < steps:
+            last = done
+            on_preview(done, decode_latents(base, latents))
+
+    return on_estimate

@@ -1,0 +1,1 @@
+"""The operating system: atomic writes, locks, caches, processes."""

@@ -1,0 +1,79 @@
+"""What a file of weights holds, of either container, before any tensor is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnctl.errors import CnctlError
+from cnctl.tensorfiles.header import TensorSpec, read_header
+from cnctl.tensorfiles.torchfile import LEGACY_MAGIC, ZIP_MAGIC, list_torch_file
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_NAMES = (
+    WEIGHTS,
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+)
+"""What diffusers calls the weights in a folder, in the order of preference."""
+CONFIG = "config.json"
+DESCRIPTION = "cnctl.json"
+"""What cnctl wrote down of the weights beside it."""
+BASE_DELTA = "base_delta.safetensors"
+"""Beside weights that were trained together with their base: what the base has learnt."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    container: str
+    """"safetensors", "torch", or "torch, under state_dict"."""
+    tensors: dict[str, TensorSpec]
+    metadata: dict[str, str] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    """Keys that hold no tensors."""
+
+
+def has_base_delta(source: Path) -> bool:
+    """Whether these weights, a folder or a file in one, were trained together with their base."""
+    return base_delta_of(source).is_file()
+
+
+def base_delta_of(source: Path) -> Path:
+    """Where what the base has learnt along lies, if it is there."""
+    return (source if source.is_dir() else source.parent) / BASE_DELTA
+
+
+def list_tensors(path: Path) -> Listing:
+    """Read it, told by the file's first bytes; CnctlError says what another file is."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise CnctlError(
+            f"{path} cannot be read: {error.strerror}", hint="check the path"
+        ) from error
+    if start.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
+        found = list_torch_file(path)
+        container = f"torch, under {found.wrapper}" if found.wrapper else "torch"
+        return Listing(container, found.tensors, {}, found.others)
+    if start[8:9] == b"{":
+        header = read_header(path)
+        return Listing("safetensors", header.tensors, header.metadata)
+    raise CnctlError(
+        f"{path} is {_what_else(start)}", hint="give a .safetensors, .pth or .ckpt file"
+    )
+
+
+def _what_else(start: bytes) -> str:
+    text = start.lstrip().lower()
+    if not start:
+        return "empty"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself (run git lfs pull)"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page, not weights (the download needs a login or another address)"
+    if start[257:262] == b"ustar":
+        return "a tar file of a very old torch, which cannot be read safely"
+    if start.startswith(b"\x80"):
+        return "a bare pickle, which could run any code; it was not opened"
+    return "no file of weights that cnctl knows"

@@ -1,0 +1,80 @@
+"""Write a safetensors file tensor by tensor: no more than one of them is in memory.
+
+The library writes the same bytes, but wants all tensors at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnctl.errors import CnctlError
+from cnctl.tensorfiles.lazy import TORCH_DTYPES, LazyTensor
+
+ORDER = [TORCH_DTYPES[code] for code in ("F64", "F32", "BF16", "F16", "F8_E4M3", "F8_E5M2")]
+CODES = {dtype: code for code, dtype in TORCH_DTYPES.items()}
+Advance = Callable[[int], None]
+"""advance(done): so many bytes are written."""
+Metadata = Callable[[bool], Mapping[str, str]]
+"""metadata(done): asked for its length first, and again when all tensors are written."""
+
+
+def total_bytes(tensors: Mapping[str, LazyTensor]) -> int:
+    """Of all tensors together."""
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, LazyTensor],
+    *,
+    metadata: Metadata,
+    advance: Advance = lambda done: None,
+) -> None:
+    """Write the file; OSError where the disk is full. Floating dtypes only."""
+    ordered = dict(sorted(tensors.items(), key=_place))
+    ends = list(accumulate(tensor.nbytes for tensor in ordered.values()))
+    room = len(_header(ordered, ends, metadata(False)))
+    with path.open("wb") as file:
+        file.seek(room)
+        for (name, tensor), end in zip(ordered.items(), ends, strict=True):
+            file.write(_bytes(name, tensor))
+            advance(end)
+        header = _header(ordered, ends, metadata(True))
+        assert len(header) == room
+        file.seek(0)
+        file.write(header)
+
+
+def _place(item: tuple[str, LazyTensor]) -> tuple[int, str]:
+    """The library's order, which keeps every tensor aligned: wide dtypes first, then by name."""
+    name, tensor = item
+    return ORDER.index(tensor.dtype), name
+
+
+def _header(
+    tensors: Mapping[str, LazyTensor], ends: list[int], metadata: Mapping[str, str]
+) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    for (name, tensor), end in zip(tensors.items(), ends, strict=True):
+        entries[name] = {
+            "dtype": CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [end - tensor.nbytes, end],
+        }
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(name: str, lazy: LazyTensor) -> Any:
+    tensor = lazy.read()
+    if tensor.dtype != lazy.dtype or tuple(tensor.shape) != lazy.shape:
+        raise CnctlError(f"{name} changed while it was read", hint="leave the source alone")
+    # Little-endian, as every machine that torch runs on.
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data

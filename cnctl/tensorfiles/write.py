@@ -1,0 +1,92 @@
+"""Write weights so that the published path appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import OutputError
+from cnctl.system.atomic import sync
+from cnctl.tensorfiles.lazy import Tensors
+from cnctl.tensorfiles.listing import BASE_DELTA, CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.tensorfiles.staging import staged
+from cnctl.tensorfiles.stream import Advance, Metadata, write_tensors
+
+OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
+"""A folder with nothing else in it may be replaced."""
+FORMAT = {"format": "pt"}
+"""What transformers looks for in every safetensors file."""
+
+
+def write_folder(
+    folder: Path,
+    tensors: Tensors,
+    *,
+    config: Mapping[str, Any],
+    description: Callable[[], Mapping[str, Any]],
+    base_delta: Tensors | None = None,
+    overwrite: bool = False,
+    advance: Advance = lambda done: None,
+) -> None:
+    """Write a diffusers folder: config.json, the weights, and cnctl.json unless that is empty.
+
+    base_delta: what the base has learnt along with these weights.
+    description is asked for when the weights are written.
+    """
+    check_target(folder, overwrite=overwrite)
+    with staged(folder) as stage:
+        stage.mkdir()
+        _write_json(stage / CONFIG, config)
+        write_tensors(stage / WEIGHTS, tensors, metadata=lambda _: FORMAT, advance=advance)
+        sync(stage / WEIGHTS)
+        if base_delta:
+            write_tensors(stage / BASE_DELTA, base_delta, metadata=lambda _: FORMAT)
+            sync(stage / BASE_DELTA)
+        if known := description():
+            _write_json(stage / DESCRIPTION, known)
+        sync(stage)
+        check_target(folder, overwrite=overwrite)  # again: another run may have been quicker
+
+
+def write_file(
+    path: Path,
+    tensors: Tensors,
+    *,
+    metadata: Metadata,
+    overwrite: bool = False,
+    advance: Advance = lambda done: None,
+) -> None:
+    """Write one safetensors file."""
+    check_target(path, overwrite=overwrite)
+    with staged(path) as stage:
+        write_tensors(
+            stage, tensors, metadata=lambda done: {**FORMAT, **metadata(done)}, advance=advance
+        )
+        sync(stage)
+        check_target(path, overwrite=overwrite)
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """OutputError when something stands there that must not be replaced."""
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise OutputError(f"{path} exists", hint="choose another name, or give --overwrite")
+    if path.is_dir() and not _replaceable(path):
+        raise OutputError(f"{path} holds more than a ControlNet", hint="choose another folder")
+
+
+def _replaceable(folder: Path) -> bool:
+    return not folder.is_symlink() and {entry.name for entry in folder.iterdir()} <= OURS
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    # The same layout as diffusers', so that a round trip gives back the same bytes.
+    text = json.dumps(dict(values), indent=2, sort_keys=True) + "\n"
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,65 @@
+"""What a run will take, told before it starts: memory on the device and room on the disk."""
+
+from __future__ import annotations
+
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.models.unet.controlnet import trainable_parameters
+from cnctl.models.unet.unfreeze import unlockable_parameters
+from cnctl.settings import TrainSettings
+
+ACTIVATION_BYTES = {False: 315, True: 75}
+"""Kept for the way back, per sample, latent pixel, channel of the first block and byte of
+precision, without and with gradient checkpointing: Stable Diffusion 1.5 keeps 786 and 185 MiB at
+64 x 64 latents in two bytes."""
+MOMENT_BYTES = {"adamw": 8, "adamw8bit": 2}
+"""Of the optimizer, per trained parameter."""
+CHECKPOINTS_AT_ONCE = 3
+"""The two that are kept, and the one that is being written."""
+
+
+def expected_memory(base: Base, network: Network, *, settings: TrainSettings) -> int:
+    """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations.
+
+    Where the base learns along, from then on: its U-Net is then in float32.
+    """
+    frozen = sum(
+        parameter.numel() * parameter.element_size()
+        for part in {base.vae, *(model for model, _ in base.text_encoders), base.unet} - {network}
+        for parameter in part.parameters()
+    )
+    learner = 4 * sum(parameter.numel() for parameter in network.parameters())
+    average = 4 if settings.ema else 0
+    trained = trained_count(network, settings) + unlocked_count(base, settings)
+    learning = (4 + MOMENT_BYTES[settings.optimizer] + average) * trained
+    if settings.unlock_after:
+        widened = 4 - base.dtype.itemsize
+        frozen += widened * sum(parameter.numel() for parameter in base.unet.parameters())
+    pixels = (settings.resolution / base.latent_factor) ** 2
+    each = ACTIVATION_BYTES[settings.gradient_checkpointing] * base.dtype.itemsize
+    width = base.unet.config.block_out_channels[0]
+    activations = settings.batch_size * pixels * width * each
+    return int(frozen + learner + learning + activations)
+
+
+def expected_disk(base: Base, network: Network, *, settings: TrainSettings) -> int:
+    """Bytes that a run's folder grows to, without its log and pictures."""
+    unlocked = unlocked_count(base, settings)
+    learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    weights = 4 * (learning + unlocked)
+    per_parameter = MOMENT_BYTES[settings.optimizer] + (4 if settings.ema else 0)
+    moments = per_parameter * (trained_count(network, settings) + unlocked)
+    return CHECKPOINTS_AT_ONCE * (weights + moments) + weights
+
+
+def unlocked_count(base: Base, settings: TrainSettings) -> int:
+    """Parameters of the base that will learn along."""
+    if not settings.unlock_after:
+        return 0
+    return sum(p.numel() for p in unlockable_parameters(base.unet, settings.unlock).values())
+
+
+def trained_count(network: Network, settings: TrainSettings) -> int:
+    """Parameters that are trained, of a ControlNet or of a U-Net by input-concat."""
+    trained = trainable_parameters(network, connect=settings.connect)
+    return sum(parameter.numel() for parameter in trained.values())

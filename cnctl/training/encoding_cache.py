@@ -1,0 +1,117 @@
+"""What the locked parts of a base say of images and prompts, kept on disk from epoch to epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from cnctl.errors import OutputError
+from cnctl.models.base import Base
+from cnctl.models.latents import encode_moments
+from cnctl.models.text_features import TextFeatures, join
+from cnctl.models.unet.text import encode_prompts
+
+
+class EncodingCache:
+    """Moments of the autoencoder's posterior and text features, each in a file of its own.
+
+    A file is named by the sha256 of what went in: the pixels or the prompt, and the weights that
+    read them. So one folder serves any number of runs, also at once, and outlives none of its
+    truth. Files appear whole or not at all; a damaged one is made again. Everything is encoded one
+    by one, so that an entry does not depend on the batch that asked first.
+    """
+
+    def __init__(self, folder: Path, base: Base) -> None:
+        self._folder = folder
+        self._base = base
+
+    def moments(self, images: np.ndarray) -> Tensor:
+        """As `encode_moments`: of images uint8 (B, H, W, 3), (B, 2 C, h, w)."""
+        return torch.cat([self._moments_of(image) for image in images])
+
+    def text(self, prompts: Sequence[str]) -> TextFeatures:
+        """As `encode_prompts`."""
+        return join([self._text_of(prompt) for prompt in prompts])
+
+    def _moments_of(self, image: np.ndarray) -> Tensor:
+        pixels = np.ascontiguousarray(image)
+        key = _key(b"moments", self._vae, repr(pixels.shape).encode(), pixels.tobytes())
+        made = self._recall(key, lambda: {"moments": encode_moments(self._base, pixels[None])})
+        return made["moments"]
+
+    def _text_of(self, prompt: str) -> TextFeatures:
+        key = _key(b"text", self._text_encoders, prompt.encode("utf-8", "surrogatepass"))
+        return TextFeatures(**self._recall(key, lambda: self._encode(prompt)))
+
+    def _encode(self, prompt: str) -> dict[str, Tensor]:
+        made = encode_prompts(self._base, [prompt])
+        return {"tokens": made.tokens} | ({} if made.pooled is None else {"pooled": made.pooled})
+
+    @cached_property
+    def _vae(self) -> bytes:
+        return _fingerprint(self._base.vae)
+
+    @cached_property
+    def _text_encoders(self) -> bytes:
+        base = self._base
+        parts = [
+            _fingerprint(model) + repr(sorted(tokenizer.get_vocab().items())).encode()
+            for model, tokenizer in base.text_encoders
+        ]
+        return _key(*parts, bytes([base.zeros_for_empty_prompt])).encode()
+
+    def _recall(self, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        path = self._folder / key[:2] / f"{key}.safetensors"
+        try:
+            found = load(path.read_bytes())
+            return {name: tensor.to(self._base.device) for name, tensor in found.items()}
+        except (FileNotFoundError, NotADirectoryError, SafetensorError):
+            # Contiguous, as it is read: the last bits of what follows depend on it.
+            made = {name: tensor.contiguous() for name, tensor in make().items()}
+        _write(path, save({name: tensor.cpu() for name, tensor in made.items()}))
+        return made
+
+
+def _key(*parts: bytes) -> str:
+    """A hash of the parts, each with its length, so that none can pass for another."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little") + part)
+    return found.hexdigest()
+
+
+def _fingerprint(module: nn.Module) -> bytes:
+    """A hash of weights and their precision."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.digest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"the cache {path.parent.parent} could not be written: {error.strerror}",
+            hint="free some space or choose another --cache, then go on with --resume",
+        ) from error

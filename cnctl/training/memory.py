@@ -1,0 +1,38 @@
+"""Memory for time, and what to say where there is too little."""
+
+from __future__ import annotations
+
+import torch
+
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.settings import TrainSettings
+from cnctl.training.frozen_conv import keep_no_inputs
+
+
+def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
+    """Trade time for memory, and find faster layouts; what is computed stays the same."""
+    keep_no_inputs(base.unet)
+    if settings.lora:
+        keep_no_inputs(network)
+    if settings.gradient_checkpointing:
+        base.unet.enable_gradient_checkpointing()
+        # The locked encoder keeps nothing anyway; checkpoints would keep its blocks' inputs.
+        for block in (*base.unet.down_blocks, base.unet.mid_block):
+            block.gradient_checkpointing = False
+        network.enable_gradient_checkpointing()
+    for one in {base.unet, network}:
+        if settings.channels_last:
+            one.to(memory_format=torch.channels_last)
+        if settings.compile:
+            one.compile()
+
+
+def how_to_take_less(settings: TrainSettings) -> str:
+    whole = settings.batch_size * settings.gradient_accumulation
+    ways = {
+        "--gradient-checkpointing": not settings.gradient_checkpointing,
+        f"--batch-size 1 --gradient-accumulation {whole}": settings.batch_size > 1,
+        "another device": True,
+    }
+    return f"go on with --resume and {', or '.join(way for way, open_ in ways.items() if open_)}"

@@ -1,0 +1,43 @@
+"""The learning objective as a module, which is what accelerate wraps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.settings import TrainSettings
+from cnctl.training.loss import noise_prediction_loss
+
+
+class Objective(nn.Module):
+    """The loss of a network beside a base, which is part of it only where it is unlocked."""
+
+    def __init__(
+        self, base: Base, network: Network, settings: TrainSettings, *, unlocked: bool
+    ) -> None:
+        super().__init__()
+        self.network = network
+        if unlocked:
+            self.unet = base.unet  # seen by what sums gradients over the processes
+        self._base = base
+        self._connect = settings.connect
+        self._snr_gamma = settings.snr_gamma
+
+    def forward(self, **inputs: Any) -> Tensor:
+        """As `noise_prediction_loss`."""
+        return noise_prediction_loss(
+            self._base,
+            self.network,
+            connect=self._connect,
+            snr_gamma=self._snr_gamma,
+            **inputs,
+        )
+
+    def set_requires_gradient_sync(self, wanted: bool) -> None:
+        """As of FSDP's modules, which the parts of this one then are."""
+        part: Any
+        for part in self.children():
+            part.set_requires_gradient_sync(wanted)

@@ -1,0 +1,62 @@
+"""What an optimizer knows of each parameter, by name: AdamW's moments and its count of steps.
+
+This is the form that they have in a checkpoint, however they lie in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from cnctl.training import zero
+from cnctl.training.sharding import laid_out_as
+
+Named: TypeAlias = Mapping[str, nn.Parameter]
+Moments: TypeAlias = Mapping[str, Tensor | float]
+"""By "kind/name", such as "exp_avg/conv_in.weight"."""
+
+
+def read_tensors(optimizer: Any, named: Named) -> Iterator[tuple[str, Tensor]]:
+    """Those that are tensors, which may lie in shards; by all processes, in the same order."""
+    parameters = list(named.values())
+    if zero.is_zero(optimizer):
+        states = zero.read_moments(optimizer, parameters)
+    else:
+        states = (optimizer.state.get(parameter, {}) for parameter in parameters)
+    for name, state in zip(named, states, strict=True):
+        yield from ((f"{kind}/{name}", v) for kind, v in state.items() if isinstance(v, Tensor))
+
+
+def read_numbers(optimizer: Any, named: Named) -> dict[str, float]:
+    """Those that are numbers, as some optimizers have."""
+    return {
+        f"{kind}/{name}": value
+        for name, parameter in named.items()
+        for kind, value in optimizer.state.get(parameter, {}).items()
+        if not isinstance(value, Tensor)
+    }
+
+
+def restore(optimizer: Any, named: Named, moments: Moments) -> None:
+    """Take up what was known of these parameters; one that was not known starts anew."""
+    known: dict[nn.Parameter, dict[str, Any]] = {}
+    for key, value in moments.items():
+        kind, _, name = key.partition("/")
+        if name in named:
+            known.setdefault(named[name], {})[kind] = value
+    if zero.is_zero(optimizer):
+        return zero.write_moments(optimizer, known)
+    for parameter, state in known.items():
+        for kind, value in state.items():
+            placed = laid_out_as(parameter, value) if isinstance(value, Tensor) else value
+            optimizer.state[parameter][kind] = placed
+
+
+def by_age(named: Named, moments: Moments) -> list[list[nn.Parameter]]:
+    """The parameters in groups of those that have been trained for as many steps."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        groups.setdefault(float(moments.get(f"step/{name}", 0)), []).append(parameter)
+    return list(groups.values())

@@ -1,0 +1,117 @@
+"""The processes that train together: what happens to one of them, all hear of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed
+from accelerate.state import PartialState
+
+from cnctl.errors import CnctlError, DeviceError, ToldElsewhere
+from cnctl.models.device import is_out_of_memory, pick_device
+from cnctl.system.processes import rank, world_size
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)
+"""For what one process does alone, previews and checkpoints, while the others wait."""
+
+
+class Team:
+    """As many processes as the environment says, one by default; each has a device of its own.
+
+    All methods are to be called by all of them, in the same order.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
+        self.rank, self.size = rank(), world_size()
+        if self.size > 1:
+            # accelerate chooses the backend: gloo for the CPU, NCCL for CUDA.
+            PartialState(cpu=pick_device(device).type == "cpu", timeout=PATIENCE)
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Part, and say so in one line where another process has gone without a word."""
+        if self.size == 1:
+            return
+        # Else gloo's threads abort a process that ends by an error.
+        torch.distributed.destroy_process_group()
+        if isinstance(error, RuntimeError) and re.search("gloo|NCCL|[Pp]eer", str(error)):
+            raise DeviceError(
+                "another process of this run has gone: killed, or its machine was lost",
+                hint="see what it said; --resume goes on from the last checkpoint",
+            ) from error
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is the one that writes and tells."""
+        return self.rank == 0
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true in any of them."""
+        return self._sum(float(value)) > 0
+
+    def mean(self, value: float) -> float:
+        """Over all of them."""
+        return self._sum(value) / self.size
+
+    def share(self, value: T) -> T:
+        """The main process's value."""
+        values = [value]
+        if self.size > 1:
+            torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let no process go on alone: where the block fails in one, it fails in all of them.
+
+        The main process raises the error of the first that has failed, the others `ToldElsewhere`.
+        There must be nothing in the block that waits for another process.
+        """
+        failed: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            failed = error
+        if self.size == 1 and failed:
+            raise failed
+        if self.size == 1 or not self.any(failed is not None):
+            return
+        errors: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(errors, failed and _describe(failed))
+        number, (kind, text, hint) = next((n, e) for n, e in enumerate(errors) if e)
+        if not self.main:
+            raise ToldElsewhere(text, exit_code=kind.exit_code) from failed
+        if number == 0 and failed:
+            raise failed
+        raise kind(text, hint=hint)
+
+    def _sum(self, value: float) -> float:
+        if self.size == 1:
+            return value
+        device = PartialState().device
+        total = torch.tensor(value, dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(total)
+        return total.item()
+
+
+def _describe(error: Exception) -> tuple[type[CnctlError], str, str]:
+    """What can be sent: the kind, the sentence and the hint."""
+    if isinstance(error, CnctlError):
+        return type(error), str(error), error.hint
+    if is_out_of_memory(error):
+        return DeviceError, "out of memory in one of the processes", "take a smaller --batch-size"
+    return Unexpected, f"unexpected {type(error).__name__}: {error}", "see it with --debug"
+
+
+class Unexpected(CnctlError):
+    """A bug in another process."""
+
+    exit_code = 1

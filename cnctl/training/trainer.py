@@ -1,0 +1,388 @@
+"""The training loop: equation 10, AdamW, everything random a function of (seed, epoch, index).
+
+Nothing that is drawn depends on what was drawn before, nor on what stands beside it: not on the
+number of data workers, nor on how a batch is split, nor on a run having been killed and resumed.
+A run at a step is therefore its weights, the optimizer's moments, the averaged weights where they
+are wanted, and the number of the step, which is what a checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnctl.errors import CnctlError, DeviceError
+from cnctl.models.base import Base
+from cnctl.models.device import is_out_of_memory
+from cnctl.models.latents import draw_latents, encode_moments
+from cnctl.models.network import Network, hint_channels
+from cnctl.models.text_features import TextFeatures
+from cnctl.models.unet.controlnet import hint_tensor, trainable_parameters
+from cnctl.models.unet.text import encode_prompts
+from cnctl.models.unet.unfreeze import unlock_parameters
+from cnctl.settings import TrainSettings
+from cnctl.training import optimizer_state as moments
+from cnctl.training.accelerator import (
+    accumulate_over,
+    make_accelerator,
+    may_shard,
+    prepare,
+    prepare_again,
+    shard,
+)
+from cnctl.training.batch_growth import Growth
+from cnctl.training.batch_sampler import DRAWN, DROPOUT, epoch_at
+from cnctl.training.checkpoints import Checkpoint
+from cnctl.training.data_loader import Batch, Examples, read_batches, torch_generator
+from cnctl.training.ema import Average
+from cnctl.training.encoding_cache import EncodingCache
+from cnctl.training.memory import how_to_take_less, save_memory
+from cnctl.training.objective import Objective
+from cnctl.training.optimizer import learning_rate_at, make_optimizer
+from cnctl.training.process_group import Team
+from cnctl.training.sharding import filled, gather, in_shards, outline
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One finished step. step: how many are finished now. seconds: the time that it took.
+
+    gradient_norm: over all that is trained, before clipping; None where half precision overflowed
+    and the step was skipped.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    gradient_norm: float | None
+    learning_rate: float
+    seconds: float
+
+
+class DivergedError(CnctlError):
+    """The loss, its gradient or a weight is not a finite number. Nothing of this step is kept."""
+
+
+class Training:
+    """A run in memory: a ControlNet that learns beside a locked base, or later together with it.
+
+    Or, by input-concat, a U-Net that learns in the place of the base's. What learns, in float32,
+    is moved to the base's device; where the base is in half precision it computes in it too (mixed
+    precision). `step` counts the finished steps. In a team of processes each is given the same,
+    and reads its own part of each batch; what they learn is the same in all. Where accelerate is
+    configured so it lies in shards, and is to be looked at by `averaged` and `tensors` alone.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        network: Network,
+        examples: Examples,
+        *,
+        settings: TrainSettings,
+        cache: EncodingCache | None = None,
+        team: Team | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Begin, or go on from a checkpoint; links that it was trained without are new then.
+
+        Raises CnctlError where the checkpoint does not fit.
+        """
+        self.team = team or Team()
+        self.base = base
+        self.settings = settings
+        self.examples = examples
+        self.network = network.to(base.device).train()
+        save_memory(base, network, settings)
+        self.step = checkpoint.step if checkpoint else 0
+        self._cache = cache
+        self._locked: dict[str, Tensor] = {}
+        """What of the base learns along, as it was before."""
+        learning = trainable_parameters(network)
+        connected = trainable_parameters(network, connect=settings.connect)
+        for name in learning.keys() - connected.keys():
+            learning[name].requires_grad_(False)
+        if checkpoint:
+            self._load_weights(checkpoint, learning)
+        self._accelerator = make_accelerator(base, settings)
+        self._lay_out_weights(list(learning))
+        self._make_optimizer(checkpoint)
+        self._set_growth(Growth(**checkpoint.state.get("growth", {}) if checkpoint else {}))
+
+    def _load_weights(self, checkpoint: Checkpoint, learning: Mapping[str, Tensor]) -> None:
+        kept = checkpoint.tensors("controlnet")
+        shapes = {name: tensor.shape for name, tensor in kept.items()}
+        if shapes != {name: parameter.shape for name, parameter in learning.items()}:
+            raise CnctlError(
+                f"{checkpoint.path} does not fit this base and condition",
+                hint="resume with the ones that it was begun with",
+            )
+        self.network.load_state_dict(kept, strict=False)
+        if checkpoint.state.get("unlocked") or self._is_unlocked_by_now():
+            self._unlock_base()
+        if checkpoint.state.get("unlocked"):
+            self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
+
+    def _lay_out_weights(self, learning: Sequence[str]) -> None:
+        """Have weights lie as accelerate is configured. learning: what of the network may learn."""
+        if may_shard():
+            self._outlines = outline(self.network), outline(self.base.unet)
+        shard(self._accelerator, self.network)
+        named = dict(self.network.named_parameters())
+        self._learning = {name: named[name] for name in learning}
+        """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
+        self._trainable = trainable_parameters(self.network)
+        if self._locked:
+            self._trainable |= self._shard_base()
+
+    def _make_optimizer(self, checkpoint: Checkpoint | None) -> None:
+        state = checkpoint.state if checkpoint else {}
+        known = checkpoint.tensors("optimizer") | state.get("optimizer", {}) if checkpoint else {}
+        self._average = Average(self._trainable, self.settings.ema)
+        optimizer = make_optimizer(moments.by_age(self._trainable, known), self.settings)
+        objective = Objective(self.base, self.network, self.settings, unlocked=bool(self._locked))
+        self._objective, self._stepper = prepare(self._accelerator, objective, optimizer)
+        self._optimizer = self._stepper.optimizer
+        if not checkpoint:
+            return
+        moments.restore(self._optimizer, self._trainable, known)
+        if self.settings.ema:
+            self._average.restore(checkpoint.tensors("ema"), checkpoint.step)
+        if self._accelerator.scaler and state["scaler"]:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
+
+    def run(self) -> Iterator[StepReport]:
+        """Train from the present step to the last, with a report after each.
+
+        Between two reports the run is at a step's boundary and may be saved or sampled from.
+        Raises DivergedError when the loss is not a number, DeviceError when memory runs out, and
+        whatever the examples raise.
+        """
+        growth, batches = self._growth, self._read()
+        while self.step < self.settings.steps:
+            begin = time.perf_counter()
+            if growth != self._growth:
+                growth, batches = self._growth, self._read()
+            if self._is_unlocked_by_now() and not self._locked:
+                self._unlock()
+            learning_rate = learning_rate_at(self.step, self.settings)
+            try:
+                loss, norm = self._take_step(batches, learning_rate)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise DeviceError(
+                    f"out of memory at step {self.step + 1}", hint=how_to_take_less(self.settings)
+                ) from error
+            self.step += 1
+            yield StepReport(
+                step=self.step,
+                epoch=epoch_at(
+                    growth.read_before(self.step),
+                    len(self.examples),
+                    self.settings.effective_batch,
+                ),
+                loss=loss,
+                gradient_norm=norm,
+                learning_rate=learning_rate,
+                seconds=time.perf_counter() - begin,
+            )
+
+    def grow(self, times: int) -> int:
+        """From the next step on read so many times the first batch; returns how many examples."""
+        self._set_growth(Growth(self.step, times))
+        return times * self.settings.effective_batch
+
+    @contextmanager
+    def averaged(self) -> Iterator[tuple[Base, Network]]:
+        """The base and the network to use: with averaged weights where the settings ask for them.
+
+        By all processes; where weights lie in shards the main process alone gets them, gathered.
+        """
+        if in_shards(self.network):
+            yield self._gather_networks()
+            return
+        with self._average.in_place():
+            yield self.base, self.network
+
+    def base_delta(self, base: Base) -> dict[str, Tensor]:
+        """What this base has learnt: differences to its own weights, {} while all is locked."""
+        learnt = dict(base.unet.named_parameters())
+        return {name: learnt[name].detach().cpu() - locked for name, locked in self._locked.items()}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint keeps, by name. Raises DivergedError if weights are not finite.
+
+        By all processes; in the main one alone there is something.
+        """
+        known = moments.read_tensors(self._optimizer, self._trainable)
+        kept = {
+            "controlnet": self._gather(self._learning),
+            # Cloned, because 8-bit moments share their code books, which a file may not.
+            "optimizer": gather(((k, v.clone()) for k, v in known), keep=self.team.main),
+        }
+        if self._locked:
+            learnt = {name: self._trainable[f"base.{name}"] for name in self._locked}
+            kept["base"] = self._gather(learnt)
+        if self.settings.ema:
+            kept["ema"] = self._gather(self._average.tensors())
+        with self.team.together():
+            self._check_weights(kept["controlnet"] | kept.get("base", {}))
+        return kept
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside tensors."""
+        scaler = self._accelerator.scaler
+        return {
+            "step": self.step,
+            "scaler": scaler.state_dict() if scaler else None,
+            "optimizer": moments.read_numbers(self._optimizer, self._trainable),
+            "unlocked": bool(self._locked),
+            "growth": asdict(self._growth),
+        }
+
+    def _gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return gather(tensors.items(), keep=self.team.main)
+
+    def _gather_networks(self) -> tuple[Base, Network]:
+        lying = dict(self.network.named_parameters())
+        if self._locked:
+            lying |= {f"base.{name}": p for name, p in self.base.unet.named_parameters()}
+        weights = self._gather(lying | self._average.tensors())
+        of_base = {k.removeprefix("base."): w for k, w in weights.items() if k.startswith("base.")}
+        network, unet = self._outlines
+        device = self.base.device
+        base = replace(self.base, unet=filled(unet, of_base, device)) if self._locked else self.base
+        return base, filled(network, weights, device)
+
+    def _check_weights(self, weights: Mapping[str, Tensor]) -> None:
+        if not all(torch.isfinite(weight).all() for weight in weights.values()):
+            raise DivergedError(
+                f"weights are not finite after step {self.step}", hint="lower the learning rate"
+            )
+
+    def _set_growth(self, growth: Growth) -> None:
+        self._growth = growth
+        times = growth.times_at(self.step)
+        accumulate_over(
+            self._accelerator,
+            self._objective,
+            batches=times * self.settings.gradient_accumulation,
+            examples=times * self.settings.effective_batch,
+        )
+
+    def _read(self) -> Iterator[Batch]:
+        first, end = map(self._growth.read_before, (self.step, self.settings.steps))
+        return read_batches(self.examples, range(first, end), self.settings, rank=self.team.rank)
+
+    def _is_unlocked_by_now(self) -> bool:
+        return 0 < self.settings.unlock_after <= self.step
+
+    def _unlock(self) -> None:
+        """Let the base learn along; what the optimizer knows of the ControlNet stays."""
+        self._unlock_base()
+        opened = self._shard_base()
+        self._trainable |= opened
+        self._optimizer.add_param_group({"params": list(opened.values())})
+        self._average.add(opened)
+        objective = Objective(self.base, self.network, self.settings, unlocked=True)
+        self._objective = prepare_again(self._accelerator, objective)
+
+    def _unlock_base(self) -> None:
+        opened = unlock_parameters(self.base.unet, self.settings.unlock)
+        self._locked = {name: p.detach().cpu().clone() for name, p in opened.items()}
+        if self.settings.gradient_checkpointing:
+            self.base.unet.enable_gradient_checkpointing()
+
+    def _shard_base(self) -> dict[str, nn.Parameter]:
+        """What of the unlocked base learns, by name, as it lies then."""
+        shard(self._accelerator, self.base.unet)
+        named = dict(self.base.unet.named_parameters())
+        return {f"base.{name}": named[name] for name in self._locked}
+
+    def _take_step(
+        self, batches: Iterator[Batch], learning_rate: float
+    ) -> tuple[float, float | None]:
+        """One step of the optimizer; returns the mean loss and the gradient's norm."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        losses = []
+        for _ in range(self._accelerator.gradient_accumulation_steps):
+            with self._accelerator.accumulate(self._objective):
+                loss = self._loss_of(batches)
+                losses.append(loss.item())
+                self._accelerator.backward(loss)
+        norm = self._clip_gradient()
+        self._stepper.step()
+        self._stepper.zero_grad()
+        self._average.step()
+        return self.team.mean(sum(losses) / len(losses)), norm
+
+    def _loss_of(self, batches: Iterator[Batch]) -> Tensor:
+        """Of the next batch. Where weights lie in shards, processes speak while they compute it."""
+        with self.team.together():
+            batch = next(batches)
+            inputs = self._inputs(batch)
+        with nullcontext() if in_shards(self.network) else self.team.together():
+            loss = self._objective(**inputs)
+        with self.team.together():
+            self._check_loss(loss.item(), batch)
+        return loss
+
+    def _check_loss(self, value: float, batch: Batch) -> None:
+        if not math.isfinite(value):
+            names = ", ".join(self.examples.name(index) for _, index in batch.places)
+            raise DivergedError(
+                f"the loss is {value} at step {self.step + 1} ({names})",
+                hint="lower the learning rate, or look at these examples",
+            )
+
+    def _clip_gradient(self) -> float | None:
+        largest = self.settings.max_grad_norm or math.inf
+        norm = float(self._accelerator.clip_grad_norm_(self._trainable.values(), largest))
+        if math.isfinite(norm):
+            return norm
+        if self._accelerator.scaler:
+            return None
+        with self.team.together():
+            raise DivergedError(
+                f"the gradient is not finite at step {self.step + 1}",
+                hint="lower the learning rate, or clip by --max-grad-norm",
+            )
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        """Equation 10's variables for this batch, each sample's drawn by its own place."""
+        base, seed = self.base, self.settings.seed
+        # For dropout layers, if the base has any.
+        torch.manual_seed(torch_generator(seed, DROPOUT, *batch.places[0]).initial_seed())
+        draws = [torch_generator(seed, DRAWN, *place) for place in batch.places]
+        latents = draw_latents(base, self._moments_of(batch.images), generator=draws)
+        last = base.scheduler.config.num_train_timesteps
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
+        timesteps = torch.cat([torch.randint(last, (1,), generator=draw) for draw in draws])
+        prompts = [
+            "" if torch.rand((), generator=draw) < self.settings.prompt_dropout else prompt
+            for prompt, draw in zip(batch.prompts, draws, strict=True)
+        ]
+        hint = hint_tensor(batch.hints, channels=hint_channels(self.network))
+        return {
+            "latents": latents,
+            "text": self._text_of(prompts).of_pictures(batch.sizes),
+            "hint": hint.to(base.device),
+            "timesteps": timesteps.to(base.device),
+            "noise": noise.to(base.device),
+        }
+
+    def _moments_of(self, images: np.ndarray) -> Tensor:
+        return self._cache.moments(images) if self._cache else encode_moments(self.base, images)
+
+    def _text_of(self, prompts: Sequence[str]) -> TextFeatures:
+        return self._cache.text(prompts) if self._cache else encode_prompts(self.base, prompts)

@@ -1,0 +1,205 @@
+"""`cnctl conditions` as a user runs it, with plugins that pip installed for real."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cnctl-blur"
+
+HEAVY = """
+import numpy as np
+from cnctl.plugin import Condition
+print("hello")
+heavy = Condition(name="heavy", summary="", load_detector=lambda device: lambda image: image)
+"""
+
+
+def cnctl(*arguments, path=None, folder=None):
+    paths = os.pathsep.join(filter(None, [path and str(path), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-m", "cnctl", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """The package that `cnctl conditions new two-tone` writes."""
+    folder = tmp_path_factory.mktemp("written")
+    result = cnctl("conditions", "new", "two-tone", "-o", folder / "deep")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [str(folder / "deep" / "cnctl-two-tone")]
+    return Path(result.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, written):
+    """A folder where pip has installed the example, the written package, and a bad one is."""
+    site = tmp_path_factory.mktemp("site")
+    example = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("example") / "cnctl-blur")
+    quiet = ["-q", "--disable-pip-version-check", "--no-cache-dir", "--no-compile"]
+    offline = ["--no-deps", "--no-build-isolation", "--target", site]
+    pip = [sys.executable, "-m", "pip", "install", *quiet, *offline, example, written]
+    subprocess.run(pip, check=True, capture_output=True, text=True)
+    info = site / "cnctl_heavy-3.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[cnctl.conditions]\nheavy = heavy_module:heavy\n")
+    (site / "heavy_module.py").write_text(HEAVY)
+    return site
+
+
+def test_installed_strangers_are_listed_like_built_ins(site):
+    result = cnctl("conditions", path=site)
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [
+        "blur",
+        "Colours without detail",
+        "Apache-2.0",
+        "ready",
+        "none",
+        "cnctl-blur 0.1.0",
+    ] in rows
+    assert [row[-1] for row in rows if row[0] == "two-tone"] == ["cnctl-two-tone 0.1.0"]
+    assert [row[:3] for row in rows if row[0] == "canny"] == [
+        ["canny", "Canny edges, white on black", "Apache-2.0"]
+    ]
+
+
+def test_one_condition_whole(site):
+    lines = cnctl("conditions", "blur", path=site).stdout.splitlines()
+    assert lines[0] == "blur: Colours without detail"
+    assert "  radius=8  1 to 64  of the blur, in pixels" in lines
+    assert any("cnctl-blur 0.1.0 (cnctl_blur:blur)" in line for line in lines)
+    lines = "\n".join(cnctl("conditions", "canny").stdout.splitlines())
+    for words in ("low_threshold=100", "hint channels  3", "3M edge-image", "tiny/canny", "1986"):
+        assert words in lines
+
+
+def test_json_is_one_document(site):
+    document = json.loads(cnctl("conditions", "--json", path=site).stdout)
+    by_name = {about["name"]: about for about in document["conditions"]}
+    assert by_name["blur"]["summary"] == "Colours without detail"
+    assert by_name["blur"]["options"]["radius"]["default"] == 8
+    assert by_name["blur"]["distribution"] == "cnctl-blur"
+    families = {weights["source"]: weights["family"] for weights in by_name["canny"]["weights"]}
+    assert families["tiny/canny"] == "tiny"
+    one = json.loads(cnctl("conditions", "canny", "--json").stdout)["conditions"]
+    assert one == [by_name["canny"]]
+
+
+def test_check_passes_the_example_the_built_in_and_what_new_writes(site):
+    result = cnctl("conditions", "check", "blur", "canny", "two-tone", path=site)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout == ""
+    assert "blur keeps its contract" in result.stderr
+
+
+def test_check_tells_faults_one_a_line_and_exits_with_2(site):
+    result = cnctl("conditions", "check", "heavy", "canny", path=site)
+    assert result.returncode == 2
+    assert result.stdout.splitlines() == [
+        "heavy: heavy_module prints to stdout when it is imported",
+        "heavy: heavy_module imports numpy at the top; import inside load_detector",
+        "heavy: summary must be one line of text",
+    ]
+    assert "canny keeps its contract" in result.stderr
+    document = json.loads(cnctl("conditions", "check", "heavy", "--json", path=site).stdout)
+    assert len(document["conditions"][0]["problems"]) == 3
+
+
+def test_check_of_a_plugin_that_does_not_import(tmp_path):
+    info = tmp_path / "bad-1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[cnctl.conditions]\nbad = no_such_module:bad\n")
+    result = cnctl("conditions", "check", "bad", path=tmp_path)
+    assert result.returncode == 2
+    assert "failed to import" in result.stdout
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_both_packages_pass_their_own_tests(site, written):
+    folders = [EXAMPLE / "tests", written / "tests"]
+    quiet = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *quiet, *folders],
+        env={**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert "4 passed" in result.stdout
+
+
+def test_new_writes_what_the_example_shows(written):
+    def files(folder):
+        paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        return {str(path) for path in paths if "__pycache__" not in path.parts}
+
+    renamed = {path.replace("two_tone", "blur") for path in files(written)}
+    assert renamed == files(EXAMPLE)
+    assert "{{" not in "".join((written / path).read_text() for path in files(written))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("Bad Name", 2), ("canny", 2), ("check", 2), ("3d", 2), ("../x", 2)]
+)
+def test_new_refuses_names_that_cannot_be_used(tmp_path, name, code):
+    result = cnctl("conditions", "new", name, "-o", tmp_path)
+    assert result.returncode == code
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_new_keeps_what_exists(tmp_path):
+    (tmp_path / "cnctl-mine").mkdir()
+    (tmp_path / "file").write_text("")
+    assert cnctl("conditions", "new", "mine", folder=tmp_path).returncode == 6
+    assert cnctl("conditions", "new", "mine", "-o", "file", folder=tmp_path).returncode == 6
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["cnctl-mine", "file"]
+
+
+@pytest.mark.parametrize("words", [["new"], ["check"], ["new", "a", "b"], ["canny", "blur"]])
+def test_words_that_make_no_sense_are_a_usage_error(words):
+    result = cnctl("conditions", *words)
+    assert result.returncode == 2
+    assert "is not understood" in result.stderr
+
+
+def test_an_unknown_name_is_one_line_with_the_nearest():
+    for words in (["cany"], ["check", "cany"]):
+        result = cnctl("conditions", *words)
+        assert result.returncode == 2
+        assert len(result.stderr.splitlines()) == 1
+        assert "'canny'" in result.stderr
+
+
+@pytest.mark.skipif(not shutil.which("script"), reason="needs script(1) for a terminal")
+def test_a_terminal_gets_a_table():
+    command = f"{sys.executable} -m cnctl conditions"
+    arguments = ["script", "-qec", command, os.devnull]
+    result = subprocess.run(
+        arguments,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "140"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\t" not in result.stdout
+    assert "summary" in result.stdout.splitlines()[0]
+    assert "Canny edges, white on black" in result.stdout
+
+
+def test_help_shows_the_four_uses():
+    text = cnctl("conditions", "--help").stdout
+    for words in ("conditions canny", "conditions new NAME", "conditions check NAME", "--json"):
+        assert words in text

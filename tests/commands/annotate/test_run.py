@@ -1,0 +1,581 @@
+"""Annotating one image, trees and data sets; hints are compared with cv2 called directly."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnctl.commands.annotate.run import annotate
+from cnctl.commands.shared.report.sheets import GAP
+from cnctl.data import open_dataset
+from cnctl.errors import CnctlError, MissingError, OutputError
+from cnctl.hints.run import read_ready
+from cnctl.images import read_hint, read_image
+from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option
+from cnctl.registry import get_condition
+
+calls: list[tuple[str, int]] = []
+
+
+def _shade(device):
+    def detect(image, strength):
+        calls.append(("shade", strength))
+        return (image[:, :, 0] // strength).astype(np.uint8)
+
+    return detect
+
+
+def _six(device):
+    return lambda image: np.concatenate([image, 255 - image], axis=2)
+
+
+def _bright(device):
+    """Finds something in bright images only."""
+    return lambda image: image if image.mean() > 100 else None
+
+
+def _greedy(device):
+    raise MissingError("greedy has no weights", hint="cnctl models pull greedy")
+
+
+def _together(device):
+    """Bright images only; stumbles over three at once, and tells how many it has seen each time."""
+
+    def look(images, strength):
+        calls.append(("together", len(images)))
+        if len(images) == 3:
+            raise RuntimeError("three are a crowd")
+        return [image // strength if image.mean() > 100 else None for image in images]
+
+    return BatchDetector(look)
+
+
+STRANGERS = [
+    Condition(
+        name="shade",
+        summary="One channel",
+        load_detector=_shade,
+        options={"strength": Option(2, minimum=1, maximum=9)},
+        hint_channels=1,
+        training_options=lambda rng: {"strength": int(rng.integers(1, 10))},
+    ),
+    Condition(name="six", summary="Six channels", load_detector=_six, hint_channels=6),
+    Condition(name="bright", summary="Picky", load_detector=_bright),
+    Condition(
+        name="together",
+        summary="Many at once",
+        load_detector=_together,
+        options={"strength": Option(2)},
+    ),
+    Condition(name="greedy", summary="Without weights", load_detector=_greedy),
+]
+
+
+@pytest.fixture(autouse=True)
+def _strangers(monkeypatch):
+    """Strangers' conditions beside canny, as values; finding them is the registry's test."""
+    known = {condition.name: condition for condition in [*STRANGERS, get_condition("canny")]}
+    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", known.__getitem__)
+    calls.clear()
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """A tree of three small photographs below the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(["a.png", "sub/b.jpg", "sub/deep/c.webp"]):
+        _paint(Path("photos", name), shade=120 + number)
+    return Path("photos")
+
+
+def _paint(path: Path, shade: int = 130) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((48, 64, 3), shade, np.uint8)
+    image[10:30, 20:50] = (250, 240, 20)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def _tree(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_hint_is_what_the_detector_says_at_working_size(photos):
+    result = annotate("canny", ["photos/a.png"], resolution=96, options=["low_threshold=50"])
+    assert [hint.path for hint in result.hints] == [Path("out/a-canny.png")]
+    enlarged = cv2.resize(read_image("photos/a.png"), (128, 96), interpolation=cv2.INTER_CUBIC)
+    expected = cv2.Canny(enlarged, 50, 200)
+    assert expected.any()
+    assert np.array_equal(read_hint("out/a-canny.png", channels=1)[:, :, 0], expected)
+
+
+def test_the_tree_is_kept(photos):
+    annotate("canny", [photos], out="hints", resolution=32)
+    assert _tree(Path("hints")) == ["a-canny.png", "sub/b-canny.png", "sub/deep/c-canny.png"]
+
+
+def test_several_conditions_decode_each_image_once(photos, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "cnctl.commands.annotate.detect.read_image",
+        lambda path: opened.append(path) or read_image(path),
+    )
+    options = ["shade.strength=3", "canny.high_threshold=90"]
+    result = annotate(["canny", "shade", "six"], [photos], resolution=32, options=options)
+    assert len(result.hints) == 9
+    assert len(opened) == 3
+    assert Path("out/sub/b-six.npz").is_file()
+    assert read_hint("out/sub/b-six.npz", channels=6).shape == (32, 40, 6)
+    assert {value for _, value in calls} == {3}
+
+
+def test_options_without_an_owner_are_refused(photos):
+    with pytest.raises(CnctlError, match="does not say which condition") as caught:
+        annotate(["canny", "shade"], [photos], options=["strength=3"])
+    assert caught.value.hint == "write canny.strength=3"
+
+
+def test_a_second_run_makes_only_what_is_missing(photos):
+    first = annotate("shade", [photos], resolution=32)
+    assert (len(first.hints), first.skipped, len(calls)) == (3, 0, 3)
+    Path("out/sub/b-shade.png").unlink()
+    second = annotate("shade", [photos], resolution=32)
+    assert (len(second.hints), second.skipped, len(calls)) == (3, 2, 4)
+    assert {hint.path for hint in second.hints} == {hint.path for hint in first.hints}
+
+
+def test_a_hint_made_otherwise_is_not_taken_for_done(photos):
+    annotate("shade", [photos], resolution=32)
+    for changed in ({"resolution": 40}, {"resolution": 32, "options": ["strength=5"]}):
+        with pytest.raises(OutputError, match="exists already and is not this hint"):
+            annotate("shade", [photos], **changed)
+    annotate("shade", [photos], resolution=40, overwrite=True)
+    assert read_hint("out/a-shade.png", channels=1).shape == (40, 56, 1)
+
+
+@pytest.mark.parametrize("foreign", [b"", b"mine"])
+def test_a_foreign_file_is_never_taken_for_a_hint(photos, foreign):
+    Path("out").mkdir()
+    Path("out/a-canny.png").write_bytes(foreign)
+    with pytest.raises(OutputError, match="exists already"):
+        annotate("canny", [photos])
+    assert Path("out/a-canny.png").read_bytes() == foreign
+
+
+def test_an_interrupted_run_is_finished_by_repeating_it(photos, monkeypatch):
+    interrupted = 0
+    real = os.fsync
+
+    def interrupt(descriptor):
+        nonlocal interrupted
+        interrupted += 1
+        if interrupted == 2:
+            raise KeyboardInterrupt
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        annotate("canny", [photos], resolution=32)
+    assert _tree(Path("out")) == ["a-canny.png"], "no half file, no temporary one"
+    result = annotate("canny", [photos], resolution=32)
+    assert (len(result.hints), result.skipped) == (3, 1)
+
+
+def test_a_failed_image_is_told_and_the_rest_goes_on(photos):
+    Path("photos/bad.png").write_bytes(b"<html>")
+    Path("photos/sliver.png").write_bytes(b"")
+    Image.new("RGB", (8000, 20)).save("photos/sliver.png")
+    told, steps = [], []
+    result = annotate(
+        "canny",
+        [photos],
+        resolution=512,
+        on_failure=told.append,
+        on_progress=lambda done, total: steps.append((done, total)),
+    )
+    assert len(result.hints) == 3
+    assert told == result.failed
+    assert [failure.image.name for failure in result.failed] == ["bad.png", "sliver.png"]
+    assert result.failed[0].error.startswith("photos/bad.png is an HTML page")
+    assert result.failed[1].error.startswith("photos/sliver.png: a 8000 x 20 image would become")
+    assert steps == [(n, 5) for n in range(1, 6)]
+
+
+def test_a_name_that_is_too_long_fails_alone(photos):
+    _paint(photos / f"{'x' * 248}.png")
+    result = annotate("canny", [photos], resolution=32)
+    assert len(result.hints) == 3
+    assert "file name too long" in result.failed[0].error
+
+
+def test_a_hint_that_another_run_made_meanwhile_is_taken(photos, monkeypatch):
+    detect = STRANGERS[1].load_detector("cpu")
+
+    def slow(image):
+        if len(calls) < 1:  # the other run starts now and is done first
+            calls.append(("six", 0))
+            annotate("six", [photos], resolution=32)
+        return detect(image)
+
+    racing = replace(STRANGERS[1], load_detector=lambda device: slow)
+    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: racing)
+    assert len(annotate("six", [photos], resolution=32).hints) == 3
+
+
+def test_an_image_in_which_nothing_is_found_fails_alone(photos):
+    _paint(Path("photos/dark.png"), shade=0)
+    result = annotate("bright", [photos], resolution=32)
+    assert [failure.error for failure in result.failed] == [
+        "bright found nothing in photos/dark.png"
+    ]
+    assert not Path("out/dark-bright.png").exists()
+
+
+def test_one_image_raises_its_own_error(photos):
+    Path("bad.png").write_bytes(b"")
+    with pytest.raises(CnctlError, match=r"bad\.png is empty"):
+        annotate("canny", ["bad.png"])
+    assert not Path("out").exists()
+
+
+def test_missing_weights_end_the_run(photos):
+    with pytest.raises(MissingError, match="greedy has no weights"):
+        annotate("greedy", [photos])
+
+
+def test_what_would_collide_is_refused_before_work(photos):
+    _paint(Path("photos/a.jpg"))
+    with pytest.raises(CnctlError, match=r"photos/a\.(jpg|png) and .* both become out/a-canny.png"):
+        annotate("canny", [photos])
+    assert not Path("out").exists()
+
+
+def test_output_inside_the_input_is_not_input(photos):
+    for _ in range(2):
+        result = annotate("canny", [photos], out="photos/hints", resolution=32)
+        assert len(result.hints) == 3
+    result = annotate("shade", ["."], out="photos/hints", resolution=32)
+    assert len(result.hints) == 3
+
+
+def test_output_beside_the_input_is_not_input(photos):
+    for _ in range(2):
+        assert len(annotate("canny", [photos.absolute()], out=photos, resolution=32).hints) == 3
+    assert "a-canny.png" in _tree(photos)
+    assert "a-canny-canny.png" not in _tree(photos)
+
+
+def test_one_file(photos):
+    result = annotate("canny", ["photos/a.png"], out="new/hint.png", resolution=32)
+    assert result.hints[0].path == Path("new/hint.png")
+    with pytest.raises(OutputError, match=r"new/hint.png exists already"):
+        annotate("canny", ["photos/a.png"], out="new/hint.png", resolution=32)
+    annotate("canny", ["photos/a.png"], out="new/hint.png", resolution=48, overwrite=True)
+    assert read_hint("new/hint.png", channels=3).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("condition", "inputs", "out", "expected"),
+    [
+        ("canny", ["photos"], "hint.png", "one file for 3 hints"),
+        (["canny", "shade"], ["photos/a.png"], "hint.png", "one file for 2 hints"),
+        (["canny", "shade"], ["photos/a.png"], "-", "one file for 2 hints"),
+        ("canny", ["photos/a.png"], "hint.jpg", r"stored as \.png"),
+        ("six", ["photos/a.png"], "hint.png", r"stored as \.npz"),
+        ("canny", ["photos/a.png"], "photos/a.png", "replace its own image"),
+        ("canny", [], "out", "no image"),
+        ([], ["photos"], "out", "no condition"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(photos, condition, inputs, out, expected):
+    with pytest.raises(CnctlError, match=expected):
+        annotate(condition, inputs, out=out, overwrite=True)
+
+
+def test_resolution_comes_from_the_settings_then_the_condition(photos, monkeypatch):
+    known = replace(STRANGERS[1], train=replace(STRANGERS[1].train, resolution=24))
+    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: known)
+    assert annotate("six", ["photos/a.png"]).hints[0].record["resolution"] == 24
+    monkeypatch.setenv("CNCTL_ANNOTATE_RESOLUTION", "40")
+    assert annotate("six", ["photos/a.png"], out="b").hints[0].record["resolution"] == 40
+    with pytest.raises(CnctlError, match="--resolution 4 is too small"):
+        annotate("six", ["photos/a.png"], out="c", resolution=4)
+
+
+def test_stdin_and_stdout(photos, monkeypatch):
+    data = Path("photos/a.png").read_bytes()
+    for name in ("stdin", "stdout"):
+        stream = io.TextIOWrapper(io.BytesIO(data if name == "stdin" else b""))
+        monkeypatch.setattr(sys, name, stream)
+    annotate("canny", ["-"], out="-", resolution=48)
+    hint = Image.open(io.BytesIO(sys.stdout.buffer.getvalue()))
+    assert (hint.format, hint.size) == ("PNG", (64, 48))
+
+
+def test_a_terminal_gets_no_png(photos, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(CnctlError, match="no text for a terminal"):
+        annotate("canny", ["photos/a.png"], out="-")
+
+
+# --- data sets ----------------------------------------------------------------------------------
+
+
+def _rows(folder: str) -> list[dict]:
+    return [json.loads(line) for line in Path(folder, "metadata.jsonl").read_text().splitlines()]
+
+
+def test_a_data_set_can_be_trained_on(photos):
+    Path("photos/sub/b.txt").write_text("\ufeffa yellow\r\nbox", encoding="utf-8")
+    annotate("shade", [photos], out="set", dataset=True, prompt="grey", resolution=32)
+    assert [row["prompt"] for row in _rows("set")] == ["grey", "a yellow box", "grey"]
+    pairs = open_dataset("set", read_hint=partial(read_hint, channels=1))
+    for index, row in enumerate(_rows("set")):
+        example = pairs[index]
+        expected = example.image[:, :, :1] // row["options"]["strength"]
+        assert example.image.shape == (32, 40, 3)
+        assert np.array_equal(example.hint, expected)
+
+
+def test_random_options_depend_on_seed_and_name_alone(photos):
+    def drawn(out: str, inputs, **settings):
+        annotate("shade", inputs, out=out, dataset=True, prompt="", resolution=16, **settings)
+        return {row["image"]: row["options"]["strength"] for row in _rows(out)}
+
+    for number in range(8):
+        _paint(photos / f"more{number}.png")
+    everything = drawn("set1", [photos])
+    assert len(set(everything.values())) > 2
+    assert (
+        drawn("set2", [photos / "more3.png"])["images/more3.png"] == everything["images/more3.png"]
+    )
+    assert drawn("set3", [photos], seed=1) != everything
+    assert set(drawn("set4", [photos], options=["strength=4"]).values()) == {4}
+
+
+def test_a_data_set_goes_on_where_it_stopped(photos):
+    def run(**changes):
+        settings = {"out": "set", "dataset": True, "prompt": "x", "resolution": 32} | changes
+        return annotate("shade", [photos], **settings)
+
+    run()
+    whole = Path("set/metadata.jsonl").read_bytes()
+    Path("set/metadata.jsonl").write_bytes(whole[:-20])
+    result = run()
+    assert (len(result.hints), result.skipped) == (3, 2)
+    assert Path("set/metadata.jsonl").read_bytes() == whole
+    with pytest.raises(OutputError, match="another condition, seed or options"):
+        run(seed=3)
+    with pytest.raises(CnctlError, match="adds to a folder"):
+        run(overwrite=True)
+
+
+def test_an_image_without_prompt_is_passed_over(photos):
+    Path("photos/a.txt").write_text("a box")
+    Path("photos/sub/b.txt").write_bytes("Bär".encode("latin-1"))
+    result = annotate("shade", [photos], out="set", dataset=True, resolution=32)
+    assert [row["image"] for row in _rows("set")] == ["images/a.png"]
+    errors = {failure.image.name: failure.error for failure in result.failed}
+    assert "b.txt cannot be read as UTF-8" in errors["b.jpg"]
+    assert "comes without a prompt" in errors["c.webp"]
+
+
+def test_a_name_that_is_no_utf8_is_no_name_in_a_data_set(photos):
+    Path("photos/a.png").rename(photos / os.fsdecode(b"\xff.png"))
+    result = annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=32)
+    assert len(_rows("set")) == 2
+    assert "names must be UTF-8" in result.failed[0].error
+
+
+def test_a_data_set_has_one_condition(photos):
+    with pytest.raises(CnctlError, match="hints of one condition"):
+        annotate(["canny", "shade"], [photos], out="set", dataset=True)
+
+
+def test_a_folder_that_another_run_writes_to_is_left_alone(photos):
+    Path("set").mkdir()
+    script = "import fcntl; f = open('set/metadata.jsonl', 'a'); fcntl.lockf(f, fcntl.LOCK_EX)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{script}; print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(OutputError, match="set is in use by another run"):
+            annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=16)
+        other.communicate(b"\n")
+    annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=16)
+    assert len(_rows("set")) == 3
+
+
+# --- several images at once ---------------------------------------------------------------------
+
+
+def test_images_of_one_size_are_seen_together(photos):
+    for name in ("d.png", "e.png"):
+        _paint(photos / name)
+    Image.new("RGB", (64, 64), "white").save(photos / "square.png")
+    alone = annotate("together", [photos], out="alone", resolution=16)
+    assert calls == [("together", 1)] * 6
+    calls.clear()
+    made = annotate("together", [photos], out="many", resolution=16, batch=4)
+    assert [count for _, count in calls] == [3, 1, 1, 1, 1, 2]  # three failed, and were seen alone
+    assert made.images == alone.images == 6
+    for name in _tree(Path("alone")):
+        one, other = (read_hint(Path(folder, name), channels=3) for folder in ("alone", "many"))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_bad_image_among_several_fails_alone(photos):
+    Image.new("RGB", (64, 48), "black").save(photos / "dark.png")
+    (photos / "broken.png").write_bytes(b"no picture")
+    made = annotate("together", [photos], out="many", resolution=16, batch=9)
+    assert sorted(failure.image.name for failure in made.failed) == ["broken.png", "dark.png"]
+    assert len(made.hints) == 3
+    calls.clear()
+    assert annotate("together", [photos], out="many", resolution=16, batch=2).skipped == 3
+    assert calls == [("together", 1)], "what is there already is not looked at"
+
+
+# --- parts of a data set ------------------------------------------------------------------------
+
+
+def test_only_the_largest_images_and_of_these_a_sample(photos):
+    for number in range(6):
+        Image.new("RGB", (64 + number, 48), "white").save(photos / f"more{number}.png")
+    made = annotate("shade", [photos], out="a", resolution=16, largest=4)
+    assert sorted(hint.image.stem for hint in made.hints) == [f"more{n}" for n in range(2, 6)]
+    made = annotate("shade", [photos], out="b", resolution=16, largest=4, sample=2, seed=5)
+    assert len(made.hints) == 2
+    assert {hint.image.stem for hint in made.hints} < {f"more{n}" for n in range(2, 6)}
+    with pytest.raises(CnctlError, match="--sample 10 of 9 images"):
+        annotate("shade", [photos], out="c", sample=10)
+
+
+# --- comparisons --------------------------------------------------------------------------------
+
+
+def test_a_sheet_shows_the_image_and_its_hints_as_they_lie_on_disk(photos):
+    made = []
+    result = annotate(
+        ["canny", "shade"], [photos], resolution=48, compared=True, on_made=made.append
+    )
+    assert [sheet.path.name for sheet in result.sheets] == [
+        "a-compare.png",
+        "b-compare.png",
+        "c-compare.png",
+    ]
+    assert made == [p for h, s in zip(_pairs_of(result), result.sheets, strict=True)
+                    for p in (*h, s.path)]  # fmt: skip
+    sheet = read_image("out/a-compare.png")
+    cells = [sheet[GAP : GAP + 48, x : x + 64] for x in (GAP, 2 * GAP + 64, 3 * GAP + 128)]
+    assert np.array_equal(cells[0], read_image("photos/a.png"))
+    for cell, name in zip(cells[1:], ["canny", "shade"], strict=True):
+        assert np.array_equal(cell, read_hint(f"out/a-{name}.png", channels=3))
+
+
+def _pairs_of(result):
+    paths = [hint.path for hint in result.hints]
+    return [paths[i : i + 2] for i in range(0, len(paths), 2)]
+
+
+def test_a_sheet_is_whole_or_absent_and_made_once(photos):
+    _paint(Path("photos/dark.png"), shade=0)
+    run = {"resolution": 32, "compared": True}
+    result = annotate(["canny", "bright"], [photos], **run)
+    assert not Path("out/dark-compare.png").exists(), "one of its hints is missing"
+    assert len(result.sheets) == 3
+    again = annotate(["canny", "bright"], [photos], **run)
+    assert [sheet.skipped for sheet in again.sheets] == [True] * 3
+    with pytest.raises(OutputError, match=r"a-compare\.png exists already"):
+        annotate(["canny", "shade"], [photos], **run)
+    for _ in range(2):  # a sheet is no input itself
+        assert len(annotate(["canny"], [photos], out=photos, **run).sheets) == 4
+
+
+@pytest.mark.parametrize(
+    "where", [{"out": "x.png"}, {"out": "-"}, {"out": "set", "dataset": True, "prompt": ""}]
+)
+def test_sheets_need_a_folder_of_files(photos, where):
+    with pytest.raises(CnctlError, match="--compare puts images beside their hints"):
+        annotate("canny", ["photos/a.png"], compared=True, **where)
+
+
+# --- ground truth -------------------------------------------------------------------------------
+
+
+def _state(values, sizes, strength):
+    """Numbers 0 to 9, ten times as bright; other shapes are no map."""
+    return (values * 10).astype(np.uint8) if values.ndim == 2 else None
+
+
+STATED = replace(
+    STRANGERS[0],
+    name="stated",
+    load_detector=_greedy,
+    ground_truth=GroundTruth(name="{stem}_map.npy", read=_state),
+)
+STRANGERS.append(STATED)
+
+
+def test_hints_are_read_where_a_data_set_knows_them(photos):
+    """Nothing is detected, so no weights are missed; the map is fitted without new values."""
+    for stem, height in (("a", 48), ("sub/b", 96)):
+        path = Path("maps", f"{stem}_map.npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.arange(height)[:, None] // (height // 8) + np.zeros(height * 4 // 3, int))
+    result = annotate("stated", [photos], out="set", dataset=True, prompt="", resolution=24,
+                      ground_truth="maps")  # fmt: skip
+    expected = np.repeat(np.arange(8) * 10, 3)[:, None] + np.zeros(32, int)
+    for name in ("a", "sub/b"):
+        assert np.array_equal(read_hint(f"set/hints/{name}.png", channels=1)[..., 0], expected)
+    assert [row["ground_truth"] for row in _rows("set")] == ["a_map.npy", "b_map.npy"]
+    assert [failure.error for failure in result.failed] == [
+        "photos/sub/deep/c.webp: maps/sub/deep/c_map.npy: no such file"
+    ]
+
+
+def test_a_map_belongs_to_its_image_whatever_the_rounding_of_the_hint(photos):
+    """64 x 48 pixels, a third wider than high, become 24 x 16: half as wide again."""
+    Path("maps").mkdir()
+    np.save("maps/a_map.npy", np.full((96, 128), 7))
+    annotate("stated", ["photos/a.png"], ground_truth="maps", resolution=16)
+    assert (read_hint("out/a-stated.png", channels=1) == np.full((16, 24, 1), 70)).all()
+
+
+def test_a_ready_hint_may_be_ground_truth(photos):
+    np.save("a_map.npy", np.full((8, 8), 7))
+    assert (read_ready(STATED, Path("a_map.npy")) == 70).all()
+    _paint(Path("a_map.npy.png"))
+    assert read_ready(replace(STATED, hint_channels=3), Path("a_map.npy.png")).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        (np.zeros((4, 4, 4)), r"maps/a_map.npy is no ground truth of stated"),
+        (np.zeros((48, 90)), r"maps/a_map.npy is 90 x 48, of another shape than its image"),
+        (np.array([object()]), r"maps/a_map.npy is damaged"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_told(photos, values, error):
+    Path("maps").mkdir()
+    np.save("maps/a_map.npy", values)
+    with pytest.raises(CnctlError, match=error):
+        annotate("stated", ["photos/a.png"], ground_truth="maps")
+
+
+def test_ground_truth_needs_a_folder_and_a_condition_that_reads_it(photos):
+    with pytest.raises(CnctlError, match="--ground-truth nowhere is no folder"):
+        annotate("stated", [photos], ground_truth="nowhere")
+    with pytest.raises(CnctlError, match="canny reads no ground truth"):
+        annotate("canny", [photos], ground_truth="photos")

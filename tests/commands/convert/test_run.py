@@ -1,0 +1,254 @@
+"""Conversion there and back is the identity; what is written is whole and says where it is from."""
+
+import hashlib
+import importlib.resources
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from cnctl.commands.convert.run import convert
+from cnctl.commands.info import WeightsInfo, info
+from cnctl.errors import CnctlError, MissingError, OutputError
+from cnctl.models.unet.checkpoint import load_controlnet, read_description, save_controlnet
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(random_controlnet, tmp_path) -> Path:
+    """A ControlNet as diffusers itself writes it."""
+    random_controlnet.save_pretrained(tmp_path / "source")
+    return tmp_path / "source"
+
+
+@pytest.mark.parametrize("form", ["original", "bare", "diffusers"])
+def test_there_and_back_gives_the_same_bytes(folder, tmp_path, form) -> None:
+    there = convert(folder, tmp_path / "there.safetensors", to=form)
+    back = convert(there.path, tmp_path / "back")
+    assert back.form == "diffusers"
+    assert (back.path / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
+    assert (back.path / "config.json").read_bytes() == (folder / "config.json").read_bytes()
+
+
+def test_a_description_survives_both_ways(random_controlnet, tmp_path) -> None:
+    description = {"condition": "canny", "family": "tiny", "connect": "all", "steps": 7}
+    save_controlnet(random_controlnet, tmp_path / "source", description=description)
+    there = convert(tmp_path / "source", tmp_path / "there.safetensors")
+    assert {k: read_description(there.path)[k] for k in description} == description
+    back = convert(there.path, tmp_path / "back")
+    written = json.loads((back.path / "cnctl.json").read_text())
+    sha256 = hashlib.sha256(there.path.read_bytes()).hexdigest()
+    assert written.pop("converted") | {"by": ""} == {
+        "form": "original, ControlNet alone",
+        "sha256": sha256,
+        "by": "",
+    }
+    assert written == description | {"hint_channels": 3}
+    assert back.source_sha256 == sha256
+
+
+def test_the_embedded_family_is_told_by_its_shapes(tmp_path) -> None:
+    """A file of tiny that carries nothing but tensors needs no --config."""
+    embedded = Path(str(importlib.resources.files("cnctl"))) / "tiny/weights/controls/canny"
+    torch.save(load_file(embedded / WEIGHTS), tmp_path / "x.pth")
+    path = convert(tmp_path / "x.pth", tmp_path / "x").path
+    config, known = (
+        json.loads((folder / "config.json").read_text()) for folder in (path, embedded)
+    )
+    assert config == {name: known[name] for name in known if name != "_diffusers_version"}
+    assert json.loads((path / "cnctl.json").read_text())["family"] == "tiny"
+    found = info(path)
+    assert isinstance(found, WeightsInfo)
+    assert (found.fits, found.notes) == ("bases of tiny, fine-tuned ones too", ())
+
+
+@pytest.mark.parametrize(
+    ("form", "key"),
+    [
+        ("original", "control_model.input_blocks.0.0.weight"),
+        ("bare", "input_blocks.0.0.weight"),
+        ("diffusers", "conv_in.weight"),
+    ],
+)
+def test_keys_of_each_form(folder, tmp_path, random_controlnet, form, key) -> None:
+    result = convert(folder, tmp_path / "out.safetensors", to=form)
+    written = load_file(result.path)
+    assert len(written) == len(random_controlnet.state_dict()) == result.tensors
+    assert torch.equal(written[key], random_controlnet.conv_in.weight)
+
+
+def test_the_target_decides_the_form(folder, tmp_path) -> None:
+    assert convert(folder, tmp_path / "a.safetensors").form == "original"
+    assert convert(tmp_path / "a.safetensors", tmp_path / "b").form == "diffusers"
+    assert convert(tmp_path / "b", tmp_path / "c").form == "diffusers"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_casts_and_verifies(folder, tmp_path, dtype) -> None:
+    result = convert(folder, tmp_path / "out.safetensors", dtype=dtype, verify=True)
+    assert result.dtype == dtype
+    with safe_open(result.path, framework="pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {  # noqa: SIM118
+            {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}[dtype]
+        }
+    assert result.difference is not None
+    assert (result.difference == 0) == (dtype == "float32")
+
+
+def test_verify_sees_a_file_that_behaves_otherwise(folder, tmp_path, monkeypatch) -> None:
+    import cnctl.commands.convert.output as job
+
+    def swapped(tensors, table, form):
+        names = dict(honest(tensors, table, form))
+        a, b = (f"control_model.zero_convs.{n}.0.bias" for n in (0, 1))
+        names[a], names[b] = names[b], names[a]
+        return names
+
+    honest = job.rename
+    monkeypatch.setattr(job, "rename", swapped)
+    with pytest.raises(OutputError, match="behaves otherwise"):
+        convert(folder, tmp_path / "out.safetensors", verify=True)
+
+
+def test_a_checkpoint_of_torch_with_its_whole_base(
+    folder, random_controlnet, tmp_path, random_base
+) -> None:
+    bare = convert(folder, tmp_path / "bare.safetensors", to="original")
+    full = load_file(bare.path) | {
+        "model.diffusion_model.out.2.bias": torch.zeros(4),
+        "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77),
+        "betas": torch.zeros(1000),
+    }
+    torch.save({"state_dict": full, "global_step": 5}, tmp_path / "last.ckpt")
+    with pytest.raises(CnctlError, match="number of attention heads") as caught:
+        convert(tmp_path / "last.ckpt", tmp_path / "out")
+    assert "--config" in caught.value.hint
+    result = convert(
+        tmp_path / "last.ckpt", tmp_path / "out", config=random_base / "unet" / "config.json"
+    )
+    assert result.source_form == "original, full checkpoint"
+    assert any("position ids" in note for note in result.notes)
+    assert (result.path / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
+    loaded, _ = load_controlnet(result.path)
+    assert loaded.config.attention_head_dim == random_controlnet.config.attention_head_dim
+    assert loaded.config.norm_num_groups == random_controlnet.config.norm_num_groups
+
+
+def test_output_that_exists_is_kept(folder, tmp_path) -> None:
+    target = tmp_path / "out.safetensors"
+    target.write_text("precious")
+    with pytest.raises(OutputError, match="exists"):
+        convert(folder, target)
+    assert target.read_text() == "precious"
+    convert(folder, target, overwrite=True)
+    assert convert(folder, target, overwrite=True, dtype="float16").dtype == "float16"
+    with pytest.raises(OutputError, match="holds more than a ControlNet"):
+        convert(folder, tmp_path, overwrite=True)
+
+
+def test_can_replace_its_own_source(folder, random_controlnet) -> None:
+    convert(folder, folder, dtype="float16", overwrite=True)
+    loaded, _ = load_controlnet(folder)
+    assert torch.equal(loaded.conv_in.weight, random_controlnet.conv_in.weight.half())
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "error", "sentence"),
+    [
+        ("out.pth", {}, CnctlError, "would be a pickle"),
+        ("out.ckpt", {"to": "original"}, CnctlError, "would be a pickle"),
+        ("out", {"to": "original"}, CnctlError, r"does not end in \.safetensors"),
+        ("out", {"to": "onnx"}, CnctlError, "unknown form 'onnx'"),
+        ("out", {"dtype": "int8"}, CnctlError, "unknown dtype 'int8'"),
+        ("out", {"config": "nowhere.json"}, CnctlError, "nowhere.json is not a config.json"),
+        ("source/config.json/out", {}, OutputError, "could not write"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_is_written(
+    folder, tmp_path, target, options, error, sentence
+) -> None:
+    with pytest.raises(error, match=sentence):
+        convert(folder, tmp_path / target, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_missing_source_is_missing(tmp_path) -> None:
+    with pytest.raises(MissingError, match="does not exist"):
+        convert(tmp_path / "nowhere.pth", tmp_path / "out")
+    with pytest.raises(MissingError, match="not in the Hugging Face cache"):
+        convert("nobody/nothing", tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(folder, tmp_path, value) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["conv_in.bias"][0] = value
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(CnctlError, match=r"conv_in\.bias holds values that are not finite"):
+        convert(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_too_large_for_half_precision_are_refused(folder, tmp_path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["conv_in.bias"][0] = 1e5
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(CnctlError, match="too large for float16"):
+        convert(folder, tmp_path / "out", dtype="float16")
+    assert convert(folder, tmp_path / "out", dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base, tmp_path) -> None:
+    from cnctl.models.unet.controlnet import build_controlnet
+
+    paper = build_controlnet(loaded_random_base.unet, hint_encoder="paper")
+    save_controlnet(paper, tmp_path / "source", description={})
+    with pytest.raises(CnctlError, match="paper's hint encoder"):
+        convert(tmp_path / "source", tmp_path / "out.safetensors")
+    result = convert(tmp_path / "source", tmp_path / "out", dtype="bfloat16", verify=True)
+    assert result.form == "diffusers"
+
+
+@given(
+    widths=st.lists(st.sampled_from([8, 16, 24]), min_size=1, max_size=4),
+    hint_channels=st.integers(1, 7),
+    hint_widths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    layers=st.integers(1, 2),
+    linear=st.booleans(),
+    xl=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    form=st.sampled_from(["original", "bare", "diffusers"]),
+)
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_there_and_back_is_the_identity_at_any_width(
+    tmp_path, widths, hint_channels, hint_widths, layers, linear, xl, dtype, form
+) -> None:
+    from diffusers import ControlNetModel
+
+    controlnet = ControlNetModel(
+        block_out_channels=widths,
+        down_block_types=["CrossAttnDownBlock2D"] * (len(widths) - 1) + ["DownBlock2D"],
+        layers_per_block=layers,
+        conditioning_channels=hint_channels,
+        conditioning_embedding_out_channels=hint_widths,
+        cross_attention_dim=6,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        use_linear_projection=linear,
+        addition_embed_type="text_time" if xl else None,
+        addition_time_embed_dim=4 if xl else None,
+        projection_class_embeddings_input_dim=40 if xl else None,
+    ).to(dtype)
+    controlnet.save_pretrained(tmp_path / "source")
+    convert(tmp_path / "source", tmp_path / "there.safetensors", to=form, overwrite=True)
+    convert(tmp_path / "there.safetensors", tmp_path / "back", overwrite=True)
+    for name in (WEIGHTS, "config.json"):
+        assert (tmp_path / "back" / name).read_bytes() == (tmp_path / "source" / name).read_bytes()

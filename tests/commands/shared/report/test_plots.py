@@ -1,0 +1,26 @@
+"""Curves as SVG, read back from the coordinates that are drawn."""
+
+import xml.etree.ElementTree as ElementTree
+
+from cnctl.commands.shared.report.plots import HEIGHT, WIDTH, plot
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_curves_share_their_axes_and_marks_stand_at_their_steps() -> None:
+    curves = {"a": [(0, 0.0), (50, 1.0), (100, 0.5)], "b < c": [(0, 0.25), (100, 0.0)]}
+    drawn = ElementTree.fromstring(plot(curves, marks={"here": 25}))
+    lines = [line.get("points") for line in drawn.iter(f"{SVG}polyline")]
+    assert lines == [
+        f"0.0,{HEIGHT:.1f} {WIDTH / 2},0.0 {WIDTH:.1f},{HEIGHT / 2}",
+        f"0.0,{HEIGHT * 0.75} {WIDTH:.1f},{HEIGHT:.1f}",
+    ]
+    (mark,) = drawn.iter(f"{SVG}path")
+    assert str(mark.get("d")).startswith(f"M{WIDTH / 4} ")
+    said = [text.text for text in drawn.iter(f"{SVG}text")]
+    assert said == ["a", "b < c", "here", "1", "0", "0", "step 100"]
+
+
+def test_a_curve_alone_goes_without_its_name() -> None:
+    drawn = ElementTree.fromstring(plot({"a": [(0, 2.0), (1, 2.0)]}))
+    assert "a" not in [text.text for text in drawn.iter(f"{SVG}text")]

@@ -1,0 +1,68 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnctl.data import DatasetWriter, Example, open_dataset
+from cnctl.errors import CnctlError, OutputError
+from cnctl.images import read_hint
+
+IMAGE = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+
+
+def example(channels: int = 3, prompt: str = "a “quoted” hill\nat night") -> Example:
+    return Example(IMAGE, np.full((8, 8, channels), 3, np.uint8), prompt)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+def test_what_is_written_is_read_back(tmp_path: Path, channels: int) -> None:
+    with DatasetWriter(tmp_path) as writer:
+        writer.add("a/cat", example(channels))
+        writer.add("b/cat", example(channels, prompt=""))
+    dataset = open_dataset(tmp_path, read_hint=partial(read_hint, channels=channels))
+    assert [dataset.name(index) for index in range(2)] == ["images/a/cat.png", "images/b/cat.png"]
+    np.testing.assert_array_equal(dataset[0].image, IMAGE)
+    np.testing.assert_array_equal(dataset[0].hint, example(channels).hint)
+    assert dataset[0].prompt == example().prompt
+    assert len((tmp_path / "metadata.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_folder_is_gone_on_with_and_a_torn_line_is_cut_off(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path) as writer:
+        writer.add("one", example())
+    whole = (tmp_path / "metadata.jsonl").read_bytes()
+    (tmp_path / "metadata.jsonl").write_bytes(whole + b'{"image": "images/tw')
+    with DatasetWriter(tmp_path) as writer:
+        assert "one" in writer
+        assert "two" not in writer
+        assert len(writer) == 1
+        writer.add("two", example())
+    lines = (tmp_path / "metadata.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image"] for line in lines] == ["images/one.png", "images/two.png"]
+
+
+def test_files_without_a_line_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/cat.png").write_bytes(b"half a fi")
+    with DatasetWriter(tmp_path) as writer:
+        writer.add("cat", example())
+    np.testing.assert_array_equal(open_dataset(tmp_path)[0].image, IMAGE)
+
+
+def test_names_are_held_to_the_folder(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "set") as writer:
+        for name in ("../cat", "/tmp/cat"):
+            with pytest.raises(CnctlError, match="does not lie below the folder"):
+                writer.add(name, example())
+        writer.add("cat", example())
+        with pytest.raises(CnctlError, match=r"is in .* already"):
+            writer.add("cat", example())
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        DatasetWriter(tmp_path / "file")

@@ -1,0 +1,271 @@
+"""Scales and modes of control against the original's numbers and against loops written out."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from torch import Tensor
+
+from cnctl.models.base import Base
+from cnctl.models.control import Control
+from cnctl.models.text_features import TextFeatures
+from cnctl.models.unet.controlnet import control_residuals, predict_noise
+from cnctl.models.unet.text import encode_prompts
+from cnctl.sampling.denoise import denoise, draw_noise
+
+STEPS = 4
+SIZE = {"height": 64, "width": 64}
+GUIDANCE = 5.0
+
+
+@pytest.fixture(scope="module")
+def hint() -> Tensor:
+    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def texts(loaded_random_base: Base) -> dict[str, TextFeatures]:
+    prompts = {"text": "a red house", "negative_text": "blurry"}
+    return {name: encode_prompts(loaded_random_base, [one]) for name, one in prompts.items()}
+
+
+def noise(base: Base) -> Tensor:
+    return draw_noise(base, [torch.Generator().manual_seed(3)], **SIZE)
+
+
+def ours(base: Base, control: Control, texts: dict[str, TextFeatures]) -> Tensor:
+    return denoise(base, [control], noise(base), **texts, steps=STEPS, guidance_scale=GUIDANCE)
+
+
+@torch.no_grad()
+def written_out(
+    base: Base,
+    controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+    *,
+    scales: list[float],
+    both_halves: bool,
+) -> Tensor:
+    """The original's loop: two passes per step, each residual multiplied by its own scale."""
+    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler.set_timesteps(STEPS)
+    latents = noise(base)
+    for timestep in scheduler.timesteps:
+        halves = {}
+        for name, text in texts.items():
+            control: dict[str, Any] = {}
+            if both_halves or name == "text":
+                *down, middle = (
+                    residual * scale
+                    for residual, scale in zip(
+                        _residuals(controlnet, latents, timestep, text.tokens, hint),
+                        scales,
+                        strict=True,
+                    )
+                )
+                control = {
+                    "down_block_additional_residuals": down,
+                    "mid_block_additional_residual": middle,
+                }
+            halves[name] = base.unet(latents, timestep, text.tokens, **control).sample
+        without, with_prompt = halves["negative_text"], halves["text"]
+        predicted = without + GUIDANCE * (with_prompt - without)
+        latents = scheduler.step(predicted, timestep, latents).prev_sample
+    return latents
+
+
+def _residuals(controlnet: ControlNetModel, *given: Tensor) -> list[Tensor]:
+    down, middle = controlnet(*given, return_dict=False)
+    return [*down, middle]
+
+
+def test_fading_has_the_originals_thirteen_numbers(
+    random_controlnet: ControlNetModel, hint: Tensor
+) -> None:
+    original = (
+        ".0994 .1205 .1461 .1770 .2146 .2601 .3153 .3822 .4633 .5615 .6806 .8250 1."  # its own list
+    )
+    for mode in ("prompt", "control"):
+        scales = Control(random_controlnet, hint, mode=mode).scales_at(0, STEPS)
+        assert scales == pytest.approx([float(number) for number in original.split()], abs=5e-5)
+
+
+@pytest.mark.parametrize(("mode", "both_halves"), [("prompt", True), ("control", False)])
+def test_modes_equal_the_originals_loop(
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+    mode: str,
+    both_halves: bool,
+) -> None:
+    scales = [0.7 * 0.825 ** (12 - i) for i in range(13)]
+    expected = written_out(
+        loaded_random_base, random_controlnet, hint, texts, scales=scales, both_halves=both_halves
+    )
+    control = Control(random_controlnet, hint, scale=0.7, mode=mode)
+    assert_same(ours(loaded_random_base, control, texts), expected)
+
+
+def test_residual_scales_multiply_each_its_own(
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+) -> None:
+    scales = [0.1 * i for i in range(13)]
+    expected = written_out(
+        loaded_random_base, random_controlnet, hint, texts, scales=scales, both_halves=True
+    )
+    control = Control(random_controlnet, hint, residual_scales=scales)
+    assert_same(ours(loaded_random_base, control, texts), expected)
+
+
+def test_step_scales_act_at_their_step_and_nothing_runs_at_zero(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+    counted: Any,
+) -> None:
+    with counted(random_controlnet.conv_in) as calls:
+        first_half = Control(random_controlnet, hint, step_scales=[0.6, 0.6, 0, 0])
+        latents = ours(loaded_random_base, first_half, texts)
+    assert calls == [2, 2]
+    same = ours(loaded_random_base, Control(random_controlnet, hint, scale=0.6, end=0.5), texts)
+    assert torch.equal(latents, same)
+
+
+def test_control_mode_runs_the_branch_on_half_of_the_batch(
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+    counted: Any,
+) -> None:
+    with counted(random_controlnet.conv_in) as calls:
+        ours(loaded_random_base, Control(random_controlnet, hint, mode="control"), texts)
+    assert calls == [1] * STEPS
+
+
+def test_a_net_that_pools_controls_only_where_the_prompt_is(
+    stock: Any,
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+) -> None:
+    """As the original's shuffle does, and diffusers' pipeline for it."""
+    pooling = copy.deepcopy(random_controlnet)
+    pooling.register_to_config(global_pool_conditions=True)
+    expected = stock(
+        StableDiffusionControlNetPipeline,
+        loaded_random_base,
+        pooling,
+        prompt_embeds=texts["text"].tokens,
+        negative_prompt_embeds=texts["negative_text"].tokens,
+        image=hint,
+        latents=noise(loaded_random_base),
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+    )
+    assert_same(ours(loaded_random_base, Control(pooling, hint), texts), expected)
+
+
+def test_two_controls_on_different_halves_add_up(
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+) -> None:
+    """One step by hand: the half with the prompt has both, the other has one."""
+    base, timestep = loaded_random_base, torch.tensor(1)
+    both = [
+        Control(random_controlnet, hint, scale=0.5),
+        Control(random_controlnet, 1 - hint, mode="control"),
+    ]
+    latents = denoise(base, both, noise(base), **texts, steps=1, guidance_scale=GUIDANCE)
+    fade = [0.825 ** (12 - i) for i in range(13)]
+    with torch.no_grad():
+        halves = {}
+        for name, text in texts.items():
+            given = (noise(base), timestep, text)
+            residuals = control_residuals(random_controlnet, *given, hint).scaled(0.5)
+            if name == "text":
+                other = control_residuals(random_controlnet, *given, 1 - hint).scaled(fade)
+                residuals = residuals + other
+            halves[name] = predict_noise(base.unet, *given, residuals)
+    without, with_prompt = halves["negative_text"], halves["text"]
+    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler.set_timesteps(1)
+    predicted = without + GUIDANCE * (with_prompt - without)
+    assert_same(latents, scheduler.step(predicted, 1, noise(base)).prev_sample)
+
+
+def test_a_region_multiplies_each_residual_in_its_place(
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+) -> None:
+    """One step by hand: the mean of the region over what a place of a residual covers."""
+    base, timestep = loaded_random_base, torch.tensor(1)
+    region = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    control = Control(random_controlnet, hint, region=region)
+    latents = denoise(base, [control], noise(base), **texts, steps=1, guidance_scale=GUIDANCE)
+    with torch.no_grad():
+        halves = {}
+        for name, text in texts.items():
+            given = (noise(base), timestep, text.tokens)
+            *down, middle = (
+                residual * _means(region, residual.shape[-1])
+                for residual in _residuals(random_controlnet, *given, hint)
+            )
+            halves[name] = base.unet(
+                *given,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+            ).sample
+    without, with_prompt = halves["negative_text"], halves["text"]
+    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler.set_timesteps(1)
+    predicted = without + GUIDANCE * (with_prompt - without)
+    assert_same(latents, scheduler.step(predicted, 1, noise(base)).prev_sample)
+
+
+def _means(region: Tensor, side: int) -> Tensor:
+    block = region.shape[-1] // side
+    return region.reshape(1, 1, side, block, side, block).mean((3, 5))
+
+
+def test_two_regions_share_an_image_and_an_empty_one_runs_nothing(
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+    counted: Any,
+) -> None:
+    left = torch.zeros(1, 1, 64, 64)
+    left[..., :32] = 1
+    both = [
+        Control(random_controlnet, hint, region=left),
+        Control(random_controlnet, hint, region=1 - left),
+    ]
+    run = {**texts, "steps": 2, "guidance_scale": GUIDANCE}
+    shared = denoise(loaded_random_base, both, noise(loaded_random_base), **run)
+    whole = [Control(random_controlnet, hint)]
+    assert_same(shared, denoise(loaded_random_base, whole, noise(loaded_random_base), **run))
+    with counted(random_controlnet.conv_in) as calls:
+        nowhere = Control(random_controlnet, hint, region=torch.zeros(1, 1, 64, 64))
+        off = denoise(loaded_random_base, [nowhere], noise(loaded_random_base), **run)
+    assert calls == []
+    assert torch.equal(off, denoise(loaded_random_base, [], noise(loaded_random_base), **run))

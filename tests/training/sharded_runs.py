@@ -1,0 +1,118 @@
+"""Trains small networks in several ways and keeps what has come of it.
+
+Alone, or as one of the processes that a launcher has started:
+python sharded_runs.py BASE OUT BATCH_SIZE NAME...
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from cnctl.data import Pair
+from cnctl.models.base import load_base
+from cnctl.models.unet.control_lora import add_adapters
+from cnctl.models.unet.controlnet import build_controlnet
+from cnctl.models.unet.input_concat import build_input_concat
+from cnctl.settings import TrainSettings
+from cnctl.training.accelerator import load_deepspeed
+from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
+from cnctl.training.process_group import Team
+from cnctl.training.trainer import Training
+
+SETTINGS = TrainSettings(steps=3, learning_rate=1e-3, resolution=32, seed=3)
+RUNS: dict[str, dict[str, Any]] = {
+    "everything": {
+        "gradient_accumulation": 2,
+        "gradient_checkpointing": True,
+        "ema": 0.9,
+        "lr_warmup": 2,
+        "max_grad_norm": 0.1,
+    },
+    "middle": {"connect": "middle", "steps": 2},
+    "middle-to-all": {"resume": "middle"},
+    "lora": {"lora": 4},
+    "concat": {"method": "input-concat", "learning_rate": 1e-4},
+    "unlocked": {"unlock_after": 2, "ema": 0.9, "learning_rate": 1e-4},
+    "locked": {"steps": 2, "learning_rate": 1e-4},
+    "unlocked-later": {
+        "resume": "locked",
+        "unlock_after": 2,
+        "unlock": "all",
+        "learning_rate": 1e-4,
+    },
+    "grown": {"grow": 2},
+    "half": {"dtype": "bfloat16", "resolution": 64},
+}
+
+
+class Noise:
+    """Eight examples."""
+
+    groups = (0,) * 8
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def __len__(self) -> int:
+        return 8
+
+    def load(self, index: int, rng: np.random.Generator | None) -> Pair:
+        shape = (self.side, self.side, 3)
+        image = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
+        return Pair(image, image[..., :1], f"a {index}")
+
+    def name(self, index: int) -> str:
+        return f"noise {index}"
+
+
+def run(name: str, base_path: Path, out: Path, team: Team, batch_size: int) -> None:
+    how = dict(RUNS[name])
+    grow, resume, dtype = (how.pop(key, None) for key in ("grow", "resume", "dtype"))
+    settings = replace(SETTINGS, batch_size=batch_size, num_processes=team.size, **how)
+    base = load_base(base_path, device="cpu", dtype=dtype)
+    if settings.method == "input-concat":
+        network = build_input_concat(base.unet, hint_channels=1)
+        base = replace(base, unet=network)
+    else:
+        network = build_controlnet(base.unet, hint_channels=1, seed=1)
+    if settings.lora:
+        add_adapters(network, rank=settings.lora, seed=1)
+    training = Training(
+        base,
+        network,
+        Noise(settings.resolution),
+        settings=settings,
+        team=team,
+        checkpoint=newest_checkpoint(out / resume) if resume else None,
+    )
+    told = []
+    for report in training.run():
+        told.append((report.loss, report.gradient_norm))
+        if report.step == grow:
+            training.grow(2)
+    tensors = training.tensors()
+    with training.averaged() as (base, network), team.together():
+        if team.main:
+            save_checkpoint(out / name, training.step, tensors=tensors, state=training.state())
+            (out / f"{name}.json").write_text(json.dumps(told))
+            weights = network.state_dict() | training.base_delta(base)
+            whole = {key: weight.detach().clone() for key, weight in weights.items()}
+            save_file(whole, out / f"{name}.safetensors")
+
+
+def main(base: str, out: str, batch_size: str, *names: str) -> None:
+    torch.set_num_threads(1)
+    load_deepspeed("cpu")
+    with Team("cpu") as team:
+        for name in names:
+            run(name, Path(base), Path(out), team, int(batch_size))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

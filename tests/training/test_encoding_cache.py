@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cnctl.errors import OutputError
+from cnctl.models.base import Base, load_base
+from cnctl.models.latents import encode_moments
+from cnctl.models.unet.text import encode_prompts
+from cnctl.training import encoding_cache as module
+from cnctl.training.encoding_cache import EncodingCache
+
+PROMPTS = ["a cat", "", "a cat"]
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the base was asked for."""
+    asked: list[str] = []
+    for name in ("encode_moments", "encode_prompts"):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, n=name, f=original: asked.append(n) or f(*a))
+    return asked
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_it_says_what_the_base_says_and_asks_it_once(
+    loaded_random_base: Base, tmp_path: Path, images: np.ndarray, calls: list[str]
+) -> None:
+    for _ in range(2):  # another run with the same folder
+        cache = EncodingCache(tmp_path, loaded_random_base)
+        moments, text = cache.moments(images), cache.text(PROMPTS)
+        torch.testing.assert_close(moments, encode_moments(loaded_random_base, images))
+        expected = encode_prompts(loaded_random_base, PROMPTS)
+        torch.testing.assert_close(text.tokens, expected.tokens)
+    assert calls == ["encode_moments"] * 3 + ["encode_prompts"] * 2
+    assert len(files(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b""])
+def test_a_damaged_entry_is_made_again(
+    loaded_random_base: Base, tmp_path: Path, images: np.ndarray, damage: object
+) -> None:
+    cache = EncodingCache(tmp_path, loaded_random_base)
+    first = cache.moments(images[:1])
+    (entry,) = files(tmp_path)
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))  # type: ignore[operator]
+    assert torch.equal(cache.moments(images[:1]), first)
+    assert entry.read_bytes() == whole
+
+
+def test_other_weights_have_other_entries(
+    loaded_random_base: Base, random_base: Path, tmp_path: Path, images: np.ndarray
+) -> None:
+    other = load_base(random_base)
+    with torch.no_grad():
+        other.vae.quant_conv.bias[0] += 1
+    ours = EncodingCache(tmp_path, loaded_random_base).moments(images[:1])
+    theirs = EncodingCache(tmp_path, other).moments(images[:1])
+    torch.testing.assert_close(theirs[:, 0], ours[:, 0] + 1)
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    loaded_random_base: Base, tmp_path: Path, images: np.ndarray
+) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(OutputError, match=r"the cache .*/cache could not be written") as caught:
+        EncodingCache(tmp_path / "cache", loaded_random_base).moments(images)
+    assert "--cache" in caught.value.hint

@@ -1,0 +1,26 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers.optimization import get_cosine_schedule_with_warmup
+
+from cnctl.settings import TrainSettings
+from cnctl.training.optimizer import learning_rate_at
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.AdamW([parameter], lr=2.0)
+    theirs = get_cosine_schedule_with_warmup(optimizer, 3, 13)
+    settings = TrainSettings(steps=13, learning_rate=2.0, lr_warmup=3, lr_schedule="cosine")
+    ours = [learning_rate_at(step, settings) for step in range(13)]
+    expected = []
+    for _ in range(13):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    # Theirs wastes its first step on a rate of zero; where the warm-up ends, all is the same.
+    assert ours[:3] == pytest.approx([2 / 3, 4 / 3, 2])
+    assert ours[3:] == pytest.approx(expected[3:])
+    constant = replace(settings, lr_schedule="constant")
+    assert [learning_rate_at(step, constant) for step in (0, 2, 3, 12)] == [2 / 3, 2, 2, 2]
