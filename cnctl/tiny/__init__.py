@@ -1,1 +1,6 @@
-"""The embedded base model: scenes drawn by a program, the recipe trained on them, the weights."""
+"""The embedded base `tiny` as it runs: its networks, its scenes and its weights."""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""A diffusers folder, with folders for the ControlNets, the reader and the captioner."""

@@ -15,6 +15,7 @@ LABELS: dict[str, int] = {"background": 0, **{name: i + 1 for i, name in enumera
 LABELS |= {"sky": 17, "grass": 18, "sand": 19, "earth": 20, "sea": 21, "wall": 22, "floor": 23}
 GROUNDS = {"grass": "grass", "night": "grass", "beach": "sand", "sea": "sea"}
 """The label of a land's ground, where it is not "earth"."""
+HELD_OUT = 10_000_000  # seeds from here on are never trained on
 STREAM = 20230210  # names our random stream; other users of the same seed draw other numbers
 ADE20K_WORDS = {
     "background": "wall",

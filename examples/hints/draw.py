@@ -11,8 +11,7 @@ import numpy as np
 from cnctl.hints.run import hint_from_maps, load_detector
 from cnctl.images import write_image
 from cnctl.registry import get_condition
-from cnctl.tiny.dataset import HELD_OUT
-from cnctl.tiny.scenes import LABELS, exact_maps, render_scene
+from cnctl.tiny.scenes import HELD_OUT, LABELS, exact_maps, render_scene
 
 WIDE = {"width": 10.0}
 HINTS = [  # condition, what the scene shows, the scene's number, options

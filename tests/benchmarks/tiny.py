@@ -24,11 +24,10 @@ from cnctl.models.unet.checkpoint import load_controlnet
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.sampling.denoise import Control, sample
-from cnctl.tiny import base as recipe
-from cnctl.tiny.dataset import HELD_OUT
-from cnctl.tiny.judge import class_and_colour, train_judge
-from cnctl.tiny.scenes import Scene, exact_maps, render_scene
-from cnctl.tiny.train_autoencoder import round_trip
+from cnctl.tiny.scenes import HELD_OUT, Scene, exact_maps, render_scene
+from examples.tiny import base as recipe
+from examples.tiny.judge import class_and_colour, train_judge
+from examples.tiny.train_autoencoder import round_trip
 
 SCENES = 64
 BATCH = 16

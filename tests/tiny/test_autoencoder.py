@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from cnctl.tiny import WEIGHTS
 from cnctl.tiny.autoencoder import PatchAutoencoder
-from cnctl.tiny.base import WEIGHTS
-from cnctl.tiny.dataset import held_out_scenes, to_pictures, to_tensor
-from cnctl.tiny.scores import edge_f1, edges, psnr
-from cnctl.tiny.train_autoencoder import round_trip
+from cnctl.tiny.pictures import to_tensor
+from examples.tiny.dataset import held_out_scenes
+from examples.tiny.train_autoencoder import round_trip
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +54,3 @@ def test_samples_equal_the_mode(autoencoder):
     torch.testing.assert_close(distribution.sample(), distribution.mode(), atol=1e-5, rtol=0)
     (tuple_form,) = autoencoder.encode(pictures, return_dict=False)
     assert torch.equal(tuple_form.mode(), distribution.mode())
-
-
-def test_pictures_survive_the_way_to_tensors_and_back():
-    picture = held_out_scenes(1)[0].image
-    assert np.array_equal(to_pictures(to_tensor(picture[None]))[0], picture)
-
-
-def test_scores_have_their_known_answers():
-    picture = held_out_scenes(1)[0].image
-    found = edges(picture)
-    assert edge_f1(found, found, tolerance=1) == pytest.approx(1)
-    assert edge_f1(found, np.zeros_like(found), tolerance=1) == 0
-    flat = np.zeros((8, 8, 3), np.uint8)
-    assert psnr(flat, flat + 255) == pytest.approx(0)
-    assert psnr(flat, flat + 1) == pytest.approx(48.13, abs=0.01)

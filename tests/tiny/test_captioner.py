@@ -11,10 +11,11 @@ from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.shared.captioner import open_captioner
 from cnctl.models.base import Base, load_base
-from cnctl.tiny.base import WEIGHTS
-from cnctl.tiny.captioner import HEADS, SceneCaptioner, accuracy, phrase
+from cnctl.tiny import WEIGHTS
+from cnctl.tiny.captioner import HEADS, SceneCaptioner, phrase
 from cnctl.tiny.captions import vocabulary
-from cnctl.tiny.dataset import held_out_scenes
+from examples.tiny.dataset import held_out_scenes
+from examples.tiny.train_captioner import accuracy
 
 
 @pytest.fixture(scope="module")

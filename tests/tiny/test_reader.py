@@ -6,9 +6,8 @@ import pytest
 from cnctl.hints.metrics import score
 from cnctl.hints.run import hint_from_maps
 from cnctl.registry import get_condition
-from cnctl.tiny.dataset import HELD_OUT
-from cnctl.tiny.reader import joint_heat, load_reader
-from cnctl.tiny.scenes import exact_maps, render_scene
+from cnctl.tiny.reader import load_reader
+from cnctl.tiny.scenes import HELD_OUT, exact_maps, render_scene
 
 SCENES = [render_scene(HELD_OUT + i, show="person" if i % 2 else None) for i in range(24)]
 
@@ -42,10 +41,3 @@ def test_any_size_is_read() -> None:
     maps = load_reader().read(np.zeros((72, 104, 3), np.uint8))
     assert maps["labels"].shape == maps["depth"].shape == (72, 104)
     np.testing.assert_allclose(np.linalg.norm(maps["normals"], axis=-1), 1, atol=1e-5)
-
-
-def test_a_joints_heat_is_one_at_the_joint() -> None:
-    scene = render_scene(HELD_OUT, show="person")
-    heat = joint_heat(scene)
-    for number, (x, y) in enumerate(scene.keypoints[0]):
-        assert np.unravel_index(heat[number].argmax(), heat[number].shape) == (round(y), round(x))

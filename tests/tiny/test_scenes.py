@@ -9,9 +9,19 @@ import pytest
 from cnctl_conditions.segmentation import ade20k
 
 from cnctl.tiny.captions import vocabulary
-from cnctl.tiny.dataset import HELD_OUT, training_scene
-from cnctl.tiny.scenes import CROWD, FULL, LABELS, NAMES, NOVICE, USUAL, exact_maps, render_scene
+from cnctl.tiny.scenes import (
+    CROWD,
+    FULL,
+    HELD_OUT,
+    LABELS,
+    NAMES,
+    NOVICE,
+    USUAL,
+    exact_maps,
+    render_scene,
+)
 from cnctl.tiny.shapes import CLASSES, COLOURS, KINDS
+from examples.tiny.dataset import training_scene
 
 SCENES = [render_scene(seed, level=level) for level in (NOVICE, USUAL, FULL) for seed in range(30)]
 SMALL = [render_scene(seed, level=NOVICE, size=64) for seed in range(300)]

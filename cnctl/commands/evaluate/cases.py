@@ -91,7 +91,7 @@ def open_examples(
         )
     dataset = open_dataset(data, read_hint=HintReader(condition), size=side, note=note)
     if isinstance(dataset, SceneDataset):
-        from cnctl.tiny.dataset import HELD_OUT
+        from cnctl.tiny.scenes import HELD_OUT
 
         return replace(dataset, first=HELD_OUT)
     return dataset

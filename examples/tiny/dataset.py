@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnctl.tiny.scenes import FULL, NOVICE, USUAL, Scene, render_scene
+from cnctl.tiny.scenes import FULL, HELD_OUT, NOVICE, USUAL, Scene, render_scene
 
-HELD_OUT = 10_000_000  # seeds from here on are never trained on
 LEVELS = (NOVICE, USUAL, NOVICE, USUAL, FULL, NOVICE, USUAL, NOVICE, USUAL, FULL)
 CHUNK = 2000  # scenes per file
 
@@ -63,14 +62,8 @@ class Pictures:
         return np.stack(flipped), [self.prompts[i] for i in indices]
 
 
-def to_tensor(pictures: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
-    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1], channels last in memory."""
-    tensor = torch.tensor(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2)
-    return (tensor.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-
-
 def to_pictures(tensor: Tensor) -> NDArray[np.uint8]:
-    """The inverse of `to_tensor`, clipped."""
+    """The inverse of `cnctl.tiny.pictures.to_tensor`, clipped."""
     pixels = ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

@@ -1,6 +1,6 @@
-"""How the weights of the tiny base were made: `python -m cnctl.tiny.recipe PART`.
+"""Train the weights of the embedded base: `python -m examples.tiny.recipe PART`.
 
-One command per part, going on from the committed weights unless `--fresh`. In order of use:
+One command per part, which starts from the committed weights unless `--fresh`. In order of use:
 `scenes`, `autoencoder`, `latents`, `text`, `unet`, `reader`, `captioner`; and to look at the
 result `sheet`. Everything is written under `--out`; copy it over `cnctl/tiny/weights` to ship it.
 The ControlNets are trained by `cnctl train`, as anyone's are: docs/tiny.md has the commands.
@@ -18,20 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnctl.tiny.base import (
-    WEIGHTS,
+from cnctl.tiny import WEIGHTS
+from cnctl.tiny.pictures import to_tensor
+from cnctl.tiny.reader import load_reader
+from examples.tiny.base import (
     Base,
     fresh_unet,
     load_base,
     read_guidance_scale,
 )
-from cnctl.tiny.captioner import train_captioner
-from cnctl.tiny.dataset import CHUNK, Pictures, encode_folder, render_chunk, to_tensor
-from cnctl.tiny.reader import load_reader, save_reader, train_reader
-from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
-from cnctl.tiny.train_autoencoder import train_autoencoder
-from cnctl.tiny.train_text import train_text
-from cnctl.tiny.train_unet import Latents, quiet_start, train_unet
+from examples.tiny.dataset import CHUNK, Pictures, encode_folder, render_chunk
+from examples.tiny.sample import SHEET_PROMPTS, sample, write_grid
+from examples.tiny.train_autoencoder import train_autoencoder
+from examples.tiny.train_captioner import train_captioner
+from examples.tiny.train_reader import save_reader, train_reader
+from examples.tiny.train_text import train_text
+from examples.tiny.train_unet import Latents, quiet_start, train_unet
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    line = argparse.ArgumentParser(prog="python -m cnctl.tiny.recipe", description=__doc__)
+    line = argparse.ArgumentParser(prog="python -m examples.tiny.recipe", description=__doc__)
     line.add_argument("part", choices=tuple(COMMANDS))
     line.add_argument("--minutes", type=float, default=10.0, help="wall time to train")
     line.add_argument("--out", type=Path, default=Path("out/tiny"), help="a diffusers folder")

@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnctl.tiny.base import Base
-from cnctl.tiny.dataset import held_out_scenes, to_tensor, training_scene
-from cnctl.tiny.optim import cosine, set_rates
-from cnctl.tiny.sample import sample
+from cnctl.tiny.pictures import to_tensor
 from cnctl.tiny.scenes import Scene
 from cnctl.tiny.shapes import CLASSES, COLOURS
+from examples.tiny.base import Base
+from examples.tiny.dataset import held_out_scenes, training_scene
+from examples.tiny.optim import cosine, set_rates
+from examples.tiny.sample import sample
 
 STEPS = 500
 BATCH = 64

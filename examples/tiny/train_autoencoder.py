@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnctl.tiny.autoencoder import PATCH, PatchAutoencoder
-from cnctl.tiny.base import save_half
-from cnctl.tiny.dataset import Pictures, held_out_scenes, to_pictures, to_tensor
-from cnctl.tiny.optim import Muon, cosine, set_rates
-from cnctl.tiny.scores import edge_f1, edges, psnr
+from cnctl.tiny.pictures import to_tensor
+from examples.tiny.base import save_half
+from examples.tiny.dataset import Pictures, held_out_scenes, to_pictures
+from examples.tiny.optim import Muon, cosine, set_rates
+from examples.tiny.scores import edge_f1, edges, psnr
 
 LATENT_NOISE = 0.05  # added to latents in training: the decoder will see imperfect ones
 BATCH = 4

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cnctl.tiny.base import WEIGHTS
+from cnctl.tiny import WEIGHTS
 from cnctl.tiny.captions import vocabulary
-from cnctl.tiny.tokenizer import MAX_LENGTH, build_tokenizer
+from examples.tiny.tokenizer import MAX_LENGTH, build_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from diffusers import DDIMScheduler, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from cnctl.tiny import WEIGHTS
 from cnctl.tiny.autoencoder import PatchAutoencoder
-from cnctl.tiny.tokenizer import MAX_LENGTH
+from examples.tiny.tokenizer import MAX_LENGTH
 
-WEIGHTS = Path(__file__).parent / "weights"
 SUMMARY = "a tiny Stable Diffusion for 128x128 pictures of toys, trained by this project"
 LIMITS = (
     "It draws sixteen toys (cat, dog, house, tree, car, boat, person, flower, cup, fish, bird, "

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnctl.tiny.base import Base
-from cnctl.tiny.dataset import to_pictures
+from examples.tiny.base import Base
+from examples.tiny.dataset import to_pictures
 
 SHEET_PROMPTS = (
     "a cat",

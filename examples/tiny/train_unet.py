@@ -12,10 +12,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from cnctl.tiny.base import Base, save_half
-from cnctl.tiny.dataset import held_out_scenes, to_tensor
-from cnctl.tiny.optim import Average, BrainFloatTwin, Muon, captured, cosine, set_rates
-from cnctl.tiny.sample import SHEET_PROMPTS, sample, write_grid
+from cnctl.tiny.pictures import to_tensor
+from examples.tiny.base import Base, save_half
+from examples.tiny.dataset import held_out_scenes
+from examples.tiny.optim import Average, BrainFloatTwin, Muon, captured, cosine, set_rates
+from examples.tiny.sample import SHEET_PROMPTS, sample, write_grid
 
 PROMPT_DROPOUT = 0.1
 NOTHING_SAID = ("", "a professional, detailed, high-quality image")

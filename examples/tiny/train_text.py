@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from cnctl.tiny.captions import PLACES
-from cnctl.tiny.dataset import HELD_OUT, LEVELS, to_tensor
-from cnctl.tiny.optim import cosine, set_rates
-from cnctl.tiny.scenes import Scene, render_scene
+from cnctl.tiny.pictures import to_tensor
+from cnctl.tiny.scenes import HELD_OUT, Scene, render_scene
 from cnctl.tiny.shapes import CLASSES, COLOURS
-from cnctl.tiny.tokenizer import MAX_LENGTH, build_tokenizer
+from examples.tiny.dataset import LEVELS
+from examples.tiny.optim import cosine, set_rates
+from examples.tiny.tokenizer import MAX_LENGTH, build_tokenizer
 
 THUMBNAIL = 32
 BATCH = 192
