@@ -72,5 +72,5 @@ def test_automatic_mode_on_the_embedded_base(base: Base, tmp_path: Path) -> None
         settings={"steps": 6},
     )
     (made,) = generate(request)
-    assert scene.objects[0].name in made.record["prompt"]
+    assert scene.objects[0].name in made.record.prompt
     assert open_captioner(None, base)(scene.image)

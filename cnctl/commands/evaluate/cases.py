@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cnctl.commands.generate.replay import find_beside, read_record
+from cnctl.commands.generate.record import ControlRecord, ImageRecord, find_record
+from cnctl.commands.generate.replay import find_beside
 from cnctl.data import Dataset, TrainingPairs, open_dataset
 from cnctl.data.folder import LAYOUTS, FolderDataset, Row
 from cnctl.data.scenes import SceneDataset
@@ -176,16 +176,16 @@ def read_outputs(folder: Path, condition: Condition) -> tuple[list[Case], list[O
         if control is None:
             continue
         record, said = control
-        hint = find_beside(said["hint"]["name"], path)
+        hint = find_beside(said.hint.name, path)
         case = Case(
-            id=f"{_slug(hint.stem)}-{said['hint']['sha256'][:8]}",
+            id=f"{_slug(hint.stem)}-{said.hint.sha256[:8]}",
             title=hint.name,
             hint=hint,
-            prompt=record["prompt"],
-            options=said["options"],
+            prompt=record.prompt,
+            options=said.options,
         )
         cases.setdefault(case.id, case)
-        outputs.append(Output(case=case.id, seed=record["seed"], path=path))
+        outputs.append(Output(case=case.id, seed=record.seed, path=path))
     if not outputs:
         raise CnctlError(
             f"{shown(folder)} holds no image that says it was made by {condition.name}",
@@ -194,17 +194,12 @@ def read_outputs(folder: Path, condition: Condition) -> tuple[list[Case], list[O
     return [*cases.values()], outputs
 
 
-def _control(path: Path, condition: Condition) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """What an image says of itself and of this condition; None where it says nothing."""
-    try:
-        record = read_record(path)
-    except CnctlError:
-        return None
-    found: Iterator[dict[str, Any]] = (
-        control for control in record["controls"] if control["condition"] == condition.name
-    )
-    control = next(found, None)
-    return None if control is None else (record, control)
+def _control(path: Path, condition: Condition) -> tuple[ImageRecord, ControlRecord] | None:
+    """An image's record and its control by this condition; None where it lacks either."""
+    record = find_record(path)
+    controls = record.controls if record else ()
+    found = [control for control in controls if control.condition == condition.name]
+    return (record, found[0]) if record and found else None
 
 
 def _slug(title: str) -> str:

@@ -254,7 +254,7 @@ def _make(
             on_step=partial(on_stage, f"generating {name}"),
         )
         sets[name] = [
-            Output(case=of_hint[image.hint], seed=image.record["seed"], path=image.path)
+            Output(case=of_hint[image.hint], seed=image.record.seed, path=image.path)
             for image in images
         ]
     return sets

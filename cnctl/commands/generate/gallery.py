@@ -50,8 +50,7 @@ def write_gallery(made: Sequence[GeneratedImage], path: Path) -> None:
     for hint, images in _by_hint(made):
         figures = [_figure(hint, "hint", path.parent)] if hint.suffix in SUFFIXES else []
         for image in images:
-            record = image.record
-            about = {name: record[name] for name in ("prompt", "seed")} | dict(image.variant)
+            about = {"prompt": image.record.prompt, "seed": image.record.seed, **image.variant}
             figures.append(_figure(image.path, _words(about), path.parent))
         sections.append("<section>\n" + "\n".join(figures) + "\n</section>")
     page = PAGE.format(title="cnctl generate", body="\n".join(sections))
@@ -101,7 +100,7 @@ def _across(images: Sequence[GeneratedImage]) -> str:
 
 def _label(name: str, image: GeneratedImage) -> str:
     """What a cell is called for one of the things that tell it apart; a prompt in its own words."""
-    prompt = image.record["prompt"]
+    prompt = image.record.prompt
     if name == "prompt" and 0 < len(prompt) <= LONGEST_PROMPT:
         return prompt
     return f"{name} {image.variant[name]}"

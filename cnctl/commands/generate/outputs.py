@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnctl.commands.generate.record import hint_sha256, metadata
+from cnctl.commands.generate.parameters import format_parameters
+from cnctl.commands.generate.record import KEY, ImageRecord, hint_sha256
 from cnctl.errors import CnctlError, OutputError
-from cnctl.images import hint_suffix, read_hint, read_metadata, write_hint, write_image
+from cnctl.images import hint_suffix, read_hint, write_hint, write_image
 
 MAX_SEED = 2**63 - 1
 NAME = "{stem}{variant}-{seed}"
@@ -152,14 +152,14 @@ class GeneratedImage:
 
     path: Path
     hint: Path
-    record: Mapping[str, Any]
-    """seed, prompt, width, height, base, controls, settings: what its metadata say too."""
+    record: ImageRecord
+    """What its metadata hold, also where none are written."""
     variant: Mapping[str, Any] = field(default_factory=dict)
     """What tells it apart from the others of its input: settings of a sweep, prompt, seed."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"path": self.path, "hint": self.hint, **self.record}
+        return {"path": self.path, "hint": self.hint, **self.record.to_json()}
 
     def _repr_png_(self) -> bytes:
         """The image itself, where a notebook shows this value."""
@@ -211,42 +211,16 @@ def _by_content(path: Path, hint: np.ndarray) -> Path:
 
 
 def write_shot(
-    shot: Shot, image: np.ndarray, hint: Path, record: Mapping[str, Any], *, private: bool
+    shot: Shot, image: np.ndarray, hint: Path, record: ImageRecord, *, private: bool
 ) -> GeneratedImage:
     """Write an image, uint8 (H, W, 3), with all that made it in its metadata unless private."""
-    height, width = image.shape[:2]
-    full = {**record, "width": width, "height": height}
-    write_image(shot.path, image, metadata={} if private else metadata(full), overwrite=True)
-    return _result(shot, hint, full)
+    document = json.dumps(record.to_json(), ensure_ascii=False, default=str)
+    texts = {} if private else {KEY: document, "parameters": format_parameters(record)}
+    write_image(shot.path, image, metadata=texts, overwrite=True)
+    return generated(shot, hint, record)
 
 
-def read_shot(shot: Shot, hint: Path, expected: Mapping[str, Any]) -> GeneratedImage:
-    """An image that is there already; OutputError where it was made otherwise."""
-    record: dict[str, Any] = {}
-    with suppress(CnctlError, KeyError, ValueError):
-        record = json.loads(read_metadata(shot.path)["cnctl"])
-    wanted = json.loads(json.dumps(expected, default=str))
-    changed = list(_differing(wanted, record))
-    if changed:
-        raise OutputError(
-            f"{shot.path} was made otherwise: {', '.join(changed[:3])}",
-            hint="take another --seed or -o, or --overwrite",
-        )
-    return _result(shot, hint.with_name(record["controls"][0]["hint"]["name"]), record)
-
-
-def _result(shot: Shot, hint: Path, record: Mapping[str, Any]) -> GeneratedImage:
+def generated(shot: Shot, hint: Path, record: ImageRecord) -> GeneratedImage:
+    """An image that is on disk."""
     variant = {**shot.task.variant, "seed": shot.seed}
     return GeneratedImage(path=shot.path, hint=hint, record=record, variant=variant)
-
-
-def _differing(wanted: Any, found: Any, name: str = "record") -> Iterator[str]:
-    """Names of what is wanted and not found so."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key, value in wanted.items():
-            yield from _differing(value, found.get(key), key)
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for pair in zip(wanted, found, strict=True):
-            yield from _differing(*pair, name)
-    elif wanted != found:
-        yield name

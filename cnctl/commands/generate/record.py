@@ -1,179 +1,225 @@
-"""What an image says about itself: a JSON document, and the text that web interfaces paste from."""
+"""The record in a generated image: all that made it, so that it can be made again.
+
+The PNG holds it as JSON. It names files without their folders, and tells them apart by sha256.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import cache
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnctl.commands.generate.controls import ACTS, Branch
-from cnctl.commands.generate.image_to_image import EditedImage
-from cnctl.models.base import Base
-from cnctl.models.unet.prompt_weighting import without_emphasis
-from cnctl.registry import find_entry
-from cnctl.sampling.schedulers import scheduler_class
-from cnctl.settings import GenerateSettings
-from cnctl.tensorfiles.digest import known_sha256
+from cnctl.commands.shared import typed_json
+from cnctl.errors import CnctlError, shown
+from cnctl.images import read_metadata
+from cnctl.plugin import OptionValue
 
-LIBRARIES = ("torch", "diffusers", "transformers")
-CONTROL_MODES = {
-    "balanced": "Balanced",
-    "prompt": "My prompt is more important",
-    "control": "ControlNet is more important",
-}
-"""What the web interfaces call the modes of control."""
-SAMPLERS = {
-    "DDIM": "DDIM",
-    "DPMSolverMultistep": "DPM++ 2M",
-    "EulerAncestralDiscrete": "Euler a",
-    "EulerDiscrete": "Euler",
-    "HeunDiscrete": "Heun",
-    "KDPM2AncestralDiscrete": "DPM2 a",
-    "KDPM2Discrete": "DPM2",
-    "LCM": "LCM",
-    "LMSDiscrete": "LMS",
-    "PNDM": "PLMS",
-    "UniPCMultistep": "UniPC",
-}
-"""What they call diffusers' schedulers, of those that they have."""
+FORMAT = 1
+"""Of the JSON object; one without a number, as cnctl wrote at first, is of format 1 too."""
+KEY = "cnctl"
+"""The name of the PNG's text chunk."""
 
 
-def describe_machine(base: Base) -> dict[str, Any]:
-    """What rounding may depend on."""
-    return {
-        "version": version("cnctl"),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "device": base.device.type,
-    }
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """A file. sha256: of its content; of a hint, of its pixels."""
+
+    name: str
+    sha256: str
 
 
-def describe_run(base: Base, settings: GenerateSettings) -> dict[str, Any]:
-    """The base and the settings of an image."""
-    of_controls = {f"control_{name}" for name in ACTS}
-    common = {name: value for name, value in asdict(settings).items() if name not in of_controls}
-    return {
-        "dtype": str(base.dtype).removeprefix("torch."),
-        "base": base.name,
-        "base_sha256": _base_sha256(base.path),
-        "family": base.family.name,
-        **common,
-    }
+@dataclass(frozen=True, kw_only=True)
+class WeightsRecord(FileRecord):
+    """A ControlNet's weights. given: as the request names them, "" for the base's own."""
+
+    given: str
 
 
-def describe_hint(hint: np.ndarray, stored: Path) -> dict[str, str]:
-    """A hint, uint8 (H, W, C), as the network was shown it, and the file that holds it."""
-    return {"name": stored.name, "sha256": hint_sha256(hint)}
+@dataclass(frozen=True, kw_only=True)
+class PlannedControl:
+    """One control, without its hint."""
+
+    condition: str
+    plugin: str
+    options: Mapping[str, OptionValue]
+    source: FileRecord
+    weights: WeightsRecord
+    region: FileRecord | None = None
+    scale: float
+    start: float
+    end: float
+    mode: str
+    step_scales: tuple[float, ...] = ()
+    residual_scales: tuple[float, ...] = ()
 
 
-def describe_control(branch: Branch, source: Path, settings: GenerateSettings) -> dict[str, Any]:
-    """One control of an image but for its hint. No path of this machine, only names of files."""
-    entry = find_entry(branch.condition.name)
-    return {
-        "condition": branch.condition.name,
-        "plugin": entry.provider,
-        "options": dict(branch.options),
-        "source": named(source),
-        "weights": {**named(branch.weights), "given": branch.given},
-        **({"region": named(Path(branch.spec.region))} if branch.spec.region else {}),
-        **{name: value for name, value in branch.acts(settings).items() if value != ()},
-    }
+@dataclass(frozen=True, kw_only=True)
+class ControlRecord(PlannedControl):
+    """One control, with the hint as the network read it."""
+
+    hint: FileRecord
 
 
-def describe_edit(edited: EditedImage) -> dict[str, Any]:
-    """What an image was made from by editing."""
-    mask = {"mask": named(edited.mask_path)} if edited.mask_path else {}
-    return {"image": named(edited.path), **mask, "strength": edited.strength}
+@dataclass(frozen=True, kw_only=True)
+class LoraRecord(FileRecord):
+    """A LoRA of the base."""
+
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingRecord(FileRecord):
+    """A textual inversion, and the word that stands for it."""
+
+    word: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRecord:
+    """What image-to-image or inpainting started from."""
+
+    image: FileRecord
+    mask: FileRecord | None = None
+    strength: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRecord:
+    """The place of an image in its batch: rounding differs between batch sizes."""
+
+    index: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRecord:
+    """What is known of an image before it is made.
+
+    settings: `GenerateSettings` by name, without control_*, which each control has.
+    size: (width, height) where the request gives it.
+    """
+
+    dtype: str
+    base: str
+    base_sha256: str
+    family: str
+    settings: Mapping[str, OptionValue]
+    prompt: str
+    negative_prompt: str
+    seed: int
+    controls: tuple[PlannedControl, ...]
+    loras: tuple[LoraRecord, ...] = ()
+    embeddings: tuple[EmbeddingRecord, ...] = ()
+    size: tuple[int, int] | None = None
+    edit: EditRecord | None = None
+
+    def differences(self, found: PlannedRecord) -> list[str]:
+        """The names of what is planned here and was otherwise in another image."""
+        return [*_differing(self, found, "record")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord(PlannedRecord):
+    """All that made an image; width and height are its own, in pixels.
+
+    version, libraries, device: of cnctl, of torch and diffusers, "cpu" or "cuda".
+    """
+
+    controls: tuple[ControlRecord, ...]
+    version: str
+    libraries: Mapping[str, str]
+    device: str
+    batch: BatchRecord
+    width: int
+    height: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object, with the settings among its own keys."""
+        document = typed_json.to_json(self)
+        settings = document.pop("settings")
+        return {"format": FORMAT, **document, **settings}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ImageRecord:
+        """The record of a JSON object; what it has besides fields are settings, known or not.
+
+        Raises CnctlError for a newer format, ValueError for what is not a record.
+        """
+        _check_format(document)
+        names = {field.name for field in fields(cls)}
+        own = {name: value for name, value in document.items() if name in names}
+        settings = {n: v for n, v in document.items() if n not in {*names, "format"}}
+        record: ImageRecord = typed_json.from_json(cls, own | {"settings": settings})
+        return record
+
+
+def read_record(path: Path) -> ImageRecord:
+    """The record of an image; CnctlError where it has none, or one that cannot be read."""
+    if (record := find_record(path)) is None:
+        raise CnctlError(
+            f"{shown(path)} does not say how it was made",
+            hint="give a PNG of cnctl generate that was written with its metadata",
+        )
+    return record
+
+
+def find_record(path: Path) -> ImageRecord | None:
+    """The record of an image; None where it has none.
+
+    Raises CnctlError where the record is damaged or of a newer format, or the image unreadable.
+    """
+    text = read_metadata(path).get(KEY, "")
+    try:
+        document = json.loads(text)
+        document["controls"], document["batch"]  # what annotate writes into hints has neither
+    except (KeyError, ValueError, TypeError):
+        return None
+    try:
+        return ImageRecord.from_json(document)
+    except ValueError as error:
+        raise damaged(path, error) from error
+    except CnctlError as error:
+        raise CnctlError(f"{shown(path)}: {error}", hint=error.hint) from error
 
 
 def hint_sha256(hint: np.ndarray) -> str:
-    """Of its pixels, whatever file they are stored in."""
+    """The sha256 of a hint's pixels, whatever file they are stored in."""
     return hashlib.sha256(np.ascontiguousarray(hint).tobytes()).hexdigest()
 
 
-def named(path: Path) -> dict[str, str]:
-    """A file by its name and its content."""
-    about = path.stat()
-    return {"name": path.name, "sha256": _sha256_of(path, about.st_size, about.st_mtime_ns)}
+def damaged(path: Path, error: ValueError) -> CnctlError:
+    """The error of a record that is not as cnctl writes it."""
+    return CnctlError(
+        f"the record in {shown(path)} is damaged: {error}",
+        hint="give a PNG as cnctl generate wrote it",
+    )
 
 
-def metadata(record: Mapping[str, Any]) -> dict[str, str]:
-    """PNG text chunks of a generated image: "cnctl" (JSON) and "parameters" (AUTOMATIC1111's).
-
-    record: version, base, prompt, negative_prompt, seed, steps, guidance_scale, scheduler, width,
-    height, and controls, each with condition, scale, start, end and mode.
-    """
-    document = json.dumps(record, ensure_ascii=False, default=str)
-    return {"cnctl": document, "parameters": _parameters(record)}
-
-
-def differences(record: Mapping[str, Any], origin: Mapping[str, Any]) -> Iterator[str]:
-    """What an image was made with that its origin was not, though nobody asked for it."""
-    for name, value in origin["libraries"].items():
-        if (now := record["libraries"].get(name)) != value:
-            yield f"made with {name} {now}, the first time with {value}"
-    for name in ("device", "dtype"):
-        if record[name] != origin[name]:
-            yield f"made with {name} {record[name]}, the first time with {origin[name]}"
-    if record["base"] == origin["base"] and record["base_sha256"] != origin["base_sha256"]:
-        yield f"the base {record['base']} has other weights than the first time"
-    for now, then in zip(record["controls"], origin["controls"], strict=False):
-        for part in ("weights", "hint"):
-            same_name = now[part]["name"] == then[part]["name"]
-            if same_name and now[part]["sha256"] != then[part]["sha256"]:
-                yield f"{now[part]['name']} is not what it was the first time"
-
-
-@cache
-def _sha256_of(path: Path, size: int, changed: int) -> str:
-    """Of a file as it is now; weights of gigabytes are read once, and not for each image."""
-    return known_sha256(path)
-
-
-@cache
-def _base_sha256(path: Path) -> str:
-    """Of a base's one file, or of its U-Net's weights, which tell fine-tunes apart."""
-    if path.is_file():
-        return known_sha256(path)
-    weights: Sequence[Path] = sorted((path / "unet").glob("*.safetensors"))
-    return known_sha256(weights[0]) if weights else ""
-
-
-def _parameters(record: Mapping[str, Any]) -> str:
-    weighed = record.get("emphasis", False)
-    prompts = [record["prompt"], record["negative_prompt"]]
-    prompt, negative = prompts if weighed else map(without_emphasis, prompts)
-    scheduler = scheduler_class(record["scheduler"]).removesuffix("Scheduler")
-    fields = {
-        "Steps": record["steps"],
-        "Sampler": SAMPLERS.get(scheduler, scheduler),
-        "CFG scale": record["guidance_scale"],
-        "Seed": record["seed"],
-        "Size": f"{record['width']}x{record['height']}",
-        "Model": record["base"],
-    }
-    if record.get("clip_skip", 1) > 1:
-        fields["Clip skip"] = record["clip_skip"]
-    if edit := record.get("edit"):
-        fields["Denoising strength"] = edit["strength"]
-    for number, control in enumerate(record["controls"]):
-        fields[f"ControlNet {number}"] = (
-            f'"Module: {control["condition"]}, Weight: {control["scale"]}, '
-            f"Guidance Start: {control['start']}, Guidance End: {control['end']}, "
-            f'Control Mode: {CONTROL_MODES[control["mode"]]}"'
+def _check_format(document: Mapping[str, Any]) -> None:
+    found = document.get("format", 1)
+    if found not in range(1, FORMAT + 1):
+        raise CnctlError(
+            f"the record has format {found}, and this cnctl reads formats up to {FORMAT}",
+            hint=f"install cnctl {document.get('version', '')}, which wrote it, or a newer one",
         )
-    fields["Version"] = f"cnctl {record['version']}"
-    # The web interfaces take LoRA from the prompt.
-    loras = [(Path(lora["name"]).stem, lora["scale"]) for lora in record.get("loras", [])]
-    lines = [
-        " ".join([prompt, *(f"<lora:{name}:{scale:g}>" for name, scale in loras)]),
-        *([f"Negative prompt: {negative}"] if negative else []),
-        ", ".join(f"{key}: {value}" for key, value in fields.items()),
-    ]
-    return "\n".join(lines)
+
+
+def _differing(wanted: Any, found: Any, name: str) -> Iterator[str]:
+    """The names of the innermost parts of `wanted` that `found` has otherwise."""
+    if is_dataclass(wanted) and found is not None:
+        for field in fields(wanted):
+            name = field.name
+            yield from _differing(getattr(wanted, name), getattr(found, name), name)
+    elif isinstance(wanted, Mapping):
+        for key in {**wanted, **found}:
+            yield from _differing(wanted.get(key), found.get(key), key)
+    elif isinstance(wanted, tuple) and found is not None and len(wanted) == len(found):
+        for one, other in zip(wanted, found, strict=True):
+            yield from _differing(one, other, name)
+    elif wanted != found:
+        yield name

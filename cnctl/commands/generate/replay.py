@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from cnctl.commands.generate.controls import ACTS, ControlSpec, open_to
-from cnctl.commands.generate.record import hint_sha256
+from cnctl.commands.generate.controls import ControlSpec, open_to
+from cnctl.commands.generate.record import (
+    ControlRecord,
+    FileRecord,
+    ImageRecord,
+    damaged,
+    hint_sha256,
+    read_record,
+)
 from cnctl.commands.generate.setup import GenerateRequest
+from cnctl.commands.shared.typed_json import from_json
 from cnctl.errors import CnctlError, MissingError, shown
-from cnctl.images import read_hint, read_metadata
+from cnctl.images import read_hint
 from cnctl.settings import GenerateSettings
 
 KEPT = (
@@ -48,47 +55,33 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
     return replace(made, **changes, in_batch=in_batch, origin=record)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """The JSON that `cnctl generate` has written into an image."""
-    try:
-        record = json.loads(read_metadata(path)["cnctl"])
-        record["controls"], record["batch"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise CnctlError(
-            f"{shown(path)} does not say how it was made",
-            hint="give a PNG of cnctl generate that was written with its metadata",
-        ) from error
-    return record
-
-
 def _is_said(value: Any, default: Any) -> bool:
     """Whether a request says this of itself; no list that is empty does."""
     is_empty = isinstance(value, list | tuple | Mapping) and not value
     return not is_empty and value != default
 
 
-def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> GenerateRequest:
-    """The request as the record has it, but for what is given anew and need not be found."""
-    known = {field.name for field in fields(GenerateSettings)}
-    edit = record.get("edit", {})
-    anew = bool(asked.images)
+def _recorded(record: ImageRecord, path: Path, asked: GenerateRequest) -> GenerateRequest:
+    """The request as the record has it, but for what `asked` gives, which need not be found."""
+    edit = record.edit
+    other_images = bool(asked.images)
     return GenerateRequest(
-        controls=[] if asked.controls else [_spec(c, path, anew) for c in record["controls"]],
-        prompt=record["prompt"],
-        negative_prompt=record["negative_prompt"],
+        controls=[] if asked.controls else [_spec(c, path, other_images) for c in record.controls],
+        prompt=record.prompt,
+        negative_prompt=record.negative_prompt,
         prompt_mode=None,
-        ready_hint=not anew and not asked.controls,
-        options=_options(record) if anew and len(record["controls"]) == 1 else (),
+        ready_hint=not other_images and not asked.controls,
+        options=_options(record) if other_images and len(record.controls) == 1 else (),
         weights=() if asked.controls else _weights(record, path),
         loras=() if asked.loras else _loras(record, path),
         embeddings=() if asked.embeddings else _embeddings(record, path),
-        image=None if asked.image or not edit else find_beside(edit["image"]["name"], path),
-        mask=None if asked.mask or "mask" not in edit else find_beside(edit["mask"]["name"], path),
-        strength=edit.get("strength"),
-        base=_beside(record["base"], path),
-        seed=record["seed"],
-        settings={name: value for name, value in record.items() if name in known},
-        called="" if anew or asked.controls else _stem(record),
+        image=find_beside(edit.image.name, path) if edit and not asked.image else None,
+        mask=find_beside(edit.mask.name, path) if edit and edit.mask and not asked.mask else None,
+        strength=edit.strength if edit else None,
+        base=_beside(record.base, path),
+        seed=record.seed,
+        settings=_settings(record, path),
+        called="" if other_images or asked.controls else _stem(record),
         out=asked.out,
         name=asked.name,
         overwrite=asked.overwrite,
@@ -97,44 +90,62 @@ def _recorded(record: Mapping[str, Any], path: Path, asked: GenerateRequest) -> 
         save_steps=asked.save_steps,
         low_memory=asked.low_memory,
         device=asked.device,
-        dtype=record["dtype"],
-        size=tuple(record["size"]) if "size" in record else None,
-        in_batch=(record["batch"]["index"], record["batch"]["size"]),
+        dtype=record.dtype,
+        size=record.size,
+        in_batch=(record.batch.index, record.batch.size),
     )
 
 
-def _spec(control: Mapping[str, Any], path: Path, anew: bool) -> ControlSpec:
+def _settings(record: ImageRecord, path: Path) -> dict[str, Any]:
+    """The settings of a record; CnctlError names one that there is not, or of another type."""
+    types = get_type_hints(GenerateSettings)
+    for name, value in record.settings.items():
+        if name not in types:
+            raise CnctlError(
+                f"{shown(path)} was made with the setting {name!r}, which this cnctl does not have",
+                hint=f"install cnctl {record.version}, which made it",
+            )
+        try:
+            from_json(types[name], value, name)
+        except ValueError as error:
+            raise damaged(path, error) from error
+    return dict(record.settings)
+
+
+def _spec(control: ControlRecord, path: Path, other_images: bool) -> ControlSpec:
     return ControlSpec(
-        condition=control["condition"],
-        source=None if anew else _find_hint(control["hint"], path),
-        **{name: control[name] for name in ACTS},
-        step_scales=tuple(control.get("step_scales", ())),
-        residual_scales=tuple(control.get("residual_scales", ())),
-        region=find_beside(control["region"]["name"], path) if "region" in control else None,
+        condition=control.condition,
+        source=None if other_images else _find_hint(control.hint, path),
+        scale=control.scale,
+        start=control.start,
+        end=control.end,
+        mode=control.mode,
+        step_scales=control.step_scales,
+        residual_scales=control.residual_scales,
+        region=find_beside(control.region.name, path) if control.region else None,
     )
 
 
-def _options(record: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={value}" for name, value in record["controls"][0]["options"].items()]
+def _options(record: ImageRecord) -> list[str]:
+    return [f"{name}={value}" for name, value in record.controls[0].options.items()]
 
 
-def _stem(record: Mapping[str, Any]) -> str:
-    controls = record["controls"]
-    names = "+".join(control["condition"] for control in controls)
-    return f"{Path(controls[0]['source']['name']).stem}-{names}"
+def _stem(record: ImageRecord) -> str:
+    names = "+".join(control.condition for control in record.controls)
+    return f"{Path(record.controls[0].source.name).stem}-{names}"
 
 
-def _loras(record: Mapping[str, Any], path: Path) -> list[str]:
-    return [f"{find_beside(x['name'], path)}:{x['scale']}" for x in record.get("loras", [])]
+def _loras(record: ImageRecord, path: Path) -> list[str]:
+    return [f"{find_beside(lora.name, path)}:{lora.scale}" for lora in record.loras]
 
 
-def _embeddings(record: Mapping[str, Any], path: Path) -> list[str]:
-    return [f"{x['word']}={find_beside(x['name'], path)}" for x in record.get("embeddings", [])]
+def _embeddings(record: ImageRecord, path: Path) -> list[str]:
+    return [f"{one.word}={find_beside(one.name, path)}" for one in record.embeddings]
 
 
-def _weights(record: Mapping[str, Any], path: Path) -> list[str]:
+def _weights(record: ImageRecord, path: Path) -> list[str]:
     """One name for each control, or none where all belong to the base."""
-    names = [_beside(control["weights"]["given"], path) for control in record["controls"]]
+    names = [_beside(control.weights.given, path) for control in record.controls]
     return names if any(names) else []
 
 
@@ -143,17 +154,17 @@ def _beside(name: str, image: Path) -> str:
     return str(image.parent / name) if name and (image.parent / name).exists() else name
 
 
-def _find_hint(hint: Mapping[str, str], image: Path) -> Path:
+def _find_hint(hint: FileRecord, image: Path) -> Path:
     """The hint by its name, else by its content under whatever name, beside an image or here."""
     with suppress(MissingError):
-        return find_beside(hint["name"], image)
-    wanted = Path(hint["name"]).suffix.lower()
+        return find_beside(hint.name, image)
+    wanted = Path(hint.name).suffix.lower()
     for folder in dict.fromkeys((image.parent, Path())):
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() == wanted and _has_content(path, hint["sha256"]):
+            if path.suffix.lower() == wanted and _has_content(path, hint.sha256):
                 return path
     raise MissingError(
-        f"{shown(image)} was made from {hint['name']}, which is neither beside it nor here",
+        f"{shown(image)} was made from {hint.name}, which is neither beside it nor here",
         hint="copy it there; or name it with --hint, or the image to detect it in",
     )
 

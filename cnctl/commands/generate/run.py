@@ -11,6 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from cnctl.commands.generate.describe import (
+    complete_record,
+    describe_hint,
+    plan_record,
+    unasked_differences,
+)
 from cnctl.commands.generate.hints import (
     list_sources,
     make_hints,
@@ -20,19 +26,12 @@ from cnctl.commands.generate.hints import (
 from cnctl.commands.generate.outputs import (
     GeneratedImage,
     Shot,
+    generated,
     hint_paths,
-    read_shot,
     write_hints,
     write_shot,
 )
-from cnctl.commands.generate.record import (
-    describe_control,
-    describe_edit,
-    describe_hint,
-    describe_machine,
-    describe_run,
-    differences,
-)
+from cnctl.commands.generate.record import BatchRecord, ImageRecord, read_record
 from cnctl.commands.generate.setup import (
     GenerateRequest,
     Setup,
@@ -43,7 +42,7 @@ from cnctl.commands.generate.setup import (
 )
 from cnctl.commands.generate.step_sheets import StepSheets
 from cnctl.commands.shared.failures import FailedImage
-from cnctl.errors import SomeInputsFailed
+from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
 from cnctl.models.unet.text import count_chunks
 from cnctl.sampling.denoise import OnPreview, sample
 from cnctl.settings import GenerateSettings
@@ -116,14 +115,27 @@ def _kept(setup: Setup) -> list[GeneratedImage]:
     kept = []
     for shot in setup.shots:
         if shot.done:
-            sources = list_sources(setup.branches, shot.task.image)
-            expected = _expected(setup, shot, sources)
-            if setup.rewrite:
-                del expected["prompt"]
-            kept.append(read_shot(shot, _stored(setup, shot, sources)[0], expected))
+            kept.append(_keep(setup, shot))
     if kept:
         setup.note(f"{len(kept)} images were there already")
     return kept
+
+
+def _keep(setup: Setup, shot: Shot) -> GeneratedImage:
+    """An image that is there already; OutputError where it was made otherwise."""
+    sources = list_sources(setup.branches, shot.task.image)
+    planned = plan_record(setup, shot, sources)
+    other = "take another --seed or -o, or --overwrite"
+    try:
+        found = read_record(shot.path)
+    except CnctlError as error:
+        raise OutputError(str(error), hint=other) from error
+    if setup.rewrite:
+        planned = replace(planned, prompt=found.prompt)
+    if changed := planned.differences(found):
+        raise OutputError(f"{shot.path} was made otherwise: {', '.join(changed[:3])}", hint=other)
+    hint = _stored(setup, shot, sources)[0]
+    return generated(shot, hint.with_name(found.controls[0].hint.name), found)
 
 
 def _pose(setup: Setup, shots: Sequence[Shot], counter: _Counter) -> Iterator[_Posed]:
@@ -243,8 +255,8 @@ def _make(
     for place in places:
         one, picture = batch[place], pictures[place]
         whole = setup.edited.paste(picture) if setup.edited else picture
-        record = _record(setup, batch, place)
-        for difference in differences(record, request.origin) if request.origin else ():
+        record = _record(setup, batch, place, whole)
+        for difference in unasked_differences(record, request.origin) if request.origin else ():
             setup.note(difference)
         yield write_shot(one.shot, whole, one.stored[0], record, private=request.private)
 
@@ -288,27 +300,14 @@ def _places(request: GenerateRequest, batch: Sequence[_Posed]) -> Sequence[int]:
     return [place] if size > 1 else range(len(batch))
 
 
-def _record(setup: Setup, batch: Sequence[_Posed], index: int) -> dict[str, Any]:
-    """All that made an image of a batch; another batch size may round its last bits otherwise."""
+def _record(setup: Setup, batch: Sequence[_Posed], index: int, image: np.ndarray) -> ImageRecord:
+    """All that made an image (H, W, 3) of a batch."""
     one = batch[index]
-    record = describe_machine(setup.base) | _expected(setup, one.shot, one.sources)
-    hints = zip(one.hints, one.stored, strict=True)
-    for control, (hint, stored) in zip(record["controls"], hints, strict=True):
-        control["hint"] = describe_hint(hint, stored)
-    return record | {"prompt": one.prompt, "batch": {"index": index, "size": len(batch)}}
-
-
-def _expected(setup: Setup, shot: Shot, sources: Sequence[Path]) -> dict[str, Any]:
-    """What is known of an image before it is made, and without making its hints."""
-    settings = setup.settings_of(shot.task)
-    given = zip(setup.branches, sources, strict=True)
-    return {
-        **describe_run(setup.base, settings),
-        "prompt": shot.task.prompt,
-        "negative_prompt": shot.task.negative_prompt,
-        "seed": shot.seed,
-        "controls": [describe_control(branch, source, settings) for branch, source in given],
-        **setup.additions,
-        **({"size": list(setup.request.size)} if setup.request.size else {}),
-        **({"edit": describe_edit(setup.edited)} if setup.edited else {}),
-    }
+    return complete_record(
+        plan_record(setup, one.shot, one.sources),
+        image,
+        prompt=one.prompt,
+        device=setup.base.device.type,
+        batch=BatchRecord(index=index, size=len(batch)),
+        hints=[describe_hint(*pair) for pair in zip(one.hints, one.stored, strict=True)],
+    )

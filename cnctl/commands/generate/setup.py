@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import torch
 
-from cnctl.commands.generate.adapters import add_to_base, check_additions
+from cnctl.commands.generate.adapters import Adapters, check_adapters, load_adapters
 from cnctl.commands.generate.controls import (
     Branch,
     ControlSpec,
@@ -28,6 +28,7 @@ from cnctl.commands.generate.prompts import (
     default_prompt,
     with_added,
 )
+from cnctl.commands.generate.record import ImageRecord
 from cnctl.commands.generate.tasks import list_tasks, read_jobs, sweep_over
 from cnctl.commands.shared.captioner import Caption, open_captioner
 from cnctl.commands.shared.failures import FailedImage, Failures
@@ -119,7 +120,7 @@ class GenerateRequest:
     in_batch: tuple[int, int] = (0, 1)
     """Place and size of the batch, of copies of itself, that a single image is made in: rounding
     differs between batch sizes."""
-    origin: Mapping[str, Any] | None = None
+    origin: ImageRecord | None = None
     """The record of the image that this one repeats; what differs unasked is noted."""
 
     @property
@@ -143,8 +144,7 @@ class Setup:
     rewrite: Caption | None
     """In the automatic mode: the prompt to generate with again, from an image of a first round."""
     edited: EditedImage | None
-    additions: Mapping[str, Any]
-    """LoRA and textual inversion, as an image's record has them."""
+    adapters: Adapters
     note: Note
     failures: Failures
     written: set[Path] = field(default_factory=set)
@@ -178,7 +178,7 @@ def prepare(
     check_sources(controls, conditions, images, ready=request.ready_hint, failures=failures)
     tasks = _without(failures, tasks)
     shots = _plan(request).shots(tasks)
-    check_additions(request.loras, request.embeddings)
+    check_adapters(request.loras, request.embeddings)
     base = open_base(
         request.base,
         device=request.device,
@@ -187,7 +187,7 @@ def prepare(
         note=note,
     )
     _choose_threads(base)
-    additions = add_to_base(base, request.loras, request.embeddings)
+    adapters = load_adapters(base, request.loras, request.embeddings)
     settings = _resolve(conditions[0], base, request.settings)
     _check_run(request, tasks, settings, base)
     for prompt in dict.fromkeys(task.prompt for task in tasks):
@@ -210,7 +210,7 @@ def prepare(
         settings=settings,
         rewrite=_open_rewriter(request, base) if request.prompt_mode == "automatic" else None,
         edited=edited,
-        additions=additions,
+        adapters=adapters,
         note=note,
         failures=failures,
     )

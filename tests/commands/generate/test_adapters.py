@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cnctl.commands.generate.adapters import (
-    add_to_base,
-    check_additions,
+    check_adapters,
+    load_adapters,
     parse_embedding,
     parse_lora,
 )
@@ -170,13 +170,13 @@ def test_a_lora_changes_the_base_as_diffusers_has_it(base: Base, tmp_path: Path,
     theirs.fuse_lora(lora_scale=0.7)
     parts = {part for part, _ in factors}
     before = {part: copy.deepcopy(getattr(base, part).state_dict()) for part in parts}
-    record = add_to_base(base, [f"{path}:0.7"], [])
+    loaded = load_adapters(base, [f"{path}:0.7"], [])
     for part, name in factors:
         weight = f"{name}.weight"
         assert not torch.equal(getattr(base, part).state_dict()[weight], before[part][weight])
     assert_equal_weights(base, theirs)
-    [told] = record["loras"]
-    assert (told["name"], told["scale"]) == ("style.safetensors", 0.7)
+    [lora] = loaded.loras
+    assert (lora.name, lora.scale) == ("style.safetensors", 0.7)
 
 
 def test_stabilitys_names_in_sdxl(loaded_sdxl_base: Base, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_stabilitys_names_in_sdxl(loaded_sdxl_base: Base, tmp_path: Path) -> Non
     theirs = pipeline(base)
     theirs.load_lora_weights(str(tmp_path), weight_name=path.name)
     theirs.fuse_lora()
-    add_to_base(base, [str(path)], [])
+    load_adapters(base, [str(path)], [])
     assert_equal_weights(base, theirs)
 
 
@@ -196,7 +196,7 @@ def test_the_rank_and_alpha_of_peft_stand_in_the_metadata(
     factors = places(base, text=False)
     told = json.dumps({"unet.r": RANK, "unet.lora_alpha": ALPHA})
     path = write(tmp_path / "a.safetensors", as_peft(factors), lora_adapter_metadata=told)
-    add_to_base(base, [str(path)], [])
+    load_adapters(base, [str(path)], [])
     before = loaded_random_base.unet.state_dict()
     for (_, name), (down, up) in factors.items():
         weight = f"{name}.weight"
@@ -211,9 +211,9 @@ def test_several_add_up_and_old_names_are_known(loaded_random_base: Base, tmp_pa
     }
     old = write(tmp_path / "old.safetensors", as_processors(attentions))
     new = write(tmp_path / "new.safetensors", as_peft(attentions))
-    record = add_to_base(base, [f"{old}:0.5", f"{new}:0.25"], [])
-    add_to_base(other, [f"{new}:0.75"], [])
-    assert len(record["loras"]) == 2
+    loaded = load_adapters(base, [f"{old}:0.5", f"{new}:0.25"], [])
+    load_adapters(other, [f"{new}:0.75"], [])
+    assert len(loaded.loras) == 2
     for name, weight in base.unet.state_dict().items():
         torch.testing.assert_close(weight, other.unet.state_dict()[name])
 
@@ -240,7 +240,7 @@ def test_what_fits_nothing_is_named(
 ) -> None:
     path = write(tmp_path / "bad.safetensors", tensors)
     with pytest.raises(CnctlError, match=message):
-        add_to_base(loaded_random_base, [str(path)], [])
+        load_adapters(loaded_random_base, [str(path)], [])
 
 
 def test_reads_what_the_flags_say(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_reads_what_the_flags_say(tmp_path: Path) -> None:
     assert parse_embedding("x/cat.pt") == (Path("x/cat.pt"), "")
     assert parse_embedding("<cat>=x/cat.pt") == (Path("x/cat.pt"), "<cat>")
     with pytest.raises(MissingError, match=r"there is no file .*no.pt"):
-        check_additions([], [str(tmp_path / "no.pt")])
+        check_adapters([], [str(tmp_path / "no.pt")])
 
 
 def embedding_files(folder: Path, base: Base) -> dict[str, Path]:
@@ -278,8 +278,8 @@ def test_an_embedding_is_read_as_diffusers_reads_it(base: Base, tmp_path: Path) 
     theirs = pipeline(base)
     for kind, path in embedding_files(tmp_path, base).items():
         ours = fresh(base)
-        record = add_to_base(ours, [], [f"<toy>={path}"])
-        assert record["embeddings"][0]["word"] == "<toy>"
+        loaded = load_adapters(ours, [], [f"<toy>={path}"])
+        assert loaded.embeddings[0].word == "<toy>"
         if kind in ("sdxl", "webui"):
             vectors = [
                 model.get_input_embeddings().weight[-3:].detach().clone()
@@ -304,7 +304,7 @@ def test_an_embedding_is_read_as_diffusers_reads_it(base: Base, tmp_path: Path) 
 def test_all_vectors_of_a_word_count(loaded_random_base: Base, tmp_path: Path) -> None:
     base = fresh(loaded_random_base)
     path = write(tmp_path / "long.safetensors", {"emb_params": torch.zeros(40, 32)})
-    add_to_base(base, [], [str(path)])  # its word is the file's name
+    load_adapters(base, [], [str(path)])  # its word is the file's name
     assert count_chunks(base, "long") == 1
     assert count_chunks(base, "long long") == 2
     assert count_chunks(base, "longer") == 1
@@ -317,7 +317,7 @@ def test_where_the_text_ends_does_not_move(loaded_sdxl_base: Base, tmp_path: Pat
         if hasattr(module, "eos_token_id"):
             module.eos_token_id = 2
     before = encode_prompts(base, ["a cat"]).pooled
-    add_to_base(base, [], [f"toy={embedding_files(tmp_path, base)['sdxl']}"])
+    load_adapters(base, [], [f"toy={embedding_files(tmp_path, base)['sdxl']}"])
     torch.testing.assert_close(encode_prompts(base, ["a cat"]).pooled, before)
     words = encode_prompts(base, ["toy a", "toy b"]).pooled
     assert not torch.allclose(words[0], words[1])  # the end has seen what follows the word
@@ -343,7 +343,7 @@ def test_refuses_embeddings(
 ) -> None:
     path = write(tmp_path / "x.safetensors", tensors)
     with pytest.raises(CnctlError, match=message):
-        add_to_base(fresh(loaded_random_base), [], [f"{flag}{path}"])
+        load_adapters(fresh(loaded_random_base), [], [f"{flag}{path}"])
 
 
 def test_images_say_what_was_added_and_are_made_again(

@@ -97,7 +97,7 @@ def test_a_base_may_bring_a_default_prompt_of_its_own(make: Make, tmp_path: Path
         [({}, "a toy"), ({"prompt_mode": "none"}, ""), ({"prompt": "a cat"}, "a cat")]
     ):
         (image,) = make(out=tmp_path / str(number), **asked)
-        assert image.record["prompt"] == said
+        assert image.record.prompt == said
 
 
 def test_automatic_captions_a_first_image_and_generates_again(make: Make, blip: Path) -> None:
@@ -105,12 +105,10 @@ def test_automatic_captions_a_first_image_and_generates_again(make: Make, blip: 
     automatic = make(prompt_mode="automatic", **options)
     first = make(out=Path(automatic[0].path).parent / "first", added_prompt="best quality", count=2)
     for made, seen in zip(automatic, first, strict=True):
-        assert seen.record["prompt"] == f"{DEFAULT_PROMPT}, best quality"
+        assert seen.record.prompt == f"{DEFAULT_PROMPT}, best quality"
         caption = _caption(blip, pixels(seen.path))
-        assert made.record["prompt"] == f"{caption}, best quality"
-    again = make(
-        out=Path(automatic[0].path).parent / "again", prompt=[automatic[0].record["prompt"]]
-    )
+        assert made.record.prompt == f"{caption}, best quality"
+    again = make(out=Path(automatic[0].path).parent / "again", prompt=[automatic[0].record.prompt])
     difference = pixels(again[0].path).astype(int) - pixels(automatic[0].path)
     assert np.abs(difference).max() <= 1
 
@@ -127,7 +125,7 @@ def test_captions_of_different_lengths_do_not_change_each_other(
             generate_setup, "open_captioner", lambda source, base: lambda image: next(said)
         )
         made = make(prompt_mode="automatic", out=tmp_path / out, **asked)
-        assert [image.record["prompt"] for image in made] == texts
+        assert [image.record.prompt for image in made] == texts
         return [pixels(image.path).astype(int) for image in made]
 
     together = images("together", captions, count=2, seed=5)
@@ -149,7 +147,7 @@ def test_each_prompt_makes_its_own_images_of_one_hint(make: Make) -> None:
     made = make(prompt=["a cat", "a house"], count=2)
     names = ["box-canny-p1-5", "box-canny-p1-6", "box-canny-p2-5", "box-canny-p2-6"]
     assert [image.path.stem for image in made] == names
-    assert [image.record["prompt"] for image in made] == ["a cat"] * 2 + ["a house"] * 2
+    assert [image.record.prompt for image in made] == ["a cat"] * 2 + ["a house"] * 2
     assert {image.hint.name for image in made} == {"box-canny-hint.png"}
 
 

@@ -122,7 +122,7 @@ def test_writes_images_with_their_hint_and_settings(base: str, photo: Path, tmp_
         )
     )
     assert [image.path.name for image in made] == ["box-canny-0.png", "box-canny-1.png"]
-    assert [image.record["seed"] for image in made] == [0, 1]
+    assert [image.record.seed for image in made] == [0, 1]
     hint = pixels(made[0].hint)
     assert set(np.unique(hint)) == {0, 255}
     # The short side is the base's 64 px; the long one keeps 120 / 80, to a multiple of 8.
@@ -235,7 +235,7 @@ def test_two_controls_differ_from_one(base: str, photo: Path, tmp_path: Path) ->
         )
     )
     assert two.path.name == "box-canny+canny-0.png"
-    assert len(two.record["controls"]) == 2
+    assert len(two.record.controls) == 2
     assert not np.array_equal(pixels(one.path), pixels(two.path))
 
 

@@ -150,7 +150,7 @@ def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(make: Make, tmp_pa
     assert [image.path for image in again] == [image.path for image in every]
     assert every[0].path.stat().st_mtime_ns == kept
     assert np.abs(pixels(again[3].path).astype(int) - pixels(every[2].path)).max() > 0
-    assert again[0].record["prompt"] == "a"
+    assert again[0].record.prompt == "a"
     assert all(path.read_bytes() == data for path, data in list(before.items())[:3])
     with pytest.raises(OutputError, match=r"a-canny-0.png was made otherwise: prompt"):
         make(images=["photos"], seed=0, prompt="b", resume=True)
@@ -166,8 +166,8 @@ def test_each_point_of_a_sweep_is_the_image_of_these_settings(make: Make) -> Non
     assert [image.path.stem for image in made] == [
         f"a-canny-control_scale{scale}-steps{steps}-1" for scale in (0.2, 1.0) for steps in (1, 2)
     ]
-    assert [image.record["controls"][0]["scale"] for image in made] == [0.2, 0.2, 1.0, 1.0]
-    assert [image.record["steps"] for image in made] == [1, 2, 1, 2]
+    assert [image.record.controls[0].scale for image in made] == [0.2, 0.2, 1.0, 1.0]
+    assert [image.record.settings["steps"] for image in made] == [1, 2, 1, 2]
     settings = {"steps": 2, "control_scale": 0.2}
     (alone,) = make(**{**photo, "controls": CANNY}, settings=settings)
     assert np.array_equal(pixels(made[1].path), pixels(alone.path))
@@ -221,7 +221,7 @@ def test_hints_are_fitted_to_the_size_that_is_asked_for(
         (made,) = generate(request, note=notes.append)
         images[resize] = pixels(made.path)
         assert images[resize].shape == (64, 64, 3)
-        assert made.record["size"] == [64, 64]
+        assert made.record.size == (64, 64)
     assert not np.array_equal(images["stretch"], images["crop"])
     assert not np.array_equal(images["crop"], images["fill"])
     assert notes[0] == (
@@ -242,7 +242,7 @@ def test_a_region_opens_a_part_of_the_image_to_its_control(make: Make) -> None:
     assert np.array_equal(made("black", region="black.png"), made("off", scale=0.0))
     assert np.array_equal(made("white", region="white.png"), made("on"))
     (image,) = make(**photo, controls=[ControlSpec(condition="canny", region="black.png")])
-    assert image.record["controls"][0]["region"]["name"] == "black.png"
+    assert image.record.controls[0].region.name == "black.png"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""The record of an image, from the base and the controls in memory that make it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnctl.commands.generate.controls import ACTS, Branch
+from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.outputs import Shot
+from cnctl.commands.generate.record import (
+    BatchRecord,
+    ControlRecord,
+    EditRecord,
+    FileRecord,
+    ImageRecord,
+    PlannedControl,
+    PlannedRecord,
+    WeightsRecord,
+    hint_sha256,
+)
+from cnctl.commands.generate.setup import Setup
+from cnctl.registry import find_entry
+from cnctl.settings import GenerateSettings
+from cnctl.tensorfiles.digest import known_sha256
+
+LIBRARIES = ("torch", "diffusers", "transformers")
+
+
+def plan_record(setup: Setup, shot: Shot, sources: Sequence[Path]) -> PlannedRecord:
+    """The record of an image before it is made. sources: what each control reads."""
+    settings = setup.settings_of(shot.task)
+    base = setup.base
+    given = zip(setup.branches, sources, strict=True)
+    return PlannedRecord(
+        dtype=str(base.dtype).removeprefix("torch."),
+        base=base.name,
+        base_sha256=_base_sha256(base.path),
+        family=base.family.name,
+        settings=_own_settings(settings),
+        prompt=shot.task.prompt,
+        negative_prompt=shot.task.negative_prompt,
+        seed=shot.seed,
+        controls=tuple(_control(branch, source, settings) for branch, source in given),
+        loras=setup.adapters.loras,
+        embeddings=setup.adapters.embeddings,
+        size=setup.request.size,
+        edit=_edit(setup.edited) if setup.edited else None,
+    )
+
+
+def complete_record(
+    planned: PlannedRecord,
+    image: np.ndarray,
+    *,
+    prompt: str,
+    device: str,
+    batch: BatchRecord,
+    hints: Sequence[FileRecord],
+) -> ImageRecord:
+    """The record of an image (H, W, 3) that is made. hints: one for each control."""
+    pairs = zip(planned.controls, hints, strict=True)
+    made = {
+        "prompt": prompt,
+        "controls": tuple(ControlRecord(**_fields(one), hint=hint) for one, hint in pairs),
+        "version": version("cnctl"),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "device": device,
+        "batch": batch,
+        "width": image.shape[1],
+        "height": image.shape[0],
+    }
+    return ImageRecord(**(_fields(planned) | made))
+
+
+def describe_hint(hint: np.ndarray, stored: Path) -> FileRecord:
+    """A hint (H, W, C) as the network read it, and the file that holds it."""
+    return FileRecord(name=stored.name, sha256=hint_sha256(hint))
+
+
+def unasked_differences(record: ImageRecord, origin: ImageRecord) -> Iterator[str]:
+    """Sentences on what an image was made with that its origin was not, though nobody asked."""
+    for name, value in origin.libraries.items():
+        if (now := record.libraries.get(name)) != value:
+            yield f"made with {name} {now}, the first time with {value}"
+    if record.device != origin.device:
+        yield f"made with device {record.device}, the first time with {origin.device}"
+    if record.dtype != origin.dtype:
+        yield f"made with dtype {record.dtype}, the first time with {origin.dtype}"
+    if record.base == origin.base and record.base_sha256 != origin.base_sha256:
+        yield f"the base {record.base} has other weights than the first time"
+    for control, before in zip(record.controls, origin.controls, strict=False):
+        yield from _changed_files([control.weights, control.hint], [before.weights, before.hint])
+
+
+def _changed_files(now: Sequence[FileRecord], before: Sequence[FileRecord]) -> Iterator[str]:
+    for file, first in zip(now, before, strict=True):
+        if file.name == first.name and file.sha256 != first.sha256:
+            yield f"{file.name} is not what it was the first time"
+
+
+def _control(branch: Branch, source: Path, settings: GenerateSettings) -> PlannedControl:
+    """One control that reads `source`."""
+    region, acts = branch.spec.region, branch.acts(settings)
+    scales = {name: tuple(acts[name]) for name in ("step_scales", "residual_scales")}
+    return PlannedControl(
+        condition=branch.condition.name,
+        plugin=find_entry(branch.condition.name).provider,
+        options=dict(branch.options),
+        source=_file(source),
+        weights=WeightsRecord(**asdict(_file(branch.weights)), given=branch.given),
+        region=_file(Path(region)) if region else None,
+        **(acts | scales),
+    )
+
+
+def _edit(edited: EditedImage) -> EditRecord:
+    """The image that is edited, its mask and the strength."""
+    return EditRecord(
+        image=_file(edited.path),
+        mask=_file(edited.mask_path) if edited.mask_path else None,
+        strength=edited.strength,
+    )
+
+
+def _own_settings(settings: GenerateSettings) -> dict[str, Any]:
+    of_controls = {f"control_{name}" for name in ACTS}
+    return {name: value for name, value in asdict(settings).items() if name not in of_controls}
+
+
+def _fields(record: PlannedRecord | PlannedControl) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _file(path: Path) -> FileRecord:
+    """A file by its name and its content."""
+    about = path.stat()
+    return FileRecord(name=path.name, sha256=_sha256_of(path, about.st_size, about.st_mtime_ns))
+
+
+@cache
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    """The sha256 of a file as it is now; weights of gigabytes are read once, not for each image."""
+    return known_sha256(path)
+
+
+@cache
+def _base_sha256(path: Path) -> str:
+    """The sha256 of a base's one file, or of its U-Net's weights, which tell fine-tunes apart."""
+    if path.is_file():
+        return known_sha256(path)
+    weights: Sequence[Path] = sorted((path / "unet").glob("*.safetensors"))
+    return known_sha256(weights[0]) if weights else ""
