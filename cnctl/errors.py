@@ -1,6 +1,9 @@
 """Errors that a user can mend: one sentence, what to do next, and the exit code."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -47,6 +50,35 @@ class ToldElsewhere(CnctlError):
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+@contextmanager
+def writing(path: str | Path, *, hint: str = "") -> Iterator[None]:
+    """Raise OutputError that names the path and the reason where the block raises OSError."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        usual = "free some space, then run the same command again" if full else "choose another -o"
+        why = "the disk is full" if full else reason(error)
+        raise OutputError(f"{shown(path)} cannot be written: {why}", hint=hint or usual) from error
+
+
+@contextmanager
+def reading(path: str | Path, *, hint: str = "") -> Iterator[None]:
+    """Raise CnctlError that names the path and the reason where it cannot be read as UTF-8."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise CnctlError(f"{shown(path)} cannot be read: {reason(error)}", hint=hint) from error
+
+
+def reason(error: Exception) -> str:
+    """What the system says of an error, in words that can stand inside a sentence."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    text = getattr(error, "strerror", None) or str(error)
+    return text[:1].lower() + text[1:]
 
 
 def shown(path: str | Path) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from cnctl.data.members import Member
-from cnctl.errors import OutputError, shown
+from cnctl.errors import OutputError, writing
+from cnctl.system.atomic import atomic_file
 from cnctl.system.caches import cache_folder
 from cnctl.system.locks import lock_file
 
@@ -66,16 +65,6 @@ def _member(name: str, offset: int, size: int, pixels: list[int] | None) -> Memb
 
 def _write(path: Path, members: list[Member]) -> None:
     text = json.dumps(members).encode()
-    try:
-        handle, scratch = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
-            os.replace(scratch, path)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{shown(path)} cannot be written: {error.strerror}",
-            hint="free some space, or name another folder in XDG_CACHE_HOME",
-        ) from error
+    hint = "free some space, or name another folder in XDG_CACHE_HOME"
+    with writing(path, hint=hint), atomic_file(path, overwrite=True, durable=False) as file:
+        file.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)

@@ -36,7 +36,7 @@ from cnctl.data.members import (
 )
 from cnctl.data.remote import RemoteShard, find_remote, in_threads
 from cnctl.data.urls import is_url, without_credentials
-from cnctl.errors import CnctlError, shown
+from cnctl.errors import CnctlError, reading, shown
 from cnctl.images import read_image, read_size
 
 PROMPT_KEYS = ("prompt", "text", "caption")
@@ -84,12 +84,9 @@ class LocalShard:
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of it."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                data = file.read(size)
-        except OSError as error:
-            raise CnctlError(f"{shown(self.path)} cannot be read: {error.strerror}") from error
+        with reading(self.path), self.path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
         if len(data) < size:
             raise CnctlError(f"{shown(self.path)} has been cut off", hint="copy it again")
         return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from cnctl.data.examples import Example
 from cnctl.data.folder import METADATA
-from cnctl.errors import CnctlError, OutputError
+from cnctl.errors import CnctlError, writing
 from cnctl.images import hint_suffix, shown, write_hint, write_image
 from cnctl.system.locks import lock_file
 
@@ -30,13 +31,11 @@ class DatasetWriter:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        try:
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(
                 self.folder / METADATA, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644
             )
-        except OSError as error:
-            raise OutputError(f"{shown(folder)} cannot be written: {error.strerror}") from error
         try:
             lock_file(self._file, self.folder)
             self._entries = self._recover()
@@ -89,15 +88,14 @@ class DatasetWriter:
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
         end = os.lseek(self._file, 0, os.SEEK_END)
-        try:
-            if os.write(self._file, line) < len(line):
-                raise OSError(0, "the disk is full")
-        except OSError as error:
-            os.ftruncate(self._file, end)
-            raise OutputError(
-                f"{shown(self.folder / METADATA)} could not be written: {error.strerror}",
-                hint="free some space and run it again; what is written stays",
-            ) from error
+        hint = "free some space and run it again; what is written stays"
+        with writing(self.folder / METADATA, hint=hint):
+            try:
+                if os.write(self._file, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                os.ftruncate(self._file, end)
+                raise
 
     def _recover(self) -> dict[str, Mapping[str, Any]]:
         """The pairs that are there, by name; cuts a torn last line off."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from cnctl.errors import CnctlError, OutputError, shown
+from cnctl.errors import CnctlError, OutputError, shown, writing
+from cnctl.system.atomic import atomic_file, temporary_name
 
 
 def write_image(
@@ -83,35 +81,28 @@ def write_file(path: str | Path, data: bytes, *, overwrite: bool = False) -> Non
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, data)
-    except OSError as error:
-        raise _output_error(path, error) from error
+    with writing(path), atomic_file(path, overwrite=overwrite) as file:
+        file.write(data)
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise OutputError if this path is taken, so that a command can say so before it works."""
     path = Path(path)
-    try:
+    with writing(path):
         if path.exists() and not path.is_file():
             raise OutputError(f"{shown(path)} is not a regular file", hint="choose another -o")
         if path.exists() and not overwrite:
             raise OutputError(f"{shown(path)} exists already", hint="--overwrite replaces it")
-    except OSError as error:
-        raise _output_error(path, error) from error
 
 
 def check_folder(folder: str | Path) -> None:
     """Raise OutputError if nothing can be written in this folder, which need not exist yet."""
     folder = Path(folder)
-    try:
+    with writing(folder):
         existing = next(place for place in (folder, *folder.parents) if place.exists())
-        probe = existing / _temporary_name()
+        probe = existing / temporary_name()
         probe.touch(exist_ok=False)
         probe.unlink()
-    except OSError as error:
-        raise _output_error(folder, error) from error
 
 
 def _save_settings(suffix: str, metadata: Mapping[str, str]) -> dict:
@@ -142,32 +133,3 @@ def _user_comment(metadata: Mapping[str, str]) -> Image.Exif:
         comment = b"UNICODE\0" + text.encode("utf-16-be")
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
     return exif
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    # The folder is not synced: a rename that power loss undoes leaves no file at all.
-    temporary = path.with_name(_temporary_name())
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _temporary_name() -> str:
-    """Hidden, so that no search for images meets it; short, so that a long name still fits."""
-    return f".cnctl-{os.getpid()}-{secrets.token_hex(4)}.tmp"
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(
-            f"{shown(path)} could not be written: the disk is full",
-            hint="free some space, then run the same command again",
-        )
-    reason = (error.strerror or str(error)).lower()
-    return OutputError(f"{shown(path)} cannot be written: {reason}", hint="choose another -o")

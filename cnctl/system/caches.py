@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cnctl.errors import OutputError
+from cnctl.errors import writing
 
 
 def cache_folder(name: str) -> Path:
@@ -15,10 +15,6 @@ def cache_folder(name: str) -> Path:
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "cnctl" / name
-    try:
+    with writing(folder, hint="name another in XDG_CACHE_HOME"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror}", hint="name another in XDG_CACHE_HOME"
-        ) from error
     return folder

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import OutputError
-from cnctl.system.atomic import sync
+from cnctl.errors import OutputError, writing
+from cnctl.system.atomic import atomic_path
 from cnctl.tensorfiles.lazy import Tensors
 from cnctl.tensorfiles.listing import BASE_DELTA, CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
-from cnctl.tensorfiles.staging import staged
 from cnctl.tensorfiles.stream import Advance, Metadata, write_tensors
 
 OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
 """A folder with nothing else in it may be replaced."""
+HINT = "free some space, or choose another folder"
 FORMAT = {"format": "pt"}
 """What transformers looks for in every safetensors file."""
 
@@ -37,17 +37,14 @@ def write_folder(
     description is asked for when the weights are written.
     """
     check_target(folder, overwrite=overwrite)
-    with staged(folder) as stage:
+    with writing(folder, hint=HINT), atomic_path(folder, overwrite=overwrite) as stage:
         stage.mkdir()
         _write_json(stage / CONFIG, config)
         write_tensors(stage / WEIGHTS, tensors, metadata=lambda _: FORMAT, advance=advance)
-        sync(stage / WEIGHTS)
         if base_delta:
             write_tensors(stage / BASE_DELTA, base_delta, metadata=lambda _: FORMAT)
-            sync(stage / BASE_DELTA)
         if known := description():
             _write_json(stage / DESCRIPTION, known)
-        sync(stage)
         check_target(folder, overwrite=overwrite)  # again: another run may have been quicker
 
 
@@ -61,11 +58,10 @@ def write_file(
 ) -> None:
     """Write one safetensors file."""
     check_target(path, overwrite=overwrite)
-    with staged(path) as stage:
+    with writing(path, hint=HINT), atomic_path(path, overwrite=overwrite) as stage:
         write_tensors(
             stage, tensors, metadata=lambda done: {**FORMAT, **metadata(done)}, advance=advance
         )
-        sync(stage)
         check_target(path, overwrite=overwrite)
 
 
@@ -86,7 +82,4 @@ def _replaceable(folder: Path) -> bool:
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     # The same layout as diffusers', so that a round trip gives back the same bytes.
     text = json.dumps(dict(values), indent=2, sort_keys=True) + "\n"
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_text(text, encoding="utf-8")

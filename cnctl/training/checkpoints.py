@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cnctl.errors import CnctlError, OutputError
-from cnctl.system.atomic import sync
+from cnctl.errors import CnctlError, writing
+from cnctl.system.atomic import atomic_path, remove_folder
 from cnctl.system.locks import lock_file
 
 FORMAT = 1
@@ -59,26 +58,15 @@ def save_checkpoint(
     tensors: by group, each of which becomes a file. state: what JSON can hold.
     Raises OutputError where it cannot be written; the older checkpoints are then untouched.
     """
-    temporary = folder / f".tmp-{step}-{os.getpid()}"
-    target = folder / f"step-{step:08d}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        temporary.mkdir()
-        _write_files(temporary, step, tensors, state)
-        if target.exists():  # a damaged one, which was passed over
-            _discard(target)
-        temporary.rename(target)
-        sync(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise OutputError(
-            f"checkpoint {target} could not be written: {error}",
-            hint="free some space, then go on from the one before with --resume",
-        ) from error
+    target = _path(folder, step)
+    hint = "free some space, then resume from the checkpoint before it with --resume"
+    # What it may replace is a damaged checkpoint of the same step, which was passed over.
+    with writing(target, hint=hint), atomic_path(target, overwrite=True) as new:
+        new.mkdir()
+        _write_files(new, step, tensors, state)
     for old in _steps(folder):
         if old not in _newest(folder, step, keep):
-            _discard(_path(folder, old))
+            remove_folder(_path(folder, old))
     return target
 
 
@@ -110,13 +98,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
     The lock goes with this process, however it ends. A folder left with nothing in it is removed.
     Raises OutputError where another run has it or it cannot be written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror}", hint="choose another -o"
-        ) from error
     try:
         lock_file(descriptor, folder)
         try:
@@ -137,17 +121,17 @@ def _write_files(
 ) -> None:
     for group, named in tensors.items():
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-        save_file(whole, folder / f"{group}.safetensors")
+        try:
+            save_file(whole, folder / f"{group}.safetensors")
+        except SafetensorError as error:  # a full disk, for instance
+            raise OSError(str(error)) from error
     (folder / STATE).write_text(json.dumps(state, indent=1))
-    files = {path.name: _sync_and_measure(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _measure(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, "step": step, "torch": torch.__version__, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    sync(folder / MANIFEST)
-    sync(folder)
 
 
-def _sync_and_measure(path: Path) -> dict[str, Any]:
-    sync(path)
+def _measure(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
 
 
@@ -185,16 +169,3 @@ def _path(folder: Path, step: int) -> Path:
 def _newest(folder: Path, step: int, keep: int) -> list[int]:
     """The steps to keep; what lies beyond the present step was damaged."""
     return sorted(old for old in _steps(folder) if old <= step)[-keep:]
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """What a kill has left in the middle of writing or removing; the lock keeps others out."""
-    for path in [*folder.glob(".tmp-*"), *folder.glob(".trash-*")]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _discard(path: Path) -> None:
-    """Remove a checkpoint so that a half-removed one never bears a checkpoint's name."""
-    trash = path.with_name(f".trash-{path.name}-{os.getpid()}")
-    path.rename(trash)
-    shutil.rmtree(trash, ignore_errors=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cnctl.errors import OutputError
+from cnctl.errors import writing
 from cnctl.models.base import Base
 from cnctl.models.latents import encode_moments
 from cnctl.models.text_features import TextFeatures, join
 from cnctl.models.unet.text import encode_prompts
+from cnctl.system.atomic import atomic_file
 
 
 class EncodingCache:
@@ -100,18 +99,9 @@ def _fingerprint(module: nn.Module) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"the cache {path.parent.parent} could not be written: {error.strerror}",
-            hint="free some space or choose another --cache, then go on with --resume",
-        ) from error
+    hint = "free some space or choose another --cache, then run it again with --resume"
+    with (
+        writing(path.parent.parent, hint=hint),
+        atomic_file(path, overwrite=True, durable=False) as file,
+    ):
+        file.write(content)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnctl.system.atomic import atomic_file
 from cnctl.tiny.scenes import FULL, HELD_OUT, NOVICE, USUAL, Scene, render_scene
 
 LEVELS = (NOVICE, USUAL, NOVICE, USUAL, FULL, NOVICE, USUAL, NOVICE, USUAL, FULL)
@@ -34,10 +35,8 @@ def render_chunk(folder: Path, first: int) -> Path:
     if not path.exists():
         scenes = [training_scene(seed) for seed in range(first, first + CHUNK)]
         path.with_suffix(".json").write_text(json.dumps([s.prompt for s in scenes]))
-        partial = path.with_suffix(".part")
-        with partial.open("wb") as file:
+        with atomic_file(path, overwrite=False) as file:
             np.save(file, np.stack([scene.image for scene in scenes]))
-        partial.rename(path)
     return path
 
 
@@ -84,8 +83,6 @@ def encode_folder(
                     for start in range(0, len(view), batch_size)
                 ]
                 halves.append(np.concatenate(parts))
-            partial = target.with_suffix(".part")
-            with partial.open("wb") as file:
+            with atomic_file(target, overwrite=False) as file:
                 np.save(file, np.stack(halves))
-            partial.rename(target)
         yield target

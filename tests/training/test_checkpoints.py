@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cnctl.errors import CnctlError, OutputError
+from cnctl.system.atomic import PREFIX
 from cnctl.training.checkpoints import lock_folder, newest_checkpoint, save_checkpoint
 
 
@@ -87,8 +88,8 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_kill_are_no_checkpoints_and_go(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path / "nowhere") is None
-    (tmp_path / ".tmp-30-1").mkdir()
-    (tmp_path / ".trash-step-00000010-1").mkdir()
+    (tmp_path / f"{PREFIX}30").mkdir()
+    (tmp_path / f"{PREFIX}10" / "old").mkdir(parents=True)
     assert newest_checkpoint(tmp_path) is None
     save(tmp_path, 40)
     assert names(tmp_path) == ["step-00000040"]
@@ -99,7 +100,7 @@ def test_a_full_disk_leaves_the_older_ones(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(OutputError, match="could not be written"):
+        with pytest.raises(OutputError, match="cannot be written"):
             save_checkpoint(tmp_path, 30, tensors={"weights": {"a": torch.ones(2000)}}, state={})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -74,6 +74,6 @@ def test_a_cache_that_cannot_be_written_is_named(
     loaded_random_base: Base, tmp_path: Path, images: np.ndarray
 ) -> None:
     (tmp_path / "cache").touch()
-    with pytest.raises(OutputError, match=r"the cache .*/cache could not be written") as caught:
+    with pytest.raises(OutputError, match=r"/cache cannot be written") as caught:
         EncodingCache(tmp_path / "cache", loaded_random_base).moments(images)
     assert "--cache" in caught.value.hint

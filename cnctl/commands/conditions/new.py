@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from cnctl.errors import CnctlError, OutputError
+from cnctl.errors import CnctlError, OutputError, writing
 from cnctl.plugin import Condition
 from cnctl.registry import condition_names
+from cnctl.system.atomic import atomic_path
 
 PYPROJECT = """\
 [build-system]
@@ -108,19 +108,12 @@ def new_condition(name: str, *, folder: Path = Path()) -> Path:
     package = folder / f"cnctl-{name}"
     if package.exists():
         raise OutputError(f"{package} exists", hint="remove it, or choose another folder with -o")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".cnctl-new-") as scratch:
-            draft = Path(scratch) / package.name
-            for path, text in FILES.items():
-                target = draft / _filled(path, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(_filled(text, name), encoding="utf-8")
-            draft.rename(package)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        hint = "choose another folder with -o"
-        raise OutputError(f"{package} could not be written: {reason}", hint=hint) from error
+    hint = "choose another folder with -o"
+    with writing(package, hint=hint), atomic_path(package, overwrite=False) as draft:
+        for path, text in FILES.items():
+            target = draft / _filled(path, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(_filled(text, name), encoding="utf-8")
     return package
 
 

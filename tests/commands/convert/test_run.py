@@ -167,7 +167,7 @@ def test_can_replace_its_own_source(folder, random_controlnet) -> None:
         ("out", {"to": "onnx"}, CnctlError, "unknown form 'onnx'"),
         ("out", {"dtype": "int8"}, CnctlError, "unknown dtype 'int8'"),
         ("out", {"config": "nowhere.json"}, CnctlError, "nowhere.json is not a config.json"),
-        ("source/config.json/out", {}, OutputError, "could not write"),
+        ("source/config.json/out", {}, OutputError, "cannot be written"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_written(

@@ -3,30 +3,24 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from cnctl.errors import OutputError
-from cnctl.system.atomic import exchange
-from cnctl.tensorfiles import staging
-from cnctl.tensorfiles.staging import PREFIX, staged
+from cnctl.errors import OutputError, writing
+from cnctl.system import atomic
+from cnctl.system.atomic import PREFIX, atomic_file, atomic_path, exchange, remove_folder
 
 KILLED_AT_EACH_LINE = """
 import os, signal, sys
 from pathlib import Path
-from cnctl.system import atomic as durable
-from cnctl.tensorfiles import staging
-
-FILES = (staging.__file__, durable.__file__)
-staging.NEW_SECONDS = -1  # each run removes at once what the one before it has left
+from cnctl.system import atomic
 
 
 def killed_after(left):
     def trace(frame, event, argument):
         nonlocal left
-        if frame.f_code.co_filename not in FILES:
+        if frame.f_code.co_filename != atomic.__file__:
             return None
         if event == "line":
             if left == 0:
@@ -38,7 +32,7 @@ def killed_after(left):
 
 
 def replace(target):
-    with staging.staged(target) as stage:
+    with atomic.atomic_path(target, overwrite=True) as stage:
         stage.mkdir()
         (stage / "words").write_text("new")
 
@@ -78,13 +72,13 @@ def test_a_folder_is_there_at_each_line_at_which_its_writer_is_killed(target) ->
 
 
 def write(target: Path, text: str) -> None:
-    with staged(target) as stage:
+    with atomic_path(target, overwrite=True) as stage:
         stage.mkdir()
         (stage / "words").write_text(text)
 
 
 def test_without_an_exchange_it_goes_in_two_steps(target, monkeypatch) -> None:
-    monkeypatch.setattr(staging, "exchange", lambda one, other: False)
+    monkeypatch.setattr(atomic, "exchange", lambda one, other: False)
     write(target, "new")
     assert (target / "words").read_text() == "new"
     assert os.listdir(target.parent) == ["target"]
@@ -97,7 +91,7 @@ def test_an_exchange_that_fails_leaves_both(target, tmp_path) -> None:
 
 
 def test_a_file_and_a_folder_take_each_others_place(target) -> None:
-    with staged(target) as stage:
+    with atomic_path(target, overwrite=True) as stage:
         stage.write_text("file")
     assert target.read_text() == "file"
     write(target, "folder")
@@ -109,11 +103,8 @@ def test_what_a_killed_run_has_left_is_removed_and_what_lives_is_not(target, tmp
     dead = tmp_path / f"{PREFIX}dead"
     dead.mkdir()
     (dead / "stage").write_text("half")
-    hour_ago = time.time() - 3600
-    with staged(tmp_path / "other") as living:
+    with atomic_path(tmp_path / "other", overwrite=False) as living:
         living.write_text("whole")
-        for room in (dead, living.parent):
-            os.utime(room, (hour_ago, hour_ago))
         write(target, "new")
         assert living.exists()
         assert not dead.exists()
@@ -124,7 +115,45 @@ def test_a_name_as_long_as_names_may_be(tmp_path) -> None:
     target = tmp_path / ("x" * 255)
     write(target, "long")
     assert (target / "words").read_text() == "long"
-    with pytest.raises(OutputError, match="File name too long") as caught:
-        write(tmp_path / ("x" * 256), "longer")
+    longer = tmp_path / ("x" * 256)
+    with pytest.raises(OutputError, match="file name too long") as caught, writing(longer):
+        write(longer, "longer")
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == [target.name]
+
+
+@pytest.mark.parametrize("kind", ["file", "path"])
+def test_what_exists_stays_unless_it_may_be_replaced(tmp_path, kind) -> None:
+    def write_words(text: str, *, overwrite: bool) -> None:
+        if kind == "file":
+            with atomic_file(tmp_path / "words", overwrite=overwrite) as file:
+                file.write(text.encode())
+        else:
+            with atomic_path(tmp_path / "words", overwrite=overwrite) as new:
+                new.write_text(text)
+
+    write_words("first", overwrite=False)
+    with pytest.raises(FileExistsError):
+        write_words("second", overwrite=False)
+    assert (tmp_path / "words").read_text() == "first"
+    write_words("second", overwrite=True)
+    assert (tmp_path / "words").read_text() == "second"
+    assert os.listdir(tmp_path) == ["words"]
+
+
+def test_an_exception_while_a_file_is_written_leaves_it_as_it_was(tmp_path) -> None:
+    def interrupted() -> None:
+        with atomic_file(tmp_path / "words", overwrite=True) as file:
+            file.write(b"ne")
+            raise KeyboardInterrupt
+
+    (tmp_path / "words").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (tmp_path / "words").read_text() == "old"
+    assert os.listdir(tmp_path) == ["words"]
+
+
+def test_a_folder_that_is_removed_leaves_nothing(target) -> None:
+    remove_folder(target)
+    assert os.listdir(target.parent) == []
