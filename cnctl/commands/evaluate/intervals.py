@@ -1,4 +1,4 @@
-"""Means of scores, and how far another draw of as many hints would move them."""
+"""Means of scores with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and the ends of its interval of confidence at `LEVEL`."""
+    """A mean, and the ends of its confidence interval at `LEVEL`."""
 
     mean: float
     low: float
@@ -24,12 +24,24 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean with its percentile bootstrap interval (Efron, 1979), from a fixed seed.
+    """Return the mean with its percentile bootstrap interval (Efron, 1979), from a fixed seed.
 
-    values: one for each hint, independent of each other; for a comparison, their differences.
+    values: one for each hint, independent of each other; for a comparison, their differences. The
+    interval of one value has no width.
     """
+    from scipy import stats  # 0.7 s, which most commands need not wait for
+
     given = np.asarray(values, np.float64)
-    rng = np.random.default_rng(0)
-    means = [given[rng.integers(len(given), size=len(given))].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if len(given) == 1:
+        return Interval(*given.repeat(3).tolist())
+    low, high = stats.bootstrap(
+        (given,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=RESAMPLES // 10,
+        confidence_level=LEVEL,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
     return Interval(float(given.mean()), float(low), float(high))
