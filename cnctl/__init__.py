@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cnctl.commands.train.request import TrainRequest as TrainRequest
     from cnctl.commands.train.run import train as train
     from cnctl.errors import CnctlError as CnctlError
+    from cnctl.models.unet.checkpoint.source import read_description as read_description
+    from cnctl.models.unet.load import load_controlnet as load_controlnet
 
     __version__: str
 
@@ -31,6 +33,8 @@ __all__ = [
     "convert",
     "evaluate",
     "generate",
+    "load_controlnet",
+    "read_description",
     "train",
 ]
 
@@ -44,6 +48,8 @@ _MODULES = {
     "convert": "commands.convert.run",
     "evaluate": "commands.evaluate.run",
     "generate": "commands.generate.run",
+    "load_controlnet": "models.unet.load",
+    "read_description": "models.unet.checkpoint.source",
     "train": "commands.train.run",
 }
 

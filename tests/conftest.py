@@ -90,7 +90,7 @@ def random_sdxl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def loaded_random_base(random_base: Path) -> "Base":
     """The random base, loaded in float32 on the CPU. Do not change it."""
-    from cnctl.models.base import load_base
+    from cnctl.models.families import load_base
 
     return load_base(random_base)
 
@@ -98,7 +98,7 @@ def loaded_random_base(random_base: Path) -> "Base":
 @pytest.fixture(scope="session")
 def loaded_sdxl_base(random_sdxl_base: Path) -> "Base":
     """The random SDXL base, loaded in float32 on the CPU. Do not change it."""
-    from cnctl.models.base import load_base
+    from cnctl.models.families import load_base
 
     return load_base(random_sdxl_base)
 
@@ -108,7 +108,7 @@ def sdxl_controlnet(loaded_sdxl_base: "Base") -> "ControlNetModel":
     """A ControlNet for it whose zero convolutions are not zero. Do not change it."""
     from cnctl.models.unet.controlnet import build_controlnet
 
-    return fill_zero_convs(build_controlnet(loaded_sdxl_base.unet, seed=1), seed=1).eval()
+    return fill_zero_convs(build_controlnet(loaded_sdxl_base.denoiser, seed=1), seed=1).eval()
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +117,7 @@ def sdxl_union(loaded_sdxl_base: "Base") -> "ControlNetUnionModel":
     import torch
     from diffusers import ControlNetUnionModel
 
-    unet = loaded_sdxl_base.unet.config
+    unet = loaded_sdxl_base.denoiser.config
     known = {
         name: unet[name]
         for name in inspect.signature(ControlNetUnionModel).parameters
@@ -140,7 +140,7 @@ def random_controlnet(loaded_random_base: "Base") -> "ControlNetModel":
     """A ControlNet for the random base whose zero convolutions are not zero. Do not change it."""
     from cnctl.models.unet.controlnet import build_controlnet
 
-    return fill_zero_convs(build_controlnet(loaded_random_base.unet, seed=1), seed=1).eval()
+    return fill_zero_convs(build_controlnet(loaded_random_base.denoiser, seed=1), seed=1).eval()
 
 
 @pytest.fixture
@@ -158,14 +158,17 @@ def stock() -> "Callable[..., torch.Tensor]":
     ) -> "torch.Tensor":
         parts: dict[str, Any] = {
             "vae": base.vae,
-            "text_encoder": base.text_encoder,
-            "tokenizer": base.tokenizer,
-            "unet": base.unet,
+            "text_encoder": base.text_encoders[0].model,
+            "tokenizer": base.text_encoders[0].tokenizer,
+            "unet": base.denoiser,
             "controlnet": controlnet,
-            "scheduler": arguments.pop("scheduler", base.scheduler),
+            "scheduler": arguments.pop("scheduler", base.process.scheduler),
         }
-        if base.text_encoder_2:
-            parts |= {"text_encoder_2": base.text_encoder_2, "tokenizer_2": base.tokenizer_2}
+        if len(base.text_encoders) > 1:
+            parts |= {
+                "text_encoder_2": base.text_encoders[1].model,
+                "tokenizer_2": base.text_encoders[1].tokenizer,
+            }
             parts |= {"add_watermarker": False}
         else:
             parts |= {"safety_checker": None, "feature_extractor": None}

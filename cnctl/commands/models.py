@@ -30,7 +30,7 @@ from cnctl.hints.files import (
     title,
     weights_in,
 )
-from cnctl.models.base import read_family
+from cnctl.models.families import read_family
 from cnctl.models.locate import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults
 from cnctl.models.unet.checkpoint.published import short_name
 from cnctl.plugin import WeightFile

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import ControlNetModel
 from torch import Tensor
 
 from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.controlnet import EncodedHint, Residuals, control_residuals, encode_hint
-from cnctl.models.unet.union import OneKind
 
 MODES = ("balanced", "prompt", "control")
 FADE = 0.825
@@ -38,7 +38,7 @@ class Control:
     each place; None for 1 everywhere.
     """
 
-    controlnet: ControlNetModel | OneKind
+    network: Network
     hint: Tensor
     scale: float = 1.0
     start: float = 0.0
@@ -49,21 +49,13 @@ class Control:
     region: Tensor | None = None
 
     @property
-    def residual_count(self) -> int:
-        """Residuals of this ControlNet: one per skip connection, and the middle block's."""
-        return len(self.controlnet.controlnet_down_blocks) + 1
-
-    @property
     def conditional_only(self) -> bool:
-        """Whether it acts only on the half of the guidance that sees the prompt.
-
-        As in the original, this is so too where residuals are averaged over the image ("shuffle").
-        """
-        return self.mode == "control" or bool(self.controlnet.config.global_pool_conditions)
+        """Whether it acts only on the half of the guidance that sees the prompt."""
+        return self.mode == "control" or self.network.conditional_only
 
     def scales_at(self, step: int, steps: int) -> list[float]:
         """The scale of each residual at this step, counted from 0, of so many."""
-        count = self.residual_count
+        count = self.network.residual_count
         if not (step / steps >= self.start and (step + 1) / steps <= self.end):
             return [0.0] * count
         now = self.step_scales[step * len(self.step_scales) // steps] if self.step_scales else 1.0
@@ -77,11 +69,13 @@ class Control:
         return reaches and any(self.scales_at(step, steps))
 
 
-class Branches:
+class ControlRunner:
     """The controls of one run that ever act, each with its hint encoded once."""
 
-    def __init__(self, controls: Sequence[Control], *, steps: int, guided: bool) -> None:
-        self.steps, self.guided = steps, guided
+    def __init__(
+        self, base: Base, controls: Sequence[Control], *, steps: int, guided: bool
+    ) -> None:
+        self.base, self.steps, self.guided = base, steps, guided
         self.encoded = [
             (control, self._encode(control))
             for control in controls
@@ -105,7 +99,8 @@ class Branches:
 
     def _encode(self, control: Control) -> EncodedHint:
         # One at a time, so that batches agree.
-        parts = [encode_hint(control.controlnet, hint[None]).features for hint in control.hint]
+        hints = (hint[None] for hint in control.hint)
+        parts = [control.network.encode_hint(self.base, hint).features for hint in hints]
         features = torch.cat(parts)
         if len(features) > 1 and self.guided and not control.conditional_only:
             features = torch.cat([features, features])
@@ -124,7 +119,7 @@ class Branches:
         half = self.guided and control.conditional_only
         if half:
             latents, text = latents.chunk(2)[1], text.second_half()
-        residuals = control_residuals(control.controlnet, latents, timestep, text, hint)
+        residuals = control.network.residuals(latents, timestep, text, hint)
         residuals = residuals.scaled(control.scales_at(step, self.steps))
         if control.region is not None:
             residuals = residuals.within(control.region)
@@ -153,10 +148,10 @@ def check_scale_counts(control: Control, steps: int) -> None:
         raise CnctlError(
             f"{len(control.step_scales)} step scales for {steps} steps", hint="give one per step"
         )
-    if len(control.residual_scales) not in (0, control.residual_count):
+    if len(control.residual_scales) not in (0, control.network.residual_count):
         raise CnctlError(
             f"{len(control.residual_scales)} residual scales for "
-            f"{control.residual_count} residuals",
+            f"{control.network.residual_count} residuals",
             hint="give one for each skip connection from the top, then the middle block's",
         )
 
@@ -170,7 +165,7 @@ def _check_region(region: Tensor | None, *, height: int, width: int) -> None:
 
 
 def _check_hint(control: Control, count: int, *, height: int, width: int) -> None:
-    channels = control.controlnet.config.conditioning_channels
+    channels = control.network.hint_channels
     hint = control.hint
     if hint.ndim != 4 or hint.shape[0] not in (1, count) or hint.shape[1] != channels:
         raise CnctlError(

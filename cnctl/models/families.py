@@ -1,74 +1,59 @@
-"""Families of bases, told apart by shape: what a ControlNet and its base must have in common."""
+"""The families that there are, and bases of them: the one file that names the families' folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from pathlib import Path
+
+import torch
 
 from cnctl.errors import CnctlError
-from cnctl.models.locate import EMBEDDED, read_json
+from cnctl.models.base import Base
+from cnctl.models.device import pick_device, pick_dtype
+from cnctl.models.family import Family, Recognise
+from cnctl.models.locate import Location, locate_base
+from cnctl.models.unet.family import recognise as recognise_unet
 
-REFINER = "SDXL refiner"
-FAMILY_NAMES: dict[tuple[int, tuple[int, ...], int], str] = {
-    (768, (320, 640, 1280, 1280), 2): "SD 1.x",
-    (1024, (320, 640, 1280, 1280), 2): "SD 2.x",
-    (2048, (320, 640, 1280), 2): "SDXL",
-    (1280, (384, 768, 1536, 1536), 2): REFINER,
-}
-"""Families by text width, block channels and layers per block."""
+RECOGNISERS: tuple[Recognise, ...] = (recognise_unet,)
+"""One for each folder; the first that knows a base has it."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """What a ControlNet and its base must have in common. Two families are equal by shape alone."""
+def load_base(
+    source: str | Path,
+    *,
+    device: str | torch.device | None = "cpu",
+    dtype: str | torch.dtype | None = None,
+    low_memory: bool = False,
+    weights: bool = True,
+) -> Base:
+    """A base from a short name, a diffusers folder, a cached hub id or one safetensors file.
 
-    name: str = field(compare=False)
-    text_width: int
-    block_channels: tuple[int, ...]
-    layers_per_block: int
-    latent_channels: int
-
-
-def family_of(config: Mapping[str, Any]) -> Family:
-    """The family of a U-Net or a ControlNet, from its diffusers config."""
-    shape = _shape(config)
-    if shape == _embedded_shape():
-        return Family("tiny", *shape)
-    text_width, widths, layers, channels = shape
-    name = FAMILY_NAMES.get((text_width, widths, layers))
-    if name and channels == 9:
-        name = f"{name} inpainting"
-    elif not name or channels != 4:
-        name = f"U-Net {'-'.join(map(str, widths))} with text width {text_width}"
-    return Family(name, *shape)
-
-
-def check_same_family(control: Mapping[str, Any], base: Mapping[str, Any]) -> None:
-    """Raise CnctlError when a ControlNet's config does not fit a U-Net's."""
-    made_for, used_with = family_of(control), family_of(base)
-    if made_for != used_with:
-        raise CnctlError(
-            f"this ControlNet was made for {made_for.name}; the base is {used_with.name}",
-            hint=f"choose a base of {made_for.name}, or a ControlNet for {used_with.name}",
-        )
+    device: None picks the fastest; dtype: None picks what suits the device. low_memory: keep the
+    networks on the host, and decode images larger than the base was trained on in tiles. weights:
+    without them the networks are on the meta device: they have sizes and compute nothing.
+    Nothing is downloaded; the family is recognised before any weight is read. Raises MissingError
+    when the base is not installed, DeviceError when the device is not there, and CnctlError when
+    it is not a base that this program knows.
+    """
+    location = locate_base(source)
+    device = pick_device(device)
+    dtype = pick_dtype(device, dtype)
+    family = find_family(location)
+    return family.load_base(
+        location, family, device=device, dtype=dtype, low_memory=low_memory, weights=weights
+    )
 
 
-@lru_cache
-def _embedded_shape() -> tuple | None:
-    config = EMBEDDED / "unet" / "config.json"
-    return _shape(read_json(config)) if config.is_file() else None
+def read_family(source: str | Path) -> Family:
+    """The family of a base, from its config or its file's header; no weight is read."""
+    return find_family(locate_base(source))
 
 
-def _shape(config: Mapping[str, Any]) -> tuple[int, tuple[int, ...], int, int]:
-    try:
-        widths = tuple(config["block_out_channels"])
-        # diffusers leaves out what equals its own defaults in some hand-written configs.
-        layers, channels = config.get("layers_per_block", 2), config.get("in_channels", 4)
-        return config["cross_attention_dim"], widths, layers, channels
-    except KeyError as error:
-        raise CnctlError(
-            f"the config has no {error.args[0]!r}, so it is no U-Net's and no ControlNet's",
-            hint="give a folder that diffusers has written",
-        ) from error
+def find_family(location: Location) -> Family:
+    """The family of the base at this place; CnctlError where none knows it."""
+    for recognise in RECOGNISERS:
+        if family := recognise(location):
+            return family
+    raise CnctlError(
+        f"{location.name} is not a base of a family that cnctl knows",
+        hint="cnctl models lists those that it knows",
+    )

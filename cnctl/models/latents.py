@@ -9,62 +9,71 @@ from torch import Tensor
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.offload import at_work
+from cnctl.models.offload import on_device
+
+Generators = torch.Generator | list[torch.Generator] | None
 
 
-@torch.no_grad()
-def encode_images(
-    base: Base,
-    images: np.ndarray,
-    *,
-    generator: torch.Generator | list[torch.Generator] | None = None,
-) -> Tensor:
-    """Images uint8 (B, H, W, 3) to scaled latents (B, C, H / factor, W / factor), float32.
+class KLLatents:
+    """Latents of diffusers' AutoencoderKL, which scales and shifts them by two numbers."""
+
+    def factor(self, base: Base) -> int:
+        """Pixels per latent, along a side."""
+        return 2 ** (len(base.vae.config.block_out_channels) - 1)
+
+    def shape(self, base: Base, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of an image's latents."""
+        factor = self.factor(base)
+        return base.vae.config.latent_channels, height // factor, width // factor
+
+    @torch.no_grad()
+    def encode(self, base: Base, images: np.ndarray) -> Tensor:
+        """Mean and log variance of the autoencoder's posterior, (B, 2 C, h, w)."""
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+        pixels = pixels.to(base.device, base.vae.dtype) / 127.5 - 1
+        with on_device(base, base.vae):
+            return base.vae.encode(pixels).latent_dist.parameters
+
+    def draw(self, base: Base, moments: Tensor, *, generator: Generators) -> Tensor:
+        """Scaled latents (B, C, h, w), float32, from moments; their mode for no generator."""
+        posterior = DiagonalGaussianDistribution(moments)
+        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        shift, scale = self._statistics(base)
+        return (latents.float() - shift) * scale
+
+    @torch.no_grad()
+    def decode(self, base: Base, latents: Tensor) -> np.ndarray:
+        """Scaled latents to images uint8 (B, H, W, 3), one at a time, so that batches agree.
+
+        Raises CnctlError when they are not finite, which half precision can cause.
+        """
+        shift, scale = self._statistics(base)
+        latents = (latents.float() / scale + shift).to(base.vae.dtype)
+        with on_device(base, base.vae):
+            pixels = torch.cat([base.vae.decode(one[None]).sample for one in latents]).float()
+        if not torch.isfinite(pixels).all():
+            raise CnctlError(
+                f"the base made pixels that are not numbers, in {base.dtype}",
+                hint="use milder scales" if base.dtype == torch.float32 else "use --dtype float32",
+            )
+        pixels = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round()
+        return pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+    def _statistics(self, base: Base) -> tuple[float, float]:
+        config = base.vae.config
+        return config.get("shift_factor") or 0.0, config.scaling_factor
+
+
+def encode_images(base: Base, images: np.ndarray, *, generator: Generators = None) -> Tensor:
+    """Images uint8 (B, H, W, 3) to scaled latents (B, C, h, w), float32.
 
     A sample of the autoencoder's posterior by `generator` (one, or one per image); its mode for
     None.
     """
-    return draw_latents(base, encode_moments(base, images), generator=generator)
+    latents = base.family.latents
+    return latents.draw(base, latents.encode(base, images), generator=generator)
 
 
-@torch.no_grad()
-def encode_moments(base: Base, images: np.ndarray) -> Tensor:
-    """Mean and log variance of the autoencoder's posterior, (B, 2 C, H / factor, W / factor)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-    pixels = pixels.to(base.device, base.vae.dtype) / 127.5 - 1
-    with at_work(base, base.vae):
-        return base.vae.encode(pixels).latent_dist.parameters
-
-
-def draw_latents(
-    base: Base, moments: Tensor, *, generator: torch.Generator | list[torch.Generator] | None
-) -> Tensor:
-    """Scaled latents (B, C, h, w), float32, from moments; their mode for no generator."""
-    posterior = DiagonalGaussianDistribution(moments)
-    latents = posterior.mode() if generator is None else posterior.sample(generator)
-    shift, scale = _latent_statistics(base)
-    return (latents.float() - shift) * scale
-
-
-@torch.no_grad()
 def decode_latents(base: Base, latents: Tensor) -> np.ndarray:
-    """Scaled latents to images uint8 (B, H, W, 3), one at a time, so that batches agree.
-
-    Raises CnctlError when they are not finite, which half precision can cause.
-    """
-    shift, scale = _latent_statistics(base)
-    latents = (latents.float() / scale + shift).to(base.vae.dtype)
-    with at_work(base, base.vae):
-        pixels = torch.cat([base.vae.decode(one[None]).sample for one in latents]).float()
-    if not torch.isfinite(pixels).all():
-        raise CnctlError(
-            f"the base made pixels that are not numbers, in {base.dtype}",
-            hint="use milder scales" if base.dtype == torch.float32 else "use --dtype float32",
-        )
-    pixels = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round()
-    return pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _latent_statistics(base: Base) -> tuple[float, float]:
-    config = base.vae.config
-    return config.get("shift_factor") or 0.0, config.scaling_factor
+    """Scaled latents (B, C, h, w) to images uint8 (B, H, W, 3)."""
+    return base.family.latents.decode(base, latents)

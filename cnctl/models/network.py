@@ -1,56 +1,140 @@
-"""How control is attached to a base: beside it, as a ControlNet, or through the U-Net's input.
-
-A network of either kind is trained by the same loop and sampled from by the same one; what differs
-stands here.
-"""
+"""The networks that control a base: what the loops of training and sampling ask of each kind."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from diffusers import ControlNetModel, UNet2DConditionModel
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-from cnctl.models.base import Base
-from cnctl.models.control import Control
+from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.controlnet import control_residuals, predict_noise
-from cnctl.models.unet.input_concat import HintedUNet
-from cnctl.models.unet.union import OneKind
 
-METHODS = ("controlnet", "input-concat")
+if TYPE_CHECKING:
+    from cnctl.models.base import Base
+    from cnctl.models.control import Control
 
-Network: TypeAlias = ControlNetModel | OneKind | UNet2DConditionModel
-"""A ControlNet, a union as one, or by "input-concat" a U-Net in place of the base's."""
-
-
-def hint_channels(network: Network) -> int:
-    """Channels of the hint that it reads."""
-    if isinstance(network, UNet2DConditionModel):
-        return network.config.in_channels - network.config.out_channels
-    return network.config.conditioning_channels
+CONTROLNET, INPUT_CONCAT = METHODS = ("controlnet", "input-concat")
+"""How control is attached: beside the base, or through its input (the ablation of figure 20)."""
+CONNECTIONS = ("all", "middle")
+"""Links of a ControlNet that are trained: all, or the middle block's alone (section 3.4)."""
+EXPORTS = ("controlnet", "controlnet.safetensors", "input-concat")
+"""What a training run calls the weights that it ends with, see `Network.export_name`."""
 
 
-def predict_controlled(
-    base: Base,
-    network: Network,
-    latents: Tensor,
-    timesteps: Tensor,
-    text: TextFeatures,
-    hint: Tensor,
-    *,
-    connect: str = "all",
-) -> Tensor:
-    """ε_θ(z_t, t, c_t, c_f) of equation 10, (B, C, h, w). connect: of a ControlNet's links."""
-    if isinstance(network, UNet2DConditionModel):
-        return predict_noise(HintedUNet(network, hint), latents, timesteps, text)
-    residuals = control_residuals(network, latents, timesteps, text, hint, connect=connect)
-    return predict_noise(base.unet, latents, timesteps, text, residuals)
+class Network(nn.Module):
+    """A module that reads a hint, trained beside a base or in its place; families subclass it."""
+
+    config: Any
+    """As diffusers keeps it."""
+    enable_gradient_checkpointing: Callable[[], None]
+    method: str
+    """One of METHODS."""
+    replaces_base: bool
+    """Whether it predicts by itself, so that the base's own denoiser is not run."""
+    is_trainable: bool
+    """Whether `cnctl train` can continue from it."""
+
+    @property
+    def export_name(self) -> str:
+        """The file or folder of a training run that holds it, one of EXPORTS."""
+        raise NotImplementedError
+
+    @property
+    def hint_channels(self) -> int:
+        """Channels of the hint that it reads."""
+        raise NotImplementedError
+
+    @property
+    def residual_count(self) -> int:
+        """Links to the base; 0 where it replaces the base."""
+        raise NotImplementedError
+
+    @property
+    def conditional_only(self) -> bool:
+        """Whether it acts only on the half of the guidance that sees the prompt."""
+        raise NotImplementedError
+
+    def check_fits(self, base: Base) -> None:
+        """Raise CnctlError where it was made for another family of bases."""
+        raise NotImplementedError
+
+    def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
+        """Run the hint encoder once: it depends on neither the timestep nor the prompt.
+
+        hint: float (B, hint_channels, H, W) as `hint_tensor` makes it.
+        """
+        raise NotImplementedError
+
+    def residuals(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextFeatures,
+        hint: EncodedHint,
+    ) -> Residuals:
+        """What it adds to the base at latents (B, C, h, w) and a timestep ()."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        base: Base,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: TextFeatures,
+        hint: Tensor,
+        *,
+        connect: str = "all",
+    ) -> Tensor:
+        """ε_θ(z_t, t, c_t, c_f) of equation 10, (B, C, h, w). connect: one of CONNECTIONS."""
+        raise NotImplementedError
+
+    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
+        """What to sample from, and by which controls. acts: how it acts, see `Control`."""
+        raise NotImplementedError
+
+    def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
+        """The parameters that gradient reaches, by name; locked ones are left out."""
+        raise NotImplementedError
+
+    def save(
+        self,
+        target: Path,
+        *,
+        description: Mapping[str, Any],
+        base_update: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write weights and description, whole or not at all, in place of an earlier export.
+
+        base_update: what the base has learnt along, differences by parameter name.
+        """
+        raise NotImplementedError
 
 
-def attach(base: Base, network: Network, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
-    """What to sample from and by which controls. acts: how a ControlNet acts, see `Control`."""
-    if isinstance(network, UNet2DConditionModel):
-        return replace(base, unet=HintedUNet(network, hint)), []
-    return base, [Control(network, hint, **acts)]
+def replaces_base(method: str) -> bool:
+    """Whether networks of this method take the base's place."""
+    return method == INPUT_CONCAT
+
+
+def hint_tensor(hints: Iterable[np.ndarray], *, channels: int) -> Tensor:
+    """Hints of one size -> float (B, channels, H, W) in [0, 1], as a network reads them.
+
+    hints: uint8 or uint16 (H, W, C). One with a channel more than the network reads carries a mask
+    in its last; where that is below half the network reads -1, as inpainting ControlNets were
+    trained to.
+    """
+    return torch.stack([_hint_tensor(hint, channels) for hint in hints])
+
+
+def _hint_tensor(hint: np.ndarray, channels: int) -> Tensor:
+    values = (
+        torch.from_numpy(np.ascontiguousarray(hint)).permute(2, 0, 1).float()
+        / np.iinfo(hint.dtype).max
+    )
+    if len(values) == channels:
+        return values
+    colours, mask = values.split([channels, 1])
+    return colours.masked_fill(mask < 0.5, -1)

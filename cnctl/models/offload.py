@@ -1,4 +1,4 @@
-"""Networks that wait in the host's memory, and are on the device only while they work."""
+"""Networks that wait in the host's memory, and are on the device only while they run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cnctl.models.base import Base
 
 
 @contextmanager
-def at_work(base: Base, *networks: Any) -> Iterator[None]:
-    """These networks on the base's device, and then where they wait: see `Base.home`."""
-    if base.home == base.device:
+def on_device(base: Base, *networks: Any) -> Iterator[None]:
+    """Have networks on the base's device, and then back on its `offload_device`."""
+    if base.offload_device == base.device:
         yield
         return
     for network in networks:
@@ -23,5 +23,5 @@ def at_work(base: Base, *networks: Any) -> Iterator[None]:
         yield
     finally:
         for network in networks:
-            network.to(base.home)
+            network.to(base.offload_device)
         torch.cuda.empty_cache()  # nothing without CUDA

@@ -17,15 +17,14 @@ from torch import Tensor
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.control import Branches, Control, check_control
-from cnctl.models.families import check_same_family
+from cnctl.models.control import Control, ControlRunner, check_control
 from cnctl.models.latents import decode_latents
-from cnctl.models.offload import at_work
+from cnctl.models.offload import on_device
+from cnctl.models.prompts import PLAIN, PromptOptions, count_chunks, encode_prompts
 from cnctl.models.text_features import TextFeatures, join, whole_picture
-from cnctl.models.unet.controlnet import predict_noise
-from cnctl.models.unet.text import PLAIN, Reading, count_chunks, encode_prompts
+from cnctl.sampling.guidance import guide
 from cnctl.sampling.image_to_image import Edit, LatentEdit, check_edit, encode_edit
-from cnctl.sampling.schedulers import build_scheduler, estimate_clean, set_timesteps
+from cnctl.sampling.schedulers import build_scheduler, set_timesteps
 
 OnStep = Callable[[int], None]
 """on_step(done): called after each step with the number of steps done."""
@@ -48,7 +47,7 @@ def sample(
     steps: int = 20,
     guidance_scale: float = 9.0,
     scheduler: str = "ddim",
-    reading: Reading = PLAIN,
+    options: PromptOptions = PLAIN,
     edit: Edit | None = None,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
@@ -75,13 +74,13 @@ def sample(
     guided = guidance_scale != 1 and differ
     read = [*prompts, *(negative_prompts if guided else ())]
     encode = partial(
-        encode_prompts, base, chunks=count_chunks(base, *read, reading=reading), reading=reading
+        encode_prompts, base, chunks=count_chunks(base, *read, options=options), options=options
     )
     # Before the noise: an image's generator is asked in the order of diffusers' pipelines.
     latent_edit = encode_edit(base, edit, generators) if edit is not None else None
     text = encode(prompts)
     negative_text = encode(negative_prompts) if guided else None
-    with at_work(base, base.unet, *(control.controlnet for control in controls)):
+    with on_device(base, base.denoiser, *(control.network for control in controls)):
         latents = denoise(
             base,
             controls,
@@ -103,19 +102,15 @@ def check_request(
     base: Base, controls: Sequence[Control], count: int, *, height: int, width: int, steps: int
 ) -> None:
     """Raise CnctlError where a size, a hint or a ControlNet does not fit; nothing has run yet."""
-    unet, factor = base.unet.config, base.latent_factor
-    if unet.in_channels != unet.out_channels:
-        raise CnctlError(
-            f"{base.name} is made for inpainting and cannot generate from noise alone",
-            hint="use the base that it was made from",
-        )
+    base.family.check_generates(base)
+    factor = base.latent_factor
     if height % factor or width % factor or min(height, width) < factor:
         raise CnctlError(
             f"{width}x{height} pixels cannot be generated",
             hint=f"width and height must be multiples of {factor}",
         )
     for control in controls:
-        check_same_family(control.controlnet.config, unet)
+        control.network.check_fits(base)
         check_control(control, count, height=height, width=width, steps=steps)
 
 
@@ -123,8 +118,7 @@ def draw_noise(
     base: Base, generators: Sequence[torch.Generator], *, height: int, width: int
 ) -> Tensor:
     """Noise (B, C, h, w), float32: each image's own, drawn on the CPU whatever the device."""
-    factor = base.latent_factor
-    shape = (base.unet.config.in_channels, height // factor, width // factor)
+    shape = base.family.latents.shape(base, height, width)
     noise = [torch.randn(shape, generator=generator) for generator in generators]
     return torch.stack(noise).to(base.device)
 
@@ -151,33 +145,36 @@ def denoise(
     noise at each step.
     """
     schedule = build_scheduler(base, scheduler)
-    timesteps = set_timesteps(schedule, steps, strength=edit.strength if edit else 1.0)
-    on_device = timesteps.to(base.device)
+    strength = edit.strength if edit else 1.0
+    timesteps = set_timesteps(schedule, steps, strength=strength, last=base.process.last_timestep)
+    moved = timesteps.to(base.device)
     guided = negative_text is not None
     text = join([negative_text, text]) if negative_text is not None else text
     height, width = (side * base.latent_factor for side in noise.shape[2:])
     text = text.of_pictures([whole_picture(height, width)] * len(text))
-    branches = Branches(controls, steps=len(timesteps), guided=guided)
+    runner = ControlRunner(base, controls, steps=len(timesteps), guided=guided)
     takes_generator = "generator" in inspect.signature(schedule.step).parameters
-    options = {"generator": generators} if takes_generator else {}
+    further = {"generator": generators} if takes_generator else {}
+    process, predict = base.process, base.family.predict
     latents = (
-        edit.start(schedule, noise, timesteps[0]) if edit else noise * schedule.init_noise_sigma
+        edit.start(process, schedule, noise, timesteps[0])
+        if edit
+        else process.start(schedule, noise)
     )
     for i, timestep in enumerate(timesteps):
-        given = schedule.scale_model_input(latents, timestep)
+        given = process.network_input(schedule, latents, timestep)
         given = torch.cat([given, given]) if guided else given
-        residuals = branches.residuals(i, given, on_device[i], text)
-        predicted = predict_noise(base.unet, given, on_device[i], text, residuals).float()
+        residuals = runner.residuals(i, given, moved[i], text)
+        predicted = predict(base.denoiser, given, moved[i], text, residuals).float()
         if guided:
-            without, with_prompt = predicted.chunk(2)
-            predicted = without + guidance_scale * (with_prompt - without)
+            predicted = guide(predicted, guidance_scale)
         done = round((i + 1) * steps / len(timesteps))
         if on_estimate is not None:
             seen = given.chunk(2)[0] if guided else given
-            on_estimate(done, estimate_clean(schedule, seen, predicted, timestep))
-        latents = schedule.step(predicted, timestep, latents, **options).prev_sample
+            on_estimate(done, process.estimate_clean(schedule, seen, predicted, timestep))
+        latents = schedule.step(predicted, timestep, latents, **further).prev_sample
         if edit is not None:
-            latents = edit.keep(schedule, latents, noise, timesteps[i + 1 :])
+            latents = edit.keep(process, schedule, latents, noise, timesteps[i + 1 :])
         if on_step is not None:
             on_step(done)
     return latents

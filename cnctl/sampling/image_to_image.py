@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.latents import encode_images
+from cnctl.models.process import Process
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class LatentEdit:
     mask: Tensor | None
     strength: float
 
-    def start(self, scheduler: Any, noise: Tensor, timestep: Tensor) -> Tensor:
+    def start(self, process: Process, schedule: Any, noise: Tensor, timestep: Tensor) -> Tensor:
         """The latents that denoising begins with at this timestep."""
         if self.mask is not None and self.strength == 1:
-            return noise * scheduler.init_noise_sigma
-        return scheduler.add_noise(self.original, noise, timestep[None])
+            return process.start(schedule, noise)
+        return process.noised(schedule, self.original, noise, timestep[None])
 
-    def keep(self, scheduler: Any, latents: Tensor, noise: Tensor, upcoming: Tensor) -> Tensor:
+    def keep(
+        self, process: Process, schedule: Any, latents: Tensor, noise: Tensor, upcoming: Tensor
+    ) -> Tensor:
         """The latents, and outside of the mask the original as noisy as the next timestep has it.
 
         upcoming: the timesteps that are still to come.
@@ -52,7 +55,7 @@ class LatentEdit:
             return latents
         kept = self.original
         if len(upcoming):
-            kept = scheduler.add_noise(kept, noise, upcoming[:1])
+            kept = process.noised(schedule, kept, noise, upcoming[:1])
         return (1 - self.mask) * kept + self.mask * latents
 
 

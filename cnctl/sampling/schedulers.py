@@ -8,7 +8,6 @@ import math
 from typing import Any
 
 import diffusers
-import torch
 from torch import Tensor
 
 from cnctl.errors import CnctlError, MissingError
@@ -20,36 +19,25 @@ def build_scheduler(base: Base, name: str) -> Any:
 
     "ddim", "DDIMScheduler", "euler_ancestral", "unipc", "dpm_solver_multistep", ...
     """
-    if name == "ddim":
-        return type(base.scheduler).from_config(base.scheduler.config)
+    own = base.process.scheduler
+    if name == base.process.schedulers[0]:
+        return type(own).from_config(own.config)
     kind = getattr(diffusers.schedulers, scheduler_class(name))
     parameters = inspect.signature(kind.__init__).parameters
-    if not _suits(kind):
+    if not base.process.suits(kind):
         raise CnctlError(
-            f"the scheduler {name!r} does not suit a Stable Diffusion base",
-            hint="use ddim, euler, euler_ancestral, unipc or dpm_solver_multistep",
+            f"the scheduler {name!r} does not suit {base.name} ({base.family.name})",
+            hint=f"use {', '.join(base.process.schedulers[:-1])} or {base.process.schedulers[-1]}",
         )
     # PNDM's warm-up would make more steps than were asked for; Stable Diffusion goes without.
     options = {"skip_prk_steps": True} if "skip_prk_steps" in parameters else {}
     try:
-        return kind.from_config(base.scheduler.config, **options)
+        return kind.from_config(own.config, **options)
     except ImportError as error:
         raise MissingError(
             f"the scheduler {name!r} needs a package that is not installed",
-            hint="use ddim, euler, unipc or dpm_solver_multistep",
+            hint=f"use {base.process.schedulers[0]}, which needs none",
         ) from error
-
-
-def _suits(kind: Any) -> bool:
-    """Whether it denoises on a schedule of Stable Diffusion's, a step from nothing but the last."""
-    made_of = inspect.signature(kind.__init__).parameters
-    if "beta_start" not in made_of or "Inverse" in kind.__name__:
-        return False
-    if {"noise_sampler_seed", "snr_shift_scale"} & made_of.keys():
-        return False  # noise that is not each image's own; CogVideoX's bent schedule
-    step = inspect.signature(kind.step).parameters.values()
-    needed = [one.name for one in step if one.default is one.empty]
-    return needed == ["self", "model_output", "timestep", "sample"]
 
 
 def scheduler_class(name: str) -> str:
@@ -69,10 +57,11 @@ def scheduler_class(name: str) -> str:
     )
 
 
-def set_timesteps(schedule: Any, steps: int, *, strength: float = 1.0) -> Tensor:
+def set_timesteps(schedule: Any, steps: int, *, last: float, strength: float = 1.0) -> Tensor:
     """The timesteps of so many steps, on the host: the last ones of a schedule that is longer.
 
-    strength: the share of the schedule that runs, as diffusers' pipelines count it.
+    strength: the share of the schedule that runs, as diffusers' pipelines count it. last: the
+    noisiest timestep of the base's process.
     """
     trained = schedule.config.num_train_timesteps
     total = math.ceil(steps / strength - 1e-9)
@@ -81,7 +70,7 @@ def set_timesteps(schedule: Any, steps: int, *, strength: float = 1.0) -> Tensor
         most = int(trained * strength)
         raise CnctlError(f"{steps} steps{of}", hint=f"this base can take 1 to {most} steps")
     schedule.set_timesteps(total)
-    if schedule.timesteps.max() > trained - 1:
+    if schedule.timesteps.max() > last:
         raise CnctlError(
             f"{total} steps begin beyond the base's noise schedule", hint=f"use {steps - 1} steps"
         )
@@ -90,18 +79,3 @@ def set_timesteps(schedule: Any, steps: int, *, strength: float = 1.0) -> Tensor
         schedule.set_begin_index(begin)
     timesteps = schedule.timesteps[begin:]
     return timesteps.float() if timesteps.is_floating_point() else timesteps
-
-
-def estimate_clean(schedule: Any, given: Tensor, predicted: Tensor, timestep: Tensor) -> Tensor:
-    """Latents without noise, (B, C, h, w), as a prediction at this timestep has them.
-
-    given: latents as the U-Net saw them, `scale_model_input`'s, which in every scheduler here are
-    sqrt(alpha) times what is clean and sqrt(1 - alpha) times the noise (Song et al., 2021, eq. 4).
-    """
-    place = timestep.float().clamp(0, len(schedule.alphas_cumprod) - 1)
-    low, high = (schedule.alphas_cumprod[int(end)] for end in (place.floor(), place.ceil()))
-    alpha = torch.lerp(low.float(), high.float(), place.frac()).to(given.device)
-    kept, noisy = alpha.sqrt(), (1 - alpha).sqrt()
-    if schedule.config.prediction_type == "v_prediction":
-        return kept * given - noisy * predicted
-    return (given - noisy * predicted) / kept

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from cnctl.models.base import Base
 from cnctl.models.network import Network
-from cnctl.models.unet.controlnet import trainable_parameters
-from cnctl.models.unet.unfreeze import unlockable_parameters
 from cnctl.settings import TrainSettings
 
-ACTIVATION_BYTES = {False: 315, True: 75}
-"""Kept for the way back, per sample, latent pixel, channel of the first block and byte of
-precision, without and with gradient checkpointing: Stable Diffusion 1.5 keeps 786 and 185 MiB at
-64 x 64 latents in two bytes."""
 MOMENT_BYTES = {"adamw": 8, "adamw8bit": 2}
 """Of the optimizer, per trained parameter."""
 CHECKPOINTS_AT_ONCE = 3
@@ -21,11 +15,11 @@ CHECKPOINTS_AT_ONCE = 3
 def expected_memory(base: Base, network: Network, *, settings: TrainSettings) -> int:
     """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations.
 
-    Where the base learns along, from then on: its U-Net is then in float32.
+    Where the base learns along, from then on: its denoiser is then in float32.
     """
     frozen = sum(
         parameter.numel() * parameter.element_size()
-        for part in {base.vae, *(model for model, _ in base.text_encoders), base.unet} - {network}
+        for part in {base.vae, *base.parts.values()} - {network}
         for parameter in part.parameters()
     )
     learner = 4 * sum(parameter.numel() for parameter in network.parameters())
@@ -34,11 +28,10 @@ def expected_memory(base: Base, network: Network, *, settings: TrainSettings) ->
     learning = (4 + MOMENT_BYTES[settings.optimizer] + average) * trained
     if settings.unlock_after:
         widened = 4 - base.dtype.itemsize
-        frozen += widened * sum(parameter.numel() for parameter in base.unet.parameters())
+        frozen += widened * sum(parameter.numel() for parameter in base.denoiser.parameters())
     pixels = (settings.resolution / base.latent_factor) ** 2
-    each = ACTIVATION_BYTES[settings.gradient_checkpointing] * base.dtype.itemsize
-    width = base.unet.config.block_out_channels[0]
-    activations = settings.batch_size * pixels * width * each
+    each = base.family.activation_bytes(base.denoiser, settings.gradient_checkpointing)
+    activations = settings.batch_size * pixels * each * base.dtype.itemsize
     return int(frozen + learner + learning + activations)
 
 
@@ -56,10 +49,10 @@ def unlocked_count(base: Base, settings: TrainSettings) -> int:
     """Parameters of the base that will learn along."""
     if not settings.unlock_after:
         return 0
-    return sum(p.numel() for p in unlockable_parameters(base.unet, settings.unlock).values())
+    return sum(p.numel() for p in base.family.unlockable(base.denoiser, settings.unlock).values())
 
 
 def trained_count(network: Network, settings: TrainSettings) -> int:
-    """Parameters that are trained, of a ControlNet or of a U-Net by input-concat."""
-    trained = trainable_parameters(network, connect=settings.connect)
+    """Parameters of the network that are trained."""
+    trained = network.learning_parameters(connect=settings.connect)
     return sum(parameter.numel() for parameter in trained.values())

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from cnctl.errors import writing
 from cnctl.models.base import Base
-from cnctl.models.latents import encode_moments
+from cnctl.models.prompts import encode_prompts
 from cnctl.models.text_features import TextFeatures, join
-from cnctl.models.unet.text import encode_prompts
 from cnctl.system.atomic import atomic_file
 
 
@@ -35,7 +34,7 @@ class EncodingCache:
         self._base = base
 
     def moments(self, images: np.ndarray) -> Tensor:
-        """As `encode_moments`: of images uint8 (B, H, W, 3), (B, 2 C, h, w)."""
+        """What the autoencoder says of images uint8 (B, H, W, 3): (B, 2 C, h, w)."""
         return torch.cat([self._moments_of(image) for image in images])
 
     def text(self, prompts: Sequence[str]) -> TextFeatures:
@@ -45,7 +44,8 @@ class EncodingCache:
     def _moments_of(self, image: np.ndarray) -> Tensor:
         pixels = np.ascontiguousarray(image)
         key = _key(b"moments", self._vae, repr(pixels.shape).encode(), pixels.tobytes())
-        made = self._recall(key, lambda: {"moments": encode_moments(self._base, pixels[None])})
+        encode = self._base.family.latents.encode
+        made = self._recall(key, lambda: {"moments": encode(self._base, pixels[None])})
         return made["moments"]
 
     def _text_of(self, prompt: str) -> TextFeatures:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnctl.models.base import Base
-from cnctl.models.network import Network, predict_controlled
+from cnctl.models.network import Network
 from cnctl.models.text_features import TextFeatures
 
 
@@ -27,19 +27,14 @@ def noise_prediction_loss(
     snr_gamma: 0 is equation 10 as it stands; above, each sample counts by min-SNR (Hang et al.,
     2023, equation 9), so that nearly clean images, on which control has no hold, count less.
 
-    latents z_0 and noise ε: (B, C, h, w), scaled; timesteps t: integers (B,); text: c_t;
-    hint: float (B, hint_channels, H, W) in [0, 1]. A base that predicts v has v in ε's place.
+    latents z_0 and noise ε: (B, C, h, w), scaled; timesteps t: (B,); text: c_t;
+    hint: float (B, hint_channels, H, W) in [0, 1]. A base that predicts v or a velocity has that in
+    ε's place.
     """
-    noisy = base.scheduler.add_noise(latents, noise, timesteps)
-    predicted = predict_controlled(base, network, noisy, timesteps, text, hint, connect=connect)
-    if base.prediction_type == "v_prediction":
-        noise = base.scheduler.get_velocity(latents, noise, timesteps)
-    errors = F.mse_loss(predicted.float(), noise.float(), reduction="none").mean((1, 2, 3))
-    return (errors * _weights(base, timesteps, snr_gamma)).mean() if snr_gamma else errors.mean()
-
-
-def _weights(base: Base, timesteps: Tensor, snr_gamma: float) -> Tensor:
-    """min(SNR, γ) / SNR of each timestep for ε; for v the denominator is SNR + 1."""
-    kept = base.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-    snr = kept / (1 - kept)
-    return snr.clamp(max=snr_gamma) / (snr + (base.prediction_type == "v_prediction"))
+    noisy = base.process.add_noise(latents, noise, timesteps)
+    predicted = network.predict(base, noisy, timesteps, text, hint, connect=connect)
+    target = base.process.target(latents, noise, timesteps)
+    errors = F.mse_loss(predicted.float(), target.float(), reduction="none").mean((1, 2, 3))
+    if not snr_gamma:
+        return errors.mean()
+    return (errors * base.process.min_snr_weights(timesteps, snr_gamma)).mean()

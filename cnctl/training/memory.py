@@ -12,16 +12,16 @@ from cnctl.training.frozen_conv import keep_no_inputs
 
 def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
     """Trade time for memory, and find faster layouts; what is computed stays the same."""
-    keep_no_inputs(base.unet)
+    keep_no_inputs(base.denoiser)
     if settings.lora:
         keep_no_inputs(network)
     if settings.gradient_checkpointing:
-        base.unet.enable_gradient_checkpointing()
+        base.denoiser.enable_gradient_checkpointing()
         # The locked encoder keeps nothing anyway; checkpoints would keep its blocks' inputs.
-        for block in (*base.unet.down_blocks, base.unet.mid_block):
+        for block in base.family.blocks_before_control(base.denoiser):
             block.gradient_checkpointing = False
         network.enable_gradient_checkpointing()
-    for one in {base.unet, network}:
+    for one in {base.denoiser, network}:
         if settings.channels_last:
             one.to(memory_format=torch.channels_last)
         if settings.compile:

@@ -19,9 +19,9 @@ class Objective(nn.Module):
         self, base: Base, network: Network, settings: TrainSettings, *, unlocked: bool
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
         if unlocked:
-            self.unet = base.unet  # seen by what sums gradients over the processes
+            self.denoiser = base.denoiser  # seen by what sums gradients over the processes
         self._base = base
         self._connect = settings.connect
         self._snr_gamma = settings.snr_gamma
@@ -37,7 +37,7 @@ class Objective(nn.Module):
         )
 
     def set_requires_gradient_sync(self, wanted: bool) -> None:
-        """As of FSDP's modules, which the parts of this one then are."""
+        """Whether the parts, which are FSDP's modules then, reduce gradients at the next step."""
         part: Any
         for part in self.children():
             part.set_requires_gradient_sync(wanted)

@@ -21,13 +21,11 @@ from torch import Tensor, nn
 
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.models.base import Base
+from cnctl.models.base_update import unlock_parameters
 from cnctl.models.device import is_out_of_memory
-from cnctl.models.latents import draw_latents, encode_moments
-from cnctl.models.network import Network, hint_channels
+from cnctl.models.network import Network, hint_tensor
+from cnctl.models.prompts import encode_prompts
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.controlnet import hint_tensor, trainable_parameters
-from cnctl.models.unet.text import encode_prompts
-from cnctl.models.unet.unfreeze import unlock_parameters
 from cnctl.settings import TrainSettings
 from cnctl.training import optimizer_state as moments
 from cnctl.training.accelerator import (
@@ -74,7 +72,7 @@ class DivergedError(CnctlError):
 class Training:
     """A run in memory: a ControlNet that learns beside a locked base, or later together with it.
 
-    Or, by input-concat, a U-Net that learns in the place of the base's. What learns, in float32,
+    Or a network that learns in the place of the base's. What learns, in float32,
     is moved to the base's device; where the base is in half precision it computes in it too (mixed
     precision). `step` counts the finished steps. In a team of processes each is given the same,
     and reads its own part of each batch; what they learn is the same in all. Where accelerate is
@@ -106,8 +104,8 @@ class Training:
         self._cache = cache
         self._locked: dict[str, Tensor] = {}
         """What of the base learns along, as it was before."""
-        learning = trainable_parameters(network)
-        connected = trainable_parameters(network, connect=settings.connect)
+        learning = network.learning_parameters()
+        connected = network.learning_parameters(connect=settings.connect)
         for name in learning.keys() - connected.keys():
             learning[name].requires_grad_(False)
         if checkpoint:
@@ -129,17 +127,17 @@ class Training:
         if checkpoint.state.get("unlocked") or self._is_unlocked_by_now():
             self._unlock_base()
         if checkpoint.state.get("unlocked"):
-            self.base.unet.load_state_dict(checkpoint.tensors("base"), strict=False)
+            self.base.denoiser.load_state_dict(checkpoint.tensors("base"), strict=False)
 
     def _lay_out_weights(self, learning: Sequence[str]) -> None:
         """Have weights lie as accelerate is configured. learning: what of the network may learn."""
         if may_shard():
-            self._outlines = outline(self.network), outline(self.base.unet)
+            self._outlines = outline(self.network), outline(self.base.denoiser)
         shard(self._accelerator, self.network)
         named = dict(self.network.named_parameters())
         self._learning = {name: named[name] for name in learning}
         """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
-        self._trainable = trainable_parameters(self.network)
+        self._trainable = self.network.learning_parameters()
         if self._locked:
             self._trainable |= self._shard_base()
 
@@ -215,7 +213,7 @@ class Training:
 
     def base_delta(self, base: Base) -> dict[str, Tensor]:
         """What this base has learnt: differences to its own weights, {} while all is locked."""
-        learnt = dict(base.unet.named_parameters())
+        learnt = dict(base.denoiser.named_parameters())
         return {name: learnt[name].detach().cpu() - locked for name, locked in self._locked.items()}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -255,12 +253,16 @@ class Training:
     def _gather_networks(self) -> tuple[Base, Network]:
         lying = dict(self.network.named_parameters())
         if self._locked:
-            lying |= {f"base.{name}": p for name, p in self.base.unet.named_parameters()}
+            lying |= {f"base.{name}": p for name, p in self.base.denoiser.named_parameters()}
         weights = self._gather(lying | self._average.tensors())
         of_base = {k.removeprefix("base."): w for k, w in weights.items() if k.startswith("base.")}
-        network, unet = self._outlines
+        network, denoiser = self._outlines
         device = self.base.device
-        base = replace(self.base, unet=filled(unet, of_base, device)) if self._locked else self.base
+        base = (
+            replace(self.base, denoiser=filled(denoiser, of_base, device))
+            if self._locked
+            else self.base
+        )
         return base, filled(network, weights, device)
 
     def _check_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -297,15 +299,15 @@ class Training:
         self._objective = prepare_again(self._accelerator, objective)
 
     def _unlock_base(self) -> None:
-        opened = unlock_parameters(self.base.unet, self.settings.unlock)
+        opened = unlock_parameters(self.base, self.settings.unlock)
         self._locked = {name: p.detach().cpu().clone() for name, p in opened.items()}
         if self.settings.gradient_checkpointing:
-            self.base.unet.enable_gradient_checkpointing()
+            self.base.denoiser.enable_gradient_checkpointing()
 
     def _shard_base(self) -> dict[str, nn.Parameter]:
         """What of the unlocked base learns, by name, as it lies then."""
-        shard(self._accelerator, self.base.unet)
-        named = dict(self.base.unet.named_parameters())
+        shard(self._accelerator, self.base.denoiser)
+        named = dict(self.base.denoiser.named_parameters())
         return {f"base.{name}": named[name] for name in self._locked}
 
     def _take_step(
@@ -364,15 +366,14 @@ class Training:
         # For dropout layers, if the base has any.
         torch.manual_seed(torch_generator(seed, DROPOUT, *batch.places[0]).initial_seed())
         draws = [torch_generator(seed, DRAWN, *place) for place in batch.places]
-        latents = draw_latents(base, self._moments_of(batch.images), generator=draws)
-        last = base.scheduler.config.num_train_timesteps
+        latents = base.family.latents.draw(base, self._moments_of(batch.images), generator=draws)
         noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
-        timesteps = torch.cat([torch.randint(last, (1,), generator=draw) for draw in draws])
+        timesteps = torch.cat([base.process.draw_timestep(draw) for draw in draws])
         prompts = [
             "" if torch.rand((), generator=draw) < self.settings.prompt_dropout else prompt
             for prompt, draw in zip(batch.prompts, draws, strict=True)
         ]
-        hint = hint_tensor(batch.hints, channels=hint_channels(self.network))
+        hint = hint_tensor(batch.hints, channels=self.network.hint_channels)
         return {
             "latents": latents,
             "text": self._text_of(prompts).of_pictures(batch.sizes),
@@ -382,7 +383,9 @@ class Training:
         }
 
     def _moments_of(self, images: np.ndarray) -> Tensor:
-        return self._cache.moments(images) if self._cache else encode_moments(self.base, images)
+        if self._cache:
+            return self._cache.moments(images)
+        return self.base.family.latents.encode(self.base, images)
 
     def _text_of(self, prompts: Sequence[str]) -> TextFeatures:
         return self._cache.text(prompts) if self._cache else encode_prompts(self.base, prompts)

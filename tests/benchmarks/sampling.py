@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
 
-from cnctl.models.base import load_base
 from cnctl.models.control import Control
-from cnctl.models.unet.checkpoint import load_controlnet
+from cnctl.models.families import load_base
+from cnctl.models.unet.load import load_controlnet
 from cnctl.sampling.denoise import sample
 
 
@@ -48,11 +48,11 @@ def main() -> None:
     hint[..., side // 4 : 3 * side // 4, side // 4] = 1
     stock = StableDiffusionControlNetPipeline(
         vae=base.vae,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=base.unet,
+        text_encoder=base.text_encoders[0].model,
+        tokenizer=base.text_encoders[0].tokenizer,
+        unet=base.denoiser,
         controlnet=controlnet,
-        scheduler=DDIMScheduler.from_config(base.scheduler.config),
+        scheduler=DDIMScheduler.from_config(base.process.scheduler.config),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -60,7 +60,7 @@ def main() -> None:
     stock.set_progress_bar_config(disable=True)
 
     # Drawn in float32, as `sample` does: half precision draws other noise from the same seed.
-    shape = (1, base.unet.config.in_channels, side // 8, side // 8)
+    shape = (1, base.denoiser.config.in_channels, side // 8, side // 8)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     noise = noise.to(base.device, base.dtype)
 

@@ -18,9 +18,10 @@ import torch
 from cnctl.data.scenes import SceneDataset
 from cnctl.hints.metrics import find_metric, score
 from cnctl.hints.run import hint_from_maps, load_detector
-from cnctl.models.base import Base, load_base
+from cnctl.models.base import Base
+from cnctl.models.families import load_base
 from cnctl.models.latents import decode_latents, encode_images
-from cnctl.models.unet.checkpoint import load_controlnet
+from cnctl.models.unet.load import load_controlnet
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.sampling.denoise import Control, sample

@@ -40,8 +40,9 @@ from torch.utils.flop_counter import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from cnctl.models.base import lock
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.controlnet import build_controlnet, lock, trainable_parameters
+from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.unfreeze import unlockable_parameters
 from cnctl.settings import TrainSettings
 from cnctl.training.loss import noise_prediction_loss
@@ -158,7 +159,7 @@ def control(batch: int, **changes: Any) -> Step:
     with mock.patch.object(ControlNetModel, "to", lambda self, *_: self):  # fakes cannot be moved
         controlnet = build_controlnet(unet)
     _place(controlnet, torch.float32)
-    trained = [*trainable_parameters(controlnet, connect=settings.connect).values()]
+    trained = [*controlnet.learning_parameters(connect=settings.connect).values()]
     if settings.unlock_after:
         opened = unlockable_parameters(unet, settings.unlock).values()
         trained += [parameter.requires_grad_(True) for parameter in opened]

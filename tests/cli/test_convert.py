@@ -9,7 +9,7 @@ import torch
 
 @pytest.fixture
 def source(random_controlnet, tmp_path) -> Path:
-    from cnctl.models.unet.checkpoint import save_controlnet
+    from cnctl.models.unet.checkpoint.save import save_controlnet
 
     save_controlnet(random_controlnet, tmp_path / "source", description={"condition": "canny"})
     return Path("source")

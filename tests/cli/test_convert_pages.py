@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from cnctl.cli import app
 from cnctl.commands.convert.run import convert
 from cnctl.models.unet.checkpoint import config as configs
-from cnctl.models.unet.checkpoint import read_description, save_controlnet
 from cnctl.models.unet.checkpoint.architecture import read_encoder
 from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
+from cnctl.models.unet.checkpoint.save import save_controlnet
+from cnctl.models.unet.checkpoint.source import read_description
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path.stem for path in DOCS.glob("convert*.md"))

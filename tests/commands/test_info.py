@@ -13,7 +13,7 @@ from cnctl.commands.convert.run import convert
 from cnctl.commands.info import ImageInfo, WeightsInfo, info
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import write_image
-from cnctl.models.unet.checkpoint import save_controlnet
+from cnctl.models.unet.checkpoint.save import save_controlnet
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_each_pair_takes_the_size_of_nearest_aspect(tmp_path: Path) -> None:
         assert loaded.image.shape[:2] == loaded.hint.shape[:2] == sizes[group]
 
 
-def test_a_missing_hint_is_detected_in_the_image_at_working_size() -> None:
+def test_a_missing_hint_is_detected_in_the_image_on_deviceing_size() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     loaded = pairs(Example(image, None, "")).load(0)
     np.testing.assert_array_equal(loaded.hint, loaded.image[..., :1])

@@ -11,7 +11,8 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTokenizer
 
 from cnctl.errors import CnctlError, DeviceError, MissingError
-from cnctl.models.base import Base, load_base
+from cnctl.models.base import Base
+from cnctl.models.families import load_base
 from cnctl.models.latents import decode_latents
 from cnctl.tiny.autoencoder import PatchAutoencoder
 
@@ -27,16 +28,15 @@ class TestLoadBase:
         assert base.path == random_base
         assert base.resolution == 64
         assert base.latent_factor == 8
-        assert base.prediction_type == "epsilon"
+        assert base.process.prediction == "epsilon"
         assert (base.device, base.dtype) == (torch.device("cpu"), torch.float32)
         assert base.defaults == {}
         expected = UNet2DConditionModel.from_pretrained(random_base / "unet")
         theirs = expected.state_dict()
-        assert all(torch.equal(v, theirs[n]) for n, v in base.unet.state_dict().items())
+        assert all(torch.equal(v, theirs[n]) for n, v in base.denoiser.state_dict().items())
 
     def test_is_locked(self, loaded_random_base: Base) -> None:
-        for part in ("unet", "vae", "text_encoder"):
-            module = getattr(loaded_random_base, part)
+        for module in (loaded_random_base.vae, *loaded_random_base.parts.values()):
             assert not module.training
             assert not any(p.requires_grad for p in module.parameters())
 
@@ -51,9 +51,9 @@ class TestLoadBase:
         change_json(index, scheduler=["diffusers", "PNDMScheduler"])
         change_json(own_base / "scheduler/scheduler_config.json", _class_name="PNDMScheduler")
         base = load_base(own_base)
-        assert isinstance(base.scheduler, DDIMScheduler)
-        assert base.scheduler.config.beta_end == 0.012
-        assert not base.scheduler.config.clip_sample
+        assert isinstance(base.process.scheduler, DDIMScheduler)
+        assert base.process.scheduler.config.beta_end == 0.012
+        assert not base.process.scheduler.config.clip_sample
 
     def test_an_autoencoder_of_our_own(self, own_base: Path) -> None:
         shutil.rmtree(own_base / "vae")
@@ -68,7 +68,7 @@ class TestLoadBase:
     @pytest.mark.parametrize(("dtype", "vae"), [("bf16", "bfloat16"), ("float16", "float32")])
     def test_precision(self, random_base: Path, dtype: str, vae: str) -> None:
         base = load_base(random_base, dtype=dtype)
-        assert base.dtype == base.unet.dtype == base.text_encoder.dtype
+        assert base.dtype == base.denoiser.dtype == base.text_encoders[0].model.dtype
         assert base.dtype == {"bf16": torch.bfloat16, "float16": torch.float16}[dtype]
         assert base.vae.dtype == getattr(torch, vae)
 
@@ -83,7 +83,7 @@ class TestLoadBase:
         (folder / "tokenizer.json").unlink()
         (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
         (folder / "merges.txt").write_text("#version: 0.2\n")
-        ids = load_base(own_base).tokenizer("Cat").input_ids
+        ids = load_base(own_base).text_encoders[0].tokenizer("Cat").input_ids
         assert ids == CLIPTokenizer(vocab=model["vocab"], merges=[])("cat").input_ids
 
 
@@ -97,14 +97,11 @@ class TestOutline:
         folder = tmp_path / "outline"
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
         base, outline = load_base(source), load_base(folder, dtype="bf16", weights=False)
-        for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
-            if module := getattr(base, part):
-                drawn = dict(getattr(outline, part).named_parameters())
-                shapes = {name: p.shape for name, p in module.named_parameters()}
-                assert {name: p.shape for name, p in drawn.items()} == shapes
-                assert {(p.device.type, p.dtype) for p in drawn.values()} == {
-                    ("meta", torch.bfloat16)
-                }
+        for part, module in {"vae": base.vae, **base.parts}.items():
+            drawn = dict({"vae": outline.vae, **outline.parts}[part].named_parameters())
+            shapes = {name: p.shape for name, p in module.named_parameters()}
+            assert {name: p.shape for name, p in drawn.items()} == shapes
+            assert {(p.device.type, p.dtype) for p in drawn.values()} == {("meta", torch.bfloat16)}
         assert outline.device == torch.device("cpu")
         assert outline.resolution == base.resolution
 

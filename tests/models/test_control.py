@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cnctl.models.base import Base
 from cnctl.models.control import Control
+from cnctl.models.prompts import encode_prompts
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.controlnet import control_residuals, predict_noise
-from cnctl.models.unet.text import encode_prompts
+from cnctl.models.unet.branch import predict_noise
 from cnctl.sampling.denoise import denoise, draw_noise
 
 STEPS = 4
@@ -50,7 +50,7 @@ def written_out(
     both_halves: bool,
 ) -> Tensor:
     """The original's loop: two passes per step, each residual multiplied by its own scale."""
-    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
     scheduler.set_timesteps(STEPS)
     latents = noise(base)
     for timestep in scheduler.timesteps:
@@ -70,7 +70,7 @@ def written_out(
                     "down_block_additional_residuals": down,
                     "mid_block_additional_residual": middle,
                 }
-            halves[name] = base.unet(latents, timestep, text.tokens, **control).sample
+            halves[name] = base.denoiser(latents, timestep, text.tokens, **control).sample
         without, with_prompt = halves["negative_text"], halves["text"]
         predicted = without + GUIDANCE * (with_prompt - without)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
@@ -197,13 +197,13 @@ def test_two_controls_on_different_halves_add_up(
         halves = {}
         for name, text in texts.items():
             given = (noise(base), timestep, text)
-            residuals = control_residuals(random_controlnet, *given, hint).scaled(0.5)
+            residuals = random_controlnet.residuals(*given, hint).scaled(0.5)
             if name == "text":
-                other = control_residuals(random_controlnet, *given, 1 - hint).scaled(fade)
+                other = random_controlnet.residuals(*given, 1 - hint).scaled(fade)
                 residuals = residuals + other
-            halves[name] = predict_noise(base.unet, *given, residuals)
+            halves[name] = predict_noise(base.denoiser, *given, residuals)
     without, with_prompt = halves["negative_text"], halves["text"]
-    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
     scheduler.set_timesteps(1)
     predicted = without + GUIDANCE * (with_prompt - without)
     assert_same(latents, scheduler.step(predicted, 1, noise(base)).prev_sample)
@@ -229,13 +229,13 @@ def test_a_region_multiplies_each_residual_in_its_place(
                 residual * _means(region, residual.shape[-1])
                 for residual in _residuals(random_controlnet, *given, hint)
             )
-            halves[name] = base.unet(
+            halves[name] = base.denoiser(
                 *given,
                 down_block_additional_residuals=down,
                 mid_block_additional_residual=middle,
             ).sample
     without, with_prompt = halves["negative_text"], halves["text"]
-    scheduler = type(base.scheduler).from_config(base.scheduler.config)
+    scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
     scheduler.set_timesteps(1)
     predicted = without + GUIDANCE * (with_prompt - without)
     assert_same(latents, scheduler.step(predicted, 1, noise(base)).prev_sample)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.base import load_base
+from cnctl.models.families import load_base
 from cnctl.models.locate import HUB_NAMES, default_base, locate_base
 
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 
-from cnctl.models.base import Base, load_base
+from cnctl.models.base import Base
 from cnctl.models.control import Control
-from cnctl.models.offload import at_work
-from cnctl.models.unet.text import PLAIN, encode_prompts, read_beforehand
+from cnctl.models.families import load_base
+from cnctl.models.offload import on_device
+from cnctl.models.prompts import PLAIN, encode_prompts, precompute_prompts
 from cnctl.sampling.denoise import sample
 
 
@@ -35,12 +36,12 @@ def test_networks_are_on_the_device_while_they_work(loaded_random_base: Base) ->
     there = torch.device("cuda")
     low = dataclasses.replace(loaded_random_base, device=there, low_memory=True)
     first, second = Network(), Network()
-    with at_work(low, first, second):
+    with on_device(low, first, second):
         assert first.places == second.places == ["cuda"]
-    with pytest.raises(ValueError, match="stop"), at_work(low, first):
+    with pytest.raises(ValueError, match="stop"), on_device(low, first):
         raise ValueError("stop")
     assert first.places == ["cuda", "cpu"] * 2
-    with at_work(dataclasses.replace(low, low_memory=False), first):
+    with on_device(dataclasses.replace(low, low_memory=False), first):
         assert len(first.places) == 4, "else they stay where they are"
 
 
@@ -56,8 +57,8 @@ def test_an_image_of_the_usual_size_is_the_same(
 
     whole = image(loaded_random_base)
     assert np.array_equal(image(low), whole)
-    read = read_beforehand(low, [("a cat", 1, PLAIN), ("", 1, PLAIN)])
-    assert read.text_encoder is None
+    read = precompute_prompts(low, [("a cat", 1, PLAIN), ("", 1, PLAIN)])
+    assert read.text_encoders[0].model is None
     assert np.array_equal(image(read), whole)
 
 
@@ -73,9 +74,9 @@ def test_a_larger_one_is_decoded_in_tiles_that_overlap(loaded_random_base: Base,
     torch.testing.assert_close(tiled[..., :48, :48], first[..., :48, :48])
 
 
-def test_prompts_read_beforehand_are_what_was_read(loaded_random_base: Base) -> None:
+def test_prompts_precompute_prompts_are_what_was_read(loaded_random_base: Base) -> None:
     keys = [("a", 1, PLAIN), ("a", 2, PLAIN), ("b " * 100, 3, PLAIN)]
-    read = read_beforehand(loaded_random_base, keys)
+    read = precompute_prompts(loaded_random_base, keys)
     for prompt, chunks, _ in keys:
         expected = encode_prompts(loaded_random_base, [prompt], chunks=chunks)
         found = encode_prompts(read, [prompt], chunks=chunks)

@@ -16,7 +16,7 @@ from cnctl.errors import MissingError
 from cnctl.hints.files import DetectorFiles
 from cnctl.hints.run import load_detections, load_detector
 from cnctl.images import read_hint
-from cnctl.models.unet.controlnet import hint_tensor
+from cnctl.models.network import hint_tensor
 
 
 @pytest.fixture(scope="module")

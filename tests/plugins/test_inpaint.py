@@ -8,7 +8,7 @@ from cnctl.errors import CnctlError
 from cnctl.hints.metrics import score
 from cnctl.hints.run import load_detector
 from cnctl.images import read_hint, write_hint
-from cnctl.models.unet.controlnet import hint_tensor
+from cnctl.models.network import hint_tensor
 
 
 def controlnet_1_1_says(image, mask):

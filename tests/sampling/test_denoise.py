@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.control import Control
-from cnctl.models.unet.controlnet import build_controlnet, control_residuals, predict_noise
-from cnctl.models.unet.text import encode_prompts
+from cnctl.models.process import Diffusion
+from cnctl.models.prompts import encode_prompts
+from cnctl.models.unet.branch import predict_noise
+from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.sampling.denoise import denoise, draw_noise, sample
-from cnctl.sampling.schedulers import build_scheduler, estimate_clean
+from cnctl.sampling.schedulers import build_scheduler
 
 SIZE = {"height": 64, "width": 72}
 STEPS = 4
@@ -154,7 +156,7 @@ class TestEqualsDiffusers:
         hint: Tensor,
         name: str,
     ) -> None:
-        scheduler = UniPCMultistepScheduler.from_config(loaded_random_base.scheduler.config)
+        scheduler = UniPCMultistepScheduler.from_config(loaded_random_base.process.scheduler.config)
         expected = theirs(loaded_random_base, random_controlnet, hint, scheduler=scheduler)
         latents = ours(loaded_random_base, [Control(random_controlnet, hint)], scheduler=name)
         assert_same(latents, expected)
@@ -167,9 +169,12 @@ class TestEqualsDiffusers:
         random_controlnet: ControlNetModel,
         hint: Tensor,
     ) -> None:
-        kind, config = type(loaded_random_base.scheduler), loaded_random_base.scheduler.config
+        kind, config = (
+            type(loaded_random_base.process.scheduler),
+            loaded_random_base.process.scheduler.config,
+        )
         scheduler = kind.from_config(config, prediction_type="v_prediction")
-        base = dataclasses.replace(loaded_random_base, scheduler=scheduler)
+        base = dataclasses.replace(loaded_random_base, process=Diffusion(scheduler))
         expected = theirs(base, random_controlnet, hint)
         latents = ours(base, [Control(random_controlnet, hint)])
         assert_same(latents, expected)
@@ -241,12 +246,12 @@ class TestSample:
     def test_a_fresh_controlnet_changes_nothing(
         self, loaded_random_base: Base, hint: Tensor
     ) -> None:
-        fresh = build_controlnet(loaded_random_base.unet)
+        fresh = build_controlnet(loaded_random_base.denoiser)
         controlled = self.sample(loaded_random_base, [Control(fresh, hint)])
         assert np.array_equal(controlled, self.sample(loaded_random_base, []))
 
     def test_no_guidance_is_one_half(self, loaded_random_base: Base, counted: Any) -> None:
-        with counted(loaded_random_base.unet) as calls:
+        with counted(loaded_random_base.denoiser) as calls:
             self.sample(loaded_random_base, [], guidance_scale=1)
         assert calls == [1] * STEPS
 
@@ -269,8 +274,8 @@ class TestSample:
         with torch.no_grad():
             for features in (negative, text):
                 given = (noise, torch.tensor(1), features)
-                residuals = control_residuals(random_controlnet, *given, hint)
-                halves.append(predict_noise(base.unet, *given, residuals))
+                residuals = random_controlnet.residuals(*given, hint)
+                halves.append(predict_noise(base.denoiser, *given, residuals))
         guided = halves[0] + 3.0 * (halves[1] - halves[0])
         signal = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
         clean = (noise - (1 - signal[1]).sqrt() * guided) / signal[1].sqrt()
@@ -287,7 +292,7 @@ class TestSample:
         assert len(schedule.timesteps) == steps
         if steps == 7:
             done: list[int] = []
-            with counted(loaded_random_base.unet) as calls:
+            with counted(loaded_random_base.denoiser) as calls:
                 self.sample(loaded_random_base, [], steps=7, on_step=done.append)
             assert len(calls) == 7
             assert done == [1, 2, 3, 4, 5, 6, 7]
@@ -302,7 +307,7 @@ class TestRefuses:
             ({"steps": 1000}, "1000 steps begin beyond"),
             ({"steps": 1001}, "1001 steps"),
             ({"scheduler": "eulr"}, "unknown scheduler 'eulr'"),
-            ({"scheduler": "flow_match_euler_discrete"}, "does not suit a Stable Diffusion base"),
+            ({"scheduler": "flow_match_euler_discrete"}, "does not suit random"),
             ({"seeds": [1, 2]}, "one seed and one negative prompt for each prompt"),
         ],
     )
@@ -312,9 +317,9 @@ class TestRefuses:
         assert caught.value.hint or "seeds" in settings
 
     def test_an_inpainting_base(self, loaded_random_base: Base) -> None:
-        unet = copy.deepcopy(loaded_random_base.unet)
+        unet = copy.deepcopy(loaded_random_base.denoiser)
         unet.register_to_config(in_channels=9)
-        base = dataclasses.replace(loaded_random_base, unet=unet)
+        base = dataclasses.replace(loaded_random_base, denoiser=unet)
         with pytest.raises(CnctlError, match="random is made for inpainting"):
             sample(base, [], ["a cat"], seeds=[1], **SIZE)
 
@@ -364,7 +369,7 @@ class TestPreviews:
         self, loaded_random_base: Base, name: str, prediction_type: str
     ) -> None:
         scheduler = _predicting(loaded_random_base, prediction_type)
-        base = dataclasses.replace(loaded_random_base, scheduler=scheduler)
+        base = dataclasses.replace(loaded_random_base, process=Diffusion(scheduler))
         schedule = build_scheduler(base, name)
         schedule.set_timesteps(5)
         timestep = schedule.timesteps[2]
@@ -373,7 +378,7 @@ class TestPreviews:
         if hasattr(schedule, "set_begin_index"):
             schedule.set_begin_index(2)
         given = schedule.scale_model_input(latents, timestep)
-        found = estimate_clean(schedule, given, predicted, timestep)
+        found = base.process.estimate_clean(schedule, given, predicted, timestep)
         expected = schedule.step(predicted, timestep, latents).pred_original_sample
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -396,4 +401,6 @@ class TestPreviews:
 
 
 def _predicting(base: Base, prediction_type: str) -> Any:
-    return type(base.scheduler).from_config(base.scheduler.config, prediction_type=prediction_type)
+    return type(base.process.scheduler).from_config(
+        base.process.scheduler.config, prediction_type=prediction_type
+    )

@@ -18,7 +18,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.control import Control
 from cnctl.models.latents import decode_latents
-from cnctl.models.unet.text import encode_prompts
+from cnctl.models.prompts import encode_prompts
 from cnctl.sampling.denoise import denoise, draw_noise, sample
 from cnctl.sampling.image_to_image import Edit, encode_edit
 
@@ -106,7 +106,7 @@ def test_image_to_image_equals_diffusers(
     """3 steps at strength 0.6 are the last of the 5 that diffusers is told."""
     own = {}
     if scheduler == "euler":
-        config = loaded_random_base.scheduler.config
+        config = loaded_random_base.process.scheduler.config
         own["scheduler"] = EulerDiscreteScheduler.from_config(config)
     expected = theirs(
         StableDiffusionControlNetImg2ImgPipeline,
@@ -199,7 +199,7 @@ def test_a_latent_may_change_where_one_of_its_pixels_may(
 def test_steps_is_the_number_that_runs(
     loaded_random_base: Base, images: np.ndarray, counted: Any
 ) -> None:
-    with counted(loaded_random_base.unet) as calls:
+    with counted(loaded_random_base.denoiser) as calls:
         sample(
             loaded_random_base,
             [],

@@ -6,7 +6,7 @@ import torch
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
-from cnctl.models.unet.text import encode_prompts
+from cnctl.models.prompts import encode_prompts
 from cnctl.sampling.denoise import denoise, draw_noise
 from cnctl.sampling.schedulers import build_scheduler
 
@@ -24,7 +24,7 @@ SUIT = {
 def test_each_denoises_sdxl_or_is_refused(loaded_sdxl_base: Base, name: str) -> None:
     base = loaded_sdxl_base
     if name.removesuffix("Scheduler") not in SUIT:
-        with pytest.raises((CnctlError, MissingError), match="does not suit a Stable Diffusion"):
+        with pytest.raises((CnctlError, MissingError), match="does not suit random"):
             build_scheduler(base, name)
         return
     generators = [torch.Generator().manual_seed(0)]
@@ -37,4 +37,4 @@ def test_each_denoises_sdxl_or_is_refused(loaded_sdxl_base: Base, name: str) -> 
     assert not torch.equal(latents, noise)
     # On the base's own schedule, whatever the scheduler's defaults are.
     betas = build_scheduler(base, name).betas
-    torch.testing.assert_close(betas, base.scheduler.betas, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(betas, base.process.scheduler.betas, rtol=1e-5, atol=1e-7)

@@ -10,7 +10,8 @@ from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.shared.captioner import open_captioner
-from cnctl.models.base import Base, load_base
+from cnctl.models.base import Base
+from cnctl.models.families import load_base
 from cnctl.tiny import WEIGHTS
 from cnctl.tiny.captioner import HEADS, SceneCaptioner, phrase
 from cnctl.tiny.captions import vocabulary

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from cnctl.data import Pair
-from cnctl.models.base import load_base
+from cnctl.models.families import load_base
 from cnctl.models.unet.control_lora import add_adapters
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.input_concat import build_input_concat
@@ -77,10 +77,10 @@ def run(name: str, base_path: Path, out: Path, team: Team, batch_size: int) -> N
     settings = replace(SETTINGS, batch_size=batch_size, num_processes=team.size, **how)
     base = load_base(base_path, device="cpu", dtype=dtype)
     if settings.method == "input-concat":
-        network = build_input_concat(base.unet, hint_channels=1)
-        base = replace(base, unet=network)
+        network = build_input_concat(base.denoiser, hint_channels=1)
+        base = replace(base, denoiser=network)
     else:
-        network = build_controlnet(base.unet, hint_channels=1, seed=1)
+        network = build_controlnet(base.denoiser, hint_channels=1, seed=1)
     if settings.lora:
         add_adapters(network, rank=settings.lora, seed=1)
     training = Training(

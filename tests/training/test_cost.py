@@ -7,7 +7,7 @@ from cnctl.training.cost import expected_memory
 
 
 def test_expected_memory_counts_moments_of_what_is_trained(loaded_random_base: Base) -> None:
-    controlnet = build_controlnet(loaded_random_base.unet)
+    controlnet = build_controlnet(loaded_random_base.denoiser)
     all_of_it = expected_memory(loaded_random_base, controlnet, settings=TrainSettings())
     middle = expected_memory(
         loaded_random_base, controlnet, settings=replace(TrainSettings(), connect="middle")

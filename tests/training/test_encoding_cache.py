@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from cnctl.errors import OutputError
-from cnctl.models.base import Base, load_base
-from cnctl.models.latents import encode_moments
-from cnctl.models.unet.text import encode_prompts
+from cnctl.models.base import Base
+from cnctl.models.families import load_base
+from cnctl.models.prompts import encode_prompts
 from cnctl.training import encoding_cache as module
 from cnctl.training.encoding_cache import EncodingCache
 
@@ -39,7 +39,9 @@ def test_it_says_what_the_base_says_and_asks_it_once(
     for _ in range(2):  # another run with the same folder
         cache = EncodingCache(tmp_path, loaded_random_base)
         moments, text = cache.moments(images), cache.text(PROMPTS)
-        torch.testing.assert_close(moments, encode_moments(loaded_random_base, images))
+        torch.testing.assert_close(
+            moments, loaded_random_base.family.latents.encode(loaded_random_base, images)
+        )
         expected = encode_prompts(loaded_random_base, PROMPTS)
         torch.testing.assert_close(text.tokens, expected.tokens)
     assert calls == ["encode_moments"] * 3 + ["encode_prompts"] * 2

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from cnctl.models.base import load_base
+from cnctl.models.base import lock
+from cnctl.models.families import load_base
+from cnctl.models.residuals import Residuals
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.controlnet import Residuals, lock, predict_noise
+from cnctl.models.unet.branch import predict_noise
 from cnctl.training.frozen_conv import FrozenConv2d, keep_no_inputs
 
 
@@ -52,7 +54,7 @@ def test_a_locked_unet_keeps_less_and_its_encoder_nothing(random_base: Path) -> 
 
         middle = torch.zeros((), requires_grad=True)
         with saved_tensors_hooks(keep, lambda tensor: tensor):
-            control = Residuals((torch.zeros(()),) * 12, middle)
+            control = Residuals(((torch.zeros(()),) * 12) + (middle,))
             predict_noise(unet, latents, torch.tensor(5), TextFeatures(text), control)
         return sum(
             tensor.untyped_storage().nbytes()

@@ -7,7 +7,8 @@ import torch
 from diffusers import ControlNetModel, DDIMScheduler
 
 from cnctl.models.base import Base
-from cnctl.models.unet.text import encode_prompts
+from cnctl.models.process import Diffusion
+from cnctl.models.prompts import encode_prompts
 from cnctl.training.loss import noise_prediction_loss
 
 
@@ -22,9 +23,9 @@ def test_is_equation_10(
 ) -> None:
     """And, with snr_gamma, equation 10 weighted by min-SNR."""
     scheduler = DDIMScheduler.from_config(
-        loaded_random_base.scheduler.config, prediction_type=prediction
+        loaded_random_base.process.scheduler.config, prediction_type=prediction
     )
-    base = dataclasses.replace(loaded_random_base, scheduler=scheduler)
+    base = dataclasses.replace(loaded_random_base, process=Diffusion(scheduler))
     generator = torch.Generator().manual_seed(0)
     latents, noise = torch.randn(2, 2, 4, 8, 8, generator=generator)
     hint = torch.rand(2, 3, 64, 64, generator=generator)
@@ -48,7 +49,7 @@ def test_is_equation_10(
         noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
         velocity = signal.sqrt() * noise - (1 - signal).sqrt() * latents
         down, middle = random_controlnet(noisy, timesteps, text.tokens, hint, return_dict=False)
-        predicted = base.unet(
+        predicted = base.denoiser(
             noisy,
             timesteps,
             text.tokens,

@@ -10,7 +10,8 @@ import torch
 
 from cnctl.data import Pair
 from cnctl.errors import CnctlError, DeviceError, MissingError
-from cnctl.models.base import Base, load_base
+from cnctl.models.base import Base
+from cnctl.models.families import load_base
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.settings import TrainSettings
 from cnctl.training import objective
@@ -82,7 +83,7 @@ def start(
     checkpoint: Checkpoint | None = None,
     **changes: object,
 ) -> Training:
-    controlnet = build_controlnet(base.unet, hint_channels=1, seed=1)
+    controlnet = build_controlnet(base.denoiser, hint_channels=1, seed=1)
     settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
     examples = examples or Noise()
     return Training(base, controlnet, examples, settings=settings, checkpoint=checkpoint)
@@ -102,10 +103,10 @@ def save(training: Training, folder: Path) -> None:
 
 def test_gradient_wakes_in_stages_and_the_base_sleeps(loaded_random_base: Base) -> None:
     training = start(loaded_random_base)
-    base_before = {k: v.clone() for k, v in loaded_random_base.unet.state_dict().items()}
+    base_before = {k: v.clone() for k, v in loaded_random_base.denoiser.state_dict().items()}
     moved = []
     for _ in training.run():
-        fresh = build_controlnet(loaded_random_base.unet, hint_channels=1, seed=1).state_dict()
+        fresh = build_controlnet(loaded_random_base.denoiser, hint_channels=1, seed=1).state_dict()
         now = training.network.state_dict()
         moved.append({name for name in now if not torch.equal(now[name], fresh[name])})
     is_zero = ("controlnet_down_blocks", "controlnet_mid_block")
@@ -115,7 +116,7 @@ def test_gradient_wakes_in_stages_and_the_base_sleeps(loaded_random_base: Base) 
     }
     assert any(name.startswith("down_blocks") for name in moved[1])
     assert any("controlnet_cond_embedding.conv_out" in name for name in moved[1])
-    after = loaded_random_base.unet.state_dict()
+    after = loaded_random_base.denoiser.state_dict()
     assert all(torch.equal(after[name], base_before[name]) for name in after)
 
 
@@ -259,18 +260,18 @@ def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> Non
 
 def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
     base = load_base(random_base)
-    before = {name: tensor.clone() for name, tensor in base.unet.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in base.denoiser.state_dict().items()}
     training = start(base, unlock_after=2)
     moved = []
     for _ in training.run():
-        now = base.unet.state_dict()
+        now = base.denoiser.state_dict()
         moved.append({name for name in now if not torch.equal(now[name], before[name])})
     assert moved[0] == moved[1] == set()
     decoder = {n for n in before if n.startswith(("up_blocks.", "conv_norm_out.", "conv_out."))}
     assert moved[2] == moved[3] == decoder
     delta = training.base_delta(base)
     assert delta.keys() == decoder
-    after = base.unet.state_dict()
+    after = base.denoiser.state_dict()
     for name, difference in delta.items():
         torch.testing.assert_close(before[name] + difference, after[name])
     counts = {
@@ -349,7 +350,7 @@ def test_out_of_memory_says_what_takes_less(
 
 def test_a_checkpoint_of_another_shape_is_refused(loaded_random_base: Base, tmp_path: Path) -> None:
     save(start(loaded_random_base), tmp_path)
-    other = build_controlnet(loaded_random_base.unet, hint_channels=3, seed=1)
+    other = build_controlnet(loaded_random_base.denoiser, hint_channels=3, seed=1)
     kept = newest_checkpoint(tmp_path)
     with pytest.raises(CnctlError, match="does not fit this base"):
         Training(loaded_random_base, other, Noise(), settings=SETTINGS, checkpoint=kept)

@@ -12,7 +12,6 @@ from cnctl.commands.convert.output import ConvertResult, Made, Output, measured_
 from cnctl.commands.convert.progress import Meter, Progress, silence
 from cnctl.commands.convert.run import find_base
 from cnctl.errors import CnctlError
-from cnctl.models.families import family_of
 from cnctl.models.unet.checkpoint import config as configs
 from cnctl.models.unet.checkpoint import keymap
 from cnctl.models.unet.checkpoint.architecture import Architecture
@@ -26,6 +25,7 @@ from cnctl.models.unet.controlnet import (
     released_widths,
     start_gaussian,
 )
+from cnctl.models.unet.shape import shape_of
 from cnctl.tensorfiles.lazy import Tensors, ready
 from cnctl.tensorfiles.write import check_target
 
@@ -69,7 +69,7 @@ def add_control(
     unet = open_unet(find_base(base))
     architecture = _with_hint(unet.architecture, hint_channels, hint_encoder)
     settings = _config(unet, architecture, Path(config) if config else None)
-    known = {"condition": condition, "family": family_of(settings).name}
+    known = {"condition": condition, "family": shape_of(settings).name}
     meter = Meter(progress, architecture)
     made = Made(
         tensors=_initial(unet, architecture, seed),

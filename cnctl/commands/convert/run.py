@@ -11,13 +11,13 @@ from cnctl.commands.convert.progress import Meter, Progress, silence
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.unet.checkpoint import published
 from cnctl.models.unet.checkpoint.base_file import open_unet
-from cnctl.models.unet.checkpoint.base_update import load_base_delta
 from cnctl.models.unet.checkpoint.combine import average, transfer
 from cnctl.models.unet.checkpoint.forms import choose_form
 from cnctl.models.unet.checkpoint.recognise import FULL
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
 from cnctl.models.unet.checkpoint.tensors import read_encoder_tensors, read_tensors
 from cnctl.models.unet.checkpoint.unlocked import learnt_along
+from cnctl.tensorfiles.base_update import load_base_delta
 from cnctl.tensorfiles.lazy import ready
 from cnctl.tensorfiles.listing import BASE_DELTA, has_base_delta
 from cnctl.tensorfiles.sandbox import shared_reader

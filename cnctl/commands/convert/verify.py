@@ -11,11 +11,10 @@ from diffusers import ControlNetModel, ControlNetUnionModel
 
 from cnctl.errors import OutputError
 from cnctl.models.unet.checkpoint.architecture import Architecture
-from cnctl.models.unet.checkpoint.controlnet import build
 from cnctl.models.unet.checkpoint.source import open_source
 from cnctl.models.unet.checkpoint.tensors import read_tensors
-from cnctl.models.unet.controlnet import use_paper_hint_encoder
-from cnctl.models.unet.union import OneKind, one_kind
+from cnctl.models.unet.load import build
+from cnctl.models.unet.union import UnionView, view_of
 from cnctl.tensorfiles.lazy import Tensors
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -62,15 +61,14 @@ def residuals(
         config,
         where=where,
         dtype=torch.float32,
-        hint_encoders={"paper": use_paper_hint_encoder},
     )
     if isinstance(controlnet, ControlNetUnionModel):
         kinds = range(controlnet.config.num_control_type)
-        return [one for kind in kinds for one in _respond(one_kind(controlnet, kind), a)]
+        return [one for kind in kinds for one in _respond(view_of(controlnet, kind), a)]
     return _respond(controlnet, a)
 
 
-def _respond(controlnet: ControlNetModel | OneKind, a: Architecture) -> list[torch.Tensor]:
+def _respond(controlnet: ControlNetModel | UnionView, a: Architecture) -> list[torch.Tensor]:
     factor = 8 if a.hint_encoder == "paper" else 2 ** (len(a.hint_widths) - 1)
     side = max(8, 2 ** (len(a.widths) - 1))
     random = torch.Generator().manual_seed(0)

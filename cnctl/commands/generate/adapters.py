@@ -6,14 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cnctl.commands.generate.record import EmbeddingRecord, LoraRecord
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
-from cnctl.models.unet.checkpoint.lora import LoraLayer, read_lora
-from cnctl.models.unet.checkpoint.textual_inversion import read_embedding
-from cnctl.models.unet.textual_inversion import add_embedding
-from cnctl.models.unet.unfreeze import add_delta
+from cnctl.models.base_update import add_delta
 from cnctl.tensorfiles.digest import known_sha256
 
 
@@ -60,27 +58,25 @@ def parse_embedding(text: str) -> tuple[Path, str]:
 
 
 def _load_lora(base: Base, path: Path, scale: float) -> LoraRecord:
-    layers: dict[str, list[LoraLayer]] = defaultdict(list)
-    for layer in read_lora(path, _shapes(base)):
+    layers: dict[str, list[Any]] = defaultdict(list)
+    for layer in base.family.read_lora(path, _shapes(base)):
         layers[layer.part].append(layer)
     for part, own in layers.items():
-        add_delta(getattr(base, part), ((one.weight, scale * one.change()) for one in own))
+        add_delta(base.parts[part], ((one.weight, scale * one.change()) for one in own))
     return LoraRecord(name=path.name, sha256=known_sha256(path), scale=scale)
 
 
 def _shapes(base: Base) -> Mapping[str, Mapping[str, tuple[int, ...]]]:
-    parts = ("unet", "text_encoder", "text_encoder_2")
     return {
         part: {name: tuple(p.shape) for name, p in module.named_parameters()}
-        for part in parts
-        if (module := getattr(base, part))
+        for part, module in base.parts.items()
     }
 
 
 def _load_embedding(base: Base, path: Path, word: str) -> EmbeddingRecord:
-    own_word, vectors = read_embedding(path)
+    own_word, vectors = base.family.read_embedding(path)
     word = word or own_word or path.stem
     if not word.strip() or " " in word:
         raise CnctlError(f"{word!r} cannot be a word of a prompt", hint=f"give WORD={path}")
-    add_embedding(base, word, vectors)
+    base.family.add_embedding(base, word, vectors)
     return EmbeddingRecord(name=path.name, sha256=known_sha256(path), word=word)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 
 from cnctl.commands.shared.weights import add_base_deltas, locate_control, open_control
 from cnctl.errors import CnctlError
@@ -19,10 +18,7 @@ from cnctl.hints.run import check_options, load_detector, parse_options
 from cnctl.images import fit_image, read_hint
 from cnctl.models.base import Base
 from cnctl.models.control import MODES, Control, check_scale_counts
-from cnctl.models.network import Network, attach, hint_channels
-from cnctl.models.unet.checkpoint.input_concat import find_input_concat
-from cnctl.models.unet.checkpoint.source import open_source
-from cnctl.models.unet.controlnet import hint_tensor
+from cnctl.models.network import Network, hint_tensor
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
 from cnctl.tensorfiles.sandbox import shared_reader
@@ -72,18 +68,13 @@ class Branch:
     """Float32 (H, W) in [0, 1], of any size."""
     spec: ControlSpec
 
-    @property
-    def is_unet(self) -> bool:
-        """Whether its network stands in place of the base's U-Net, as input-concat's does."""
-        return isinstance(self.network, UNet2DConditionModel)
-
     def acts(self, settings: GenerateSettings) -> dict[str, Any]:
         """How it acts: scale, start, end, mode, step_scales, residual_scales."""
         return _resolve_acts(self.spec, settings)
 
     def check(self, settings: GenerateSettings) -> None:
         """CnctlError where its scales are not as many as steps or residuals."""
-        if not self.is_unet:
+        if not self.network.replaces_base:
             acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))
             check_scale_counts(acts, settings.steps)
 
@@ -96,12 +87,12 @@ class Branch:
         """
         # One hint for all images is encoded once.
         distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
-        tensor = hint_tensor(distinct, channels=hint_channels(self.network))
+        tensor = hint_tensor(distinct, channels=self.network.hint_channels)
         region = None
         if self.region is not None:
             fitted = fit_image(self.region, size=hints[0].shape[:2])
             region = torch.from_numpy(fitted)[None, None]
-        return attach(base, self.network, tensor, region=region, **self.acts(settings))
+        return self.network.attach(base, tensor, region=region, **self.acts(settings))
 
 
 def parse_controls(
@@ -214,10 +205,10 @@ def open_branches(
             Branch(
                 condition=condition,
                 options=chosen,
-                detect=_loaded_when_used(condition, device=str(base.home)),
+                detect=_loaded_when_used(condition, device=str(base.offload_device)),
                 network=open_control(condition, base, weights=str(found)),
                 given=_without_folders(name or ""),
-                weights=_weights_file(found),
+                weights=base.family.weights_file(found),
                 ready=ready or control.ready,
                 region=read_region(control.region),
                 spec=control,
@@ -230,20 +221,15 @@ def open_branches(
     return branches
 
 
-def _weights_file(source: Path) -> Path:
-    found = find_input_concat(source)
-    return found.weights if found else open_source(source, whole=False).path
-
-
 def _check_attached(branch: Branch, settings: GenerateSettings, *, alone: bool) -> None:
-    """Refuse what a U-Net that reads its hint cannot do."""
-    if not branch.is_unet:
+    """Refuse what a network in the place of the base's cannot do."""
+    if not branch.network.replaces_base:
         return
     usual = _resolve_acts(ControlSpec(condition=branch.condition.name), GenerateSettings())
     if not alone or branch.region is not None or branch.acts(settings) != usual:
         raise CnctlError(
-            f"{branch.weights.parent} was trained by input-concat: a whole U-Net that always reads "
-            "one hint",
+            f"{branch.weights.parent} was trained by {branch.network.method}: it takes the "
+            "place of the base's network and always reads one hint",
             hint="use it alone, without scale, interval, mode or region",
         )
 

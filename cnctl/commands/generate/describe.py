@@ -41,7 +41,7 @@ def plan_record(setup: Setup, shot: Shot, sources: Sequence[Path]) -> PlannedRec
     return PlannedRecord(
         dtype=str(base.dtype).removeprefix("torch."),
         base=base.name,
-        base_sha256=_base_sha256(base.path),
+        base_sha256=_base_sha256(base.denoiser_weights),
         family=base.family.name,
         settings=_own_settings(settings),
         prompt=shot.task.prompt,
@@ -151,9 +151,5 @@ def _sha256_of(path: Path, size: int, changed: int) -> str:
 
 
 @cache
-def _base_sha256(path: Path) -> str:
-    """The sha256 of a base's one file, or of its U-Net's weights, which tell fine-tunes apart."""
-    if path.is_file():
-        return known_sha256(path)
-    weights: Sequence[Path] = sorted((path / "unet").glob("*.safetensors"))
-    return known_sha256(weights[0]) if weights else ""
+def _base_sha256(weights: Path | None) -> str:
+    return known_sha256(weights) if weights else ""

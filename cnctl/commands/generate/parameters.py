@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnctl.commands.generate.record import ControlRecord, ImageRecord
-from cnctl.models.unet.prompt_weighting import without_emphasis
+from cnctl.models.prompt_weighting import without_emphasis
 from cnctl.sampling.schedulers import scheduler_class
 
 CONTROL_MODES = {

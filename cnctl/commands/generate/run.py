@@ -37,13 +37,13 @@ from cnctl.commands.generate.setup import (
     Setup,
     memory_told,
     prepare,
+    prompt_options_of,
     prompts_of,
-    reading_of,
 )
 from cnctl.commands.generate.step_sheets import StepSheets
 from cnctl.commands.shared.failures import FailedImage
 from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
-from cnctl.models.unet.text import count_chunks
+from cnctl.models.prompts import count_chunks
 from cnctl.sampling.denoise import OnPreview, sample
 from cnctl.settings import GenerateSettings
 
@@ -222,7 +222,7 @@ def _batches(setup: Setup, posed: Iterator[_Posed]) -> Iterator[list[_Posed]]:
 def _chunks(setup: Setup, one: _Posed) -> int:
     """Parts that its prompts are read in; all prompts of a batch are read in as many."""
     prompts = prompts_of(replace(one.shot.task, prompt=one.prompt), one.settings)
-    return count_chunks(setup.base, *prompts, reading=reading_of(one.settings))
+    return count_chunks(setup.base, *prompts, options=prompt_options_of(one.settings))
 
 
 def _rewritten(
@@ -286,7 +286,7 @@ def _sample(
             steps=settings.steps,
             guidance_scale=settings.guidance_scale,
             scheduler=settings.scheduler,
-            reading=reading_of(settings),
+            options=prompt_options_of(settings),
             edit=setup.edited.fitted((height, width)) if setup.edited else None,
             on_step=counter.of_batch(len(batch), settings.steps),
             on_preview=on_preview,

@@ -37,12 +37,12 @@ from cnctl.errors import CnctlError, DeviceError, SomeInputsFailed
 from cnctl.images import ImageFile, Resize, find_images
 from cnctl.models.base import Base
 from cnctl.models.device import is_out_of_memory
-from cnctl.models.unet.text import (
-    Reading,
+from cnctl.models.prompts import (
+    PromptOptions,
     chunk_size,
     count_chunks,
     most_clip_skip,
-    read_beforehand,
+    precompute_prompts,
 )
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
@@ -191,9 +191,9 @@ def prepare(
     settings = _resolve(conditions[0], base, request.settings)
     _check_run(request, tasks, settings, base)
     for prompt in dict.fromkeys(task.prompt for task in tasks):
-        _note_long_prompt(base, prompt, note, reading=reading_of(settings))
+        _note_long_prompt(base, prompt, note, options=prompt_options_of(settings))
     if request.low_memory and request.prompt_mode != "automatic":
-        base = read_beforehand(base, _to_read(base, tasks, settings))
+        base = precompute_prompts(base, _to_read(base, tasks, settings))
     setup = Setup(
         request=request,
         shots=shots,
@@ -217,9 +217,9 @@ def prepare(
     for chosen in {setup.settings_of(task) for task in tasks}:
         for branch in setup.branches:
             branch.check(chosen)
-    if request.loras and any(branch.is_unet for branch in setup.branches):
+    if request.loras and any(branch.network.replaces_base for branch in setup.branches):
         raise CnctlError(
-            "a LoRA changes the base's U-Net, and what input-concat trained brings its own",
+            "a LoRA changes the base's network, and this control takes its place",
             hint="leave out --lora",
         )
     return setup
@@ -299,7 +299,7 @@ def _plan(request: GenerateRequest) -> Plan:
 
 def _choose_threads(base: Base) -> None:
     """A small U-Net gains nothing from a second thread, and loses much where the CPU is busy."""
-    parameters = sum(parameter.numel() for parameter in base.unet.parameters())
+    parameters = sum(parameter.numel() for parameter in base.denoiser.parameters())
     if base.device.type == "cpu" and parameters < SMALL_UNET:
         torch.set_num_threads(1)
 
@@ -326,14 +326,14 @@ def _check_run(
 
 def _to_read(
     base: Base, tasks: Sequence[Task], settings: GenerateSettings
-) -> set[tuple[str, int, Reading]]:
+) -> set[tuple[str, int, PromptOptions]]:
     """All that text encoders will be asked for: prompts, in how many chunks, and how."""
     keys = set()
     for task in tasks:
         chosen = _settings_of(settings, task)
-        reading, prompts = reading_of(chosen), prompts_of(task, chosen)
-        chunks = count_chunks(base, *prompts, reading=reading)
-        keys |= {(prompt, chunks, reading) for prompt in prompts}
+        options, prompts = prompt_options_of(chosen), prompts_of(task, chosen)
+        chunks = count_chunks(base, *prompts, options=options)
+        keys |= {(prompt, chunks, options) for prompt in prompts}
     return keys
 
 
@@ -363,13 +363,13 @@ def _check_settings(settings: GenerateSettings, base: Base) -> None:
         )
 
 
-def reading_of(settings: GenerateSettings) -> Reading:
+def prompt_options_of(settings: GenerateSettings) -> PromptOptions:
     """How prompts are read by these settings."""
-    return Reading(emphasis=settings.emphasis, clip_skip=settings.clip_skip)
+    return PromptOptions(emphasis=settings.emphasis, clip_skip=settings.clip_skip)
 
 
-def _note_long_prompt(base: Base, prompt: str, note: Note, *, reading: Reading) -> None:
-    chunks = count_chunks(base, prompt, reading=reading)
+def _note_long_prompt(base: Base, prompt: str, note: Note, *, options: PromptOptions) -> None:
+    chunks = count_chunks(base, prompt, options=options)
     if chunks > 1:
         size = chunk_size(base)
         note(f"the prompt is long: {base.name} reads it in {chunks} parts of {size} tokens")

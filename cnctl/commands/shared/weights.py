@@ -7,25 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetUnionModel, UNet2DConditionModel
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
 
 from cnctl.commands.shared.known_controls import find_control, near_names
-from cnctl.errors import CnctlError, MissingError
-from cnctl.models.base import Base, load_base
-from cnctl.models.families import check_same_family
+from cnctl.errors import MissingError
+from cnctl.models.base import Base
+from cnctl.models.base_update import add_delta
+from cnctl.models.families import load_base
 from cnctl.models.locate import default_base, locate_base, read_defaults
 from cnctl.models.network import Network
-from cnctl.models.unet.checkpoint import load_controlnet, read_description
-from cnctl.models.unet.checkpoint.base_update import load_base_delta
-from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
-from cnctl.models.unet.controlnet import use_paper_hint_encoder
-from cnctl.models.unet.unfreeze import add_delta
-from cnctl.models.unet.union import one_kind
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import configured_base
+from cnctl.tensorfiles.base_update import load_base_delta
 from cnctl.tensorfiles.listing import WEIGHTS
 
 Note = Callable[[str], None]
@@ -69,77 +63,33 @@ def open_control(
     weights: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Network:
-    """The ControlNet for a condition on this base; families and channels checked before it loads.
-
-    Or the U-Net that reads its hint, where input-concat has trained one.
+    """The network for a condition on this base; families and channels are checked before it loads.
 
     weights: a folder, a run of `cnctl train`, a file, a cached hub id, or None for the one that
     the base brings along or that the condition recommends for the base's family. dtype: None is
     the base's.
     """
-    source = locate_control(condition, base, weights=weights)
-    if found := find_input_concat(source):
-        return _open_input_concat(found, condition, base, dtype=dtype or base.dtype)
-    description = read_description(source, base=base.path)
-    check_same_family(description["config"], base.unet.config)
-    _check_channels(source, description["config"]["conditioning_channels"], condition)
-    controlnet, _ = load_controlnet(
-        source,
-        device=base.home,
-        dtype=dtype or base.dtype,
-        base=base.path,
-        hint_encoders={"paper": use_paper_hint_encoder},
+    control_types = (known.control_type for known in condition.weights)
+    return base.family.open_network(
+        locate_control(condition, base, weights=weights),
+        base,
+        condition=condition.name,
+        hint_channels=condition.hint_channels,
+        control_type=next((kind for kind in control_types if kind is not None), None),
+        dtype=dtype,
     )
-    if isinstance(controlnet, ControlNetUnionModel):
-        return one_kind(controlnet, _control_type(condition, source))
-    return controlnet
-
-
-def _control_type(condition: Condition, source: Path) -> int:
-    """Which kind of a union's hints those of this condition are."""
-    for known in condition.weights:
-        if known.control_type is not None:
-            return known.control_type
-    raise CnctlError(
-        f"{source} is a ControlNet-Union, and {condition.name} is no kind of hint that it knows",
-        hint="give a ControlNet that was trained on this condition",
-    )
-
-
-def _open_input_concat(
-    found: InputConcat, condition: Condition, base: Base, *, dtype: torch.dtype
-) -> UNet2DConditionModel:
-    check_same_family(found.base_config, base.unet.config)
-    _check_channels(found.folder, found.hint_channels, condition)
-    try:
-        unet = UNet2DConditionModel.from_pretrained(
-            found.folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = f"{found.folder} cannot be read: {str(error).strip().splitlines()[0]}"
-        raise CnctlError(reason, hint="copy it again") from error
-    return unet.to(base.home).eval()
-
-
-def _check_channels(source: Path, channels: int, condition: Condition) -> None:
-    if channels != condition.hint_channels:
-        raise CnctlError(
-            f"{source} reads hints of {channels} channels, "
-            f"but {condition.name} makes {condition.hint_channels}",
-            hint="give the ControlNet that was trained on this condition",
-        )
 
 
 def add_base_deltas(base: Base, sources: Iterable[Path]) -> None:
     """Bring the base to where it was when these weights were trained together with it."""
     for source in dict.fromkeys(sources):
-        add_delta(base.unet, load_base_delta(source).items())
+        add_delta(base.denoiser, load_base_delta(source).items())
 
 
 def locate_control(condition: Condition, base: Base, *, weights: str | None = None) -> Path:
     """Where the weights of this control lie; MissingError says how to get them."""
     if weights is not None:
-        return _find(weights)
+        return _find(weights, base)
     own = base.path / "controls" / condition.name
     if own.is_dir():
         return own
@@ -160,14 +110,10 @@ def find_known(known: Weights, base: Path) -> Path | None:
     return own if own.is_dir() else cached_folder(known.source)
 
 
-def _find(weights: str) -> Path:
+def _find(weights: str, base: Base) -> Path:
     path = Path(weights)
-    if (path / "controlnet" / "config.json").is_file():  # a run of `cnctl train`
-        return path / "controlnet"
-    if (path / "controlnet.safetensors").is_file():  # one of `cnctl train --lora`
-        return path / "controlnet.safetensors"
-    if found := find_input_concat(path):  # one by input-concat
-        return found.folder
+    if found := base.family.find_weights(path):
+        return found
     if path.exists():
         return path
     if cached := cached_folder(weights):

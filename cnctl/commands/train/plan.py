@@ -10,7 +10,7 @@ from cnctl.commands.train.request import TrainRequest
 from cnctl.data import Dataset, Selection
 from cnctl.data.urls import without_credentials
 from cnctl.models.base import Base
-from cnctl.models.network import Network
+from cnctl.models.network import Network, replaces_base
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings
 from cnctl.training.cost import expected_disk, expected_memory, trained_count, unlocked_count
@@ -108,7 +108,7 @@ def _part(settings: TrainSettings) -> str:
 
 
 def _attached(settings: TrainSettings) -> str:
-    if settings.method == "input-concat":
+    if replaces_base(settings.method):
         return "the whole base, which reads the hint beside the latents"
     return f"connected: {settings.connect}" + (f", rank {settings.lora}" if settings.lora else "")
 
@@ -116,7 +116,7 @@ def _attached(settings: TrainSettings) -> str:
 def _unlocked(settings: TrainSettings, count: int) -> list[str]:
     if not count:
         return []
-    what = "its decoder" if settings.unlock == "decoder" else "its whole U-Net"
+    what = "its decoder" if settings.unlock == "decoder" else "all of it"
     return [f"unlocked    after step {settings.unlock_after}, {what}: {count:,} parameters"]
 
 

@@ -11,8 +11,7 @@ from cnctl.commands.shared.report.sheets import arrange, visible
 from cnctl.errors import MissingError
 from cnctl.hints.metrics import score
 from cnctl.models.base import Base
-from cnctl.models.network import Network, attach, hint_channels
-from cnctl.models.unet.controlnet import hint_tensor
+from cnctl.models.network import Network, hint_tensor
 from cnctl.plugin import Metric
 from cnctl.sampling.denoise import sample
 
@@ -98,10 +97,10 @@ def _generate(
     parts = []
     for first in range(0, len(prompts), trial.batch_size):
         part = slice(first, min(first + trial.batch_size, len(prompts)))
-        hints = hint_tensor(trial.hints[part], channels=hint_channels(network))
+        hints = hint_tensor(trial.hints[part], channels=network.hint_channels)
         parts.append(
             sample(
-                *attach(base, network, hints),
+                *network.attach(base, hints),
                 prompts[part],
                 seeds=range(part.start, part.stop),
                 height=hints.shape[2],

@@ -15,9 +15,7 @@ from cnctl.data import Dataset
 from cnctl.data.urls import HIDDEN, is_url, without_credentials
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.network import METHODS
-from cnctl.models.unet.controlnet import CONNECTIONS, HINT_ENCODERS, HINT_STARTS
-from cnctl.models.unet.unfreeze import UNLOCKS
+from cnctl.models.network import CONNECTIONS, METHODS, replaces_base
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings, resolve
 from cnctl.training.checkpoints import Checkpoint
@@ -139,7 +137,7 @@ def resolve_settings(condition: Condition, base: Base, flags: Mapping[str, Any])
 def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
     """The settings, or CnctlError that names the one out of range."""
     check_tracker(settings.tracker)
-    factor = base.latent_factor
+    factor, family = base.latent_factor, base.family
     wrong = {
         "steps": settings.steps < 1 and "at least 1",
         "batch_size": settings.batch_size < 1 and "at least 1",
@@ -159,11 +157,13 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
         "seed": not 0 <= settings.seed < 2**63 and "from 0 to 2^63 - 1",
         "method": settings.method not in METHODS and " or ".join(METHODS),
         "connect": settings.connect not in CONNECTIONS and "all or middle",
-        "hint_encoder": settings.hint_encoder not in HINT_ENCODERS and "released or paper",
-        "hint_start": settings.hint_start not in HINT_STARTS and "gaussian or torch",
+        "hint_encoder": settings.hint_encoder not in family.hint_encoders
+        and " or ".join(family.hint_encoders),
+        "hint_start": settings.hint_start not in family.hint_starts
+        and " or ".join(family.hint_starts),
         "lora": settings.lora < 0 and "at least 1, or 0 for none",
         "unlock_after": settings.unlock_after < 0 and "at least 1, or 0 for never",
-        "unlock": settings.unlock not in UNLOCKS and " or ".join(UNLOCKS),
+        "unlock": settings.unlock not in family.unlocks and " or ".join(family.unlocks),
         "checkpoint_every": settings.checkpoint_every < 1 and "at least 1",
         "preview_every": settings.preview_every < 0 and "at least 1, or 0 for no previews",
         "preview_steps": settings.preview_steps < 1 and "at least 1",
@@ -182,18 +182,18 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
             "a Control-LoRA stands on a locked base and has the released hint encoder",
             hint="leave out --lora, or --unlock-after and --hint-encoder",
         )
-    if settings.method == "input-concat":
-        _check_input_concat(settings)
+    if replaces_base(settings.method):
+        _check_without_controlnet(settings)
     return settings
 
 
-def _check_input_concat(settings: TrainSettings) -> None:
+def _check_without_controlnet(settings: TrainSettings) -> None:
     usual = TrainSettings()
     strange = [name for name in OF_CONTROLNETS if getattr(settings, name) != getattr(usual, name)]
     if strange:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in strange)
         raise CnctlError(
-            f"input-concat trains the whole base and no ControlNet, which {flags} is for",
+            f"{settings.method} trains the whole base and no ControlNet, which {flags} is for",
             hint=f"leave out {flags}, or --method",
         )
 

@@ -14,9 +14,6 @@ from cnctl.commands.train.plan import TrainPlan
 from cnctl.commands.train.request import TrainRequest
 from cnctl.commands.train.session import (
     CHECKPOINTS,
-    CONTROL_LORA,
-    CONTROLNET,
-    INPUT_CONCAT,
     LOG,
     PREVIEWS,
     REPORT,
@@ -31,13 +28,14 @@ from cnctl.data import DataReport, check_dataset, open_dataset, take_part
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints.detector import HintMaker, HintReader
 from cnctl.images import check_folder
+from cnctl.models.network import EXPORTS
 from cnctl.plugin import Condition
 from cnctl.training.accelerator import check_sharding, load_deepspeed
 from cnctl.training.checkpoints import LOCK, lock_folder, newest_checkpoint
 from cnctl.training.process_group import Team
 from cnctl.training.trainer import Training
 
-OURS = {CHECKPOINTS, CONTROL_LORA, CONTROLNET, INPUT_CONCAT, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
+OURS = {CHECKPOINTS, *EXPORTS, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
 
 
 def train(

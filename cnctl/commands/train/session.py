@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffusers import UNet2DConditionModel
-
 from cnctl.commands.train.convergence import find_convergence, growth_on
 from cnctl.commands.train.interrupts import StopRequest
 from cnctl.commands.train.plan import TrainPlan
@@ -22,10 +20,6 @@ from cnctl.commands.train.trackers import Tracker
 from cnctl.errors import CnctlError, DeviceError, OutputError
 from cnctl.hints.metrics import find_metric
 from cnctl.images import write_image
-from cnctl.models.unet.checkpoint import save_controlnet
-from cnctl.models.unet.checkpoint.control_lora import save_control_lora
-from cnctl.models.unet.checkpoint.controlnet import save_unet
-from cnctl.models.unet.control_lora import low_rank_state
 from cnctl.plugin import Metric
 from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.training.process_group import Team
@@ -33,9 +27,6 @@ from cnctl.training.trainer import DivergedError, StepReport, Training
 from cnctl.version import __version__
 
 CHECKPOINTS = "checkpoints"
-CONTROLNET = "controlnet"
-CONTROL_LORA = "controlnet.safetensors"
-INPUT_CONCAT = "input-concat"
 LOG = "log.jsonl"
 PREVIEWS = "previews"
 REPORT = "report.html"
@@ -121,9 +112,7 @@ class TrainingRun:
     @property
     def exported(self) -> Path:
         """What serves as weights for generate."""
-        if self.setup.settings.method == "input-concat":
-            return self.out / INPUT_CONCAT
-        return self.out / (CONTROL_LORA if self.setup.settings.lora else CONTROLNET)
+        return self.out / self.setup.network.export_name
 
     @property
     def metric(self) -> Metric:
@@ -291,14 +280,8 @@ class TrainingRun:
         with self.training.averaged() as (base, network), self.team.together():
             if not self.team.main:
                 return
-            if isinstance(network, UNet2DConditionModel):
-                save_unet(network, self.exported, description=description)
-            elif chosen.lora:
-                trained = low_rank_state(network)
-                save_control_lora(self.exported, trained, network, description=description)
-            else:
-                delta = self.training.base_delta(base)
-                save_controlnet(network, self.exported, description=description, base_delta=delta)
+            update = self.training.base_delta(base)
+            network.save(self.exported, description=description, base_update=update)
 
     def _log(self, entry: Mapping[str, Any]) -> None:
         if not self.team.main:

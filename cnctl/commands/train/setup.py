@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 
 from cnctl.commands.shared.weights import locate_control, open_base, open_control
 from cnctl.commands.train.plan import TrainPlan, make_plan
@@ -29,10 +28,6 @@ from cnctl.errors import CnctlError
 from cnctl.hints.detector import HintMaker, HintReader
 from cnctl.models.base import Base
 from cnctl.models.network import Network
-from cnctl.models.unet.control_lora import add_adapters
-from cnctl.models.unet.controlnet import build_controlnet
-from cnctl.models.unet.input_concat import build_input_concat
-from cnctl.models.unet.union import OneKind
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
@@ -86,8 +81,8 @@ def prepare(
     examples = Selection(pairs, tuple(train))
     tried = [] if dry else held or train[: chosen.held_out]
     network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
-    if isinstance(network, UNet2DConditionModel):
-        base = replace(base, unet=network)  # the locked one is of no use then
+    if network.replaces_base:
+        base = replace(base, denoiser=network)  # the locked one is of no use then
     return Setup(
         condition=condition,
         base=base,
@@ -161,18 +156,15 @@ def _open_network(
     """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
     if asked.init_from and fresh:
         return _open_earlier(asked.init_from, condition, base, settings)
-    if settings.method == "input-concat":
-        return build_input_concat(base.unet, hint_channels=condition.hint_channels)
-    controlnet = build_controlnet(
-        base.unet,
+    return base.family.build_network(
+        base,
+        method=settings.method,
         hint_channels=condition.hint_channels,
         hint_encoder=settings.hint_encoder,
         hint_start=settings.hint_start,
+        rank=settings.lora,
         seed=settings.seed,
     )
-    if settings.lora:
-        add_adapters(controlnet, rank=settings.lora, seed=settings.seed)
-    return controlnet
 
 
 def _open_earlier(
@@ -189,16 +181,14 @@ def _open_earlier(
             hint="--init-from takes what was trained beside a locked one",
         )
     network = open_control(condition, base, weights=weights, dtype=torch.float32)
-    if isinstance(network, OneKind):
+    if not network.is_trainable:
         raise CnctlError(
             f"{weights} is a ControlNet-Union, which is not trained here",
             hint="--init-from takes a ControlNet for one kind of hint",
         )
-    wide = isinstance(network, UNet2DConditionModel)
-    if wide != (settings.method == "input-concat"):
-        method = "input-concat" if wide else "controlnet"
+    if network.method != settings.method:
         raise CnctlError(
-            f"{weights} was trained by another method", hint=f"go on with --method {method}"
+            f"{weights} was trained by another method", hint=f"go on with --method {network.method}"
         )
     return network.requires_grad_(True)
 

@@ -8,6 +8,9 @@ weights start from zero, and the whole U-Net is trained on.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,10 +19,79 @@ from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnctl.models.base import Base
+from cnctl.models.control import Control
+from cnctl.models.network import INPUT_CONCAT, Network
+from cnctl.models.residuals import EncodedHint, Residuals
+from cnctl.models.text_features import TextFeatures
+from cnctl.models.unet.branch import predict_noise
+from cnctl.models.unet.checkpoint.save import save_unet
+from cnctl.models.unet.shape import check_same_shape
 
-def build_input_concat(
-    unet: UNet2DConditionModel, *, hint_channels: int = 3
-) -> UNet2DConditionModel:
+
+class InputConcatUNet(Network, UNet2DConditionModel):
+    """A U-Net that reads a hint beside the latents, in place of the base's."""
+
+    method = INPUT_CONCAT
+    replaces_base = True
+    is_trainable = True
+    export_name = "input-concat"
+    residual_count = 0
+    conditional_only = False
+
+    @property
+    def hint_channels(self) -> int:
+        """Channels that it reads beside the latents."""
+        return self.config.in_channels - self.config.out_channels
+
+    def check_fits(self, base: Base) -> None:
+        """Raise CnctlError where it was made from a base of another family."""
+        own = dict(self.config) | {"in_channels": self.config.out_channels}
+        check_same_shape(own, base.denoiser.config)
+
+    def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
+        """The hint as it is: it is read beside the latents."""
+        return EncodedHint(hint)
+
+    def residuals(
+        self, latents: Tensor, timestep: Tensor, text: TextFeatures, hint: EncodedHint
+    ) -> Residuals:
+        """Nothing: it replaces the base."""
+        return Residuals(())
+
+    def predict(
+        self,
+        base: Base,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: TextFeatures,
+        hint: Tensor,
+        *,
+        connect: str = "all",
+    ) -> Tensor:
+        """ε_θ(z_t, t, c_t, c_f), (B, C, h, w), by itself."""
+        return predict_noise(HintedUNet(self, hint), latents, timesteps, text)
+
+    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
+        """The base with itself, and this hint, in place of the denoiser; no controls."""
+        return replace(base, denoiser=HintedUNet(self, hint)), []
+
+    def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
+        """All of its parameters."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def save(
+        self,
+        target: Path,
+        *,
+        description: Mapping[str, Any],
+        base_update: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write a folder that `UNet2DConditionModel.from_pretrained` reads."""
+        save_unet(self, target, description=description)
+
+
+def build_input_concat(unet: UNet2DConditionModel, *, hint_channels: int = 3) -> InputConcatUNet:
     """A trainable copy of a U-Net, float32, that reads a hint beside the latents.
 
     The new weights are zero, so until it is trained it predicts what the U-Net does.
@@ -39,11 +111,12 @@ def build_input_concat(
         cast(Tensor, new.bias).copy_(old.bias)
     wide.conv_in = new
     wide.register_to_config(in_channels=new.in_channels)
+    wide.__class__ = InputConcatUNet
     return wide
 
 
 class HintedUNet(nn.Module):
-    """A U-Net that reads a hint, with that hint at hand: used as any base's U-Net is.
+    """A U-Net that reads a hint, with its hint: used as any base's U-Net is.
 
     hint: float (1 or B, hint_channels, H, W), as `hint_tensor` makes it; latents may be any
     multiple of B, as they are where guidance doubles a batch.

@@ -11,8 +11,7 @@ from torch import Tensor
 from transformers import AddedToken
 
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base
-from cnctl.models.unet.controlnet import lock
+from cnctl.models.base import Base, lock
 
 
 def add_embedding(base: Base, word: str, vectors: Sequence[Tensor]) -> None:

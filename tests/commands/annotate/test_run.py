@@ -109,7 +109,7 @@ def _tree(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_hint_is_what_the_detector_says_at_working_size(photos):
+def test_a_hint_is_what_the_detector_says_on_deviceing_size(photos):
     result = annotate("canny", ["photos/a.png"], resolution=96, options=["low_threshold=50"])
     assert [hint.path for hint in result.hints] == [Path("out/a-canny.png")]
     enlarged = cv2.resize(read_image("photos/a.png"), (128, 96), interpolation=cv2.INTER_CUBIC)

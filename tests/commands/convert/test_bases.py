@@ -11,12 +11,14 @@ from safetensors.torch import load_file, save_file
 from cnctl.commands.convert.init_from_base import add_control
 from cnctl.commands.convert.run import convert
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.unet.checkpoint import load_controlnet, read_description, save_controlnet
 from cnctl.models.unet.checkpoint.architecture import read_encoder
-from cnctl.models.unet.checkpoint.base_update import load_base_delta
 from cnctl.models.unet.checkpoint.factorise import split
 from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
+from cnctl.models.unet.checkpoint.save import save_controlnet
+from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.controlnet import build_controlnet
+from cnctl.models.unet.load import load_controlnet
+from cnctl.tensorfiles.base_update import load_base_delta
 
 UNET = "model.diffusion_model."
 Tensors = dict[str, torch.Tensor]
@@ -203,7 +205,7 @@ def test_the_names_of_a_whole_unet_are_those_that_diffusers_knows(
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     file = load_file(checkpoint(random_base, tmp_path / "base.safetensors"))
-    renamed = convert_ldm_unet_checkpoint(dict(file), dict(loaded_random_base.unet.config))
+    renamed = convert_ldm_unet_checkpoint(dict(file), dict(loaded_random_base.denoiser.config))
     unet = state(random_base / "unet")
     assert renamed.keys() == unet.keys()
     assert all(torch.equal(renamed[name], tensor) for name, tensor in unet.items())
@@ -268,7 +270,9 @@ def test_an_average_is_the_weighted_sum(control, random_base, tuned, tmp_path) -
 
 def test_only_alike_controlnets_are_averaged(control, loaded_random_base, tmp_path) -> None:
     save_controlnet(
-        build_controlnet(loaded_random_base.unet, hint_channels=1), tmp_path / "b", description={}
+        build_controlnet(loaded_random_base.denoiser, hint_channels=1),
+        tmp_path / "b",
+        description={},
     )
     with pytest.raises(CnctlError, match="built otherwise"):
         convert([control, tmp_path / "b"], tmp_path / "out")
@@ -288,7 +292,7 @@ def test_an_untrained_controlnet_is_that_of_training(
         random_base, tmp_path / "out", hint_channels=channels, hint_encoder=hint_encoder
     )
     expected = build_controlnet(
-        loaded_random_base.unet, hint_channels=channels, hint_encoder=hint_encoder
+        loaded_random_base.denoiser, hint_channels=channels, hint_encoder=hint_encoder
     ).state_dict()
     found = state(result.path)
     assert {n: t.shape for n, t in found.items()} == {n: t.shape for n, t in expected.items()}
@@ -427,7 +431,7 @@ def test_diffusers_reads_the_control_lora_as_we_do(
     path = tmp_path / "lora.safetensors"
     convert(tmp_path / "moved", path, to="control-lora", base=random_base, rank=3)
     theirs = ControlNetModel.from_unet(
-        loaded_random_base.unet,
+        loaded_random_base.denoiser,
         conditioning_embedding_out_channels=(8, 8, 8, 16),
     ).eval()
     with warnings.catch_warnings():  # peft is not sure whether conv_in is meant

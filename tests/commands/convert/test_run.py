@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from cnctl.commands.convert.run import convert
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.errors import CnctlError, MissingError, OutputError
-from cnctl.models.unet.checkpoint import load_controlnet, read_description, save_controlnet
+from cnctl.models.unet.checkpoint.save import save_controlnet
+from cnctl.models.unet.checkpoint.source import read_description
+from cnctl.models.unet.load import load_controlnet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -207,7 +209,7 @@ def test_values_too_large_for_half_precision_are_refused(folder, tmp_path) -> No
 def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base, tmp_path) -> None:
     from cnctl.models.unet.controlnet import build_controlnet
 
-    paper = build_controlnet(loaded_random_base.unet, hint_encoder="paper")
+    paper = build_controlnet(loaded_random_base.denoiser, hint_encoder="paper")
     save_controlnet(paper, tmp_path / "source", description={})
     with pytest.raises(CnctlError, match="paper's hint encoder"):
         convert(tmp_path / "source", tmp_path / "out.safetensors")

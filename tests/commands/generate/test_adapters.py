@@ -27,7 +27,7 @@ from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import read_image, read_metadata, write_image
 from cnctl.models.base import Base
-from cnctl.models.unet.text import count_chunks, encode_prompts
+from cnctl.models.prompts import count_chunks, encode_prompts
 
 RANK, ALPHA = 2, 3.0
 TO_SGM = {
@@ -50,7 +50,7 @@ Places = dict[tuple[str, str], tuple[Tensor, Tensor]]
 
 def fresh(base: Base) -> Base:
     """The same base with parts of its own, which may be changed."""
-    parts = ("unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+    parts = ("denoiser", "text_encoders")
     return replace(base, **{part: copy.deepcopy(getattr(base, part)) for part in parts})
 
 
@@ -72,13 +72,14 @@ def pipeline(base: Base) -> Any:
     own = fresh(base)
     parts = {
         "vae": own.vae,
-        "text_encoder": own.text_encoder,
-        "tokenizer": own.tokenizer,
-        "unet": own.unet,
-        "scheduler": own.scheduler,
+        "text_encoder": own.text_encoders[0].model,
+        "tokenizer": own.text_encoders[0].tokenizer,
+        "unet": own.denoiser,
+        "scheduler": own.process.scheduler,
     }
-    if own.text_encoder_2:
-        second = {"text_encoder_2": own.text_encoder_2, "tokenizer_2": own.tokenizer_2}
+    if len(own.text_encoders) > 1:
+        model, tokenizer = own.text_encoders[1]
+        second = {"text_encoder_2": model, "tokenizer_2": tokenizer}
         return StableDiffusionXLPipeline(**parts, **second, add_watermarker=False)
     return StableDiffusionPipeline(
         **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
@@ -93,7 +94,7 @@ def places(base: Base, *, text: bool = True) -> Places:
         wanted |= {"text_encoder": ("q_proj", "fc1"), "text_encoder_2": ("q_proj", "fc1")}
     found = {}
     for part, ends in wanted.items():
-        module = getattr(base, part)
+        module = base.parts.get(part)
         for name, layer in module.named_modules() if module else ():
             attends = part != "unet" or "attentions" in name
             if isinstance(layer, nn.Linear | nn.Conv2d) and name.endswith(ends) and attends:
@@ -148,13 +149,12 @@ def write(path: Path, tensors: dict[str, Tensor], **metadata: str) -> Path:
 
 
 def assert_equal_weights(base: Base, theirs: Any) -> None:
-    for part in ("unet", "text_encoder", "text_encoder_2"):
-        if module := getattr(base, part):
-            # peft keeps what it was injected into a level deeper.
-            named = getattr(theirs, part).state_dict().items()
-            expected = {name.replace(".base_layer", ""): weight for name, weight in named}
-            for name, weight in module.state_dict().items():
-                torch.testing.assert_close(weight, expected[name], rtol=1e-5, atol=1e-6)
+    for part, module in base.parts.items():
+        # peft keeps what it was injected into a level deeper.
+        named = getattr(theirs, part).state_dict().items()
+        expected = {name.replace(".base_layer", ""): weight for name, weight in named}
+        for name, weight in module.state_dict().items():
+            torch.testing.assert_close(weight, expected[name], rtol=1e-5, atol=1e-6)
 
 
 FORMS: dict[str, Callable[[Places], dict[str, Tensor]]] = {"kohya": as_kohya, "peft": as_peft}
@@ -169,11 +169,11 @@ def test_a_lora_changes_the_base_as_diffusers_has_it(base: Base, tmp_path: Path,
     theirs.load_lora_weights(str(tmp_path), weight_name=path.name)
     theirs.fuse_lora(lora_scale=0.7)
     parts = {part for part, _ in factors}
-    before = {part: copy.deepcopy(getattr(base, part).state_dict()) for part in parts}
+    before = {part: copy.deepcopy(base.parts[part].state_dict()) for part in parts}
     loaded = load_adapters(base, [f"{path}:0.7"], [])
     for part, name in factors:
         weight = f"{name}.weight"
-        assert not torch.equal(getattr(base, part).state_dict()[weight], before[part][weight])
+        assert not torch.equal(base.parts[part].state_dict()[weight], before[part][weight])
     assert_equal_weights(base, theirs)
     [lora] = loaded.loras
     assert (lora.name, lora.scale) == ("style.safetensors", 0.7)
@@ -197,11 +197,11 @@ def test_the_rank_and_alpha_of_peft_stand_in_the_metadata(
     told = json.dumps({"unet.r": RANK, "unet.lora_alpha": ALPHA})
     path = write(tmp_path / "a.safetensors", as_peft(factors), lora_adapter_metadata=told)
     load_adapters(base, [str(path)], [])
-    before = loaded_random_base.unet.state_dict()
+    before = loaded_random_base.denoiser.state_dict()
     for (_, name), (down, up) in factors.items():
         weight = f"{name}.weight"
         change = (ALPHA / RANK * up.flatten(1) @ down.flatten(1)).reshape(before[weight].shape)
-        torch.testing.assert_close(base.unet.state_dict()[weight], before[weight] + change)
+        torch.testing.assert_close(base.denoiser.state_dict()[weight], before[weight] + change)
 
 
 def test_several_add_up_and_old_names_are_known(loaded_random_base: Base, tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_several_add_up_and_old_names_are_known(loaded_random_base: Base, tmp_pa
     loaded = load_adapters(base, [f"{old}:0.5", f"{new}:0.25"], [])
     load_adapters(other, [f"{new}:0.75"], [])
     assert len(loaded.loras) == 2
-    for name, weight in base.unet.state_dict().items():
-        torch.testing.assert_close(weight, other.unet.state_dict()[name])
+    for name, weight in base.denoiser.state_dict().items():
+        torch.testing.assert_close(weight, other.denoiser.state_dict()[name])
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_all_vectors_of_a_word_count(loaded_random_base: Base, tmp_path: Path) -
 def test_where_the_text_ends_does_not_move(loaded_sdxl_base: Base, tmp_path: Path) -> None:
     """Older configs take the highest token for the end, which would be the learnt word."""
     base = fresh(loaded_sdxl_base)
-    for module in base.text_encoder_2.modules():
+    for module in base.text_encoders[1].model.modules():
         if hasattr(module, "eos_token_id"):
             module.eos_token_id = 2
     before = encode_prompts(base, ["a cat"]).pooled

@@ -47,7 +47,7 @@ def test_before_training_it_shows_the_base_alone(loaded_random_base: Base) -> No
     settings = {"height": 64, "width": 64, "steps": 1}
     alone = sample(loaded_random_base, [], ["a"], seeds=[0], guidance_scale=2.0, **settings)
     seen: list[np.ndarray] = []
-    fresh = build_controlnet(loaded_random_base.unet)
+    fresh = build_controlnet(loaded_random_base.denoiser)
     make_preview(
         loaded_random_base, fresh, trial(1, detect=lambda image: seen.append(image) or image)
     )

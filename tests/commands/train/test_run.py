@@ -30,8 +30,8 @@ from cnctl.commands.train.setup import prepare
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints.detector import HintMaker
 from cnctl.images import write_hint, write_image
-from cnctl.models.base import load_base
-from cnctl.models.unet.checkpoint import read_description
+from cnctl.models.families import load_base
+from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings
@@ -271,10 +271,10 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
     open_branches(
         control, [canny], base, GenerateSettings(), options=[{}], weights=[str(out)], ready=False
     )
-    now = base.unet.state_dict()
+    now = base.denoiser.state_dict()
     assert set(learnt) <= set(now)
     assert all(torch.allclose(now[name], tensor, atol=1e-6) for name, tensor in learnt.items())
-    assert not torch.equal(now["conv_out.bias"], load_base(random_base).unet.conv_out.bias)
+    assert not torch.equal(now["conv_out.bias"], load_base(random_base).denoiser.conv_out.bias)
     with pytest.raises(CnctlError, match="was trained together with its base"):
         start(random_base, tmp_path / "next", init_from=str(out))
     with pytest.raises(CnctlError, match="unlock_after was 2, not 3"):
@@ -370,7 +370,7 @@ def test_a_control_lora_is_small_resumes_generates_and_merges(
 
     base, canny = load_base(random_base), get_condition("canny")
     opened = open_control(canny, base, weights=str(whole)).state_dict()
-    fresh = build_controlnet(base.unet, seed=5).state_dict()
+    fresh = build_controlnet(base.denoiser, seed=5).state_dict()
     kept = load_file(whole / "checkpoints/step-00000004/controlnet.safetensors")
     name = "mid_block.attentions.0.proj_in"
     up, down = (kept[f"{name}.lora_{x}.default.weight"].flatten(1) for x in "BA")

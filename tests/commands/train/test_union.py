@@ -15,7 +15,7 @@ from cnctl.commands.train.run import TrainRequest, train
 from cnctl.errors import CnctlError
 from cnctl.images import write_image
 from cnctl.models.base import Base
-from cnctl.models.unet.union import OneKind
+from cnctl.models.unet.union import UnionView
 from cnctl.registry import get_condition
 
 
@@ -40,7 +40,7 @@ def test_the_condition_tells_the_kind(
     loaded_sdxl_base: Base, union: Path, name: str, kind: int
 ) -> None:
     network = open_control(get_condition(name), loaded_sdxl_base, weights=str(union))
-    assert isinstance(network, OneKind)
+    assert isinstance(network, UnionView)
     assert network.control_type == kind
 
 

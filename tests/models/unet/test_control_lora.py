@@ -3,16 +3,16 @@ import torch
 from cnctl.models.base import Base
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.unet.control_lora import add_adapters, low_rank_state
-from cnctl.models.unet.controlnet import build_controlnet, control_residuals, trainable_parameters
+from cnctl.models.unet.controlnet import build_controlnet
 
 
 def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
     loaded_random_base: Base,
 ) -> None:
-    plain, adapted = (build_controlnet(loaded_random_base.unet, seed=1) for _ in range(2))
+    plain, adapted = (build_controlnet(loaded_random_base.denoiser, seed=1) for _ in range(2))
     add_adapters(adapted, rank=2, seed=0)
     generator = torch.Generator().manual_seed(0)
-    width = loaded_random_base.unet.config.cross_attention_dim
+    width = loaded_random_base.denoiser.config.cross_attention_dim
     inputs = {
         "latents": torch.randn(1, 4, 8, 8, generator=generator),
         "timestep": torch.tensor([7]),
@@ -21,10 +21,10 @@ def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
     }
     for network in (plain, adapted):
         torch.nn.init.ones_(network.controlnet_mid_block.bias)
-    ours, theirs = (control_residuals(network, **inputs) for network in (adapted, plain))
-    assert torch.equal(ours.middle, theirs.middle)
+    ours, theirs = (network.residuals(**inputs) for network in (adapted, plain))
+    assert torch.equal(ours.tensors[-1], theirs.tensors[-1])
 
-    trained = trainable_parameters(adapted)
+    trained = adapted.learning_parameters()
     own = {name for name in dict(plain.named_parameters()) if name.startswith("controlnet_")}
     assert own <= trained.keys()
     assert all(".lora_" in name for name in trained.keys() - own)
@@ -35,7 +35,7 @@ def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
 
 
 def test_the_product_of_the_factors_is_the_change(loaded_random_base: Base) -> None:
-    controlnet = build_controlnet(loaded_random_base.unet, seed=1)
+    controlnet = build_controlnet(loaded_random_base.denoiser, seed=1)
     add_adapters(controlnet, rank=2, seed=0)
     for name, parameter in controlnet.named_parameters():
         if "lora_B" in name:

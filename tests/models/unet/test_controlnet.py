@@ -10,23 +10,19 @@ from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedd
 from torch import Tensor, nn
 
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base
+from cnctl.models.base import Base, lock
+from cnctl.models.prompts import encode_prompts
+from cnctl.models.residuals import Residuals
+from cnctl.models.unet.branch import predict_noise
 from cnctl.models.unet.controlnet import (
     SILU_GAIN,
     ControlledBlock,
-    Residuals,
     build_controlnet,
-    control_residuals,
-    encode_hint,
-    lock,
-    predict_noise,
     released_widths,
     start_gaussian,
-    trainable_parameters,
     use_paper_hint_encoder,
     zero_conv,
 )
-from cnctl.models.unet.text import encode_prompts
 from cnctl.training.loss import noise_prediction_loss
 
 # stable-diffusion-v1-5/unet/config.json and stable-diffusion-2-1/unet/config.json
@@ -55,7 +51,7 @@ def image_features(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture
 def unet(loaded_random_base: Base) -> UNet2DConditionModel:
-    return loaded_random_base.unet
+    return loaded_random_base.denoiser
 
 
 @pytest.fixture
@@ -214,7 +210,7 @@ class TestBuildControlnet:
         self, unet: UNet2DConditionModel, channels: int, form: str
     ) -> None:
         controlnet = build_controlnet(unet, hint_channels=channels, hint_encoder=form)
-        features = encode_hint(controlnet, torch.rand(1, channels, 64, 48)).features
+        features = controlnet.encode_hint(None, torch.rand(1, channels, 64, 48)).features
         assert features.shape == (1, 16, 8, 6)
         assert controlnet.config.conditioning_channels == channels
 
@@ -288,15 +284,15 @@ class TestBuildControlnet:
 class TestResiduals:
     def test_scales_and_adds(self) -> None:
         down, middle = torch.tensor([1.0]), torch.tensor([2.0])
-        residuals = Residuals((down, down), middle)
-        assert residuals.scaled(0.5) == Residuals((down / 2, down / 2), middle / 2)
-        assert residuals.scaled([1, 2, 3]) == Residuals((down, 2 * down), 3 * middle)
+        residuals = Residuals((down, down, middle))
+        assert residuals.scaled(0.5) == Residuals((down / 2, down / 2, middle / 2))
+        assert residuals.scaled([1, 2, 3]) == Residuals((down, 2 * down, 3 * middle))
         assert residuals + residuals == residuals.scaled(2)
 
     def test_wrong_number_of_scales(self) -> None:
         one = torch.ones(1)
         with pytest.raises(CnctlError, match="2 control scales for 3 residuals"):
-            Residuals((one, one), one).scaled([1, 1])
+            Residuals((one, one, one)).scaled([1, 1])
 
 
 class TestControlResiduals:
@@ -305,17 +301,17 @@ class TestControlResiduals:
     ) -> None:
         controlnet = build_controlnet(unet)
         with torch.no_grad():
-            residuals = control_residuals(controlnet, **inputs)
+            residuals = controlnet.residuals(**inputs)
             plain = predict_noise(unet, **without_hint(inputs))
-            assert len(residuals.down) == 12
-            assert not any(r.any() for r in (*residuals.down, residuals.middle))
+            assert len(residuals.tensors) == 13
+            assert not any(r.any() for r in residuals.tensors)
             controlled = predict_noise(unet, **without_hint(inputs), residuals=residuals)
         assert torch.equal(controlled, plain)
 
     def test_an_encoded_hint_gives_the_same(
         self, random_controlnet: ControlNetModel, inputs: dict[str, Tensor]
     ) -> None:
-        encoded = encode_hint(random_controlnet, inputs["hint"])
+        encoded = random_controlnet.encode_hint(None, inputs["hint"])
         with torch.no_grad():
             expected = random_controlnet(
                 inputs["latents"],
@@ -325,23 +321,22 @@ class TestControlResiduals:
                 return_dict=False,
             )
             for hint in (inputs["hint"], encoded):
-                ours = control_residuals(random_controlnet, **{**inputs, "hint": hint})
-                assert all(map(torch.equal, ours.down, expected[0]))
-                assert torch.equal(ours.middle, expected[1])
-                assert ours.middle.any()
+                ours = random_controlnet.residuals(**{**inputs, "hint": hint})
+                assert all(map(torch.equal, ours.tensors[:-1], expected[0]))
+                assert torch.equal(ours.tensors[-1], expected[1])
+                assert ours.tensors[-1].any()
 
     def test_channel_order_of_the_hint(
         self, random_controlnet: ControlNetModel, inputs: dict[str, Tensor]
     ) -> None:
         reversed_order = copy.deepcopy(random_controlnet)
         reversed_order.register_to_config(controlnet_conditioning_channel_order="bgr")
-        for hint in (inputs["hint"], encode_hint(reversed_order, inputs["hint"])):
+        for hint in (inputs["hint"], reversed_order.encode_hint(None, inputs["hint"])):
             with torch.no_grad():
-                ours = control_residuals(reversed_order, **{**inputs, "hint": hint})
+                ours = reversed_order.residuals(**{**inputs, "hint": hint})
                 flipped = {**inputs, "hint": inputs["hint"].flip(1)}
-                assert torch.equal(
-                    ours.middle, control_residuals(random_controlnet, **flipped).middle
-                )
+                theirs = random_controlnet.residuals(**flipped)
+                assert torch.equal(ours.tensors[-1], theirs.tensors[-1])
 
     def test_middle_alone_acts_and_the_skips_do_not(
         self,
@@ -350,11 +345,12 @@ class TestControlResiduals:
         inputs: dict[str, Tensor],
     ) -> None:
         with torch.no_grad():
-            residuals = control_residuals(random_controlnet, **inputs)
-            middle = control_residuals(random_controlnet, **inputs, connect="middle")
+            residuals = random_controlnet.residuals(**inputs)
+            middle = random_controlnet.residuals(**inputs, connect="middle")
             plain = predict_noise(unet, **without_hint(inputs))
             controlled = predict_noise(unet, **without_hint(inputs), residuals=middle)
-            zeros = Residuals(tuple(torch.zeros_like(r) for r in residuals.down), residuals.middle)
+            *down, last = residuals.tensors
+            zeros = Residuals((*map(torch.zeros_like, down), last))
             expected = predict_noise(unet, **without_hint(inputs), residuals=zeros)
         assert torch.equal(controlled, expected)
         assert not torch.equal(controlled, plain)
@@ -363,11 +359,11 @@ class TestControlResiduals:
         self, random_controlnet: ControlNetModel, inputs: dict[str, Tensor]
     ) -> None:
         with pytest.raises(CnctlError, match="unknown connection 'some'"):
-            control_residuals(random_controlnet, **inputs, connect="some")
+            random_controlnet.residuals(**inputs, connect="some")
 
     def test_trainable_parameters(self, random_controlnet: ControlNetModel) -> None:
-        everything = trainable_parameters(random_controlnet)
-        middle = trainable_parameters(random_controlnet, connect="middle")
+        everything = random_controlnet.learning_parameters()
+        middle = random_controlnet.learning_parameters(connect="middle")
         assert everything == dict(random_controlnet.named_parameters())
         assert {n.split(".")[0] for n in everything.keys() - middle.keys()} == {
             "controlnet_down_blocks"
@@ -397,8 +393,8 @@ class TestFirstSteps:
         self, loaded_random_base: Base, inputs: dict[str, Tensor]
     ) -> None:
         base = loaded_random_base
-        before = {n: p.clone() for n, p in base.unet.state_dict().items()}
-        controlnet = build_controlnet(base.unet)
+        before = {n: p.clone() for n, p in base.denoiser.state_dict().items()}
+        controlnet = build_controlnet(base.denoiser)
         optimizer = torch.optim.SGD(controlnet.parameters(), lr=0.1)
         moved = []
         for _ in range(3):
@@ -416,13 +412,13 @@ class TestFirstSteps:
         assert not moved[1] & behind
         assert len(moved[1] & copied) > 0.9 * len(copied)
         assert behind <= moved[2]
-        assert all(torch.equal(before[n], p) for n, p in base.unet.state_dict().items())
-        assert all(p.grad is None for p in base.unet.parameters())
+        assert all(torch.equal(before[n], p) for n, p in base.denoiser.state_dict().items())
+        assert all(p.grad is None for p in base.denoiser.parameters())
 
     def test_locked_encoder_stores_no_graph(
         self, loaded_random_base: Base, random_controlnet: ControlNetModel, inputs: dict
     ) -> None:
-        unet, seen = loaded_random_base.unet, {}
+        unet, seen = loaded_random_base.denoiser, {}
         modules = {
             "encoder": unet.down_blocks[-1],
             "middle": unet.mid_block,
@@ -436,7 +432,7 @@ class TestFirstSteps:
             module.register_forward_hook(lambda *a, name=name: note(name, a[2]))
             for name, module in modules.items()
         ]
-        residuals = control_residuals(random_controlnet, **inputs)
+        residuals = random_controlnet.residuals(**inputs)
         predict_noise(unet, **without_hint(inputs), residuals=residuals)
         for hook in hooks:
             hook.remove()

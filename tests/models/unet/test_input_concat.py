@@ -11,7 +11,6 @@ from torch import Tensor
 
 from cnctl.data import Pair
 from cnctl.models.base import Base
-from cnctl.models.network import attach, hint_channels
 from cnctl.models.unet.input_concat import HintedUNet, build_input_concat
 from cnctl.sampling.denoise import sample
 from cnctl.settings import TrainSettings
@@ -34,12 +33,12 @@ class Noise:
 
 
 def start(base: Base, *, checkpoint: Checkpoint | None = None, **changes: object) -> Training:
-    wide = build_input_concat(base.unet, hint_channels=1)
+    wide = build_input_concat(base.denoiser, hint_channels=1)
     usual = TrainSettings(
         steps=4, batch_size=2, learning_rate=1e-3, resolution=32, method="input-concat"
     )
     settings = replace(usual, **changes)  # type: ignore[arg-type]
-    wider = replace(base, unet=wide)
+    wider = replace(base, denoiser=wide)
     return Training(wider, wide, Noise(), settings=settings, checkpoint=checkpoint)
 
 
@@ -55,17 +54,17 @@ def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def taught(base: Base) -> UNet2DConditionModel:
     """One whose new weights are not zero."""
-    wide = build_input_concat(base.unet)
+    wide = build_input_concat(base.denoiser)
     with torch.no_grad():
         wide.conv_in.weight[:, 4:].normal_(generator=torch.Generator().manual_seed(1))
     return wide.eval()
 
 
 def test_untrained_it_predicts_what_the_base_does(loaded_random_base: Base) -> None:
-    unet = loaded_random_base.unet
+    unet = loaded_random_base.denoiser
     latents, timesteps, text, hint = inputs()
     wide = build_input_concat(unet)
-    assert hint_channels(wide) == 3
+    assert wide.hint_channels == 3
     with torch.no_grad():
         predicted = HintedUNet(wide, hint)(latents, timesteps, text, return_dict=False)[0]
         expected = unet(latents, timesteps, text, return_dict=False)[0]
@@ -95,7 +94,7 @@ def test_an_image_depends_on_its_own_hint_alone(loaded_random_base: Base) -> Non
     wide = taught(loaded_random_base)
 
     def images(hint: Tensor, seeds: list[int]) -> np.ndarray:
-        base, controls = attach(loaded_random_base, wide, hint)
+        base, controls = wide.attach(loaded_random_base, hint)
         prompts = ["a", "b"][: len(seeds)] if 0 in seeds else ["b"]
         size = {"height": 64, "width": 64, "steps": 2}
         return sample(base, controls, prompts, seeds=seeds, guidance_scale=3, **size)
@@ -108,7 +107,7 @@ def test_an_image_depends_on_its_own_hint_alone(loaded_random_base: Base) -> Non
 
 def test_the_whole_base_learns(loaded_random_base: Base) -> None:
     training = start(loaded_random_base)
-    fresh = build_input_concat(loaded_random_base.unet, hint_channels=1).state_dict()
+    fresh = build_input_concat(loaded_random_base.denoiser, hint_channels=1).state_dict()
     list(training.run())
     now = training.network.state_dict()
     assert [name for name in now if torch.equal(now[name], fresh[name])] == []

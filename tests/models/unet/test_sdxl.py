@@ -21,10 +21,11 @@ from diffusers import (
 from torch import Tensor
 
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base, load_base
+from cnctl.models.base import Base
 from cnctl.models.control import Control
+from cnctl.models.families import load_base
+from cnctl.models.prompts import PromptOptions, count_chunks, encode_prompts
 from cnctl.models.text_features import whole_picture
-from cnctl.models.unet.text import Reading, count_chunks, encode_prompts
 from cnctl.sampling.denoise import denoise, draw_noise, sample
 from cnctl.sampling.image_to_image import Edit, encode_edit
 from cnctl.training.loss import noise_prediction_loss
@@ -86,19 +87,19 @@ def test_prompts_are_as_diffusers_encodes_them(loaded_sdxl_base: Base) -> None:
     base = loaded_sdxl_base
     pipeline = StableDiffusionXLPipeline(
         vae=base.vae,
-        text_encoder=base.text_encoder,
-        text_encoder_2=base.text_encoder_2,
-        tokenizer=base.tokenizer,
-        tokenizer_2=base.tokenizer_2,
-        unet=base.unet,
-        scheduler=base.scheduler,
+        text_encoder=base.text_encoders[0].model,
+        text_encoder_2=base.text_encoders[1].model,
+        tokenizer=base.text_encoders[0].tokenizer,
+        tokenizer_2=base.text_encoders[1].tokenizer,
+        unet=base.denoiser,
+        scheduler=base.process.scheduler,
         force_zeros_for_empty_prompt=True,
         add_watermarker=False,
     )
     with torch.no_grad():
         tokens, zero_tokens, pooled, zero_pooled = pipeline.encode_prompt(PROMPTS)
         earlier = pipeline.encode_prompt(PROMPTS, clip_skip=1)[0]  # counts from 0
-    skipped = encode_prompts(base, PROMPTS, reading=Reading(clip_skip=2))
+    skipped = encode_prompts(base, PROMPTS, options=PromptOptions(clip_skip=2))
     torch.testing.assert_close(skipped.tokens, earlier, rtol=1e-5, atol=1e-6)
     features = encode_prompts(base, PROMPTS)
     torch.testing.assert_close(features.tokens, tokens, rtol=1e-5, atol=1e-6)
@@ -116,10 +117,10 @@ def test_a_base_that_was_not_trained_with_zeros_reads_the_empty_prompt(
     index = folder / "model_index.json"
     index.write_text(index.read_text().replace("true", "false"))
     base = load_base(folder)
-    tokenizer = base.tokenizer_2
+    tokenizer = base.text_encoders[1].tokenizer
     row = [tokenizer.bos_token_id, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * 75]
     with torch.no_grad():
-        expected = base.text_encoder_2(torch.tensor([row])).text_embeds
+        expected = base.text_encoders[1].model(torch.tensor([row])).text_embeds
     assert torch.equal(encode_prompts(base, [""]).pooled, expected)
     assert expected.any()
 
@@ -133,10 +134,10 @@ def test_a_long_prompt_is_read_in_chunks_by_both_encoders(loaded_sdxl_base: Base
     torch.testing.assert_close(features.tokens[:1, :77], first.tokens)
     torch.testing.assert_close(features.pooled[:1], first.pooled)
     # The tokenizer puts "</w>" on the last letter only: the second chunk is the prompt's end.
-    words = base.tokenizer(long, add_special_tokens=False).input_ids[75:]
+    words = base.text_encoders[0].tokenizer(long, add_special_tokens=False).input_ids[75:]
     for model, tokenizer, place in (
-        (base.text_encoder, base.tokenizer, slice(0, 32)),
-        (base.text_encoder_2, base.tokenizer_2, slice(32, 56)),
+        (base.text_encoders[0].model, base.text_encoders[0].tokenizer, slice(0, 32)),
+        (base.text_encoders[1].model, base.text_encoders[1].tokenizer, slice(32, 56)),
     ):
         row = [tokenizer.bos_token_id, *words, tokenizer.eos_token_id]
         row += [tokenizer.pad_token_id] * (77 - len(row))
@@ -201,7 +202,7 @@ class TestEqualsDiffusers:
         with torch.no_grad():
             for parameter in other.parameters():
                 parameter.mul_(0.8)
-        scheduler = EulerDiscreteScheduler.from_config(loaded_sdxl_base.scheduler.config)
+        scheduler = EulerDiscreteScheduler.from_config(loaded_sdxl_base.process.scheduler.config)
         expected = theirs(
             StableDiffusionXLControlNetPipeline,
             MultiControlNetModel([sdxl_controlnet, other]),
@@ -281,7 +282,7 @@ def test_images_of_their_own_seeds(
 
 def test_half_precision_keeps_the_autoencoder_in_float32(random_sdxl_base: Path) -> None:
     base = load_base(random_sdxl_base, dtype="float16")
-    assert base.text_encoder_2.dtype == base.unet.dtype == torch.float16
+    assert base.text_encoders[1].model.dtype == base.denoiser.dtype == torch.float16
     assert base.vae.dtype == torch.float32
 
 
@@ -306,11 +307,11 @@ def test_the_loss_is_that_of_the_networks_told_of_sizes(
     given = {"latents": latents, "hint": hint, "timesteps": timesteps, "noise": noise}
     with torch.no_grad():
         loss = noise_prediction_loss(base, sdxl_controlnet, text=text, **given)
-        noisy = base.scheduler.add_noise(latents, noise, timesteps)
+        noisy = base.process.scheduler.add_noise(latents, noise, timesteps)
         down, middle = sdxl_controlnet(
             noisy, timesteps, text.tokens, hint, added_cond_kwargs=added, return_dict=False
         )
-        predicted = base.unet(
+        predicted = base.denoiser(
             noisy,
             timesteps,
             text.tokens,

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.base import load_base, read_family
-from cnctl.models.families import family_of
+from cnctl.models.families import load_base, read_family
 from cnctl.models.unet.controlnet import build_controlnet
+from cnctl.models.unet.shape import shape_of
 from cnctl.models.unet.single_file import find_prediction_type
 from cnctl.models.unet.single_file_configs import read_configs, read_shapes
 
@@ -225,7 +225,7 @@ class TestLoad:
         path, unet, vae, text, *others = written
         base = load_base(path)
         texts = [model for model, _ in base.text_encoders]
-        pairs = [(base.unet, unet), (base.vae, vae), *zip(texts, (text, *others), strict=True)]
+        pairs = [(base.denoiser, unet), (base.vae, vae), *zip(texts, (text, *others), strict=True)]
         for loaded, original in pairs:
             theirs = original.state_dict()
             assert loaded.state_dict().keys() == theirs.keys()
@@ -238,7 +238,7 @@ class TestLoad:
         with torch.no_grad():
             # The number of heads is in no tensor's shape: only what comes out tells.
             close = torch.testing.assert_close
-            predicted = [u(*given, added_cond_kwargs=added).sample for u in (base.unet, unet)]
+            predicted = [u(*given, added_cond_kwargs=added).sample for u in (base.denoiser, unet)]
             close(*predicted, rtol=1e-4, atol=1e-5)
             for ours, theirs in pairs[2:]:
                 close(ours(tokens)[0], theirs(tokens)[0], rtol=1e-4, atol=1e-5)
@@ -255,20 +255,19 @@ class TestLoad:
     def test_an_outline_has_the_shapes_and_no_weights(self, written: tuple) -> None:
         base, outline = load_base(written[0]), load_base(written[0], weights=False)
         assert outline.resolution == base.resolution
-        assert outline.prediction_type == base.prediction_type
-        for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
-            if module := getattr(base, part):
-                drawn = getattr(outline, part).state_dict()
-                shapes = {name: weight.shape for name, weight in module.state_dict().items()}
-                assert {name: weight.shape for name, weight in drawn.items()} == shapes
-                assert all(p.is_meta for p in getattr(outline, part).parameters())
+        assert outline.process.prediction == base.process.prediction
+        for part, module in {"vae": base.vae, **base.parts}.items():
+            drawn = {"vae": outline.vae, **outline.parts}[part]
+            shapes = {name: weight.shape for name, weight in module.state_dict().items()}
+            assert {name: weight.shape for name, weight in drawn.state_dict().items()} == shapes
+            assert all(p.is_meta for p in drawn.parameters())
 
     def test_prediction_type(self, written: tuple) -> None:
         path, _, _, text, *others = written
         base = load_base(path)
         # Random weights do not return the noise that they are given, so they "predict v".
         second = text.config.hidden_act == "gelu"
-        assert base.prediction_type == ("v_prediction" if second else "epsilon")
+        assert base.process.prediction == ("v_prediction" if second else "epsilon")
         assert base.resolution == (1024 if others else 768 if second else 512)
 
     @pytest.mark.parametrize("written", ["SDXL"], indirect=True)
@@ -276,13 +275,13 @@ class TestLoad:
         path, *parts = written
         weights = {n: w.contiguous().clone() for n, w in original_weights(*parts).items()}
         save_file({**weights, "v_pred": torch.ones(0)}, path)
-        assert load_base(path).prediction_type == "v_prediction"
+        assert load_base(path).process.prediction == "v_prediction"
 
     def test_metadata_decides_the_prediction_type(self, written: tuple) -> None:
         path, *parts = written
         weights = {n: w.contiguous().clone() for n, w in original_weights(*parts).items()}
         save_file(weights, path, metadata={"modelspec.prediction_type": "epsilon"})
-        assert load_base(path).prediction_type == "epsilon"
+        assert load_base(path).process.prediction == "epsilon"
 
     def test_a_network_that_returns_the_noise_predicts_the_noise(self) -> None:
         class Returns(nn.Module):
@@ -303,7 +302,7 @@ class TestLoad:
     def test_half_precision(self, written: tuple) -> None:
         base = load_base(written[0], dtype="bfloat16")
         texts = [model.dtype for model, _ in base.text_encoders]
-        assert {base.unet.dtype, base.vae.dtype, *texts} == {torch.bfloat16}
+        assert {base.denoiser.dtype, base.vae.dtype, *texts} == {torch.bfloat16}
 
     def test_a_missing_tensor_is_named(self, written: tuple) -> None:
         path, *parts = written
@@ -438,4 +437,4 @@ class TestRefuses:
 
 def test_family_of_an_inpainting_base() -> None:
     config = {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768}
-    assert family_of({**config, "in_channels": 9}).name == "SD 1.x inpainting"
+    assert shape_of({**config, "in_channels": 9}).name == "SD 1.x inpainting"

@@ -10,8 +10,8 @@ from torch import Tensor
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.control import Control
-from cnctl.models.unet.text import encode_prompts
-from cnctl.models.unet.union import one_kind
+from cnctl.models.prompts import encode_prompts
+from cnctl.models.unet.union import view_of
 from cnctl.sampling.denoise import denoise, draw_noise
 
 SIZE = {"height": 64, "width": 96}
@@ -30,7 +30,7 @@ def hint() -> Tensor:
 def ours(base: Base, union: ControlNetUnionModel, kind: int, hint: Tensor, **acts: Any) -> Tensor:
     return denoise(
         base,
-        [Control(one_kind(union, kind), hint, **acts)],
+        [Control(view_of(union, kind), hint, **acts)],
         draw_noise(base, generators(), **SIZE),
         text=encode_prompts(base, PROMPTS),
         negative_text=encode_prompts(base, NEGATIVE),
@@ -81,7 +81,7 @@ def test_the_kind_matters_and_each_image_has_its_own_hint(
 def test_views_share_weights_and_leave_the_union_as_it_is(
     sdxl_union: ControlNetUnionModel,
 ) -> None:
-    one, other = one_kind(sdxl_union, 1), one_kind(sdxl_union, 2)
+    one, other = view_of(sdxl_union, 1), view_of(sdxl_union, 2)
     assert (one.control_type, other.control_type) == (1, 2)
     assert one.task_embedding is other.task_embedding is sdxl_union.task_embedding
     assert type(sdxl_union) is ControlNetUnionModel
@@ -90,4 +90,4 @@ def test_views_share_weights_and_leave_the_union_as_it_is(
 @pytest.mark.parametrize("kind", [-1, 6])
 def test_a_kind_that_it_does_not_know(sdxl_union: ControlNetUnionModel, kind: int) -> None:
     with pytest.raises(CnctlError, match="knows 6 kinds of hint"):
-        one_kind(sdxl_union, kind)
+        view_of(sdxl_union, kind)

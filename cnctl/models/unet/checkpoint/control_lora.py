@@ -20,6 +20,7 @@ from cnctl.models.unet.checkpoint.architecture import read_architecture
 from cnctl.models.unet.checkpoint.factorise import MARK
 from cnctl.models.unet.checkpoint.factors import DOWN, UP
 from cnctl.models.unet.checkpoint.keymap import pairs
+from cnctl.models.unet.checkpoint.save import diffusers_config
 from cnctl.models.unet.checkpoint.source import METADATA_KEY
 from cnctl.tensorfiles.lazy import ready
 from cnctl.tensorfiles.write import write_file
@@ -50,7 +51,7 @@ def save_control_lora(
             for original, name in names.items()
             if name in trained
         }
-    config = json.loads(controlnet.to_json_string())
-    config.pop("_name_or_path", None)
-    written = {METADATA_KEY: json.dumps({"config": config, "description": dict(description)})}
-    write_file(path, tensors, metadata=lambda done: written, overwrite=True)
+    written = {"config": diffusers_config(controlnet), "description": dict(description)}
+    write_file(
+        path, tensors, metadata=lambda done: {METADATA_KEY: json.dumps(written)}, overwrite=True
+    )

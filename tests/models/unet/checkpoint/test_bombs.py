@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint import load_controlnet
 from cnctl.models.unet.checkpoint.source import open_source
+from cnctl.models.unet.load import load_controlnet
 
 TENSOR = torch.zeros(2)
 

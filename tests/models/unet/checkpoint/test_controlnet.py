@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnctl.errors import CnctlError, MissingError, OutputError
-from cnctl.models.unet.checkpoint import load_controlnet, read_description, save_controlnet
-from cnctl.models.unet.checkpoint.source import open_source
+from cnctl.models.unet.checkpoint.save import save_controlnet
+from cnctl.models.unet.checkpoint.source import open_source, read_description
 from cnctl.models.unet.controlnet import use_paper_hint_encoder
+from cnctl.models.unet.load import load_controlnet
 
 
 def same_weights(one: ControlNetModel, other: ControlNetModel) -> bool:

@@ -32,8 +32,8 @@ import torch
 
 import cnctl
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint import load_controlnet, read_description
-from cnctl.models.unet.checkpoint.source import open_source
+from cnctl.models.unet.checkpoint.source import open_source, read_description
+from cnctl.models.unet.load import load_controlnet
 
 TENSOR = torch.zeros(2)
 

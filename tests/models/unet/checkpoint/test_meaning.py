@@ -12,7 +12,7 @@ from diffusers import ControlNetModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnctl.models.unet.checkpoint import load_controlnet
+from cnctl.models.unet.load import load_controlnet
 
 
 class OriginalControlNet:

@@ -21,9 +21,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
 
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint import load_controlnet
 from cnctl.models.unet.checkpoint.source import open_source
 from cnctl.models.unet.checkpoint.tensors import read_tensors
+from cnctl.models.unet.load import load_controlnet
 from cnctl.tensorfiles.sandbox import shared_reader
 
 COUNT = int(os.environ.get("CNCTL_MUTANTS", "200"))

@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from cnctl.commands.convert.run import convert
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint import load_controlnet, read_description
 from cnctl.models.unet.checkpoint.architecture import read_architecture
 from cnctl.models.unet.checkpoint.config import check_config, config_from_shapes, family_name
 from cnctl.models.unet.checkpoint.keymap import pairs
+from cnctl.models.unet.checkpoint.source import read_description
+from cnctl.models.unet.load import load_controlnet
 
 TRUE = {
     "block_out_channels": (320, 640, 1280),

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from cnctl.commands.convert.run import convert
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint import load_controlnet
 from cnctl.models.unet.checkpoint.architecture import read_architecture
 from cnctl.models.unet.checkpoint.config import check_config, config_from_shapes, family_name
 from cnctl.models.unet.checkpoint.keymap import pairs
+from cnctl.models.unet.load import load_controlnet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TRUE = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cnctl.models.unet.prompt_weighting import read_emphasis, weigh, without_emphasis
+from cnctl.models.prompt_weighting import read_emphasis, weigh, without_emphasis
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""What a base learns along with a ControlNet (section 3.4), and adding such changes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+
+
+def unlock_parameters(base: Base, unlock: str) -> dict[str, nn.Parameter]:
+    """Open part of the denoiser to gradients, and have the whole of it in float32 to learn in.
+
+    unlock: one of the family's `unlocks`.
+    """
+    base.denoiser.float()
+    parameters = base.family.unlockable(base.denoiser, unlock)
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    return parameters
+
+
+@torch.no_grad()
+def add_delta(network: nn.Module, delta: Iterable[tuple[str, Tensor]]) -> None:
+    """Add what a network of a base has learnt: differences by name; CnctlError if they misfit."""
+    parameters = dict(network.named_parameters())
+    for name, difference in delta:
+        if name not in parameters or parameters[name].shape != difference.shape:
+            raise CnctlError(
+                f"what was learnt of the base's {name} does not fit this base",
+                hint="use the base that it was trained with, or one of its family",
+            )
+        parameter = parameters[name]
+        learnt = parameter.float() + difference.to(parameter.device, torch.float32)
+        parameter.copy_(learnt)

@@ -1,0 +1,121 @@
+"""What a family of bases is: a frozen value, as a condition is one.
+
+Each family lives in a folder beside this file. Outside `cnctl/models` nothing asks which family a
+base is of: it calls what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnctl.models.locate import Location
+from cnctl.models.residuals import Residuals
+from cnctl.models.text_features import TextFeatures
+
+if TYPE_CHECKING:
+    from cnctl.models.base import Base
+    from cnctl.models.network import Network
+    from cnctl.models.prompts import PromptOptions
+
+    Generators = torch.Generator | list[torch.Generator] | None
+
+
+class Latents(Protocol):
+    """Between images, uint8 (B, H, W, 3), and latents, float32 (B, C, h, w)."""
+
+    def factor(self, base: Base) -> int:
+        """Pixels per latent, along a side."""
+
+    def shape(self, base: Base, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of an image's latents."""
+
+    def encode(self, base: Base, images: np.ndarray) -> Tensor:
+        """What the autoencoder says of images: mean and log variance, (B, 2 C, h, w)."""
+
+    def draw(self, base: Base, moments: Tensor, *, generator: Generators) -> Tensor:
+        """Scaled latents from these; their mode where there is no generator."""
+
+    def decode(self, base: Base, latents: Tensor) -> np.ndarray:
+        """Images of scaled latents. Raises CnctlError where pixels are not finite."""
+
+
+class PromptReader(Protocol):
+    """How prompts become text features; `cnctl.models.prompts` caches and moves."""
+
+    def encode(
+        self, base: Base, prompt: str, *, chunks: int, options: PromptOptions
+    ) -> TextFeatures:
+        """The features of one prompt, (1, L, D), in so many chunks."""
+
+    def count_chunks(self, base: Base, prompts: Sequence[str], *, options: PromptOptions) -> int:
+        """How many chunks hold the longest of these prompts whole; at least one."""
+
+    def chunk_size(self, base: Base) -> int:
+        """Tokens of a prompt in one chunk."""
+
+    def most_clip_skip(self, base: Base) -> int:
+        """The largest `PromptOptions.clip_skip`; 1 where the family has no other layer to read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One kind of base model: SD 1.x, SDXL, ...
+
+    name: what people call it. part: the name of its denoiser's folder in a diffusers base.
+    """
+
+    name: str
+    part: str
+    latents: Latents
+    prompts: PromptReader
+
+    load_base: Callable[..., Base]
+    """load_base(location, family, device=, dtype=, low_memory=, weights=) -> Base."""
+    check_generates: Callable[[Base], None]
+    """Raises CnctlError where a base of the family cannot generate from noise alone."""
+    predict: Callable[[nn.Module, Tensor, Tensor, TextFeatures, Residuals | None], Tensor]
+    """predict(denoiser, latents, timestep, text, residuals): its prediction (B, C, h, w), what
+    ControlNets add to it."""
+
+    build_network: Callable[..., Network]
+    """build_network(base, method=, hint_channels=, hint_encoder=, hint_start=, rank=, seed=): a
+    fresh network by one of METHODS, section 3.2 for this architecture. rank: above 0 a
+    Control-LoRA of this rank."""
+    open_network: Callable[..., Network]
+    """open_network(source, base, condition=, hint_channels=, control_type=, dtype=): trained
+    weights; CnctlError before they load where they do not fit. control_type: of a union."""
+    find_weights: Callable[[Path], Path | None]
+    """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
+    weights_file: Callable[[Path], Path]
+    """The file of tensors of what `find_weights` has found."""
+    hint_encoders: tuple[str, ...] = ()
+    """Forms of hint encoder that a fresh ControlNet may have; the first is the default."""
+    hint_starts: tuple[str, ...] = ()
+
+    unlocks: tuple[str, ...] = ()
+    """Names of the parts of a base that may learn along (section 3.4)."""
+    unlockable: Callable[[nn.Module, str], dict[str, nn.Parameter]]
+    """unlockable(denoiser, unlock): what of a denoiser may learn along, by name."""
+    blocks_before_control: Callable[[nn.Module], Iterable[Any]]
+    """Blocks of a denoiser that run before any residual is added: no gradient passes them."""
+    activation_bytes: Callable[[nn.Module, bool], float]
+    """activation_bytes(denoiser, checkpointing): kept for the backward pass, per sample, latent
+    pixel and byte of precision."""
+
+    read_lora: Callable[[Path, Mapping[str, Mapping[str, tuple[int, ...]]]], Iterable[Any]]
+    read_embedding: Callable[[Path], tuple[str, Sequence[Tensor]]]
+    add_embedding: Callable[[Base, str, Sequence[Tensor]], None]
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of generate and train that this family's own published recipes give."""
+
+
+Recognise = Callable[[Location], Family | None]
+"""recognise(location): the family of a base, from configs and headers alone; None for another's."""

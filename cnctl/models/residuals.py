@@ -1,0 +1,69 @@
+"""What a ControlNet adds to a base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnctl.errors import CnctlError
+
+
+@dataclass(frozen=True)
+class EncodedHint:
+    """A hint that has been through the hint encoder, as its network reads it: features (B, ...)."""
+
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a ControlNet adds, from its first block to its last.
+
+    tensors: one for each link to the base: maps (B, C, h, w), or tokens (B, N, C) of a grid of
+    rows and columns. A tensor without dimensions adds its value everywhere.
+    """
+
+    tensors: tuple[Tensor, ...]
+    grid: tuple[int, int] | None = None
+
+    def scaled(self, scale: float | Sequence[float]) -> Residuals:
+        """All of them by one number, or each by its own.
+
+        Raises CnctlError when the number of scales is not the number of residuals.
+        """
+        count = len(self.tensors)
+        scales = [float(scale)] * count if isinstance(scale, int | float) else list(scale)
+        if len(scales) != count:
+            raise CnctlError(
+                f"{len(scales)} control scales for {count} residuals",
+                hint=f"give one number, or {count}, from the first block to the last",
+            )
+        if all(one == 1 for one in scales):
+            return self
+        scaled = (r * s for r, s in zip(self.tensors, scales, strict=True))
+        return Residuals(tuple(scaled), self.grid)
+
+    def within(self, region: Tensor) -> Residuals:
+        """Each times the region, (1 or B, 1, H, W), at its own size: the mean of each place."""
+        return self._each(lambda residual: residual * self._fitted(region, residual))
+
+    def on_second_half(self) -> Residuals:
+        """For twice as many images: nothing for the first half, these for the second."""
+        return self._each(lambda residual: torch.cat([torch.zeros_like(residual), residual]))
+
+    def __add__(self, other: Residuals) -> Residuals:
+        pairs = zip(self.tensors, other.tensors, strict=True)
+        return Residuals(tuple(a + b for a, b in pairs), self.grid)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Residuals:
+        return Residuals(tuple(map(change, self.tensors)), self.grid)
+
+    def _fitted(self, region: Tensor, residual: Tensor) -> Tensor:
+        if self.grid is None:
+            return F.interpolate(region.to(residual), size=residual.shape[2:], mode="area")
+        cells = F.interpolate(region.to(residual), size=self.grid, mode="area")
+        return cells.flatten(2).transpose(1, 2)

@@ -1,0 +1,118 @@
+"""The families of U-Nets as values: Stable Diffusion 1.x, 2.x, XL, and the embedded base."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+from torch import nn
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.family import Family
+from cnctl.models.latents import KLLatents
+from cnctl.models.locate import Location, read_json
+from cnctl.models.network import INPUT_CONCAT, Network
+from cnctl.models.unet.base import check_generates, load_base
+from cnctl.models.unet.branch import predict_noise
+from cnctl.models.unet.checkpoint.lora import read_lora
+from cnctl.models.unet.checkpoint.textual_inversion import read_embedding
+from cnctl.models.unet.control_lora import add_adapters
+from cnctl.models.unet.controlnet import HINT_ENCODERS, HINT_STARTS, build_controlnet
+from cnctl.models.unet.input_concat import build_input_concat
+from cnctl.models.unet.shape import REFINER, shape_of
+from cnctl.models.unet.single_file_configs import read_configs, read_shapes
+from cnctl.models.unet.text import ClipPrompts
+from cnctl.models.unet.textual_inversion import add_embedding
+from cnctl.models.unet.unfreeze import UNLOCKS, unlockable_parameters
+from cnctl.models.unet.weights import find_weights, open_network, weights_file
+
+PART = "unet"
+ACTIVATION_BYTES = {False: 315, True: 75}
+"""Kept for the backward pass, per sample, latent pixel, channel of the first block and byte of
+precision, without and with gradient checkpointing: Stable Diffusion 1.5 keeps 786 and 185 MiB at
+64 x 64 latents in two bytes."""
+
+
+def build_network(
+    base: Base,
+    *,
+    method: str,
+    hint_channels: int,
+    hint_encoder: str,
+    hint_start: str,
+    rank: int = 0,
+    seed: int = 0,
+) -> Network:
+    """A fresh ControlNet, a Control-LoRA of this rank, or a U-Net that reads the hint."""
+    if method == INPUT_CONCAT:
+        return build_input_concat(base.denoiser, hint_channels=hint_channels)
+    controlnet = build_controlnet(
+        base.denoiser,
+        hint_channels=hint_channels,
+        hint_encoder=hint_encoder,
+        hint_start=hint_start,
+        seed=seed,
+    )
+    if rank:
+        add_adapters(controlnet, rank=rank, seed=seed)
+    return controlnet
+
+
+def blocks_before_control(unet: UNet2DConditionModel) -> list[nn.Module]:
+    """Encoder and middle block."""
+    return [*unet.down_blocks, unet.mid_block]
+
+
+def activation_bytes(unet: UNet2DConditionModel, checkpointing: bool) -> float:
+    """As ACTIVATION_BYTES, for this U-Net's width."""
+    return ACTIVATION_BYTES[checkpointing] * unet.config.block_out_channels[0]
+
+
+UNET = Family(
+    name="U-Net",
+    part=PART,
+    latents=KLLatents(),
+    prompts=ClipPrompts(),
+    load_base=load_base,
+    check_generates=check_generates,
+    predict=predict_noise,
+    build_network=build_network,
+    open_network=open_network,
+    find_weights=find_weights,
+    weights_file=weights_file,
+    hint_encoders=HINT_ENCODERS,
+    hint_starts=HINT_STARTS,
+    unlocks=UNLOCKS,
+    unlockable=unlockable_parameters,
+    blocks_before_control=blocks_before_control,
+    activation_bytes=activation_bytes,
+    read_lora=read_lora,
+    read_embedding=read_embedding,
+    add_embedding=add_embedding,
+)
+
+
+def recognise(location: Location) -> Family | None:
+    """The family of a base with a U-Net, by its shapes; None where it has none.
+
+    CnctlError for what has one and takes no ControlNet.
+    """
+    config = _read_config(location)
+    if config is None:
+        return None
+    shape = shape_of(config)
+    if shape.name == REFINER:
+        raise CnctlError(
+            f"{location.name} is SDXL's refiner, which takes no ControlNet", hint="give SDXL's base"
+        )
+    return replace(UNET, name=shape.name)
+
+
+def _read_config(location: Location) -> dict[str, Any] | None:
+    if location.path.is_file():
+        return read_configs(read_shapes(location.path))[PART]
+    index = read_json(location.path / "model_index.json")
+    # A base that lacks its U-Net's folder is an incomplete one, and not another family's.
+    return read_json(location.path / PART / "config.json") if PART in index else None

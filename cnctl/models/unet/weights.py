@@ -1,0 +1,92 @@
+"""Trained weights for a base with a U-Net: found in a folder, checked from headers, then loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetUnionModel
+from safetensors import SafetensorError
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
+from cnctl.models.unet.checkpoint.source import open_source, read_description
+from cnctl.models.unet.input_concat import InputConcatUNet
+from cnctl.models.unet.load import load_controlnet
+from cnctl.models.unet.shape import check_same_shape
+from cnctl.models.unet.union import view_of
+
+
+def find_weights(path: Path) -> Path | None:
+    """Where the weights of a run of `cnctl train` lie in its folder; None where it is not one."""
+    if (path / "controlnet" / "config.json").is_file():
+        return path / "controlnet"
+    if (path / "controlnet.safetensors").is_file():
+        return path / "controlnet.safetensors"
+    found = find_input_concat(path)
+    return found.folder if found else None
+
+
+def weights_file(source: Path) -> Path:
+    """The file of tensors in a folder of weights, or the file itself."""
+    found = find_input_concat(source)
+    return found.weights if found else open_source(source, whole=False).path
+
+
+def open_network(
+    source: Path,
+    base: Base,
+    *,
+    condition: str,
+    hint_channels: int,
+    control_type: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Network:
+    """The ControlNet in these weights, or the U-Net that reads its hint; checked before it loads.
+
+    condition: its name, for messages. control_type: the kind that its hints are to a union; None
+    for none. dtype: None is the base's.
+    """
+    if found := find_input_concat(source):
+        return _open_input_concat(
+            found, base, condition=condition, hint_channels=hint_channels, dtype=dtype or base.dtype
+        )
+    config = read_description(source, base=base.path)["config"]
+    check_same_shape(config, base.denoiser.config)
+    _check_channels(source, config["conditioning_channels"], hint_channels, condition)
+    controlnet, _ = load_controlnet(
+        source, device=base.offload_device, dtype=dtype or base.dtype, base=base.path
+    )
+    if not isinstance(controlnet, ControlNetUnionModel):
+        return controlnet
+    if control_type is None:
+        raise CnctlError(
+            f"{source} is a ControlNet-Union, and {condition} is not a kind of hint that it knows",
+            hint="give a ControlNet that was trained on this condition",
+        )
+    return view_of(controlnet, control_type)
+
+
+def _open_input_concat(
+    found: InputConcat, base: Base, *, condition: str, hint_channels: int, dtype: torch.dtype
+) -> InputConcatUNet:
+    check_same_shape(found.base_config, base.denoiser.config)
+    _check_channels(found.folder, found.hint_channels, hint_channels, condition)
+    try:
+        unet = InputConcatUNet.from_pretrained(
+            found.folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = f"{found.folder} cannot be read: {str(error).strip().splitlines()[0]}"
+        raise CnctlError(reason, hint="copy it again") from error
+    return unet.to(base.offload_device).eval()
+
+
+def _check_channels(source: Path, read: int, made: int, condition: str) -> None:
+    if read != made:
+        raise CnctlError(
+            f"{source} reads hints of {read} channels, but {condition} makes {made}",
+            hint="give the ControlNet that was trained on this condition",
+        )
