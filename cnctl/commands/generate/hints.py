@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -12,10 +11,10 @@ import numpy as np
 
 from cnctl.commands.generate.controls import Branch, ControlSpec, read_region
 from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.shared.failures import Failures
 from cnctl.errors import CnctlError, shown
-from cnctl.hints.run import read_ready
-from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_image, working_size
+from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_size, working_size
 from cnctl.plugin import Condition
 from cnctl.settings import GenerateSettings
 
@@ -29,17 +28,17 @@ def check_sources(
     images: Sequence[Path | None],
     *,
     ready: bool,
+    pictures: Pictures,
     failures: Failures,
 ) -> None:
-    """Read every input once before anything slow happens: an unreadable one is told at once.
+    """Read every input before anything slow happens: an unreadable one is reported at once.
 
     ready: all sources are hints.
     """
 
-    @cache
     def read(number: int, source: Path) -> None:
         is_ready = ready or controls[number].ready
-        read_ready(conditions[number], source) if is_ready else read_image(source)
+        pictures.hint(conditions[number], source) if is_ready else pictures.photograph(source)
 
     for number, control in enumerate(controls):
         read_region(control.region)
@@ -91,6 +90,7 @@ def make_hints(
     branches: Sequence[Branch],
     image: Path | None,
     *,
+    pictures: Pictures,
     settings: GenerateSettings,
     size: tuple[int, int] | None = None,
     edited: EditedImage | None = None,
@@ -110,7 +110,7 @@ def make_hints(
         if edited and size and branch.condition.masked and source == edited.path:
             hint = edited.hint(size)
         if hint is None:
-            hint = _make_hint(branch, source, size=size, settings=settings)
+            hint = _make_hint(branch, source, pictures=pictures, size=size, settings=settings)
         size = size or hint.shape[:2]
         hints.append(hint)
     return hints, sources
@@ -120,14 +120,16 @@ def _make_hint(
     branch: Branch,
     source: Path,
     *,
+    pictures: Pictures,
     size: tuple[int, int] | None,
     settings: GenerateSettings,
 ) -> np.ndarray:
     """A hint, uint8 (h, w, C), of this size; None for the one that suits the source."""
-    picture = read_ready(branch.condition, source) if branch.ready else read_image(source)
+    ready = branch.ready
+    picture = pictures.hint(branch.condition, source) if ready else pictures.photograph(source)
     size = size or working_size(*picture.shape[:2], resolution=settings.resolution)
     resize = cast(Resize, settings.resize)
-    if branch.ready:
+    if ready:
         palette = bool(branch.condition.palette)
         return fit_hint(picture, size=size, resize=resize, palette=palette)
     return _detect(branch, fit_image(picture, size=size, resize=resize), source)
@@ -144,7 +146,7 @@ def note_other_aspects(
     for source, hint in zip(sources, hints, strict=True):
         if source.suffix.lower() not in SUFFIXES:
             continue
-        height, width = read_image(source).shape[:2]
+        height, width = read_size(source)
         change = (hint.shape[1] / hint.shape[0]) / (width / height)
         if not 1 / ASPECT < change < ASPECT:
             done = {"stretch": "stretched", "crop": "cropped", "fill": "filled up"}[settings.resize]

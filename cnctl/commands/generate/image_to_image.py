@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cnctl.commands.generate.pictures import Pictures
 from cnctl.errors import CnctlError, shown
-from cnctl.images import fit_image, read_hint, read_image, working_size
+from cnctl.images import fit_image, read_hint, working_size
 from cnctl.sampling.image_to_image import Edit
 
 STRENGTH = 0.8
@@ -54,7 +55,11 @@ class EditedImage:
 
 
 def read_edit(
-    image: Path | str | None, mask: Path | str | None, strength: float | None
+    image: Path | str | None,
+    mask: Path | str | None,
+    strength: float | None,
+    *,
+    pictures: Pictures,
 ) -> EditedImage | None:
     """Read what is to be edited; None where nothing is."""
     if image is None:
@@ -66,7 +71,7 @@ def read_edit(
         strength = STRENGTH if mask is None else 1.0
     if not 0 < strength <= 1:
         raise CnctlError(f"--strength {strength:g}", hint="give more than 0, and at most 1")
-    picture = read_image(image)
+    picture = pictures.photograph(Path(image))
     mask_path = None if mask is None else Path(mask)
     return EditedImage(
         path=Path(image),

@@ -165,6 +165,7 @@ def _pose_alike(setup: Setup, shots: Sequence[Shot]) -> list[_Posed]:
     hints, sources = make_hints(
         setup.branches,
         task.image,
+        pictures=setup.pictures,
         settings=settings,
         size=(request.size[1], request.size[0]) if request.size else None,
         edited=setup.edited,

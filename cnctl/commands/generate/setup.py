@@ -22,6 +22,7 @@ from cnctl.commands.generate.controls import (
 from cnctl.commands.generate.hints import check_sources
 from cnctl.commands.generate.image_to_image import EditedImage, read_edit
 from cnctl.commands.generate.outputs import NAME, Plan, Shot, Task
+from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.prompts import (
     DEFAULT_PROMPT,
     choose_prompts,
@@ -143,6 +144,7 @@ class Setup:
     """As they are but for a sweep."""
     rewrite: Caption | None
     """In the automatic mode: the prompt to generate with again, from an image of a first round."""
+    pictures: Pictures
     edited: EditedImage | None
     adapters: Adapters
     note: Note
@@ -164,7 +166,8 @@ def prepare(
     """
     if request.save_steps is not None and request.save_steps < 1:
         raise CnctlError(f"--save-steps {request.save_steps}", hint="give 1 or more")
-    edited = read_edit(request.image, request.mask, request.strength)
+    pictures = Pictures()
+    edited = read_edit(request.image, request.mask, request.strength, pictures=pictures)
     controls = [
         open_to(request.sweep, parse_control(c) if isinstance(c, str) else c)
         for c in request.controls
@@ -175,7 +178,14 @@ def prepare(
     options = parse_all_options(conditions, request.options)
     images = [*dict.fromkeys(task.image for task in tasks)]
     failures = Failures(on_failure, alone=len(images) == 1)
-    check_sources(controls, conditions, images, ready=request.ready_hint, failures=failures)
+    check_sources(
+        controls,
+        conditions,
+        images,
+        ready=request.ready_hint,
+        pictures=pictures,
+        failures=failures,
+    )
     tasks = _without(failures, tasks)
     shots = _plan(request).shots(tasks)
     check_adapters(request.loras, request.embeddings)
@@ -209,6 +219,7 @@ def prepare(
         ),
         settings=settings,
         rewrite=_open_rewriter(request, base) if request.prompt_mode == "automatic" else None,
+        pictures=pictures,
         edited=edited,
         adapters=adapters,
         note=note,

@@ -1,0 +1,41 @@
+"""The decoded input images of a run: each is checked first and used later, but decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cnctl.hints.run import read_ready
+from cnctl.images import read_image
+from cnctl.plugin import Condition
+
+KEPT_BYTES = 2**28
+"""About 340 images of 512x512 pixels, or 7 photographs of 12 megapixels."""
+
+
+class Pictures:
+    """Reads input images, and keeps the first of them, up to `limit` bytes in all."""
+
+    def __init__(self, *, limit: int = KEPT_BYTES) -> None:
+        self._room = limit
+        self._kept: dict[tuple[Path, str], np.ndarray] = {}
+
+    def photograph(self, path: Path) -> np.ndarray:
+        """An image file as RGB uint8 (H, W, 3), as `read_image` returns it."""
+        return self._read(path, "", lambda: read_image(path))
+
+    def hint(self, condition: Condition, path: Path) -> np.ndarray:
+        """A file that holds a hint of this condition, (H, W, C), as `read_ready` returns it."""
+        return self._read(path, condition.name, lambda: read_ready(condition, path))
+
+    def _read(self, path: Path, condition: str, decode: Callable[[], np.ndarray]) -> np.ndarray:
+        key = path, condition
+        if key not in self._kept:
+            picture = decode()
+            if picture.nbytes > self._room:
+                return picture
+            self._room -= picture.nbytes
+            self._kept[key] = picture
+        return self._kept[key].copy()  # a detector may draw on its input
