@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cnctl.commands.generate.outputs import GeneratedImage
     from cnctl.commands.generate.setup import GenerateRequest
-    from cnctl.commands.shared.failures import FailedImage
+    from cnctl.commands.shared.events import FailedImage
 
 PREVIEW_COLUMNS = 64
 

@@ -13,7 +13,8 @@ import numpy as np
 from cnctl.commands.annotate.detect import Detectors, at_working_size, read_picture, title
 from cnctl.commands.annotate.plan import Layout, Plan, Target, plan_images, plan_runs
 from cnctl.commands.annotate.stores import SheetStore, Store, open_store
-from cnctl.commands.shared.failures import FailedImage, Failures
+from cnctl.commands.shared.events import FailedImage
+from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.report.sheets import compare
 from cnctl.errors import CnctlError
 from cnctl.images import fit_hint, read_hint

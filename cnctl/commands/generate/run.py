@@ -41,7 +41,7 @@ from cnctl.commands.generate.setup import (
     prompts_of,
 )
 from cnctl.commands.generate.step_sheets import StepSheets
-from cnctl.commands.shared.failures import FailedImage
+from cnctl.commands.shared.events import FailedImage
 from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
 from cnctl.models.prompts import count_chunks
 from cnctl.sampling.denoise import OnPreview, sample

@@ -32,7 +32,8 @@ from cnctl.commands.generate.prompts import (
 from cnctl.commands.generate.record import ImageRecord
 from cnctl.commands.generate.tasks import list_tasks, read_jobs, sweep_over
 from cnctl.commands.shared.captioner import Caption, open_captioner
-from cnctl.commands.shared.failures import FailedImage, Failures
+from cnctl.commands.shared.events import FailedImage
+from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.weights import open_base, read_base_defaults
 from cnctl.errors import CnctlError, DeviceError, SomeInputsFailed
 from cnctl.images import ImageFile, Resize, find_images

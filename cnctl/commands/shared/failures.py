@@ -1,37 +1,29 @@
-"""Many inputs, some of which are bad: these are put down by name, and the rest goes on."""
+"""Many inputs, some of which are bad: these are recorded by name, and the others continue."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from cnctl.commands.shared.events import FailedImage
 from cnctl.errors import CnctlError, shown
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailedImage:
-    """One image that gave nothing, and why, in one sentence."""
-
-    image: Path
-    error: str
-
-
 class Failures:
-    """What has failed so far. alone: there is one input only, whose error is the run's."""
+    """The images that have failed so far. alone: the error of the only input is the run's."""
 
-    def __init__(self, on_failure: Callable[[FailedImage], None], *, alone: bool) -> None:
-        self.on_failure = on_failure
+    def __init__(self, on_event: Callable[[FailedImage], None], *, alone: bool) -> None:
+        self.on_event = on_event
         self.alone = alone
         self.failed: list[FailedImage] = []
 
     @contextmanager
     def of(self, image: Path, *, title: str = "") -> Iterator[None]:
-        """Put bad input down to this image and go on; raise what would fail every image.
+        """Record bad input as a failure of this image; raise what would fail every image.
 
-        title: what to call it in a message, where that is not its path.
+        title: its name in a message, where that is not its path.
         """
         try:
             yield
@@ -41,11 +33,11 @@ class Failures:
                 raise named from error.__cause__
             failure = FailedImage(image=image, error=str(named))
             self.failed.append(failure)
-            self.on_failure(failure)
+            self.on_event(failure)
 
 
 def _is_of_the_image(error: CnctlError) -> bool:
-    """Whether the next image may fare better."""
+    """Whether the error concerns this image only."""
     too_long = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG
     return too_long or error.exit_code == CnctlError.exit_code
 

@@ -14,7 +14,7 @@ from cnctl.commands.generate.hints import source_of
 from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.setup import GenerateRequest
-from cnctl.commands.shared.failures import FailedImage
+from cnctl.commands.shared.events import FailedImage
 from cnctl.errors import CnctlError
 
 Make = Callable[..., list[GeneratedImage]]

@@ -17,7 +17,7 @@ from cnctl.commands.generate.outputs import GeneratedImage, Plan, Task
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.generate.tasks import parse_size, parse_sweep, read_jobs
-from cnctl.commands.shared.failures import FailedImage
+from cnctl.commands.shared.events import FailedImage
 from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
 
 Make = Callable[..., list[GeneratedImage]]

@@ -1,0 +1,34 @@
+"""Progress of a command as typed values: its `on_event` is called with each as it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line that a person should read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`done` of `total` parts of a stage of the work, such as "denoising", are finished."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedImage:
+    """One image of several gave nothing, and why, in one sentence; the others continue."""
+
+    image: Path
+    error: str
+
+
+def ignore(event: object) -> None:
+    """The `on_event` of a caller who wants no events."""
