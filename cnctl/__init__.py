@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from cnctl.commands.convert.run import convert as convert
     from cnctl.commands.evaluate.run import EvaluateRequest as EvaluateRequest
     from cnctl.commands.evaluate.run import evaluate as evaluate
-    from cnctl.commands.generate.controls import ControlSpec as ControlSpec
+    from cnctl.commands.generate.request import ControlSpec as ControlSpec
+    from cnctl.commands.generate.request import GenerateRequest as GenerateRequest
     from cnctl.commands.generate.run import generate as generate
-    from cnctl.commands.generate.setup import GenerateRequest as GenerateRequest
     from cnctl.commands.train.request import TrainRequest as TrainRequest
     from cnctl.commands.train.run import train as train
     from cnctl.errors import CnctlError as CnctlError
@@ -40,9 +40,9 @@ __all__ = [
 
 _MODULES = {
     "CnctlError": "errors",
-    "ControlSpec": "commands.generate.controls",
+    "ControlSpec": "commands.generate.request",
     "EvaluateRequest": "commands.evaluate.run",
-    "GenerateRequest": "commands.generate.setup",
+    "GenerateRequest": "commands.generate.request",
     "TrainRequest": "commands.train.request",
     "annotate": "commands.annotate.run",
     "convert": "commands.convert.run",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.commands.generate.outputs import GeneratedImage
-    from cnctl.commands.generate.setup import GenerateRequest
+    from cnctl.commands.generate.request import GenerateRequest
     from cnctl.commands.shared.events import FailedImage
 
 PREVIEW_COLUMNS = 64
@@ -105,7 +105,7 @@ def _read_flags(given: dict[str, Any]) -> GenerateRequest:
     from cnctl.commands.generate.controls import parse_controls
     from cnctl.commands.generate.prompts import gather_prompts
     from cnctl.commands.generate.replay import replay
-    from cnctl.commands.generate.setup import GenerateRequest
+    from cnctl.commands.generate.request import GenerateRequest
     from cnctl.commands.generate.tasks import parse_size, parse_sweep
 
     modes = given["control_mode"] if len(given["control_mode"]) > 1 else []

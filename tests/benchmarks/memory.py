@@ -67,9 +67,8 @@ def _library(part: object) -> str:
 
 def generate(base: Path, out: Path, *, side: int, steps: int, low: bool) -> dict[str, float]:
     """One image in this process; its peak in MB and its seconds."""
-    from cnctl.commands.generate.controls import ControlSpec
+    from cnctl.commands.generate.request import ControlSpec, GenerateRequest
     from cnctl.commands.generate.run import generate
-    from cnctl.commands.generate.setup import GenerateRequest
 
     request = GenerateRequest(
         [ControlSpec(condition="canny", source=base / "hint.png")],

@@ -8,9 +8,8 @@ from diffusers import ControlNetModel
 from PIL import Image
 from safetensors import safe_open
 
-from cnctl.commands.generate.controls import ControlSpec
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.train.run import TrainRequest, train
 from cnctl.registry import get_condition
 

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from cnctl.commands.annotate.run import annotate
-from cnctl.commands.generate.controls import ControlSpec
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.errors import CnctlError
 
 

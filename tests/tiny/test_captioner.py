@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnctl.commands.generate.controls import ControlSpec
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.shared.captioner import open_captioner
 from cnctl.models.base import Base
 from cnctl.models.families import load_base

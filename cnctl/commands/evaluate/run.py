@@ -23,10 +23,9 @@ from cnctl.commands.evaluate.cases import (
 from cnctl.commands.evaluate.report import write_pages
 from cnctl.commands.evaluate.result import DOCUMENT, Evaluation
 from cnctl.commands.evaluate.scores import add_distances, open_meters, score_set
-from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.shared.weights import locate_control, open_base
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.weights import add_base_deltas, locate_control, open_control
 from cnctl.errors import CnctlError
 from cnctl.hints.run import check_options, load_detector, parse_options
@@ -26,28 +27,6 @@ from cnctl.tensorfiles.sandbox import shared_reader
 Detect = Callable[..., np.ndarray | None]
 ACTS = ("scale", "start", "end", "mode")
 """Settings that a control may have of its own; in `GenerateSettings` they begin with control_."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ControlSpec:
-    """One `--cond`: a condition, where its hint comes from, how it acts. None: as for all.
-
-    step_scales: a factor for each step; residual_scales: one for each of the 13 residuals.
-    """
-
-    condition: str
-    source: Path | str | None = None
-    """A file; or a folder, of which the file counts that is called as the image is."""
-    ready: bool = False
-    """The source holds hints, and not what they are to be detected in."""
-    scale: float | None = None
-    start: float | None = None
-    end: float | None = None
-    mode: str | None = None
-    step_scales: tuple[float, ...] = ()
-    residual_scales: tuple[float, ...] = ()
-    region: Path | str | None = None
-    """A mask of where it acts: white where it does, black where not."""
 
 
 @dataclass(frozen=True, kw_only=True)

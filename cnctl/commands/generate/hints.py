@@ -9,9 +9,10 @@ from typing import cast
 
 import numpy as np
 
-from cnctl.commands.generate.controls import Branch, ControlSpec, read_region
+from cnctl.commands.generate.controls import Branch, read_region
 from cnctl.commands.generate.image_to_image import EditedImage
 from cnctl.commands.generate.pictures import Pictures
+from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.failures import Failures
 from cnctl.errors import CnctlError, shown
 from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_size, working_size

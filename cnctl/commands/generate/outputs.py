@@ -12,12 +12,11 @@ import numpy as np
 
 from cnctl.commands.generate.parameters import format_parameters
 from cnctl.commands.generate.record import KEY, ImageRecord, hint_sha256
+from cnctl.commands.generate.request import NAME
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import hint_suffix, read_hint, write_hint, write_image
 
 MAX_SEED = 2**63 - 1
-NAME = "{stem}{variant}-{seed}"
-"""How images are called unless told otherwise."""
 EVERYWHERE = {"stem": "s", "input": "i", "conditions": "c", "variant": "v", "prompt": 1, "seed": 0}
 """What a name can be made of, with examples."""
 

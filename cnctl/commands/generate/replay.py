@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from cnctl.commands.generate.controls import ControlSpec, open_to
+from cnctl.commands.generate.controls import open_to
 from cnctl.commands.generate.record import (
     ControlRecord,
     FileRecord,
@@ -17,7 +17,7 @@ from cnctl.commands.generate.record import (
     hint_sha256,
     read_record,
 )
-from cnctl.commands.generate.setup import GenerateRequest
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.shared.typed_json import from_json
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.images import read_hint

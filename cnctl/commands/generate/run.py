@@ -32,8 +32,8 @@ from cnctl.commands.generate.outputs import (
     write_shot,
 )
 from cnctl.commands.generate.record import BatchRecord, ImageRecord, read_record
+from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.setup import (
-    GenerateRequest,
     Setup,
     memory_told,
     prepare,

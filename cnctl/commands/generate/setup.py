@@ -13,7 +13,6 @@ import torch
 from cnctl.commands.generate.adapters import Adapters, check_adapters, load_adapters
 from cnctl.commands.generate.controls import (
     Branch,
-    ControlSpec,
     open_branches,
     open_to,
     parse_all_options,
@@ -21,7 +20,7 @@ from cnctl.commands.generate.controls import (
 )
 from cnctl.commands.generate.hints import check_sources
 from cnctl.commands.generate.image_to_image import EditedImage, read_edit
-from cnctl.commands.generate.outputs import NAME, Plan, Shot, Task
+from cnctl.commands.generate.outputs import Plan, Shot, Task
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.prompts import (
     DEFAULT_PROMPT,
@@ -29,7 +28,7 @@ from cnctl.commands.generate.prompts import (
     default_prompt,
     with_added,
 )
-from cnctl.commands.generate.record import ImageRecord
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.tasks import list_tasks, read_jobs, sweep_over
 from cnctl.commands.shared.captioner import Caption, open_captioner
 from cnctl.commands.shared.events import FailedImage
@@ -54,83 +53,6 @@ SMALL_UNET = 50_000_000
 """Parameters."""
 
 Note = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class GenerateRequest:
-    """Images to make: `count` of each input and prompt, under all controls at once."""
-
-    controls: Sequence[ControlSpec | str] = ()
-    """Text is read as `--cond` is: "canny", "canny:edges.png:0.8:0-0.6"."""
-    images: Sequence[Path | str] = ()
-    """What every control without a source of its own reads; may be empty if each has one."""
-    prompt: str | Sequence[str] | None = None
-    negative_prompt: str = ""
-    added_prompt: str = ""
-    """Added to each prompt."""
-    prompt_mode: str | None = None
-    """"none", "default", "automatic" or "user" (section 4.1); None is "user" where prompts are."""
-    captioner: str | None = None
-    """Of the automatic mode; see `open_captioner`."""
-    ready_hint: bool = False
-    """The sources are hints; nothing is detected."""
-    options: Sequence[str] = ()
-    """Detector options, "key=value"."""
-    weights: Sequence[str] = ()
-    """One per control, or none for those that the base or the condition brings."""
-    loras: Sequence[str] = ()
-    """LoRA for the base, FILE[:SCALE]."""
-    embeddings: Sequence[str] = ()
-    """Textual inversion, FILE or WORD=FILE."""
-    image: Path | str | None = None
-    """What to start from in place of noise alone; controls read it where there is no other."""
-    mask: Path | str | None = None
-    """White where the image may change; the rest of it is returned untouched."""
-    strength: float | None = None
-    """Share of the noise schedule that runs over the image; by default 0.8, and 1 with a mask."""
-    base: str | None = None
-    jobs: Path | str | None = None
-    """A file with one JSON object per line in place of images; see `read_jobs`."""
-    sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Settings by name, and the values of each; every input is made at every point."""
-    count: int = 1
-    seed: int | None = None
-    """Of the first image, the next ones follow; None takes the first from 0 whose file is free."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """`GenerateSettings` by name; None for the default."""
-    batch_size: int | None = None
-    """Images denoised at once; None for 4, or for 1 with low_memory."""
-    low_memory: bool = False
-    """Networks wait on the host, large images are decoded in tiles; slower."""
-    out: Path | str = Path("out")
-    """A folder, or a .png where one image is made."""
-    name: str = NAME
-    """What images are called, of {stem}, {input}, {conditions}, {variant}, {prompt} and {seed}."""
-    overwrite: bool = False
-    resume: bool = False
-    """Keep the images that are there already, if they were made by the same request."""
-    save_steps: int | None = None
-    """Steps between the pictures of X-steps.png, which shows what the run is heading for."""
-    private: bool = False
-    """Write no metadata into the images."""
-    size: tuple[int, int] | None = None
-    """(width, height) to generate at; None for what suits the image and the resolution."""
-    device: str | None = None
-    dtype: str | None = None
-    called: str = ""
-    """The {stem} of all images; "" for their source's name and the conditions."""
-    in_batch: tuple[int, int] = (0, 1)
-    """Place and size of the batch, of copies of itself, that a single image is made in: rounding
-    differs between batch sizes."""
-    origin: ImageRecord | None = None
-    """The record of the image that this one repeats; what differs unasked is noted."""
-
-    @property
-    def at_once(self) -> int:
-        """Images that are denoised at once."""
-        if self.batch_size is not None:
-            return self.batch_size
-        return 1 if self.low_memory else 4
 
 
 @dataclass(frozen=True, kw_only=True)

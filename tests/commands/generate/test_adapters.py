@@ -20,10 +20,9 @@ from cnctl.commands.generate.adapters import (
     parse_embedding,
     parse_lora,
 )
-from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.replay import replay
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import read_image, read_metadata, write_image
 from cnctl.models.base import Base

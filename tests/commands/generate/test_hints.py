@@ -9,11 +9,11 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.commands.generate.controls import ControlSpec, parse_control
+from cnctl.commands.generate.controls import parse_control
 from cnctl.commands.generate.hints import source_of
 from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.shared.events import FailedImage
 from cnctl.errors import CnctlError
 

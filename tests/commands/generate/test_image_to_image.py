@@ -8,10 +8,9 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.errors import CnctlError
 from cnctl.images import fit_image, read_hint
 

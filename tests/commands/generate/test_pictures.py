@@ -11,8 +11,8 @@ import pytest
 from diffusers import ControlNetModel
 
 from cnctl.commands.generate.pictures import Pictures
+from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.images import read, read_image, write_image
 from cnctl.registry import get_condition
 

@@ -14,11 +14,10 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate import setup as generate_setup
-from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, gather_prompts, with_added
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.shared.captioner import open_captioner
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base

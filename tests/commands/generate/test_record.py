@@ -10,7 +10,7 @@ import pytest
 
 from cnctl.commands.generate.record import ImageRecord, find_record, read_record
 from cnctl.commands.generate.replay import replay
-from cnctl.commands.generate.setup import GenerateRequest
+from cnctl.commands.generate.request import GenerateRequest
 from cnctl.errors import CnctlError
 from cnctl.images import write_hint, write_image
 

@@ -11,12 +11,11 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.generate.record import hint_sha256
 from cnctl.commands.generate.replay import replay
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import read_hint
 from cnctl.models.locate import locate_base

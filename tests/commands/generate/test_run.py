@@ -12,10 +12,10 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate import run as job
-from cnctl.commands.generate.controls import ControlSpec, parse_control, parse_controls
+from cnctl.commands.generate.controls import parse_control, parse_controls
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, choose_prompts
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.generate.step_sheets import sheet_path
 from cnctl.commands.shared.report.sheets import GAP
 from cnctl.errors import CnctlError, DeviceError, MissingError, OutputError

@@ -12,10 +12,9 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 
-from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.replay import replay
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.train.run import TrainRequest, train
 from cnctl.errors import CnctlError
 from cnctl.images import write_image

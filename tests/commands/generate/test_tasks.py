@@ -11,11 +11,10 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate import hints as sources
-from cnctl.commands.generate.controls import ControlSpec
 from cnctl.commands.generate.gallery import write_gallery, write_grids
 from cnctl.commands.generate.outputs import GeneratedImage, Plan, Task
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.generate.tasks import parse_size, parse_sweep, read_jobs
 from cnctl.commands.shared.events import FailedImage
 from cnctl.errors import CnctlError, OutputError, SomeInputsFailed

@@ -11,7 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cnctl.commands.convert.run import convert
-from cnctl.commands.generate.run import GenerateRequest, generate
+from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.generate.run import generate
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.commands.train.run import TrainRequest, plan_training, train
 from cnctl.errors import CnctlError

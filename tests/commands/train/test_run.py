@@ -21,7 +21,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cnctl.commands.convert.run import convert
-from cnctl.commands.generate.controls import ControlSpec, open_branches
+from cnctl.commands.generate.controls import open_branches
+from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.weights import open_control
 from cnctl.commands.train import previews
 from cnctl.commands.train.run import TrainRequest, check_data, plan_training, train

@@ -7,9 +7,8 @@ import pytest
 from diffusers import ControlNetUnionModel
 from PIL import Image
 
-from cnctl.commands.generate.controls import ControlSpec
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.generate.setup import GenerateRequest
 from cnctl.commands.shared.weights import open_control
 from cnctl.commands.train.run import TrainRequest, train
 from cnctl.errors import CnctlError
