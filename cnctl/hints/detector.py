@@ -1,52 +1,91 @@
-"""Detectors as data workers need them: loaded where they are first used, and pickled by name."""
+"""A condition's detector as commands hold it: loaded at its first use, and pickled by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnctl.hints.run import augment_hint, draw_options, hint_from_maps, load_detector, read_ready
-from cnctl.plugin import Condition
+from cnctl.hints.run import (
+    LoadedDetector,
+    augment_hint,
+    draw_options,
+    hint_from_maps,
+    load_detections,
+    read_ready,
+)
+from cnctl.plugin import Condition, Detection, OptionValue
 from cnctl.registry import get_condition
+
+Options = Mapping[str, OptionValue]
 
 
 @dataclass
-class HintMaker:
-    """The condition's detector as data workers need it: loaded where it is used first."""
+class Detector:
+    """The detector of a condition. Its weights are read when it is first used, or by `load`.
+
+    Pickled as the condition's name and the other fields, for data workers that are not forks.
+    commercial: refuse weights not licensed for commercial use; None asks CNCTL_COMMERCIAL.
+    """
 
     condition: Condition
-    device: str
+    _: KW_ONLY
+    device: str = "cpu"
+    commercial: bool | None = None
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator | None) -> np.ndarray | None:
-        """The hint, with training options drawn from `rng`, or with the defaults for None."""
-        if not hasattr(self, "_detect"):
-            self._detect = load_detector(self.condition, device=self.device)
-        return self._detect(image, **self._options(rng))
+    def __call__(
+        self, image: np.ndarray, rng: np.random.Generator | None = None, /, **options: OptionValue
+    ) -> np.ndarray | None:
+        """The hint, uint8 (H, W, stored_channels), of an RGB uint8 (H, W, 3); None where empty.
+
+        Options that are not given are drawn by `rng` as for training; for None they take their
+        defaults.
+        """
+        found = self._loaded(image, **self._options(rng, options))
+        return None if found is None else found.hint
+
+    def batch(
+        self, images: Sequence[np.ndarray], /, **options: OptionValue
+    ) -> list[Detection | None]:
+        """What is in each of these images of one size, in one call where the detector can."""
+        return self._loaded.batch(images, **options)
 
     def from_maps(
-        self, maps: Mapping[str, Any], rng: np.random.Generator | None
+        self,
+        maps: Mapping[str, Any],
+        rng: np.random.Generator | None = None,
+        /,
+        **options: OptionValue,
     ) -> np.ndarray | None:
-        """The same from what a renderer knows, for a condition that reads it."""
-        return hint_from_maps(self.condition, maps, **self._options(rng))
-
-    def _options(self, rng: np.random.Generator | None) -> Mapping[str, Any]:
-        return {} if rng is None else draw_options(self.condition, rng)
+        """The hint from a renderer's maps, for a condition that reads them; nothing is loaded."""
+        return hint_from_maps(self.condition, maps, **self._options(rng, options))
 
     def augment(self, hint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The condition's random change of a hint."""
+        """The hint after the condition's random change for training."""
         return augment_hint(self.condition, hint, rng)
 
+    def load(self) -> LoadedDetector:
+        """The detector in memory; MissingError where its weights are not installed."""
+        return self._loaded
+
+    @cached_property
+    def _loaded(self) -> LoadedDetector:
+        return load_detections(self.condition, device=self.device, commercial=self.commercial)
+
+    def _options(self, rng: np.random.Generator | None, given: Options) -> Options:
+        return given if rng is None else {**draw_options(self.condition, rng), **given}
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """By name, for workers that are no forks; neither condition nor detector can be pickled."""
-        return _hint_maker, (self.condition.name, self.device)
+        """By name: neither a condition nor its network can be pickled."""
+        return _detector, (self.condition.name, self.device, self.commercial)
 
 
-def _hint_maker(name: str, device: str) -> HintMaker:
-    return HintMaker(get_condition(name), device)
+def _detector(name: str, device: str, commercial: bool | None) -> Detector:
+    return Detector(get_condition(name), device=device, commercial=commercial)
 
 
 @dataclass(frozen=True)
@@ -56,7 +95,7 @@ class HintReader:
     condition: Condition
 
     def __call__(self, source: Path | bytes) -> np.ndarray:
-        """As `read_ready`."""
+        """The hint in this file, as `read_ready` returns it."""
         return read_ready(self.condition, source)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -14,23 +14,22 @@ import numpy as np
 
 from cnctl.commands.annotate.plan import STDIN, Run, Target
 from cnctl.errors import CnctlError
-from cnctl.hints.run import Size, load_detections, read_ground_truth
+from cnctl.hints.detector import Detector
+from cnctl.hints.run import Size, read_ground_truth
 from cnctl.images import MAX_BYTES, ImageFile, fit_image, read_image, shown, working_size
 from cnctl.plugin import Condition, Detection, OptionValue
 
 ASPECT_TOLERANCE = 0.02
 
 
-class Detectors:
-    """The detectors of all conditions of a run, each loaded once."""
+class HintSource:
+    """Gives the hint of each target; `look_ahead` detects those of several images in one call.
 
-    def __init__(
-        self, conditions: Sequence[Condition], *, device: str, commercial: bool | None
-    ) -> None:
-        self._loaded = {
-            condition.name: load_detections(condition, device=device, commercial=commercial)
-            for condition in conditions
-        }
+    A detector that cannot be loaded raises here, before any image is read.
+    """
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self._loaded = {detector.condition.name: detector.load() for detector in detectors}
         self._pictures: dict[ImageFile, np.ndarray] = {}
         self._found: dict[Path, Detection | None] = {}
         """By the path of the hint."""
@@ -38,7 +37,7 @@ class Detectors:
     def look_ahead(self, targets: Sequence[Target]) -> None:
         """Detect these together, as far as their detectors can and images are of one size.
 
-        What fails here will be done alone, and is told of then.
+        A target that fails here is detected alone later, and its error is reported then.
         """
         self._pictures.clear()
         self._found.clear()

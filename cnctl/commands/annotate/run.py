@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.commands.annotate.detect import Detectors, at_working_size, read_picture, title
+from cnctl.commands.annotate.detect import HintSource, at_working_size, read_picture, title
 from cnctl.commands.annotate.plan import Layout, Plan, Target, plan_images, plan_runs
 from cnctl.commands.annotate.stores import SheetStore, Store, open_store
 from cnctl.commands.shared.events import FailedImage
 from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.report.sheets import compare
 from cnctl.errors import CnctlError
+from cnctl.hints.detector import Detector
 from cnctl.images import fit_hint, read_hint
 
 BATCH = 4
@@ -135,14 +136,18 @@ def annotate(
     result = AnnotateResult(images=len(plans))
     failures = Failures(on_failure, alone=len(plans) == 1)
     with open_store(layout, prompt=prompt, overwrite=overwrite) as store:
-        to_detect = [run.condition for run in runs if ground_truth is None]
-        detect = Detectors(to_detect, device=device, commercial=commercial or None)
+        detectors = [
+            Detector(run.condition, device=device, commercial=commercial or None)
+            for run in runs
+            if ground_truth is None
+        ]
+        source = HintSource(detectors)
         at_once = batch or (1 if device == "cpu" else BATCH)
         for done, plan in enumerate(plans):
             if at_once > 1 and done % at_once == 0:
-                detect.look_ahead(_missing(plans[done : done + at_once], store))
+                source.look_ahead(_missing(plans[done : done + at_once], store))
             with failures.of(plan.image.path, title=title(plan.image)):
-                for made in _make(plan, store, detect, overwrite=overwrite, failures=failures):
+                for made in _make(plan, store, source, overwrite=overwrite, failures=failures):
                     result.add(made)
                     on_made(made.path)
             on_progress(done + 1, len(plans))
@@ -164,14 +169,14 @@ def _missing(plans: Sequence[Plan], store: Store) -> list[Target]:
 def _make(
     plan: Plan,
     store: Store,
-    detect: Detectors,
+    source: HintSource,
     *,
     overwrite: bool,
     failures: Failures,
 ) -> Iterator[AnnotatedHint | Sheet]:
     """All that is planned of one image; no sheet where one of its hints has failed."""
     count = 0
-    for hint in _annotate_image(plan.targets, store, detect, failures):
+    for hint in _annotate_image(plan.targets, store, source, failures):
         count += 1
         yield hint
     if plan.sheet and count == len(plan.targets):
@@ -181,16 +186,16 @@ def _make(
 def _annotate_image(
     targets: Sequence[Target],
     store: Store,
-    detect: Detectors,
+    source: HintSource,
     failures: Failures,
 ) -> Iterator[AnnotatedHint]:
     """The hints of one image, which is decoded once, and only if one is missing."""
     missing = [target for target in targets if not store.holds(target)]
     yield from (replace(_hint(t), skipped=True) for t in targets if t not in missing)
-    picture = detect.read(targets[0].image) if missing else np.empty(0)
+    picture = source.read(targets[0].image) if missing else np.empty(0)
     for target in missing:
         with failures.of(target.image.path, title=title(target.image)):
-            image, found = detect(target, picture)
+            image, found = source(target, picture)
             store.write(target, image, found.hint)
             yield replace(_hint(target), data=found.data)
 

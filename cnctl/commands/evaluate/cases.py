@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ from cnctl.data.folder import LAYOUTS, FolderDataset, Row
 from cnctl.data.scenes import SceneDataset
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError
-from cnctl.hints.detector import HintReader
-from cnctl.hints.run import hint_from_maps, load_detector
+from cnctl.hints.detector import Detector, HintReader
 from cnctl.images import find_images, hint_suffix, shown, write_hint
 from cnctl.plugin import Condition, OptionValue
 
@@ -66,12 +64,6 @@ class Cases:
     empty: int = 0
 
 
-def detector_of(condition: Condition, device: str) -> Detect:
-    """Its detector, loaded when it is first used."""
-    loaded = cache(lambda: load_detector(condition, device=device))
-    return lambda image, options: loaded()(image, **options)
-
-
 def open_examples(
     data: str, condition: Condition, *, ready: bool, side: int, note: Callable[[str], None]
 ) -> Dataset:
@@ -99,8 +91,7 @@ def open_examples(
 
 def make_cases(
     dataset: Dataset,
-    condition: Condition,
-    detect: Detect,
+    detector: Detector,
     *,
     options: Options,
     prompt: str,
@@ -111,12 +102,13 @@ def make_cases(
 
     Examples are cut to squares of this side, as in training. prompt: where one has none.
     """
+    condition = detector.condition
     pairs = TrainingPairs(
         dataset=dataset,
         sizes=[(side, side)],
         hint_channels=condition.stored_channels,
-        detect=lambda image, _: detect(image, options),
-        from_maps=lambda maps, _: hint_from_maps(condition, maps, **options),
+        detect=lambda image, _: detector(image, **options),
+        from_maps=lambda maps, _: detector.from_maps(maps, **options),
         nearest=bool(condition.palette),
     )
     if condition.from_maps is None:

@@ -12,9 +12,7 @@ from typing import Any
 from cnctl.commands.evaluate.cases import (
     Case,
     Cases,
-    Detect,
     Output,
-    detector_of,
     make_cases,
     match_outputs,
     open_examples,
@@ -29,11 +27,11 @@ from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.weights import locate_control, open_base
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError
+from cnctl.hints.detector import Detector
 from cnctl.hints.metrics import find_metric
 from cnctl.hints.run import check_options, parse_options
 from cnctl.images import check_folder, check_output, find_images, read_size, write_file
 from cnctl.models.device import pick_device
-from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 
 JOBS = "jobs.jsonl"
@@ -110,11 +108,11 @@ def evaluate(
     _check(request)
     device = pick_device(request.device)
     meters = open_meters(request.metrics, clip_model=request.clip_model, device=device)
-    detect, say = detector_of(condition, str(device)), _once(note)
+    detector, say = Detector(condition, device=str(device)), _once(note)
     if request.data is None:
-        cases, sets = _take(request, condition, detect)
+        cases, sets = _take(request, detector)
     else:
-        cases, base = _cases(request, condition, detect, options, note=say)
+        cases, base = _cases(request, detector, options, note=say)
         if request.outputs:
             cases, sets = _match(request, cases)
         else:
@@ -154,26 +152,27 @@ def _check(request: EvaluateRequest) -> None:
     check_folder(out)
 
 
-def _take(request: EvaluateRequest, condition: Condition, detect: Detect) -> tuple[Cases, Sets]:
+def _take(request: EvaluateRequest, detector: Detector) -> tuple[Cases, Sets]:
     """Images of `cnctl generate`, and the cases that they name."""
     cases: dict[str, Case] = {}
     sets: Sets = {}
     for name, folder in zip(names_of_sets(request.outputs), request.outputs, strict=True):
-        own, sets[name] = read_outputs(Path(folder), condition)
+        own, sets[name] = read_outputs(Path(folder), detector.condition)
         cases |= {case.id: case for case in own}
-    return Cases(cases=[*cases.values()], detect=detect), sets
+    found = Cases(cases=[*cases.values()], detect=lambda image, options: detector(image, **options))
+    return found, sets
 
 
 def _cases(
     request: EvaluateRequest,
-    condition: Condition,
-    detect: Detect,
+    detector: Detector,
     options: Mapping[str, Any],
     *,
     note: Note,
 ) -> tuple[Cases, str]:
     """The cases of a data set, and what the base that they are made for is called."""
     assert request.data is not None
+    condition = detector.condition
     base, side, prompt = "", request.settings.get("resolution"), DEFAULT_PROMPT
     if request.outputs:
         side = side or min(read_size(find_images(request.outputs)[0].path))
@@ -187,8 +186,7 @@ def _cases(
         prompt = default_prompt(opened.defaults)
     cases = make_cases(
         open_examples(request.data, condition, ready=request.ready_hint, side=side, note=note),
-        condition,
-        detect,
+        detector,
         options=options,
         prompt=request.prompt or prompt,
         side=side,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import torch
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.weights import add_base_deltas, locate_control, open_control
 from cnctl.errors import CnctlError
-from cnctl.hints.run import check_options, load_detector, parse_options
+from cnctl.hints.detector import Detector
+from cnctl.hints.run import check_options, parse_options
 from cnctl.images import fit_image, read_hint
 from cnctl.models.base import Base
 from cnctl.models.control import MODES, Control, check_scale_counts
@@ -24,7 +24,6 @@ from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
 from cnctl.tensorfiles.sandbox import shared_reader
 
-Detect = Callable[..., np.ndarray | None]
 ACTS = ("scale", "start", "end", "mode")
 """Settings that a control may have of its own; in `GenerateSettings` they begin with control_."""
 
@@ -35,7 +34,7 @@ class Branch:
 
     condition: Condition
     options: Mapping[str, OptionValue]
-    detect: Detect
+    detect: Detector
     network: Network
     weights: Path
     """The file that the network was read from."""
@@ -184,7 +183,7 @@ def open_branches(
             Branch(
                 condition=condition,
                 options=chosen,
-                detect=_loaded_when_used(condition, device=str(base.offload_device)),
+                detect=Detector(condition, device=str(base.offload_device)),
                 network=open_control(condition, base, weights=str(found)),
                 given=_without_folders(name or ""),
                 weights=base.family.weights_file(found),
@@ -258,16 +257,3 @@ def _resolve_acts(control: ControlSpec, settings: GenerateSettings) -> dict[str,
         )
     scales = {"step_scales": control.step_scales, "residual_scales": control.residual_scales}
     return acts | scales
-
-
-def _loaded_when_used(condition: Condition, *, device: str) -> Detect:
-    """The detector, whose weights need not be at hand where all hints are ready."""
-
-    @cache
-    def loaded() -> Detect:
-        return load_detector(condition, device=device)
-
-    def detect(image: np.ndarray, **options: OptionValue) -> np.ndarray | None:
-        return loaded()(image, **options)
-
-    return detect

@@ -26,7 +26,7 @@ from cnctl.commands.train.session import (
 from cnctl.commands.train.setup import find_condition, prepare
 from cnctl.data import DataReport, check_dataset, open_dataset, take_part
 from cnctl.errors import CnctlError, OutputError
-from cnctl.hints.detector import HintMaker, HintReader
+from cnctl.hints.detector import Detector, HintReader
 from cnctl.images import check_folder
 from cnctl.models.network import EXPORTS
 from cnctl.plugin import Condition
@@ -123,7 +123,7 @@ def check_data(
     dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
     return check_dataset(
         dataset,
-        detect=HintMaker(known, "cpu"),
+        detect=Detector(known),
         resolution=resolution,
         on_example=lambda done: on_example(done, len(dataset)),
     )

@@ -25,7 +25,7 @@ from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_par
 from cnctl.data.buckets import bucket_sizes
 from cnctl.data.folder import FolderDataset
 from cnctl.errors import CnctlError
-from cnctl.hints.detector import HintMaker, HintReader
+from cnctl.hints.detector import Detector, HintReader
 from cnctl.models.base import Base
 from cnctl.models.network import Network
 from cnctl.plugin import Condition
@@ -135,14 +135,14 @@ def _pairs(
         )
     side = settings.resolution
     # A worker is a fork, which must not touch the parent's CUDA.
-    maker = HintMaker(condition, "cpu" if settings.workers else str(base.device))
+    detector = Detector(condition, device="cpu" if settings.workers else str(base.device))
     return TrainingPairs(
         dataset=dataset,
         sizes=bucket_sizes(side, factor=base.latent_factor) if settings.buckets else [(side, side)],
         hint_channels=condition.stored_channels,
-        detect=maker,
-        from_maps=maker.from_maps if condition.from_maps else None,
-        augment=maker.augment if condition.augment else None,
+        detect=detector,
+        from_maps=detector.from_maps if condition.from_maps else None,
+        augment=detector.augment if condition.augment else None,
         nearest=bool(condition.palette),
         flip=settings.flip,
         mirror=condition.flip,

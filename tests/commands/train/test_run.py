@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -29,7 +28,6 @@ from cnctl.commands.train.run import TrainRequest, check_data, plan_training, tr
 from cnctl.commands.train.session import Converged, Previewed, Started
 from cnctl.commands.train.setup import prepare
 from cnctl.errors import CnctlError, OutputError
-from cnctl.hints.detector import HintMaker
 from cnctl.images import write_hint, write_image
 from cnctl.models.families import load_base
 from cnctl.models.unet.checkpoint.source import read_description
@@ -461,16 +459,6 @@ def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
 def test_workers_do_not_change_the_result(whole: Path, random_base: Path, tmp_path: Path) -> None:
     start(random_base, tmp_path / "run", workers=2)
     assert weights(tmp_path / "run") == weights(whole)
-
-
-def test_detectors_reach_workers_that_are_no_forks() -> None:
-    maker = HintMaker(get_condition("canny"), "cpu")
-    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    maker(image, None)
-    again = pickle.loads(pickle.dumps(maker))
-    for seed in range(3):
-        hints = [m(image, np.random.default_rng(seed)) for m in (maker, again)]
-        np.testing.assert_array_equal(*hints)
 
 
 def test_a_folder_in_use_or_not_empty_is_refused(
