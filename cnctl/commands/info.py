@@ -11,7 +11,7 @@ from typing import Any
 
 from cnctl.errors import MissingError
 from cnctl.models.unet.checkpoint import published
-from cnctl.models.unet.checkpoint.config import FAMILIES, family_name
+from cnctl.models.unet.checkpoint.config import find_family
 from cnctl.models.unet.checkpoint.factors import DOWN
 from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
@@ -149,15 +149,15 @@ def _condition(source: Source, description: dict[str, Any]) -> str:
 
 def _fits(source: Source) -> str:
     a = source.architecture
-    if family := family_name(a):
-        return f"bases of {family}, fine-tuned ones too"
+    if family := find_family(a):
+        return f"bases of {family.name}, fine-tuned ones too"
     widths = "-".join(map(str, a.widths))
     return f"bases with blocks of {widths} channels and text of width {a.text_width}"
 
 
 def _oddities(source: Source) -> list[str]:
     a = source.architecture
-    family = FAMILIES.get(family_name(a))
+    family = find_family(a)
     latents = family.latents if family else 4
     odd = [habit] if (habit := published.habit_of(source.path)) else []
     if has_base_delta(source.path):

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from cnctl.cli import app
 from cnctl.commands.convert.run import convert
-from cnctl.models.unet.checkpoint import config as configs
+from cnctl.models.unet import known
 from cnctl.models.unet.checkpoint.architecture import read_encoder
 from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
 from cnctl.models.unet.checkpoint.save import save_controlnet
 from cnctl.models.unet.checkpoint.source import read_description
+from cnctl.models.unet.known import KnownFamily
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path.stem for path in DOCS.glob("convert*.md"))
@@ -29,9 +30,8 @@ UNET = "model.diffusion_model."
 @pytest.fixture
 def small_is_sd15(monkeypatch) -> None:
     """Let the width of the random base be that of a family whose heads are known."""
-    small = configs.Family((16, 32, 32, 32), 32, 2)
-    monkeypatch.setitem(configs.FAMILIES, "SD 1.x", small)
-    monkeypatch.setitem(configs.COMMON, "norm_num_groups", 8)
+    small = KnownFamily(name="SD 1.x", widths=(16, 32, 32, 32), text_width=32, heads=2, groups=8)
+    monkeypatch.setattr(known, "KNOWN", (small,))
 
 
 def original_unet(folder: Path) -> dict[str, torch.Tensor]:

@@ -21,8 +21,9 @@ from cnctl.models.unet.checkpoint.textual_inversion import read_embedding
 from cnctl.models.unet.control_lora import add_adapters
 from cnctl.models.unet.controlnet import HINT_ENCODERS, HINT_STARTS, build_controlnet
 from cnctl.models.unet.input_concat import build_input_concat
-from cnctl.models.unet.shape import REFINER, shape_of
-from cnctl.models.unet.single_file_configs import read_configs, read_shapes
+from cnctl.models.unet.known import KNOWN
+from cnctl.models.unet.shape import shape_of
+from cnctl.models.unet.single_file_configs import read_shapes, read_unet_config
 from cnctl.models.unet.text import ClipPrompts
 from cnctl.models.unet.textual_inversion import add_embedding
 from cnctl.models.unet.unfreeze import UNLOCKS, unlockable_parameters
@@ -103,16 +104,17 @@ def recognise(location: Location) -> Family | None:
     if config is None:
         return None
     shape = shape_of(config)
-    if shape.name == REFINER:
+    if shape.name in {known.name for known in KNOWN if not known.takes_control}:
         raise CnctlError(
-            f"{location.name} is SDXL's refiner, which takes no ControlNet", hint="give SDXL's base"
+            f"{location.name} is an {shape.name}, which takes no ControlNet",
+            hint="give the base that it refines",
         )
     return replace(UNET, name=shape.name)
 
 
 def _read_config(location: Location) -> dict[str, Any] | None:
     if location.path.is_file():
-        return read_configs(read_shapes(location.path))[PART]
+        return read_unet_config(location.path, read_shapes(location.path))
     index = read_json(location.path / "model_index.json")
     # A base that lacks its U-Net's folder is an incomplete one, and not another family's.
     return read_json(location.path / PART / "config.json") if PART in index else None

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from cnctl.errors import CnctlError
-from cnctl.models.locate import EMBEDDED, read_json
+from cnctl.models.unet.known import find_known
 
-REFINER = "SDXL refiner"
-FAMILY_NAMES: dict[tuple[int, tuple[int, ...], int], str] = {
-    (768, (320, 640, 1280, 1280), 2): "SD 1.x",
-    (1024, (320, 640, 1280, 1280), 2): "SD 2.x",
-    (2048, (320, 640, 1280), 2): "SDXL",
-    (1280, (384, 768, 1536, 1536), 2): REFINER,
-}
-"""Families by text width, block channels and layers per block."""
+INPAINTING_CHANNELS = 9
+"""Latents, the latents of a masked image, and the mask."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +26,13 @@ class Shape:
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
     """The shape of a U-Net or a ControlNet, from its diffusers config."""
-    shape = _shape(config)
-    if shape == _embedded_shape():
-        return Shape("tiny", *shape)
-    text_width, widths, layers, channels = shape
-    name = FAMILY_NAMES.get((text_width, widths, layers))
-    if name and channels == 9:
-        name = f"{name} inpainting"
-    elif not name or channels != 4:
-        name = f"U-Net {'-'.join(map(str, widths))} with text width {text_width}"
-    return Shape(name, *shape)
+    text_width, widths, layers, channels = shape = _shape(config)
+    known = find_known(widths, text_width, layers=layers)
+    if known and channels == known.latents:
+        return Shape(known.name, *shape)
+    if known and channels == INPAINTING_CHANNELS:
+        return Shape(f"{known.name} inpainting", *shape)
+    return Shape(f"U-Net {'-'.join(map(str, widths))} with text width {text_width}", *shape)
 
 
 def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> None:
@@ -53,12 +43,6 @@ def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> Non
             f"this ControlNet was made for {made_for.name}; the base is {used_with.name}",
             hint=f"choose a base of {made_for.name}, or a ControlNet for {used_with.name}",
         )
-
-
-@lru_cache
-def _embedded_shape() -> tuple | None:
-    config = EMBEDDED / "unet" / "config.json"
-    return _shape(read_json(config)) if config.is_file() else None
 
 
 def _shape(config: Mapping[str, Any]) -> tuple[int, tuple[int, ...], int, int]:

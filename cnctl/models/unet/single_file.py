@@ -58,7 +58,7 @@ def load_parts(
     Without weights the networks are on the meta device, from the file's header alone.
     """
     shapes = read_shapes(path)
-    configs, prefixes = read_configs(shapes), text_prefixes(shapes)
+    configs, prefixes = read_configs(path, shapes), text_prefixes(shapes)
     tokenizers = {
         part.replace("text_encoder", "tokenizer"): _load_tokenizer(path, prefix)
         for part, prefix in prefixes.items()

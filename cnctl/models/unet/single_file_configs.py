@@ -9,6 +9,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from cnctl.errors import CnctlError
+from cnctl.models.unet.checkpoint.architecture import Architecture, read_encoder
+from cnctl.models.unet.checkpoint.config import (
+    UnknownHeadsError,
+    check_blocks,
+    known_heads,
+    read_config,
+)
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -22,6 +29,8 @@ TEXT_ENCODERS: tuple[dict[str, str], ...] = (
 )
 """What the text encoders' keys begin with in SD 1.x, SD 2.x and SDXL, by diffusers' names."""
 REFINER = "conditioner.embedders.0.model."
+UNTOLD = ("attention_head_dim", "num_attention_heads", "upcast_attention", "norm_num_groups")
+"""What no shape tells of a U-Net."""
 
 Config = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,13 +50,13 @@ def read_shapes(path: Path) -> Shapes:
     return shapes
 
 
-def read_configs(shapes: Shapes) -> dict[str, Config]:
-    """Configs of "unet", "vae" and the text encoders."""
+def read_configs(path: Path, shapes: Shapes) -> dict[str, Config]:
+    """Configs of "unet", "vae" and the text encoders of the base in this file."""
     texts = {
         part: text_config(shapes, prefix, single=len(text_prefixes(shapes)) == 1)
         for part, prefix in text_prefixes(shapes).items()
     }
-    return {"unet": _unet_config(shapes), "vae": _vae_config(shapes), **texts}
+    return {"unet": read_unet_config(path, shapes), "vae": _vae_config(shapes), **texts}
 
 
 def text_prefixes(shapes: Shapes) -> dict[str, str]:
@@ -116,40 +125,59 @@ def _has(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
 
 
-def _unet_config(shapes: Shapes) -> Config:
-    blocks = f"{UNET}input_blocks"
-    stride = next(n for n in range(2, 99) if f"{blocks}.{n}.0.op.weight" in shapes)
-    starts = [n for n in range(1, 99, stride) if f"{blocks}.{n}.0.out_layers.3.weight" in shapes]
-    widths = tuple(shapes[f"{blocks}.{n}.0.out_layers.3.weight"][0] for n in starts)
-    depths = [_depth(shapes, f"{blocks}.{n}.1") for n in starts]
-    attention = f"{blocks}.{next(n for n, depth in zip(starts, depths, strict=True) if depth)}.1"
-    linear = len(shapes[f"{attention}.proj_in.weight"]) == 2
+def read_unet_config(path: Path, shapes: Shapes) -> Config:
+    """The config of the U-Net in this file, as `UNet2DConditionModel` takes it.
+
+    What no shape tells, such as the number of attention heads, comes from the known families, or
+    from a diffusers config beside the file (see `config_beside`). UnknownHeadsError where neither
+    tells it.
+    """
+    own = {name.removeprefix(UNET): s for name, s in shapes.items() if name.startswith(UNET)}
+    a = read_encoder(own)
     added = _added_config(shapes)
-    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths]
-    up = ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)]
+    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in a.depths]
+    up = ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(a.depths)]
     return {
         "sample_size": 128 if added else 64,
-        "in_channels": shapes[f"{blocks}.0.0.weight"][1],
+        "in_channels": a.in_channels,
         "out_channels": shapes[f"{UNET}out.2.weight"][0],
-        "block_out_channels": widths,
-        "layers_per_block": stride - 1,
+        "block_out_channels": a.widths,
+        "layers_per_block": a.layers,
         "down_block_types": tuple(down),
         "up_block_types": tuple(up),
-        "transformer_layers_per_block": tuple(max(1, depth) for depth in depths),
-        "cross_attention_dim": shapes[f"{attention}.transformer_blocks.0.attn2.to_k.weight"][1],
-        # SD 1.x has 8 heads everywhere (this is what diffusers' misnamed option counts), later
-        # ones have heads of 64 channels. SD 2.x overflows half precision without the upcast.
-        "attention_head_dim": tuple(max(1, w // 64) for w in widths) if linear else 8,
-        "use_linear_projection": linear,
-        "upcast_attention": linear and not added,
+        "transformer_layers_per_block": tuple(max(1, depth) for depth in a.depths),
+        "cross_attention_dim": a.text_width,
+        "use_linear_projection": a.linear,
         **added,
+        **_untold_by_shapes(path, a),
     }
 
 
-def _depth(shapes: Shapes, attention: str) -> int:
-    """How many transformer blocks stand in this place."""
-    block = f"{attention}.transformer_blocks.{{}}.norm1.weight"
-    return next(n for n in range(99) if block.format(n) not in shapes)
+def config_beside(path: Path) -> Path:
+    """Where the diffusers config of a U-Net of unusual width may lie: NAME.unet.json."""
+    return path.with_name(f"{path.stem}.unet.json")
+
+
+def _untold_by_shapes(path: Path, architecture: Architecture) -> Config:
+    beside = config_beside(path)
+    if beside.is_file():
+        config = read_config(beside)
+        check_blocks(config, architecture)
+        told = {name: config[name] for name in UNTOLD if name in config}
+        return {n: tuple(v) if isinstance(v, list) else v for n, v in told.items()}
+    try:
+        family = known_heads(architecture)
+    except UnknownHeadsError as error:
+        raise UnknownHeadsError(
+            f"{path}: {error}",
+            hint=f"put its diffusers config (unet/config.json) beside it as {beside.name}, or give "
+            "the base as a diffusers folder",
+        ) from error
+    return {
+        "attention_head_dim": family.heads,
+        "upcast_attention": family.upcast,
+        "norm_num_groups": family.groups,
+    }
 
 
 def _added_config(shapes: Shapes) -> Config:

@@ -20,10 +20,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.families import load_base, read_family
+from cnctl.models.unet.checkpoint.config import UnknownHeadsError
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.shape import shape_of
 from cnctl.models.unet.single_file import find_prediction_type
-from cnctl.models.unet.single_file_configs import read_configs, read_shapes
+from cnctl.models.unet.single_file_configs import config_beside, read_configs, read_shapes
 
 RESNET = {
     "norm1": "in_layers.0",
@@ -215,9 +216,32 @@ def written(request: pytest.FixtureRequest, tmp_path: Path, random_base: Path) -
     path = tmp_path / "model.safetensors"
     weights = original_weights(*parts)
     save_file({name: w.contiguous().clone() for name, w in weights.items()}, path)
+    parts[0].to_json_file(config_beside(path))
     tokenizer = CLIPTokenizer.from_pretrained(random_base / "tokenizer")
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     return path, *parts
+
+
+class TestUnknownHeads:
+    """No shape tells the number of attention heads, and a wrong one is a wrong image in silence."""
+
+    def test_are_never_guessed(self, written: tuple) -> None:
+        config_beside(written[0]).unlink()
+        with pytest.raises(UnknownHeadsError, match="number of attention heads") as caught:
+            load_base(written[0])
+        assert "model.unet.json" in caught.value.hint
+
+    def test_come_from_the_config_beside(self, written: tuple) -> None:
+        path, unet, *_ = written
+        heads = load_base(path).denoiser.config.attention_head_dim
+        assert heads == unet.config.attention_head_dim
+
+    def test_a_config_of_another_network_is_refused(self, written: tuple) -> None:
+        beside = config_beside(written[0])
+        config = json.loads(beside.read_text()) | {"layers_per_block": 3}
+        beside.write_text(json.dumps(config))
+        with pytest.raises(CnctlError, match="layers_per_block = 3, the weights say 2"):
+            load_base(written[0])
 
 
 class TestLoad:
@@ -367,7 +391,7 @@ class TestTrueArchitecture:
     def test_configs_come_from_the_header(self, true_file: tuple[Path, str]) -> None:
         """Numbers of parameters are those of the published bases, as diffusers counts them."""
         path, version = true_file
-        configs = read_configs(read_shapes(path))
+        configs = read_configs(path, read_shapes(path))
         assert read_family(path).name == version
         with torch.device("meta"):
             unet = UNet2DConditionModel(**configs["unet"])

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import Architecture, Union
+from cnctl.models.unet.known import KnownFamily, find_known
 
 Config = dict[str, Any]
 
 SDXL_SIZES_WIDTH = 256
 """Channels that SDXL embeds each of its six numbers (sizes and crops) with."""
 
-
-@dataclass(frozen=True)
-class Family:
-    """A family of bases as its shapes show it, and what they do not show."""
-
-    widths: tuple[int, ...]
-    text_width: int
-    heads: int | tuple[int, ...]
-    """Of each attention; per block where they differ."""
-    label_width: int = 0
-    upcast: bool = False
-    """Attention overflows half precision unless it is computed in float32."""
-    groups: int = 32
-    """Of each normalisation."""
-    latents: int = 4
-    """Channels of the latents; inpainting bases of the family have more."""
-
-
-FAMILIES = {
-    "SD 1.x": Family((320, 640, 1280, 1280), 768, 8),
-    "SD 2.x": Family((320, 640, 1280, 1280), 1024, (5, 10, 20, 20), upcast=True),
-    "SDXL": Family((320, 640, 1280), 2048, (5, 10, 20), label_width=2816),
-    "tiny": Family((48, 64, 96, 128), 128, 2, groups=16, latents=8),
-}
 
 # What all families share and no shape tells; the rest comes from the architecture.
 COMMON: Config = {
@@ -100,33 +76,30 @@ class UnknownHeadsError(CnctlError):
     """Nothing tells how many heads the attentions have."""
 
 
-def family_name(architecture: Architecture) -> str:
-    """Which of FAMILIES the shapes tell; "" for none."""
-    for name, family in FAMILIES.items():
-        if (
-            architecture.widths == family.widths
-            and architecture.text_width in (family.text_width, 0)
-            and architecture.label_width == family.label_width
-        ):
-            return name
-    return ""
+def find_family(architecture: Architecture) -> KnownFamily | None:
+    """The known family of a ControlNet or U-Net of this architecture."""
+    a = architecture
+    return find_known(a.widths, a.text_width, layers=a.layers, label_width=a.label_width)
+
+
+def known_heads(architecture: Architecture) -> KnownFamily:
+    """The family that tells the heads of the attentions; UnknownHeadsError where none is known."""
+    if family := find_family(architecture):
+        return family
+    raise UnknownHeadsError(
+        f"the number of attention heads is not in this file, and blocks of "
+        f"{list(architecture.widths)} channels do not tell it",
+        hint="give the config.json of the same ControlNet or base with --config FILE",
+    )
 
 
 def config_from_shapes(architecture: Architecture) -> Config:
     """The config of a file that carries none; UnknownHeadsError where nothing tells its heads."""
-    name = family_name(architecture)
-    if not name:
-        raise UnknownHeadsError(
-            f"the number of attention heads is not in this file, and blocks of "
-            f"{list(architecture.widths)} channels do not tell it",
-            hint="give the config.json of the same ControlNet or base with --config FILE",
-        )
-    family = FAMILIES[name]
+    family = known_heads(architecture)
     heads = list(family.heads) if isinstance(family.heads, tuple) else family.heads
-    linear = name in ("SD 2.x", "SDXL")
     return (
         COMMON
-        | {"cross_attention_dim": family.text_width, "use_linear_projection": linear}
+        | {"cross_attention_dim": family.text_width, "use_linear_projection": family.linear}
         | {"upcast_attention": family.upcast, "norm_num_groups": family.groups}
         | _from_shapes(architecture)
         | {"attention_head_dim": heads, "_class_name": _class_names(architecture)[0]}
@@ -198,9 +171,7 @@ def fill_config(config: Mapping[str, Any], architecture: Architecture) -> Config
     CnctlError where its blocks are others; what it says of hints is passed over.
     """
     known = _from_shapes(architecture)
-    for name in ("block_out_channels", "layers_per_block"):
-        if name in config and not _agree(name, config[name], known[name], architecture):
-            raise _disagree(name, config[name], known[name])
+    check_blocks(config, architecture)
     hidden = COMMON.keys() | {"attention_head_dim", "addition_time_embed_dim"}
     taken = {name: value for name, value in config.items() if name in hidden}
     return (
@@ -210,6 +181,14 @@ def fill_config(config: Mapping[str, Any], architecture: Architecture) -> Config
         | taken
         | {"_class_name": _class_names(architecture)[0]}
     )
+
+
+def check_blocks(config: Mapping[str, Any], architecture: Architecture) -> None:
+    """CnctlError where a config is that of a network with other blocks."""
+    known = _from_shapes(architecture)
+    for name in ("block_out_channels", "layers_per_block"):
+        if name in config and not _agree(name, config[name], known[name], architecture):
+            raise _disagree(name, config[name], known[name])
 
 
 def _class_names(architecture: Architecture) -> tuple[str, ...]:

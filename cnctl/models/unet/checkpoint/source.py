@@ -106,8 +106,9 @@ def describe(source: Source) -> dict[str, Any]:
         "hint_channels": source.architecture.hint_channels,
         "config": configs.complete_config(source.config, source.architecture),
     }
-    family = configs.family_name(source.architecture) or source.description.get("family", "")
-    return source.description | {"family": family} | known
+    family = configs.find_family(source.architecture)
+    name = family.name if family else source.description.get("family", "")
+    return source.description | {"family": name} | known
 
 
 def _open(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from cnctl.commands.convert.run import convert
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import read_architecture
-from cnctl.models.unet.checkpoint.config import check_config, config_from_shapes, family_name
+from cnctl.models.unet.checkpoint.config import check_config, config_from_shapes, find_family
 from cnctl.models.unet.checkpoint.keymap import pairs
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.load import load_controlnet
@@ -67,7 +67,7 @@ def test_true_size_has_the_tensors_of_diffusers_and_the_names_by_hand(
 
 def test_true_size_needs_no_config(true_size) -> None:
     architecture = read_architecture(shapes_of(true_size))
-    assert family_name(architecture) == "SDXL"
+    assert find_family(architecture).name == "SDXL"
     config = config_from_shapes(architecture)
     check_config(json.loads(true_size.to_json_string()), architecture)
     with torch.device("meta"):

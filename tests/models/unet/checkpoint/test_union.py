@@ -11,7 +11,7 @@ from cnctl.commands.convert.run import convert
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import read_architecture
-from cnctl.models.unet.checkpoint.config import check_config, config_from_shapes, family_name
+from cnctl.models.unet.checkpoint.config import check_config, config_from_shapes, find_family
 from cnctl.models.unet.checkpoint.keymap import pairs
 from cnctl.models.unet.load import load_controlnet
 
@@ -54,7 +54,7 @@ def test_true_size_has_the_tensors_of_diffusers_and_needs_no_config(kinds) -> No
         union = ControlNetUnionModel(**TRUE, num_control_type=kinds)
     architecture = read_architecture(shapes_of(union))
     assert {pair.diffusers: pair.shape for pair in pairs(architecture)} == shapes_of(union)
-    assert family_name(architecture) == "SDXL"
+    assert find_family(architecture).name == "SDXL"
     check_config(json.loads(union.to_json_string()), architecture)
     config = config_from_shapes(architecture)
     assert config.pop("_class_name") == "ControlNetUnionModel"
