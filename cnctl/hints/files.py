@@ -20,7 +20,6 @@ from cnctl.plugin import Condition, WeightFile
 from cnctl.settings import read_config
 from cnctl.system.caches import cache_folder
 from cnctl.tensorfiles.digest import known_sha256
-from cnctl.tensorfiles.sandbox import extract_tensors
 from cnctl.tensorfiles.torchfile import list_torch_file
 
 CONFIG = "config.json"
@@ -191,13 +190,17 @@ def _converted(source: Path, digest: str) -> Path:
     target = cache_folder("detectors") / f"{digest}.safetensors"
     if target.is_file():
         return target
-    listing = list_torch_file(source)
-    if not listing.tensors:
+    from cnctl.tensorfiles.lazy import open_tensors  # here: they import torch
+    from cnctl.tensorfiles.stream import write_tensors
+
+    specs = list_torch_file(source).tensors
+    if not specs:
         raise CnctlError(f"{source} holds no tensors", hint="fetch it again")
     handle, scratch = tempfile.mkstemp(suffix=".safetensors", dir=target.parent)
     os.close(handle)
     try:
-        extract_tensors(source, Path(scratch), names=listing.tensors)
+        tensors = open_tensors(source, "torch", specs, specs)
+        write_tensors(Path(scratch), tensors, metadata=lambda _: {})
         os.replace(scratch, target)
     finally:
         Path(scratch).unlink(missing_ok=True)

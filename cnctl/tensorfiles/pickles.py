@@ -1,9 +1,10 @@
-"""Read a pickle as data: nothing in it is imported, called or built, whatever it says.
+"""Read a pickle as data: nothing that it names is imported, called or built.
 
-A pickle is a program for a small stack machine. This machine runs only the instructions that
-`torch.save` writes (the same that torch's own weights_only reader knows), keeps every name of a
-class or function as a name, and refuses the file when a name is not on the short list below or is
-called in a way that torch would not call it.
+A pickle is a program for a small stack machine. This machine knows only the instructions that
+`torch.save` writes (those of torch's own weights_only reader), keeps the name of a class or
+function as a name, and refuses the file when a name is not on the short list below or is called
+in a way that `torch.save` never writes. MAX_BYTES and MAX_OPCODES bound its time and memory; what
+a call takes up is counted too, and nothing walks into nested values.
 """
 
 from __future__ import annotations
@@ -12,28 +13,44 @@ import pickletools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, BinaryIO
+
+from cnctl.tensorfiles.header import TensorSpec
 
 MAX_BYTES = 64 << 20
 MAX_OPCODES = 2_000_000
+MAX_ARGUMENTS = 16
+MAX_NAME = 1000
+MAX_DIMENSIONS = 32
+MAX_NUMBER = 1 << 48
+"""No file holds so many items; offsets in bytes stay far below 2 ** 63."""
 
 STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
     "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8",
     "ByteStorage": "U8", "BoolStorage": "BOOL",
 }  # fmt: skip
-DTYPES = frozenset(
-    "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()  # noqa: SIM905
+UNTYPED = "torch.storage.UntypedStorage"
+DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+    "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+CALLED = frozenset(
+    {
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_tensor_v3",  # of dtypes that have no typed storage
+        "torch._utils._rebuild_parameter",
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "_codecs.encode",
+    }
 )
-
-REBUILD = "torch._utils._rebuild_tensor_v2"
-PARAMETER = "torch._utils._rebuild_parameter"
-ORDERED = frozenset({"collections.OrderedDict", "collections.defaultdict"})
-ENCODE = "_codecs.encode"
-
-# Classes in training checkpoints of old Lightning that hold no weights. torch gets an empty class
-# under each of these names, so nothing of Lightning or numpy ever runs.
-INERT = frozenset(
+# Classes in training checkpoints of old Lightning that hold no weights; their objects are skipped.
+SKIPPED = frozenset(
     {
         "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
         "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
@@ -43,7 +60,7 @@ INERT = frozenset(
         "numpy.core.multiarray.scalar",
         "numpy._core.multiarray.scalar",
         "numpy.dtype",
-        "builtins.dict",  # these three: what a defaultdict fills itself with
+        "builtins.dict",  # these three: the default factories of a defaultdict
         "builtins.int",
         "builtins.list",
     }
@@ -56,30 +73,37 @@ class UnsafePickleError(Exception):
     """Why a pickle is refused, as the end of a sentence."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """The name of a class or function. It is never looked up."""
 
     name: str
 
 
-@dataclass(eq=False)
-class Inert:
-    """Stands for an object of a class on the list `INERT`."""
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Stands for a set, or an object of a class in `SKIPPED`."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Storage:
     key: str
     dtype: str
     numel: int
 
+    @property
+    def nbytes(self) -> int:
+        return TensorSpec(self.dtype, (self.numel,)).nbytes
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
+    """A tensor inside its storage; offset and stride count items, as torch does."""
+
     storage: Storage
+    dtype: str
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -88,15 +112,15 @@ class Tensor:
 @dataclass(frozen=True)
 class Pickle:
     value: Any
-    """Plain data, with `Tensor`, `Storage`, `Global` and `Inert` where torch would build things."""
+    """Plain data, with `Tensor`, `Storage`, `Global` and `Skipped` in place of objects."""
     storages: dict[str, Storage]
     """Every piece of data that the pickle refers to, by key."""
 
 
-def read_pickle(file: BinaryIO) -> Pickle:
+def read_pickle(file: BinaryIO, *, max_bytes: int = MAX_BYTES) -> Pickle:
     """Read one pickle and leave `file` behind it. Raises UnsafePickleError, ValueError."""
     machine = _Machine()
-    limited: Any = _Limited(file)
+    limited: Any = _Limited(file, max_bytes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of backslashes in names: the name is refused, in one line
         for count, (opcode, argument, _) in enumerate(pickletools.genops(limited)):
@@ -109,10 +133,10 @@ def read_pickle(file: BinaryIO) -> Pickle:
 
 
 class _Limited:
-    """A reader that will not give one pickle more than MAX_BYTES."""
+    """A reader that gives one pickle a limited number of bytes."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._left = file, MAX_BYTES
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
 
     def read(self, size: int) -> bytes:
         if size > self._left:
@@ -121,7 +145,7 @@ class _Limited:
         return self._file.read(size)
 
     def readline(self) -> bytes:
-        line = self._file.readline(1000)  # names of modules and classes, nothing else
+        line = self._file.readline(MAX_NAME)  # names of modules and classes, nothing else
         self._left -= len(line)
         return line
 
@@ -132,6 +156,8 @@ class _Machine:
     outer: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
+    copied: int = 0
+    """Items of lists and tuples that calls have taken up."""
 
     def step(self, name: str, argument: Any) -> None:
         if name in _PUSH_ARGUMENT:
@@ -171,16 +197,16 @@ class _Machine:
 
     def append(self, items: list[Any]) -> None:
         if type(self.top()) is not list:
-            raise UnsafePickleError("its pickle appends to what is no list")
+            raise UnsafePickleError("its pickle appends to what is not a list")
         self.top().extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         if type(self.top()) is not dict or len(items) % 2:
-            raise UnsafePickleError("its pickle sets items of what is no dictionary")
+            raise UnsafePickleError("its pickle sets items of what is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Only text can name a tensor; other keys count for nothing (hashing a deeply nested
-            # one would overrun the C stack).
-            self.top()[key if type(key) is str else _Other()] = value
+            # Only short text can name a tensor. Hashing a deeply nested key would overrun the C
+            # stack; comparing long texts again and again takes hours.
+            self.top()[key if _is_name(key) else _Other()] = value
 
     def recall(self, index: int) -> None:
         if index not in self.memo:
@@ -199,18 +225,23 @@ class _Machine:
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if type(arguments) is not tuple or type(function) is not Global:
-            raise UnsafePickleError("it calls what is no function")
+            raise UnsafePickleError("it calls what is not a function")
+        if len(arguments) > MAX_ARGUMENTS:
+            raise UnsafePickleError(f"it calls {function.name} in a way that torch.save never does")
+        self.copied += sum(len(item) for item in arguments if type(item) in (list, tuple))
+        if self.copied > MAX_OPCODES:  # one long list, taken up many times
+            raise UnsafePickleError("its pickle is too long")
         self.stack.append(_call(function.name, arguments))
 
     def new_object(self) -> None:
         _, kind = self.pop(), self.pop()
-        if type(kind) is not Global or kind.name not in INERT:
+        if type(kind) is not Global or kind.name not in SKIPPED:
             raise UnsafePickleError("it builds objects that hold no weights")
-        self.stack.append(Inert(kind.name))
+        self.stack.append(Skipped(kind.name))
 
     def build(self) -> None:
         self.pop()
-        if type(self.top()) not in (dict, Inert):
+        if type(self.top()) not in (dict, Skipped):
             raise UnsafePickleError("it sets the state of objects that hold no weights")
 
     def persistent(self) -> None:
@@ -221,7 +252,11 @@ class _Machine:
 
 
 class _Other:
-    """A key that is not text."""
+    """A key that cannot name a tensor."""
+
+
+def _is_name(key: Any) -> bool:
+    return type(key) is str and len(key) <= MAX_NAME
 
 
 def is_allowed(name: str) -> bool:
@@ -231,13 +266,21 @@ def is_allowed(name: str) -> bool:
         return True
     if module == "torch" and attribute in DTYPES:
         return True
-    return name in {REBUILD, PARAMETER, ENCODE} | ORDERED | INERT
+    return name in CALLED or name in SKIPPED or name == UNTYPED
 
 
 def _call(name: str, arguments: tuple[Any, ...]) -> Any:
     match name, arguments:
-        case "torch._utils._rebuild_tensor_v2", (Storage(), int(), tuple(), tuple(), bool(), _, *_):
-            return _tensor(*arguments[:4])
+        case (
+            "torch._utils._rebuild_tensor_v2",
+            (Storage() as storage, int(), tuple(), tuple(), bool(), _, *metadata),
+        ):
+            return _tensor(storage, storage.dtype, *arguments[1:4], metadata=metadata)
+        case (
+            "torch._utils._rebuild_tensor_v3",
+            (Storage() as storage, int(), tuple(), tuple(), bool(), _, Global(dtype), *metadata),
+        ):
+            return _tensor(storage, _dtype(dtype), *arguments[1:4], metadata=metadata)
         case "torch._utils._rebuild_parameter", (Tensor() as tensor, bool(), _):
             return tensor
         case "collections.OrderedDict", ():
@@ -246,41 +289,62 @@ def _call(name: str, arguments: tuple[Any, ...]) -> Any:
             return dict(pairs)
         case "collections.defaultdict", _:
             return {}
-        case "_codecs.encode", (str() as text, "latin1"):
-            return text.encode("latin1")
-    if name in INERT:
-        return Inert(name)
+        case "_codecs.encode", (str(), "latin1"):
+            return Skipped("bytes")
+    if name in SKIPPED:
+        return Skipped(name)
     raise UnsafePickleError(f"it calls {name} in a way that torch.save never does")
 
 
 def _is_pair(pair: Any) -> bool:
-    return type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) is str
+    return type(pair) in (list, tuple) and len(pair) == 2 and _is_name(pair[0])
 
 
 def _tensor(
-    storage: Storage, offset: int, shape: tuple[Any, ...], stride: tuple[Any, ...]
+    storage: Storage,
+    dtype: str,
+    offset: int,
+    shape: tuple[Any, ...],
+    stride: tuple[Any, ...],
+    *,
+    metadata: list[Any],
 ) -> Tensor:
+    """Returns a tensor that lies within its storage."""
     numbers = (offset, *shape, *stride)
-    if len(shape) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
+    if (
+        len(shape) != len(stride)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(type(n) is int and 0 <= n < MAX_NUMBER for n in numbers)
+        or prod(side or 1 for side in shape) >= MAX_NUMBER
+    ):
         raise UnsafePickleError("it has a tensor of impossible shape")
+    if any(metadata):  # torch would change the sign of what the file holds
+        raise UnsafePickleError("it has a tensor that is negated or conjugated when it is read")
     reach = offset + 1 + sum((side - 1) * step for side, step in zip(shape, stride, strict=True))
-    if 0 not in shape and reach > storage.numel:
+    if 0 not in shape and TensorSpec(dtype, (reach,)).nbytes > storage.nbytes:
         raise UnsafePickleError("it has a tensor that reaches beyond its own data")
-    return Tensor(storage, offset, shape, stride)
+    return Tensor(storage, dtype, offset, shape, stride)
+
+
+def _dtype(name: str) -> str:
+    module, _, attribute = name.rpartition(".")
+    if module != "torch" or attribute not in DTYPES:
+        raise UnsafePickleError("it has data of an unknown type")
+    return DTYPES[attribute]
 
 
 def _storage(identity: Any) -> Storage:
+    if type(identity) is tuple and len(identity) == 6 and identity[5] is None:  # a legacy file's
+        identity = identity[:5]
     match identity:
-        case ("storage", Global(name), str(key), str(), int(numel)):
-            pass
-        case ("storage", Global(name), str(key), str(), int(numel), None):
+        case ("storage", Global(name), str(key), str(), int(numel)) if _is_name(key):
             pass
         case _:
             raise UnsafePickleError("it refers to data in a way that torch.save never does")
     kind = name.rpartition(".")[2]
-    if kind not in STORAGES or numel < 0:
+    if not (name == UNTYPED or kind in STORAGES) or not 0 <= numel < MAX_NUMBER:
         raise UnsafePickleError("it has data of an unknown type")
-    return Storage(key, STORAGES[kind], numel)
+    return Storage(key, "U8" if name == UNTYPED else STORAGES[kind], numel)
 
 
 _PUSH_ARGUMENT = frozenset(
@@ -293,7 +357,7 @@ _PUSH: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
-    "EMPTY_SET": lambda: Inert("set"),
+    "EMPTY_SET": lambda: Skipped("set"),
 }
 _ACT: dict[str, Callable[[_Machine, Any], None]] = {
     "PROTO": lambda machine, version: None,

@@ -14,9 +14,16 @@ from typing import Any
 import torch
 
 from cnctl.errors import CnctlError
-from cnctl.tensorfiles.lazy import TORCH_DTYPES, LazyTensor
+from cnctl.tensorfiles.lazy import LazyTensor
+from cnctl.tensorfiles.mapped import TORCH_DTYPES
 
-ORDER = [TORCH_DTYPES[code] for code in ("F64", "F32", "BF16", "F16", "F8_E4M3", "F8_E5M2")]
+ORDER = [
+    TORCH_DTYPES[code]
+    for code in (
+        "U64", "I64", "F64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16",
+        "F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL",
+    )
+]  # fmt: skip
 CODES = {dtype: code for code, dtype in TORCH_DTYPES.items()}
 Advance = Callable[[int], None]
 """advance(done): so many bytes are written."""
@@ -36,7 +43,7 @@ def write_tensors(
     metadata: Metadata,
     advance: Advance = lambda done: None,
 ) -> None:
-    """Write the file; OSError where the disk is full. Floating dtypes only."""
+    """Write the file; OSError where the disk is full."""
     ordered = dict(sorted(tensors.items(), key=_place))
     ends = list(accumulate(tensor.nbytes for tensor in ordered.values()))
     room = len(_header(ordered, ends, metadata(False)))

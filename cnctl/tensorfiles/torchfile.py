@@ -1,7 +1,7 @@
-"""What a `.pth` or `.ckpt` of torch holds, learnt without torch: names, dtypes, shapes of tensors.
+"""What a `.pth` or `.ckpt` of torch holds, read without torch: each tensor and where it lies.
 
 Both containers are read strictly: the zip of torch >= 1.6 and the older row of pickles followed by
-data. What torch itself would have to interpret is refused here, before torch sees the file.
+data. A file is refused when it holds anything else, or claims more data than it has.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from cnctl.errors import CnctlError
 from cnctl.tensorfiles.header import MAX_TENSORS, TensorSpec
@@ -24,7 +23,11 @@ WRAPPERS = ("state_dict", "model", "string_to_param")
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PROTOCOL = 1001
+LEGACY_PREFACE = 4096
+"""Bytes that each of the three pickles before the value may have; torch.save writes 120."""
 MAX_MEMBERS = 100_000
+MAX_DIRECTORY = 16 << 20
+ByteOrder = Literal["little", "big"]
 MEMBER = re.compile(
     r"(data\.pkl|version|byteorder|\.format_version|\.storage_alignment"
     r"|\.data/serialization_id|data/\d+)"
@@ -32,8 +35,21 @@ MEMBER = re.compile(
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a tensor lies in its file."""
+
+    begin: int
+    """The byte at which its first item begins."""
+    stride: tuple[int, ...]
+    """Items, not bytes, from one index to the next of each dimension; never negative."""
+
+
+@dataclass(frozen=True)
 class TorchListing:
     tensors: dict[str, TensorSpec]
+    places: dict[str, Place]
+    """Of the same names; each tensor lies within the file."""
+    byteorder: ByteOrder
     wrapper: str
     """The key under which the tensors lie, one of WRAPPERS; "" where there is none."""
     others: tuple[str, ...]
@@ -41,11 +57,10 @@ class TorchListing:
 
 
 def list_torch_file(path: Path) -> TorchListing:
-    """Read the listing; CnctlError when the file could do more than hold tensors."""
+    """Read the listing; CnctlError when the file is damaged or holds more than tensors."""
     try:
         with path.open("rb") as file:
-            pickle, sizes = _read_zip(file) if _is_zip(file) else _read_legacy(file)
-            return _listing(pickle.value, sizes)
+            return _listing(_read_zip(file) if _is_zip(file) else _read_legacy(file))
     except UnsafePickleError as error:
         raise CnctlError(
             f"{path} was refused: {error}",
@@ -69,10 +84,10 @@ def list_torch_file(path: Path) -> TorchListing:
         ) from error
 
 
-def check_data(path: Path) -> None:
-    """CnctlError where data differ from the checksums that a zip holds; torch itself never looks.
+def check_crc(path: Path) -> None:
+    """CnctlError where data differ from the checksums that a zip holds; the old container has none.
 
-    The old container holds none. Call on files that `list_torch_file` has passed.
+    Call on files that `list_torch_file` has passed.
     """
     with path.open("rb") as file:
         if not _is_zip(file):
@@ -94,17 +109,22 @@ def _is_zip(file: BinaryIO) -> bool:
     return magic == ZIP_MAGIC
 
 
-def _read_zip(file: BinaryIO) -> tuple[Pickle, dict[str, int]]:
-    """The value of data.pkl, and the bytes that each storage has."""
+@dataclass(frozen=True)
+class _Container:
+    pickle: Pickle
+    spans: dict[str, tuple[int, int]]
+    """Key of a storage -> the byte at which its data begin, and how many they are."""
+    byteorder: ByteOrder = "little"
+
+
+def _read_zip(file: BinaryIO) -> _Container:
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 22))
-    if file.read(4) != b"PK\x05\x06":
-        raise ValueError("its directory is not at its end")
+    _check_directory(file, size)
     archive = zipfile.ZipFile(file)
     members = archive.infolist()
     _check_members(members, size)
     folder = members[0].filename.split("/")[0]
-    sizes = {}
+    spans = {}
     for member in members:
         name = member.filename.removeprefix(f"{folder}/")
         if not MEMBER.fullmatch(name) or not member.filename.startswith(f"{folder}/"):
@@ -112,11 +132,50 @@ def _read_zip(file: BinaryIO) -> tuple[Pickle, dict[str, int]]:
                 f"it holds {member.filename[:120]!r}, which torch.save never writes"
             )
         if name.startswith("data/"):
-            sizes[name.removeprefix("data/")] = member.file_size
+            begin = _data_begin(file, member)
+            if begin + member.file_size > size:
+                raise ValueError("it ends before its data do")
+            spans[name.removeprefix("data/")] = begin, member.file_size
     pickle = archive.getinfo(f"{folder}/data.pkl")
     if pickle.file_size > MAX_BYTES:
         raise UnsafePickleError("its pickle is too long")
-    return _one_pickle(archive.read(pickle)), sizes
+    return _Container(_one_pickle(archive.read(pickle)), spans, _byteorder(archive, folder))
+
+
+def _check_directory(file: BinaryIO, size: int) -> None:
+    """Refuse what `zipfile` would first read whole, or take for another archive."""
+    file.seek(max(0, size - 98))
+    tail = file.read(98)
+    if tail[-22:-18] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
+        raise ValueError("its directory is not at its end")
+    nbytes = int.from_bytes(tail[-10:-6], "little")
+    if tail[-42:-38] == b"PK\x06\x07" and tail[:4] == b"PK\x06\x06":  # zip64
+        nbytes = int.from_bytes(tail[40:48], "little")
+    if nbytes > MAX_DIRECTORY:
+        raise UnsafePickleError("it lists too many files")
+
+
+def _data_begin(file: BinaryIO, member: zipfile.ZipInfo) -> int:
+    """Behind the member's own header, whose length the directory does not tell."""
+    file.seek(member.header_offset)
+    header = file.read(30)
+    if header[:4] != ZIP_MAGIC:
+        raise ValueError("its directory leads nowhere")
+    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return member.header_offset + len(header) + lengths
+
+
+def _byteorder(archive: zipfile.ZipFile, folder: str) -> ByteOrder:
+    name = f"{folder}/byteorder"
+    if name not in archive.namelist():  # of torch < 2.1
+        return "little"
+    if archive.getinfo(name).file_size <= len("little"):
+        match archive.read(name):
+            case b"little":
+                return "little"
+            case b"big":
+                return "big"
+    raise ValueError("its byte order is unknown")
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
@@ -128,7 +187,8 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     ):
         raise UnsafePickleError("it is compressed, which torch.save never does")
     if sum(member.file_size for member in members) > size or any(
-        member.file_size != member.compress_size for member in members
+        member.file_size != member.compress_size or not 0 <= member.header_offset < size
+        for member in members
     ):
         raise UnsafePickleError("it claims to hold more than the file does")
 
@@ -141,47 +201,50 @@ def _one_pickle(data: bytes) -> Pickle:
     return pickle
 
 
-def _read_legacy(file: BinaryIO) -> tuple[Pickle, dict[str, int]]:
+def _read_legacy(file: BinaryIO) -> _Container:
     """Five pickles (magic, protocol, machine, value, keys of the storages), then the data."""
-    read_pickle(file)
-    if read_pickle(file).value != LEGACY_PROTOCOL:
+    read_pickle(file, max_bytes=LEGACY_PREFACE)
+    if read_pickle(file, max_bytes=LEGACY_PREFACE).value != LEGACY_PROTOCOL:
         raise ValueError("its protocol is unknown")
-    read_pickle(file)
+    read_pickle(file, max_bytes=LEGACY_PREFACE)
     pickle, keys = read_pickle(file), read_pickle(file).value
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise UnsafePickleError("its list of data is malformed")
     size = os.fstat(file.fileno()).st_size
-    sizes = {}
+    spans = {}
     for key in keys:
-        count = int.from_bytes(file.read(8), "little")
-        nbytes = TensorSpec(pickle.storages[key].dtype, (count,)).nbytes
-        sizes[key] = nbytes
-        if file.tell() + nbytes > size:
+        storage = pickle.storages[key]
+        if int.from_bytes(file.read(8), "little") != storage.numel:
+            raise ValueError("its data are not as long as it says")
+        spans[key] = file.tell(), storage.nbytes
+        if file.seek(storage.nbytes, os.SEEK_CUR) > size:
             raise ValueError("it ends before its data do")
-        file.seek(nbytes, os.SEEK_CUR)
-    return pickle, sizes
+    return _Container(pickle, spans)
 
 
-def _listing(tree: Any, sizes: Mapping[str, int]) -> TorchListing:
-    tensors, wrapper, others = _tensors(tree)
+def _listing(container: _Container) -> TorchListing:
+    tensors, wrapper, others = _tensors(container.pickle.value)
     if len(tensors) > MAX_TENSORS:
         raise ValueError(f"it lists {len(tensors)} tensors; {MAX_TENSORS} is the most read here")
-    specs = {}
+    specs, places = {}, {}
     for name, tensor in tensors.items():
-        storage = tensor.storage
-        if TensorSpec(storage.dtype, (storage.numel,)).nbytes > sizes[storage.key]:
+        begin, nbytes = container.spans[tensor.storage.key]
+        if tensor.storage.nbytes > nbytes:
             raise UnsafePickleError("it claims to hold more than the file does")
-        specs[name] = TensorSpec(storage.dtype, tensor.shape)
-    if sum(spec.nbytes for spec in specs.values()) > 1.05 * sum(sizes.values()) + 4096:
+        skipped = TensorSpec(tensor.dtype, (tensor.offset,)).nbytes
+        specs[name] = TensorSpec(tensor.dtype, tensor.shape)
+        places[name] = Place(begin + skipped, tensor.stride)
+    stored = sum(nbytes for _, nbytes in container.spans.values())
+    if sum(spec.nbytes for spec in specs.values()) > 1.05 * stored + 4096:
         raise UnsafePickleError(
             "its tensors overlap: they would unfold to more than the file holds"
         )
-    return TorchListing(specs, wrapper, others)
+    return TorchListing(specs, places, container.byteorder, wrapper, others)
 
 
 def _tensors(tree: Any) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
     if type(tree) is not dict:
-        raise ValueError("it holds no dictionary of tensors")
+        raise ValueError("it does not hold a dictionary of tensors")
     wrapper = next((key for key in WRAPPERS if type(tree.get(key)) is dict), "")
     inner = tree[wrapper] if wrapper else tree
     tensors = {name: value for name, value in inner.items() if type(value) is Tensor}

@@ -20,11 +20,9 @@ from cnctl.models.unet.checkpoint.unlocked import learnt_along
 from cnctl.tensorfiles.base_update import load_base_delta
 from cnctl.tensorfiles.lazy import ready
 from cnctl.tensorfiles.listing import BASE_DELTA, has_base_delta
-from cnctl.tensorfiles.sandbox import shared_reader
 from cnctl.tensorfiles.write import check_target
 
 
-@shared_reader()
 def convert(
     source: str | Path | Sequence[str | Path],
     target: str | Path,

@@ -22,7 +22,6 @@ from cnctl.models.control import MODES, Control, check_scale_counts
 from cnctl.models.network import Network, hint_tensor
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
-from cnctl.tensorfiles.sandbox import shared_reader
 
 ACTS = ("scale", "start", "end", "mode")
 """Settings that a control may have of its own; in `GenerateSettings` they begin with control_."""
@@ -152,7 +151,6 @@ def parse_all_options(
     ]
 
 
-@shared_reader()
 def open_branches(
     controls: Sequence[ControlSpec],
     conditions: Sequence[Condition],

@@ -55,7 +55,9 @@ def _own_captioner(base: Base) -> Caption:
     if not module.startswith("cnctl."):
         raise CnctlError(f"{base.name} takes its captioner from {module!r}, which is not trusted")
     kind = getattr(importlib.import_module(module), name)
-    model = kind.from_pretrained(base.path / "captioner", local_files_only=True)
+    model = kind.from_pretrained(
+        base.path / "captioner", local_files_only=True, use_safetensors=True
+    )
     return model.eval().to(base.device).caption
 
 

@@ -212,6 +212,12 @@ def test_a_tensor_that_differs_is_named(original, write, change, sentence) -> No
         load_controlnet(write(tensors))
 
 
+def test_a_name_with_a_huge_number_is_refused_at_once(write) -> None:
+    names = ("input_hint_block.999999999.weight", "input_blocks.999999.x")
+    with pytest.raises(CnctlError, match=r"input_blocks|missing"):
+        load_controlnet(write({name: torch.zeros(0) for name in names}))
+
+
 def test_what_is_not_there_is_missing(tmp_path) -> None:
     with pytest.raises(MissingError, match="does not exist"):
         load_controlnet(tmp_path / "nowhere")

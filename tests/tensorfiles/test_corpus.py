@@ -16,7 +16,6 @@ import pathlib
 import pickle
 import runpy
 import shutil
-import site
 import subprocess
 import sys
 import tarfile
@@ -24,13 +23,13 @@ import timeit
 import zipfile
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import torch
+from torch import _weights_only_unpickler
 
-import cnctl
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.source import open_source, read_description
 from cnctl.models.unet.load import load_controlnet
@@ -192,30 +191,43 @@ CONTAINERS = UNGUARDED | {
 }
 
 REFUSED = "was refused|a bare pickle|a very old torch|no file of weights"
-EVENTS = {"os.system", "subprocess.Popen", "os.posix_spawn", "os.exec", "exec", "compile"}
-INSTALLED = (
-    "<frozen",
-    site.getsitepackages()[0],
-    *(str(Path(m.__file__).parent) for m in (os, cnctl)),
-)
+EVENTS = {
+    "pickle.find_class", "import", "exec", "compile", "os.system", "os.exec", "os.fork",
+    "os.posix_spawn", "subprocess.Popen",
+}  # fmt: skip
 _seen: list[str] | None = None
 
 
 def _audit(event: str, arguments: tuple) -> None:
-    if _seen is None or event not in EVENTS:
-        return
-    # An import that the reader itself makes at its first call runs code too: of installed files.
-    file = getattr(arguments[0], "co_filename", "") or str(arguments[-1])
-    if not file.startswith(INSTALLED):
-        _seen.append(f"{event} {file}")
+    if _seen is not None and event in EVENTS:
+        _seen.append(f"{event} {arguments}")
 
 
 sys.addaudithook(_audit)
 
 
+@pytest.fixture
+def watched(read_file, tmp_path, monkeypatch) -> Callable:
+    """A context that returns what Python's own audit events say was run inside.
+
+    torch's unpickler is written in Python and has no event: it fails when it is used.
+    """
+    "".encode("cp437")  # zipfile's names
+    for content in ({"weight": TENSOR}, [os.system]):  # what is imported at first use comes before
+        torch.save(content, tmp_path / "first.pth")
+        with suppress(CnctlError):
+            read_file(tmp_path / "first.pth")
+
+    def unpickle(*arguments: object, **named: object) -> None:
+        raise AssertionError("an unpickler runs")
+
+    monkeypatch.setattr(torch, "load", unpickle)
+    monkeypatch.setattr(_weights_only_unpickler, "Unpickler", unpickle)
+    return _watched
+
+
 @contextmanager
-def watched() -> Iterator[list[str]]:
-    """What Python's own audit events say was run meanwhile."""
+def _watched() -> Iterator[list[str]]:
     global _seen
     _seen = []
     try:
@@ -240,18 +252,38 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_nothing_runs(tmp_path, payload) -> None:
+def test_nothing_runs(tmp_path, read_file, watched, payload) -> None:
     canary = tmp_path / "canary"
     for path in corpus(payload, canary, tmp_path):
         with watched() as events, pytest.raises(CnctlError, match=REFUSED) as caught:
-            load_controlnet(path)
+            read_file(path)
         assert "\n" not in str(caught.value)
         assert events == []
         assert not os.path.lexists(canary)
 
 
+@pytest.mark.parametrize("write", UNGUARDED.values(), ids=UNGUARDED)
+def test_tensors_are_read_without_an_unpickler(tmp_path, read_file, watched, write) -> None:
+    path, tensors = tmp_path / "x.ckpt", {"a": torch.arange(6.0).reshape(2, 3).T, "b": TENSOR}
+    write({"state_dict": tensors, "epoch": 3}, path)
+    with watched() as events:
+        found = read_file(path)
+    assert events == []
+    assert found.keys() == tensors.keys()
+    assert all(found[name].equal(tensors[name]) for name in tensors)
+
+
+def test_the_watch_sees_an_unpickler(watched) -> None:
+    """Or the tests above would prove nothing."""
+    with watched() as events:
+        pickle.loads(pickle.dumps(OrderedDict()))
+    assert events == ["pickle.find_class ('collections', 'OrderedDict')"]
+    with pytest.raises(AssertionError, match="an unpickler runs"):
+        torch.load("x")
+
+
 @pytest.mark.parametrize("read", [open_source, read_description, load_controlnet])
-def test_no_door_is_open(tmp_path, read) -> None:
+def test_no_door_is_open(tmp_path, watched, read) -> None:
     """Under the names and in the folders that other doors look for."""
     canary, call = tmp_path / "canary", PAYLOADS["os.system"](str(tmp_path / "canary"))
     (tmp_path / "config.json").write_text("{}")
