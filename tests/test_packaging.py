@@ -25,6 +25,8 @@ def test_wheel_from_sdist_holds_every_source_file(wheel: zipfile.ZipFile) -> Non
     names = set(wheel.namelist())
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cnctl").rglob("*.py")}
     plugins = ROOT / "plugins"
+    templates = (ROOT / "cnctl/commands/shared/report/templates").iterdir()
+    sources |= {path.relative_to(ROOT).as_posix() for path in templates}
     sources |= {p.relative_to(plugins).as_posix() for p in plugins.glob("cnctl_conditions/**/*.py")}
     assert sources <= names
 

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.shared.report.pages import render
 from cnctl.commands.shared.report.sheets import arrange, labelled
 from cnctl.images import SUFFIXES, fit_image, read_image, write_file, write_image
 
 LONGEST_PROMPT = 30
 """In letters; a longer one is called by its number, below a picture."""
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 14px/1.4 sans-serif; margin: 2em; background: #fafafa; }}
-section {{ display: flex; flex-wrap: wrap; gap: 1em; margin-bottom: 2em; }}
-figure {{ margin: 0; max-width: 20em; }}
-img {{ width: 100%; }}
-</style>
-{body}
-</html>
-"""
 
 
 def write_grids(made: Sequence[GeneratedImage]) -> list[Path]:
@@ -46,15 +35,13 @@ def write_grids(made: Sequence[GeneratedImage]) -> list[Path]:
 
 def write_gallery(made: Sequence[GeneratedImage], path: Path) -> None:
     """A page with each input's hint and images, and what made them; it needs the files beside."""
-    sections = []
+    inputs = []
     for hint, images in _by_hint(made):
-        figures = [_figure(hint, "hint", path.parent)] if hint.suffix in SUFFIXES else []
-        for image in images:
-            about = {"prompt": image.record.prompt, "seed": image.record.seed, **image.variant}
-            figures.append(_figure(image.path, _words(about), path.parent))
-        sections.append("<section>\n" + "\n".join(figures) + "\n</section>")
-    page = PAGE.format(title="cnctl generate", body="\n".join(sections))
-    write_file(path, page.encode(), overwrite=True)
+        shown = [("hint", hint)] if hint.suffix in SUFFIXES else []
+        shown += [(_words(image), image.path) for image in images]
+        inputs.append([(text, os.path.relpath(source, path.parent)) for text, source in shown])
+    page = render("gallery.html.j2", title="cnctl generate", inputs=inputs)
+    write_file(path, page.encode("utf-8", "backslashreplace"), overwrite=True)
 
 
 def _by_hint(made: Sequence[GeneratedImage]) -> list[tuple[Path, list[GeneratedImage]]]:
@@ -106,14 +93,6 @@ def _label(name: str, image: GeneratedImage) -> str:
     return f"{name} {image.variant[name]}"
 
 
-def _figure(path: Path, caption: str, folder: Path) -> str:
-    source = html.escape(os.path.relpath(path, folder))
-    text = html.escape(caption)
-    return (
-        f'<figure><a href="{source}"><img src="{source}" alt="{text}"></a>'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
-
-
-def _words(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+def _words(image: GeneratedImage) -> str:
+    about = {"prompt": image.record.prompt, "seed": image.record.seed, **image.variant}
+    return ", ".join(f"{name} {value}" for name, value in about.items())

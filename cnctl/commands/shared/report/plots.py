@@ -1,63 +1,97 @@
-"""Curves over the steps of training, as SVG that needs no other file."""
+"""Plots as SVG that needs no other file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnctl.commands.shared.report.pages import render
 
 WIDTH, HEIGHT = 640, 180
+"""Pixels of the plotted area; HEIGHT is that of lines."""
+ROW = 36
+"""Pixels between two rows of dots."""
 COLOURS = ("#06c", "#c60", "#393", "#939")
 LINE = 15
-"""Between lines of text."""
+"""Pixels between two lines of text."""
 
 Curve = Sequence[tuple[float, float]]
-"""(step, value), by step."""
+"""(x, y), by x."""
 
 
-def plot(curves: Mapping[str, Curve], *, marks: Mapping[str, float] | None = None) -> str:
-    """Curves by name, in colours, their common extremes written at the edges.
+@dataclass(frozen=True)
+class Dots:
+    """Values in a row of dots; interval: low end, mean and high end, drawn over them."""
 
-    A curve alone goes without its name. marks: a dashed line at a step, by what it says.
+    values: Sequence[float]
+    interval: tuple[float, float, float]
+
+
+def plot(
+    series: Mapping[str, Curve] | Mapping[str, Dots],
+    *,
+    x_name: str = "step",
+    marks: Mapping[str, float] | None = None,
+) -> str:
+    """Return curves over common axes, or rows of dots over a common axis, as an SVG document.
+
+    The extremes are written at the edges, and names beside the series; a curve alone has no name.
+    marks: text -> x, where a dashed line stands.
     """
-    places = [place for curve in curves.values() for place in curve]
-    steps, values = ([place[axis] for place in places] for axis in (0, 1))
-    first, last, low, high = min(steps), max(steps), min(values), max(values)
-
-    def x(step: float) -> float:
-        return round(WIDTH * (step - first) / (last - first or 1), 1)
-
-    def y(value: float) -> float:
-        return round(HEIGHT * (1 - (value - low) / (high - low or 1)), 1)
-
+    with_dots = any(isinstance(one, Dots) for one in series.values())
+    curves = [_points(one, row) for row, one in enumerate(series.values())]
+    points = [point for curve in curves for point in curve]
+    height = ROW * (len(series) - 1) if with_dots else HEIGHT
+    x = _scale((x for x, _ in points), 0, last=WIDTH)
+    y = _scale((y for _, y in points), height, last=0)
     marks = marks or {}
-    parts = [
-        f"<rect x='-80' y='{-LINE * len(marks) - 10}' width='{WIDTH + 100}' "
-        f"height='{HEIGHT + LINE * len(marks) + 34}' fill='#f6f6f6'/>"
-    ]
-    for number, (name, curve) in enumerate(curves.items()):
-        points = " ".join(f"{x(step)},{y(value)}" for step, value in curve)
-        colour = COLOURS[number % len(COLOURS)]
-        parts.append(
-            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.5'/>"
-        )
-        if len(curves) > 1:
-            end = y(curve[-1][1]) - 5
-            parts.append(_text(name, x=WIDTH, y=end, anchor="end", fill=colour))
-    for number, (said, step) in enumerate(marks.items()):
-        top = -6 - LINE * number
-        parts.append(f"<path d='M{x(step)} {top}V{HEIGHT}' stroke='#c40' stroke-dasharray='4'/>")
-        parts.append(_text(said, x=x(step), y=top, anchor="middle"))
-    parts += [
-        _text(f"{high:.4g}", x=-6, y=10, anchor="end"),
-        _text(f"{low:.4g}", x=-6, y=HEIGHT, anchor="end"),
-        _text(f"{first:.0f}", x=0, y=HEIGHT + 18),
-        _text(f"step {last:.0f}", x=WIDTH, y=HEIGHT + 18, anchor="end"),
-    ]
-    box = f"-80 {-LINE * len(marks) - 10} {WIDTH + 100} {HEIGHT + LINE * len(marks) + 34}"
-    opening = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='{box}' width='100%'"
-    return f"{opening} font-size='12' font-family='sans-serif'>{''.join(parts)}</svg>"
+    return render(
+        "plot.svg.j2",
+        width=WIDTH,
+        height=height,
+        left=20 + 7 * max(map(len, series)) if with_dots else 80,
+        top=20 if with_dots else LINE * len(marks) + 10,
+        series=[
+            {
+                "name": name,
+                "joined": not with_dots,
+                "colour": COLOURS[0 if with_dots else number % len(COLOURS)],
+                "points": [(x(step), y(value)) for step, value in curves[number]],
+                "end": y(curves[number][-1][1]),
+                "interval": [x(end) for end in one.interval] if isinstance(one, Dots) else None,
+            }
+            for number, (name, one) in enumerate(series.items())
+        ],
+        marks=[(name, x(step), -6 - LINE * i) for i, (name, step) in enumerate(marks.items())],
+        labels=_labels(points, height, x_name=x_name, with_y=not with_dots),
+    )
 
 
-def _text(said: str, *, x: float, y: float, anchor: str = "start", fill: str = "black") -> str:
-    place = f"x='{x}' y='{y}' text-anchor='{anchor}' fill='{fill}'"
-    return f"<text {place}>{escape(said)}</text>"
+def _points(one: Curve | Dots, row: int) -> Curve:
+    return [(value, -float(row)) for value in one.values] if isinstance(one, Dots) else one
+
+
+def _scale(values: Iterable[float], first: float, *, last: float) -> Callable[[float], float]:
+    """Map the least value to `first` and the greatest to `last`."""
+    given = list(values)
+    low, high = min(given), max(given)
+    return lambda value: round(first + (last - first) * (value - low) / (high - low or 1), 1)
+
+
+def _labels(points: Curve, height: int, *, x_name: str, with_y: bool) -> list[tuple[Any, ...]]:
+    """The extremes of the axes and the name of x: x, y, anchor and text of each."""
+    xs, ys = ([point[axis] for point in points] for axis in (0, 1))
+    below = height + 18
+    labels = [
+        (0, below, "start", _number(min(xs))),
+        (WIDTH, below, "end", _number(max(xs))),
+        (WIDTH / 2, below, "middle", x_name),
+    ]
+    if with_y:
+        labels += [(-6, 10, "end", _number(max(ys))), (-6, height, "end", _number(min(ys)))]
+    return labels
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
