@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one sentence, what to do next, and the exit code."""
+"""Errors that a user can fix: one sentence, what to do next, and the exit code."""
 
 import errno
 import os
@@ -21,13 +21,13 @@ class CnctlError(Exception):
 
 
 class SomeInputsFailed(CnctlError):
-    """The batch went on to its end; each failure has been reported by name."""
+    """Some inputs of a batch failed; the others are done, and each failure was reported."""
 
     exit_code = 3
 
 
 class MissingError(CnctlError):
-    """Weights, an optional package or the network is not at hand."""
+    """Weights, an optional package is not installed, or the network cannot be reached."""
 
     exit_code = 4
 
@@ -44,8 +44,8 @@ class OutputError(CnctlError):
     exit_code = 6
 
 
-class ToldElsewhere(CnctlError):
-    """Another process of this run has failed, or failed alike, and is the one that says so."""
+class ReportedByOtherRank(CnctlError):
+    """Another process of this run has failed and reports it; this one only ends with its code."""
 
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)
@@ -82,6 +82,6 @@ def reason(error: Exception) -> str:
 
 
 def shown(path: str | Path) -> str:
-    """A file name fit for one line of a terminal: control characters and bad bytes escaped."""
+    """Return a file name for one line of a terminal: control characters and bad bytes escaped."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

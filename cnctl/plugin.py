@@ -51,7 +51,7 @@ OptionValue = bool | int | float | str
 
 
 def mirror(hint: Hint) -> Hint:
-    """A picture seen in a mirror: left and right change places, and nothing else."""
+    """Return a hint with left and right swapped."""
     return hint[:, ::-1]
 
 
@@ -91,7 +91,7 @@ class WeightFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """A hint and what it was drawn from. A detector may return this in place of a hint."""
+    """A hint and the data that it was drawn from. A detector may return this in place of a hint."""
 
     hint: Hint
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class BatchDetector:
-    """A detector that can look at many images at once; `load_detector` may return one.
+    """A detector that takes many images at once; `load_detector` may return one.
 
     batch: `batch(images, **options)`, images of one size, uint8 (N, H, W, 3) -> N hints, each as a
     detector returns it.
@@ -109,7 +109,7 @@ class BatchDetector:
     batch: Callable[..., Sequence[Hint | Detection | None] | np.ndarray]
 
     def __call__(self, image: Image, **options: OptionValue) -> Hint | Detection | None:
-        """One image, as any detector."""
+        """Return the hint of one image, as any detector does."""
         return self.batch(image[None], **options)[0]
 
 
@@ -140,7 +140,7 @@ class Weights:
     """A trained ControlNet for this condition: where it lives and what it fits."""
 
     source: str
-    """Hub id; "tiny/NAME" is a ControlNet that the embedded base brings along."""
+    """Hub id; "tiny/NAME" is a ControlNet that comes with the embedded base."""
     family: str
     """Family of the base it was trained on, e.g. "SD 1.x"."""
     licence: str
@@ -171,12 +171,12 @@ class GroundTruth:
     they are stored, of a palette the indices (unless it shows the condition's own colours, as a
     hint does, which is then read as one). sizes: (height, width) of the image as it lies, and
     of the hint that is wanted, which hints of other sizes are fitted to; None where there is no
-    image. None where this is no such file; CnctlError where it is a broken one.
+    image. None where this is not such a file; CnctlError where it is damaged.
     """
 
     @property
     def ending(self) -> str:
-        """What the names of all such files end in."""
+        """The end of the names of all such files."""
         return self.name.rpartition("}")[2]
 
 
@@ -186,18 +186,18 @@ class Condition:
 
     load_detector: device ("cpu", "cuda", ...) -> detector. Slow, called once. With `files` it is
     called as load_detector(device, files): `files[key]` is the path of a .safetensors file, or of a
-    transformers folder that holds no pickle; it raises MissingError where that is not at hand.
+    transformers folder that holds no pickle; it raises MissingError where that is not installed.
     A detector is `detect(image, **options) -> hint`. `image` is upright RGB uint8 (H, W, 3) at
     working size. The hint is uint8 (H, W) or (H, W, C) of the same H and W, or grey uint16 (H, W);
     one channel is repeated to `hint_channels`. None means "nothing found here". With `masked` the
-    hint has one channel more, which is no part of the picture: 0 where it is masked, 255 elsewhere.
+    hint has one channel more, which is not part of the picture: 0 where masked, 255 elsewhere.
     """
 
     name: str
     summary: str
     load_detector: Callable[..., Detector]
     files: Mapping[str, WeightFile] = field(default_factory=dict)
-    """Weights that the detector reads, by a key of the plugin's own."""
+    """Weights that the detector reads, by a key that the plugin chooses."""
     options: Mapping[str, Option] = field(default_factory=dict)
     hint_channels: int = 3
     """What the network reads."""
@@ -215,7 +215,7 @@ class Condition:
     """The hint, (H, W, C) -> the same shape and dtype, that belongs to the mirrored image. None
     where the hint alone does not tell: where colours mean left and right, for instance."""
     draw: Callable[[Mapping[str, Any]], Hint] | None = None
-    """The hint that belongs to a detection's data, which a user may have edited or made."""
+    """Draws the hint from a detection's data, which a user may have edited or written."""
     ground_truth: GroundTruth | None = None
     """How to read this hint where a data set knows it."""
     from_maps: Callable[..., Hint | None] | None = None
@@ -227,7 +227,7 @@ class Condition:
     pixels of OpenPose's points.
     """
     metric: str | Metric = "edge_f1"
-    """Fidelity: a name known to `cnctl.hints.metrics`, or a Metric of the plugin's own."""
+    """Fidelity: the name of one in `cnctl.hints.metrics`, or the plugin's own Metric."""
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     weights: tuple[Weights, ...] = ()
     licence: str = ""
@@ -236,7 +236,7 @@ class Condition:
 
     @property
     def stored_channels(self) -> int:
-        """Channels of a hint as it is made and stored: the network's, and the mask."""
+        """Channels of a stored hint: those that the network reads, and the mask."""
         return self.hint_channels + self.masked
 
     def __post_init__(self) -> None:

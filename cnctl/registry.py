@@ -1,7 +1,7 @@
-"""Which conditions are installed: entry points of the group `cnctl.conditions`.
+"""Find the installed conditions: entry points of the group `cnctl.conditions`.
 
-Names come from package metadata, so listing them imports no plugin. A plugin is imported when it
-is asked for, and one that is broken breaks only itself.
+Names come from package metadata, so listing them imports no plugin. A plugin is imported when its
+condition is used, and a broken plugin affects no other.
 """
 
 from __future__ import annotations
@@ -63,23 +63,23 @@ class Entry:
 
 
 def condition_names() -> list[str]:
-    """Names of the installed conditions, sorted. Imports no plugin."""
+    """Return the names of the installed conditions, sorted. Imports no plugin."""
     return sorted({entry.name for entry in _installed_entries()})
 
 
 def get_condition(name: str) -> Condition:
-    """The condition of this name; CnctlError with the reason where there is none to use."""
+    """Return the condition of this name; CnctlError with the reason where it cannot be used."""
     return load_entry(find_entry(name))
 
 
 def list_conditions() -> list[Entry]:
-    """Every entry, loaded where it can be, with its problem where it cannot."""
+    """Return every entry, with its condition where that can be loaded, else with its problem."""
     _note_unreadable_metadata()
     return [_try_load(entry) for entry in _installed_entries()]
 
 
 def find_entry(name: str) -> Entry:
-    """The one usable claim to this name, without importing its plugin."""
+    """Return the one usable entry of this name, without importing its plugin."""
     _note_unreadable_metadata()
     claims = [entry for entry in _installed_entries() if entry.name == name]
     if not claims:
@@ -92,7 +92,7 @@ def find_entry(name: str) -> Entry:
 
 
 def load_entry(entry: Entry) -> Condition:
-    """Import the plugin behind an entry; CnctlError (never SystemExit) where that fails."""
+    """Import the plugin of an entry; raise CnctlError, never SystemExit, where that fails."""
     try:
         with redirect_stdout(sys.stderr):  # stdout is for data; a plugin's greeting is not
             found = _import_value(entry.value)
@@ -100,7 +100,7 @@ def load_entry(entry: Entry) -> Condition:
         kind = MissingError if isinstance(error, ModuleNotFoundError) else CnctlError
         raise kind(
             f"{entry.claim} failed to import: {_one_line(error)}",
-            hint=f"mend, upgrade or uninstall {entry.distribution}; other conditions still work",
+            hint=f"fix, upgrade or uninstall {entry.distribution}; other conditions still work",
         ) from error
     fault = _fault(entry, found)
     if fault or not isinstance(found, Condition):
@@ -112,7 +112,7 @@ def load_entry(entry: Entry) -> Condition:
 
 
 def misfit(condition: Condition) -> str:
-    """The first field that holds a value of the wrong type, in words; "" where all are right."""
+    """Return which field has a value of the wrong type, in words; "" where all are right."""
     items = [
         ("summary", condition.summary, str),
         ("licence", condition.licence, str),
@@ -138,7 +138,7 @@ def misfit(condition: Condition) -> str:
         if not isinstance(value, kind):  # type: ignore[arg-type]
             return f"has {name} of type {type(value).__name__}"
     if not all(isinstance(weights, Weights) for weights in condition.weights):
-        return "has weights that are no cnctl.plugin.Weights"
+        return "has weights that are not cnctl.plugin.Weights"
     if not all(_is_colour(rgb) for rgb in condition.palette.values()):
         return "has a palette of other than (red, green, blue), each 0 to 255"
     return ""
@@ -201,7 +201,7 @@ def _unknown(name: str) -> CnctlError:
 
 
 def _installed_entries() -> list[Entry]:
-    """Entries that CNCTL_PLUGINS allows, with the problem of those whose name is taken."""
+    """Return the entries that CNCTL_PLUGINS allows, with a problem where the name is taken."""
     entries = [entry for entry in _read_entries(tuple(sys.path))[0] if _is_allowed(entry)]
     return [replace(entry, problem=_rivalry(entry, entries)) for entry in entries]
 
@@ -216,7 +216,7 @@ def _is_allowed(entry: Entry) -> bool:
 
 
 def _rivalry(entry: Entry, entries: list[Entry]) -> str:
-    """Why this claim to a name fails against the others: cnctl's own wins, strangers tie."""
+    """Return why this entry cannot have its name: cnctl's own goes first, others conflict."""
     claims = [other for other in entries if other.name == entry.name]
     own = [other for other in claims if other.distribution == OWN_DISTRIBUTION]
     if len(claims) == 1 or own == [entry]:
@@ -229,10 +229,10 @@ def _rivalry(entry: Entry, entries: list[Entry]) -> str:
 
 @cache
 def _read_entries(path: tuple[str, ...]) -> tuple[list[Entry], str]:
-    """Entries of all packages on this sys.path, and what was unreadable on the way.
+    """Return the entries of all packages on this sys.path, and what could not be read.
 
-    `entrypoints` stops at the first malformed entry_points.txt of any package whatsoever; the
-    packages are then read one by one. `path` is the key of the cache.
+    `entrypoints` stops at the first malformed entry_points.txt of any package; the packages
+    are then read one by one. `path` is the key of the cache.
     """
     trouble = ""
     try:
@@ -267,7 +267,7 @@ def _read_one_by_one(path: tuple[str, ...]) -> Iterator[Entry]:
             points = package.entry_points.select(group=GROUP)
             name, version = _normal(package.metadata["Name"]), package.version
         except Exception:
-            continue  # another package's fault, and not one that can be mended here
+            continue  # another package's fault, and not one that can be fixed here
         if points and name not in seen:
             seen.add(name)
             for point in points:
@@ -282,7 +282,7 @@ def _normal(distribution: str) -> str:
 def _note_unreadable_metadata() -> None:
     trouble = _read_entries(tuple(sys.path))[1]
     if trouble:
-        _log_once(f"some package's metadata is malformed, read without it ({trouble})")
+        _log_once(f"a package's metadata is malformed and was left out ({trouble})")
 
 
 @cache

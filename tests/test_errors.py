@@ -16,7 +16,7 @@ TABLE = Path(__file__).parents[1] / "docs" / "exit-codes.md"
     ("error", "code"),
     [
         (ValueError("a bug\nof two lines"), 1),
-        (CnctlError("bad", hint="mend it"), 2),
+        (CnctlError("bad", hint="fix it"), 2),
         (SomeInputsFailed("1 of 2 failed"), 3),
         (MissingError("weights"), 4),
         (DeviceError("no cuda"), 5),

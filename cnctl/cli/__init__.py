@@ -24,7 +24,7 @@ from cnctl.cli.generate import generate
 from cnctl.cli.info import info
 from cnctl.cli.models import app as models
 from cnctl.cli.train import train
-from cnctl.errors import CnctlError, ToldElsewhere
+from cnctl.errors import CnctlError, ReportedByOtherRank
 from cnctl.system.processes import rank
 
 EPILOG = (
@@ -124,7 +124,7 @@ def _report(error: BaseException) -> int:
         return 141
     message, code = _describe(error)
     stopped_with_others = rank() > 0 and isinstance(error, KeyboardInterrupt | Terminated)
-    if not (stopped_with_others or isinstance(error, ToldElsewhere)):
+    if not (stopped_with_others or isinstance(error, ReportedByOtherRank)):
         print(f"cnctl: {message}", file=sys.stderr)
     return code
 

@@ -159,7 +159,7 @@ def _oddities(source: Source) -> list[str]:
     a = source.architecture
     family = find_family(a)
     latents = family.latents if family else 4
-    odd = [habit] if (habit := published.habit_of(source.path)) else []
+    odd = [quirk] if (quirk := published.known_quirk(source.path)) else []
     if has_base_delta(source.path):
         odd.append("its base has learnt along with it; cnctl generate uses the pair")
     if a.union:

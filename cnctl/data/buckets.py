@@ -1,4 +1,4 @@
-"""Aspect-ratio buckets: sizes of about one area, so that little of an image is cut away."""
+"""Aspect-ratio buckets: sizes of about one area, so that little of an image is cropped."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Size = tuple[int, int]
 """Height and width."""
 
 STRIDE = 64
-"""Sides are multiples of this, as of all levels of Stable Diffusion's U-Net together."""
+"""Sides are multiples of this, so that every level of the network has whole sizes."""
 LONGEST = 2
-"""Side of a bucket at most, in resolutions."""
+"""Longest side of a bucket, in multiples of the resolution."""
 
 
 def bucket_sizes(resolution: int, *, factor: int) -> tuple[Size, ...]:
-    """Sizes of the area of a square of `resolution` at most, by height; the square is one of them.
+    """Return sizes of at most the area of a square of `resolution`, by height, the square included.
 
     Sides are multiples of STRIDE, or of an eighth of a smaller resolution, and of `factor`.
     """
@@ -26,6 +26,6 @@ def bucket_sizes(resolution: int, *, factor: int) -> tuple[Size, ...]:
 
 
 def nearest_size(size: Size, sizes: Sequence[Size]) -> Size:
-    """The one of nearest aspect."""
+    """Return the size of the nearest aspect."""
     aspect = math.log(size[0] / size[1])
     return min(sizes, key=lambda other: abs(math.log(other[0] / other[1]) - aspect))

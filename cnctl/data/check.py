@@ -1,4 +1,4 @@
-"""Look at every example before hours are spent on training with it."""
+"""Check every example before hours are spent on training with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASPECT_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one example. fatal: training would stop there."""
+    """What is wrong with one example. fatal: it would stop training."""
 
     name: str
     what: str
@@ -37,26 +37,26 @@ class DataReport:
     problems: list[Problem] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     detected: int = 0
-    """Examples without a hint of their own."""
+    """Examples whose hint is not in the data and has to be detected."""
 
     @property
     def fatal(self) -> int:
-        """How many examples would stop the training."""
+        """How many problems would stop training."""
         return sum(problem.fatal for problem in self.problems)
 
     def summary(self) -> str:
-        """In one line."""
+        """Return the report in one line."""
         sizes = ", ".join(
             f"{count} of {width} x {height}" for (height, width), count in self.sizes.most_common(3)
         )
         more = f" and {len(self.sizes) - 3} more sizes" if len(self.sizes) > 3 else ""
         return (
-            f"{self.examples} examples ({sizes}{more}), {self.detected} without a hint of their "
-            f"own, {len(self.problems)} remarks, {self.fatal} examples that stop a training"
+            f"{self.examples} examples ({sizes}{more}), {self.detected} without a hint, "
+            f"{len(self.problems)} problems, {self.fatal} of which stop training"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the report for JSON."""
         return {
             "examples": self.examples,
             "detected": self.detected,
@@ -72,7 +72,7 @@ def check_dataset(
     resolution: int,
     on_example: Callable[[int], None] = lambda done: None,
 ) -> DataReport:
-    """Read all examples and report what is missing, damaged, empty, too small or twice there."""
+    """Read all examples and report what is missing, damaged, empty, too small or duplicated."""
     report = DataReport(len(dataset))
     seen: dict[bytes, str] = {}
     for index in range(len(dataset)):
@@ -98,10 +98,10 @@ def _look(example: Example, hint: np.ndarray | None, resolution: int) -> Iterato
     if hint is None:
         yield "the detector finds nothing"
     elif np.ptp(hint) == 0:
-        yield f"the hint is dead: every value is {hint.flat[0]}"
+        yield f"the hint is blank: every value is {hint.flat[0]}"
     if example.hint is not None and not _same_aspect(example.image, example.hint):
         size = f"{example.hint.shape[1]} x {example.hint.shape[0]}"
-        yield f"the image is {width} x {height} but the hint {size}: cut alike they do not match"
+        yield f"the image is {width} x {height} but the hint {size}: they do not match if cropped"
     if not example.prompt.strip():
         yield "the prompt is empty"
 
@@ -119,6 +119,6 @@ def _twin(example: Example, name: str, seen: dict[bytes, str]) -> Iterator[str]:
 
 
 def _without(name: str, message: str) -> str:
-    """The message without what it says before the fault, where that is the example's name."""
+    """Return the message without the example's name at its start."""
     _, found, rest = message.partition(f"{name}: ")
     return rest if found else message

@@ -1,4 +1,4 @@
-"""What a training set is: examples by number, each the same whenever it is read."""
+"""A training set: examples by index, each the same whenever it is read."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ COLUMNS = (
     ("hint", "hint_file_name", "conditioning_image", "conditioning_image_file_name"),
     ("prompt", "text", "caption"),
 )
-"""Names of image, hint and prompt: our own, and those of Hugging Face's imagefolder."""
+"""Names of image, hint and prompt: cnctl's, then those of Hugging Face's imagefolder."""
 
 read_colours = partial(read_hint, channels=3)
 
 
 @dataclass(frozen=True)
 class Example:
-    """image: RGB uint8 (H, W, 3); hint: uint8 (h, w, C), or None where it is to be detected.
+    """image: RGB uint8 (H, W, 3); hint: uint8 (h, w, C), or None where it has to be detected.
 
-    maps: what a renderer knows of its picture, as `cnctl.plugin.Condition.from_maps` takes it.
+    maps: what a renderer knows of the image, as `cnctl.plugin.Condition.from_maps` takes it.
     """
 
     image: np.ndarray
@@ -35,22 +35,22 @@ class Example:
 
 
 class Dataset(Protocol):
-    """Examples by number, each the same whenever it is read."""
+    """Examples by index, each the same whenever it is read."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the examples do, as far as their index tells."""
+        """A hash that changes when the index of the examples does."""
 
     @property
     def ready_hints(self) -> int:
-        """How many examples come with a hint of their own."""
+        """How many examples include a hint."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
 
     def image_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of an image, which is not decoded for it."""
+        """Return (height, width) of an image, which is not decoded."""
 
     def name(self, index: int) -> str:
-        """What to call an example in a message."""
+        """Return what to call an example in a message."""

@@ -1,4 +1,4 @@
-"""Requests to file systems elsewhere: repeated where they fail, and told in sentences."""
+"""Requests to remote file systems: retried where they fail, with errors in one sentence."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from cnctl.errors import CnctlError, MissingError, shown
 T = TypeVar("T")
 
 PAUSES = (1, 4, 15)
-"""Seconds before each further try of a request that has failed."""
-PATIENCE = 60
-"""Seconds that a range may take to come."""
-PASSING = (408, 425, 429)
-"""What a server answers where it may soon answer otherwise, beside its own faults (500 and up)."""
-BEHIND_THE_END = 416
+"""Seconds before each retry of a failed request."""
+TIMEOUT = 60
+"""Seconds to wait for a range."""
+TEMPORARY = (408, 425, 429)
+"""Status codes of temporary failures, beside the server's own (500 and up)."""
+RANGE_NOT_SATISFIABLE = 416
 
 
-def patiently(url: str, do: Callable[[Any, str], T]) -> T:
-    """Do it with the file system of a URL and its path there, again where it fails for now.
+def retry(url: str, do: Callable[[Any, str], T]) -> T:
+    """Return do(file system, path) of a URL, retried while the failure may be temporary.
 
-    CnctlError, in which no credentials stand, where it fails for good.
+    Raises CnctlError, without credentials, where it fails permanently.
     """
     file_system, path = _open_file_system(url, os.getpid(), threading.get_ident())
     pauses = iter(PAUSES)
     while True:
         try:
             return do(file_system, path)
-        except Exception as error:  # each file system has kinds of its own
+        except Exception as error:  # each file system has its own kinds
             cause = _cause(error)
-            pause = next(pauses, None) if _may_pass(cause) else None
+            pause = next(pauses, None) if _is_temporary(cause) else None
             if pause is None:
-                # The cause would print the URL with what is secret in it.
-                raise _told(cause, without_credentials(url)) from None
+                # The cause would print the URL with its credentials.
+                raise _in_words(cause, without_credentials(url)) from None
         time.sleep(pause)
 
 
 @cache
 def _open_file_system(url: str, process: int, thread: int) -> tuple[Any, str]:
-    """The file system and the path in it. Each process has its own, and each thread.
+    """Return the file system and the path in it; each process and thread has its own.
 
-    They are kept: a forked worker that dropped its parent's would meddle with their connections.
+    They are cached: a forked worker that dropped its parent's would close their connections.
     """
     protocol = url.partition("://")[0]
     try:
@@ -56,18 +56,18 @@ def _open_file_system(url: str, process: int, thread: int) -> tuple[Any, str]:
     except ImportError as error:
         http = protocol in ("http", "https")
         raise MissingError(
-            f"{shown(without_credentials(url))} is read by a package that is not installed",
+            f"{shown(without_credentials(url))} needs a package that is not installed",
             hint="pip install 'cnctl[stream]'" if http else str(error),
         ) from error
     except ValueError as error:
         raise CnctlError(
-            f"{shown(without_credentials(url))}: nothing is known to read {protocol}://",
-            hint="https, s3, gs, hf and file are, among others",
+            f"{shown(without_credentials(url))}: cannot read {protocol}://",
+            hint="https, s3, gs, hf and file can be read, among others",
         ) from error
 
 
 def _cause(error: Exception) -> BaseException:
-    """Of all that goes wrong with looking at a URL fsspec makes that there is no such file."""
+    """Return the cause where fsspec reports a network failure as a missing file."""
     cause = error.__cause__
     if isinstance(error, FileNotFoundError) and cause is not None:
         ours = isinstance(cause, TimeoutError) or type(cause).__module__.startswith("aiohttp")
@@ -76,49 +76,49 @@ def _cause(error: Exception) -> BaseException:
 
 
 def _status(error: BaseException) -> int | None:
-    """What a server has answered: 404, 503 and so on."""
+    """Return the HTTP status of an error, if it has one."""
     response = getattr(error, "response", None)
     status = getattr(error, "status", None) or getattr(response, "status_code", None)
     return status if isinstance(status, int) else None
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     status = _status(error)
     if status is not None:
-        return status in PASSING or status >= 500
+        return status in TEMPORARY or status >= 500
     return not isinstance(error, FileNotFoundError | PermissionError | NotImplementedError)
 
 
-def _told(error: BaseException, name: str) -> CnctlError:
-    """In a sentence, whatever kind it is of."""
+def _in_words(error: BaseException, name: str) -> CnctlError:
+    """Return the error as one sentence."""
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status == 404:
         return CnctlError(f"{shown(name)}: no such shard", hint="check the name")
-    if status == BEHIND_THE_END:
+    if status == RANGE_NOT_SATISFIABLE:
         return cut_off(name)
     if isinstance(error, PermissionError) or status in (401, 403):
         return CnctlError(
-            f"{shown(name)} may not be read{f' ({status})' if status else ''}",
-            hint="give credentials as its file system wants them, or valid ones",
+            f"{shown(name)} cannot be read: access is denied{f' ({status})' if status else ''}",
+            hint="give valid credentials, as its file system expects them",
         )
-    tries = f", after {len(PAUSES) + 1} tries" if _may_pass(error) else ""
+    tries = f", after {len(PAUSES) + 1} tries" if _is_temporary(error) else ""
     why = f"the server answers {status}" if status else _words(error)
     return CnctlError(
         f"{shown(name)} cannot be read{tries}: {why}",
-        hint="try again later; a run that was begun goes on with --resume",
+        hint="try again later; --resume continues a run",
     )
 
 
 def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer in {PATIENCE} s"
+        return f"no answer in {TIMEOUT} s"
     lines = without_credentials(str(error)).splitlines()
     return shown(lines[0][:200]) if lines else type(error).__name__
 
 
 def cut_off(name: str) -> CnctlError:
-    """What to raise where a file ends too early."""
+    """Return the error for a file that ends too early."""
     return CnctlError(
-        f"{shown(name)} has been cut off, or replaced by a shorter one",
-        hint="put it back as it was",
+        f"{shown(name)} is shorter than it was",
+        hint="restore it, or start a new run",
     )

@@ -1,4 +1,4 @@
-"""Pairs of files, listed in an index: metadata.jsonl, metadata.csv or prompt.json."""
+"""Pairs of files listed in an index: metadata.jsonl, metadata.csv or prompt.json."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ LAYOUTS = {
     TABLE: COLUMNS,
     FILL50K: (("target",), ("source",), ("prompt",)),  # the original repository's names
 }
-"""Index files, a table and JSON lines, and what they call things."""
+"""Index files, and the names of image, hint and prompt in each."""
 
 
 def open_folder(path: Path, *, read_hint: Callable[[Path | bytes], np.ndarray]) -> FolderDataset:
-    """Open an index file, or the folder that holds one. Only the index is read here."""
+    """Open an index file, or the folder that holds one. Only the index is read."""
     index = _find_index(path)
     return FolderDataset(index=index, rows=tuple(_read_rows(index)), read_hint=read_hint)
 
 
 def is_folder_of_pairs(path: Path) -> bool:
-    """Whether an index file lies in this folder."""
+    """Return whether this folder has an index file."""
     return any((path / name).is_file() for name in LAYOUTS)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of an index: where the files are."""
+    """One line of an index."""
 
     image: Path
     hint: Path | None
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class FolderDataset:
-    """Pairs that lie in files."""
+    """Pairs of image files."""
 
     index: Path
     rows: tuple[Row, ...]
@@ -59,12 +59,12 @@ class FolderDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the index file's bytes; the images themselves are not read."""
+        """A hash of the index file; the images are not read."""
         return hashlib.sha256(self.index.read_bytes()).hexdigest()
 
     @property
     def ready_hints(self) -> int:
-        """How many lines name a hint."""
+        """How many examples include a hint."""
         return sum(row.hint is not None for row in self.rows)
 
     def __len__(self) -> int:
@@ -76,29 +76,29 @@ class FolderDataset:
         return Example(read_image(row.image), hint, row.prompt)
 
     def name(self, index: int) -> str:
-        """The image's path below the folder."""
+        """Return the image's path below the folder."""
         return shown(self.key(index))
 
     def key(self, index: int) -> str:
-        """What the index calls the image: the same wherever the folder lies."""
+        """Return what the index calls the image, which does not depend on where the folder is."""
         return _below(self.rows[index].image, self.index.parent).as_posix()
 
     def image_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the image, which is not decoded."""
+        """Return (height, width) of the image, which is not decoded."""
         return read_size(self.rows[index].image)
 
     def take(self, indices: Sequence[int]) -> FolderDataset:
-        """These examples alone, numbered anew."""
+        """Return a data set of these examples alone, numbered from 0."""
         return replace(self, rows=tuple(self.rows[index] for index in indices))
 
     def missing(self) -> list[Path]:
-        """Files that the index names and that are not there."""
+        """Return the files that the index names and that do not exist."""
         paths = (path for row in self.rows for path in (row.image, row.hint) if path)
         return [path for path in paths if not path.is_file()]
 
 
 def _find_index(path: Path) -> Path:
-    """The index file at this path or in this folder."""
+    """Return the index file at this path or in this folder."""
     if path.is_file() and path.name in LAYOUTS:
         return path
     if not path.is_dir():
@@ -137,7 +137,7 @@ def _from_lines(text: str, index: Path) -> Iterator[tuple[int, Any]]:
         except json.JSONDecodeError as error:
             where = f"line {number} of {shown(index)}"
             raise CnctlError(
-                f"{where} is not JSON: {error.msg}", hint="mend or remove it"
+                f"{where} is not JSON: {error.msg}", hint="fix or remove it"
             ) from error
 
 
@@ -146,18 +146,18 @@ def _read_row(index: Path, where: str, entry: Any) -> Row:
     fields = entry if isinstance(entry, dict) else {}
     image, hint, prompt = (_text(fields, names, where) for names in columns)
     if not image:
-        raise CnctlError(f"{where} names no {columns[0][0]!r}", hint=_how_to_write(index.name))
+        raise CnctlError(f"{where} has no {columns[0][0]!r}", hint=_how_to_write(index.name))
     return Row(
         image=index.parent / image, hint=index.parent / hint if hint else None, prompt=prompt
     )
 
 
 def _text(entry: Mapping[str, Any], names: Sequence[str], where: str) -> str:
-    """What stands under the first of the names that is there, or ""."""
+    """Return the value of the first of these names that has one, or ""."""
     name = next((name for name in names if entry.get(name)), names[0])
     value = entry.get(name) or ""
     if not isinstance(value, str):
-        raise CnctlError(f"{where}: {name!r} is not text", hint="mend or remove it")
+        raise CnctlError(f"{where}: {name!r} is not text", hint="fix or remove it")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Indexes of shards that lie elsewhere, kept on this machine: each is made once."""
+"""Indexes of remote shards, cached on this machine."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from cnctl.system.caches import cache_folder
 from cnctl.system.locks import lock_file
 
 PAUSE = 0.2
-"""Seconds between two looks at what another process is making."""
+"""Seconds between two checks for an index that another process is making."""
 
 
 def is_kept(identity: str) -> bool:
-    """Whether the index of this shard seems to be here."""
+    """Return whether the index of this shard seems to be cached."""
     return bool(identity) and _path(identity).is_file()
 
 
 def keep_index(identity: str, make: Callable[[], list[Member]]) -> list[Member]:
-    """The index of this shard: made, or as it was made before. What is damaged is made anew.
+    """Return the index of this shard from the cache, or make it and cache it.
 
-    identity: the shard's name and all that tells of a change; "" where nothing does, which keeps
-    nothing. Of several processes that want an index one makes it, and the others wait.
+    identity: the shard's name and what changes with its content; "" where nothing does: the index
+    is then not cached. A damaged entry is made again. Of several processes that need an index one
+    makes it and the others wait.
     """
     if not identity:
         return make()

@@ -1,4 +1,4 @@
-"""The files in a shard, a plain tar file: what they are, where they lie, and how to get at them."""
+"""The files in a shard, an uncompressed tar file: list them, and read some of them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ IMAGE = ("jpg", "jpeg", "png", "webp")
 HINT = ("hint.png", "hint.npz")
 PROMPT = ("txt", "json")
 HEADER = 1 << 16
-"""Bytes in which an image's size stands, but for rare ones."""
+"""Bytes at the start of an image file that nearly always contain its size."""
 GAP = 1 << 18
-"""Bytes that are sooner read along than left out: a request takes as long as some of them."""
+"""Gaps up to this many bytes are read too: that is faster than a second request."""
 
 
 class Member(NamedTuple):
     """A file in a shard. size: in bytes.
 
-    pixels: (height, width) of an image where they have been looked up already.
+    pixels: (height, width) of an image where they are known.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Member(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """Offset of the first byte after it."""
         return self.offset + self.size
 
 
 def list_members(file: BinaryIO, *, measure: bool) -> list[Member]:
-    """All files in a shard, of which headers alone are read, and with `measure` those of images.
+    """Return all files in a shard; only tar headers are read, and with `measure` image headers.
 
-    Raises tarfile.TarError where it is no plain tar file, and what `file` raises.
+    Raises tarfile.TarError where it is not an uncompressed tar file, and what `file` raises.
     """
     members = []
     with tarfile.open(fileobj=file, mode="r:") as archive:
@@ -52,16 +52,16 @@ def list_members(file: BinaryIO, *, measure: bool) -> list[Member]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """What comes before the first dot of a member's last part, and what comes after it."""
+    """Split a member's name at the first dot of its last part."""
     path = PurePosixPath(name)
     stem, _, kind = path.name.partition(".")
     return str(path.with_name(stem)) if stem else name, kind.lower()
 
 
 def read_members(read: Callable[[int, int], bytes], members: Sequence[Member]) -> list[bytes]:
-    """Their bytes, each; those that lie close together are read in one piece.
+    """Return the bytes of each member; neighbours are read in one request.
 
-    read: offset and size -> so many bytes of the shard.
+    read: (offset, size) -> that range of the shard.
     """
     found: dict[Member, bytes] = {}
     for run in _runs(members):
@@ -82,10 +82,10 @@ def _runs(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def _measured(file: BinaryIO, member: Member) -> Member:
-    """With the size in pixels, if it is an image and its header tells."""
+    """Return the member with its size in pixels, if it is an image whose header can be read."""
     if split_name(member.name)[1] in IMAGE:
         file.seek(member.offset)
         header = file.read(min(HEADER, member.size))
-        with contextlib.suppress(CnctlError):  # it will be told of when it is read
+        with contextlib.suppress(CnctlError):  # reported when the image is read
             return member._replace(pixels=read_size(header))
     return member

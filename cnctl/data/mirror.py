@@ -1,4 +1,4 @@
-"""What a renderer knows of a picture, for the picture's mirror image."""
+"""Mirror the maps of a rendered image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 RIGHT_TO_LEFT = np.array([-1, 1, 1], np.float32)
 OTHER_SIDE = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
-"""Of each of OpenPose's points the one across: who lifts the right hand lifts the left then."""
+"""For each OpenPose keypoint, the one on the other side of the body."""
 
 
 def mirror_maps(maps: Mapping[str, Any]) -> dict[str, Any]:
-    """The maps, as `cnctl.plugin.Condition.from_maps` takes them, of the mirrored picture."""
+    """Return the maps, as `cnctl.plugin.Condition.from_maps` takes them, of the mirrored image."""
     width = maps["image"].shape[1]
     mirrored = {
         name: value[:, ::-1]

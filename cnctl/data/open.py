@@ -1,4 +1,4 @@
-"""Open a training set: a folder of pairs or of tables, shards, or scenes drawn on the way."""
+"""Open a training set: a folder of pairs or of tables, shards, or drawn scenes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def open_dataset(
 
     Tables are Arrow or Parquet files, see `cnctl.data.tables`. Shards are a glob, braces or a
     URL that ends in `.tar`, see `cnctl.data.shards`. `scenes:N` draws scenes, `scenes:N:person`
-    such that show this class. Paths in an index are relative to its folder; without a hint it is
-    detected later. Only the index is read here. read_hint: a hint's file, or its bytes -> uint8
-    (H, W, C). size: side of a scene, pixels. note: told what takes long.
+    draws scenes that show this class. Paths in an index are relative to its folder; a hint that it
+    does not name is detected later. Only the index is read here. read_hint: a hint's file, or its
+    bytes -> uint8 (H, W, C). size: side of a scene, pixels. note: is called with what takes long.
     """
     if match := re.fullmatch(r"scenes:(\d+)(?::(\w+))?", str(spec)):
         count = _at_least_one(int(match[1]), spec)

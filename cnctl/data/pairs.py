@@ -1,4 +1,4 @@
-"""Examples as training needs them: of a size, with a hint, augmented."""
+"""Examples as training needs them: resized, with a hint, augmented."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ MIDDLE = (0.5, 0.5)
 class Pair:
     """image: RGB uint8 (H, W, 3); hint: uint8 (H, W, C), of the same size.
 
-    original: height and width before the image was scaled and cut, None for its own; corner: top
-    and left of the cut in the scaled image.
+    original: height and width before the image was scaled and cropped, None for its own; corner:
+    top and left of the crop in the scaled image.
     """
 
     image: np.ndarray
@@ -42,16 +42,16 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPairs:
-    """Pairs, made anew from their dataset each time they are asked for.
+    """Pairs, made from their data set whenever they are loaded.
 
     sizes: (height, width) to choose from; a pair takes the one of nearest aspect. Image and hint
-    are scaled to cover it and cut alike, in the middle, or with `random_crop` anywhere.
-    detect: (RGB uint8 (H, W, 3), generator) -> hint uint8 (H, W, C) or None. Given a generator it
-    draws its options at random, given None it uses its defaults.
-    from_maps: the same for examples that come with a renderer's maps, in place of `detect`.
-    nearest: resize hints without inventing values (palettes).
+    are scaled to cover it and cropped alike, in the middle, or with `random_crop` anywhere.
+    detect: (RGB uint8 (H, W, 3), generator) -> hint uint8 (H, W, C) or None. With a generator it
+    draws its options at random, with None it uses its defaults.
+    from_maps: the same for examples that include a renderer's maps, in place of `detect`.
+    nearest: resize hints without new values (palettes).
     flip: mirror half of the images left to right, and their hints by `mirror`; where that is None
-    a hint that lies in a file has no mirror image.
+    a stored hint cannot be mirrored.
     """
 
     dataset: Dataset
@@ -69,7 +69,7 @@ class TrainingPairs:
         return len(self.dataset)
 
     def size(self, index: int) -> Size:
-        """(height, width) of this pair; the image is not decoded."""
+        """Return (height, width) of this pair; the image is not decoded."""
         if len(self.sizes) == 1:
             return self.sizes[0]
         try:
@@ -78,7 +78,7 @@ class TrainingPairs:
             raise _with_name(error, self.dataset.name(index)) from error
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Pair:
-        """The pair of this number; all that is random in it comes from `rng`, None means nothing.
+        """Return the pair of this index; what is random in it comes from `rng`, nothing with None.
 
         Where the detector finds nothing the hint is zero. Raises CnctlError that names the example.
         """
@@ -105,19 +105,19 @@ class TrainingPairs:
         return Pair(image, hint, example.prompt, original, corner)
 
     def detect_again(self, image: np.ndarray) -> np.ndarray | None:
-        """The hint in a picture that was generated from one of these, RGB uint8 (H, W, 3)."""
+        """Return the hint of an image generated from one of these, RGB uint8 (H, W, 3)."""
         if isinstance(self.dataset, SceneDataset) and self.from_maps is not None:
             return self.from_maps(self.dataset.read(image), None)
         return self.detect(image, None)
 
     def _mirrored(self, example: Example) -> Example:
-        """The example seen in a mirror; its hint is what the condition says it then is."""
+        """Return the example mirrored, with the hint that the condition then gives."""
         hint = example.hint
         if hint is not None:
             if self.mirror is None:
                 raise CnctlError(
-                    "a hint of this condition has no mirror image",
-                    hint="leave out --flip, or the hint: one that is detected on the way has",
+                    "a stored hint of this condition cannot be mirrored",
+                    hint="leave out --flip, or the hints: detected ones can be",
                 )
             hint = _checked(self.mirror(hint), like=hint, what="flip")
         maps = example.maps and mirror_maps(example.maps)
@@ -130,7 +130,7 @@ class TrainingPairs:
         at: tuple[float, float],
         rng: np.random.Generator | None,
     ) -> np.ndarray:
-        """The hint of an example that comes without one; image: as it is trained on."""
+        """Return the hint of an example without one; image: as it is trained on."""
         if example.maps is not None and self.from_maps is not None:
             whole = self.from_maps(example.maps, rng)
             size = image.shape[:2]
@@ -142,7 +142,7 @@ class TrainingPairs:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some of the pairs, numbered anew from 0."""
+    """Some of the pairs, numbered from 0."""
 
     pairs: TrainingPairs
     indices: tuple[int, ...]
@@ -152,21 +152,21 @@ class Selection:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """Of each pair the number of its size, (N,); CnctlError where an image has none."""
+        """Return the index of each pair's size, (N,); CnctlError where an image cannot be read."""
         sizes = list(self.pairs.sizes)
         return np.array([sizes.index(self.pairs.size(index)) for index in self.indices], np.int32)
 
     @property
     def sizes(self) -> Counter[Size]:
-        """(height, width) -> how many pairs are of it."""
+        """(height, width) -> how many pairs have this size."""
         return Counter(self.pairs.sizes[group] for group in self.groups.tolist())
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Pair:
-        """As `TrainingPairs.load`."""
+        """Return a pair, as `TrainingPairs.load` does."""
         return self.pairs.load(self.indices[index], rng)
 
     def name(self, index: int) -> str:
-        """What to call the example in a message."""
+        """Return what to call the example in a message."""
         return self.pairs.dataset.name(self.indices[index])
 
 
@@ -175,7 +175,7 @@ def _checked(changed: np.ndarray, *, like: np.ndarray, what: str) -> np.ndarray:
         raise CnctlError(
             f"the {what} returned {changed.dtype} {changed.shape} "
             f"for a hint {like.dtype} {like.shape}",
-            hint="this is a fault of the condition's plugin: tell its authors",
+            hint="this is a bug of the condition's plugin: report it to its authors",
         )
     return changed
 

@@ -1,4 +1,4 @@
-"""Shards that lie elsewhere, read by ranges through fsspec: https, s3, gs, hf, file and more."""
+"""Remote shards, read by ranges through fsspec: https, s3, gs, hf, file and more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from fsspec.asyn import AsyncFileSystem
 
 from cnctl.data.braces import expand_braces
-from cnctl.data.file_systems import PATIENCE, cut_off, patiently
+from cnctl.data.file_systems import TIMEOUT, cut_off, retry
 from cnctl.data.urls import HIDDEN, without_credentials
 from cnctl.errors import CnctlError, shown
 
@@ -21,22 +21,22 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 THREADS = 16
-"""Requests at once, of the few things that are asked of many shards."""
+"""Requests at once."""
 BLOCK = 1 << 20
-"""Bytes that are read at once while headers are looked for."""
+"""Bytes per request while headers are read."""
 VERSIONS = (
     *("ETag", "etag", "blob_id", "Content-MD5"),
     *("mtime", "LastModified", "last_modified", "Last-Modified"),
 )
-"""What file systems call that which changes with a file's content, the surest first."""
+"""What file systems call a value that changes with a file's content, the most reliable first."""
 
 
 @dataclass(frozen=True)
 class RemoteShard:
-    """A file that is read where it lies.
+    """A remote tar file.
 
-    url: with credentials, if it has any. version: another one for other content; "" where the
-    server says nothing of the kind.
+    url: with its credentials, if any. version: changes with the content; "" where the server sends
+    none.
     """
 
     url: str = field(repr=False)
@@ -50,7 +50,7 @@ class RemoteShard:
 
     @property
     def identity(self) -> str:
-        """What is another for another shard or other content; "" where that cannot be told."""
+        """Differs for other shards and other content; "" where the version is unknown."""
         return f"{self.name} {self.size} {self.version}" if self.version else ""
 
     @property
@@ -59,10 +59,10 @@ class RemoteShard:
         return self.name.removesuffix(f"?{HIDDEN}").rpartition("/")[2]
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes of it, in one request that is repeated where it fails; CnctlError in the end."""
+        """Return a range of it, in one request that is retried; CnctlError if it keeps failing."""
         if not size:
             return b""
-        data = patiently(self.url, partial(_read_range, start=offset, end=offset + size))
+        data = retry(self.url, partial(_read_range, start=offset, end=offset + size))
         if len(data) > size:
             raise _no_ranges(self.name)
         if len(data) < size:
@@ -70,14 +70,14 @@ class RemoteShard:
         return data
 
     def open(self) -> BinaryIO:
-        """To read headers from: seeks cost nothing, and reads a request for each BLOCK."""
+        """Open it to read headers: a seek costs nothing, a read one request per BLOCK."""
         if self.size and not _gives_ranges(self):
             raise _no_ranges(self.name)
         return cast(BinaryIO, io.BufferedReader(_Ranges(self), BLOCK))
 
 
 class _Ranges(io.RawIOBase):
-    """A shard as Python's own files are."""
+    """A shard as a raw file object."""
 
     def __init__(self, shard: RemoteShard) -> None:
         self._shard = shard
@@ -102,9 +102,10 @@ class _Ranges(io.RawIOBase):
 
 
 def find_remote(pattern: str) -> list[RemoteShard]:
-    """The shards that a URL with braces, or a glob where the server lists, names, in their order.
+    """Return the shards that a URL names, sorted. It may hold braces, and a glob where the server
+    lists files.
 
-    CnctlError where one is not there, and MissingError where its protocol needs a package.
+    Raises CnctlError where one does not exist, MissingError where its protocol needs a package.
     """
     parts = expand_braces(pattern)
     for part in parts:
@@ -119,35 +120,35 @@ def find_remote(pattern: str) -> list[RemoteShard]:
 
 
 def in_threads(do: Callable[[S], T], items: Iterable[S]) -> list[T]:
-    """What it gives of each, several at once; the first error is raised and ends the others."""
+    """Return do(item) of each item, in threads; the first error is raised."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(do, items))
 
 
 def _is_glob(url: str) -> bool:
-    """A query may hold anything, and so may brackets around a host's number."""
+    """Return whether the path has wildcards; a query and an IPv6 host are not looked at."""
     path = url.partition("://")[2].partition("/")[2]
     return any(letter in path.partition("?")[0] for letter in "*[")
 
 
 def _list(pattern: str) -> list[str]:
-    """The URLs that a glob matches."""
+    """Return the URLs that a glob matches."""
 
     def look(file_system: Any, path: str) -> list[str]:
         return [file_system.unstrip_protocol(found) for found in file_system.glob(path)]
 
-    found = patiently(pattern, look)
+    found = retry(pattern, look)
     if not found:
         raise CnctlError(
-            f"--data {shown(without_credentials(pattern))}: no such shard, or no list of them",
-            hint="check the name; where nothing lists them, give braces, {000..099}.tar",
+            f"--data {shown(without_credentials(pattern))}: no such shard, or no list of files",
+            hint="check the name; where files are not listed, give braces, {000..099}.tar",
         )
     return found
 
 
 def _look(url: str) -> RemoteShard:
-    """The shard at a URL; nothing of it is read."""
-    info = patiently(url, lambda file_system, path: file_system.info(path))
+    """Return the shard at a URL; its content is not read."""
+    info = retry(url, lambda file_system, path: file_system.info(path))
     if info.get("size") is None or info.get("partial") is False:
         raise _no_ranges(without_credentials(url))
     version = next((str(info[name]) for name in VERSIONS if info.get(name)), "")
@@ -155,7 +156,7 @@ def _look(url: str) -> RemoteShard:
 
 
 def _gives_ranges(shard: RemoteShard) -> bool:
-    """Whether the server sends the part that it is asked for. It is not made to send it all."""
+    """Return whether the server sends ranges, without making it send the whole file."""
 
     def look(file_system: Any, path: str) -> bool:
         how = {"block_size": 1, "cache_type": "none", "size": shard.size}
@@ -163,16 +164,16 @@ def _gives_ranges(shard: RemoteShard) -> bool:
             file.seek(shard.size - 1)
             try:
                 return len(file.read(1)) == 1
-            except ValueError:  # fsspec's word for it
+            except ValueError:  # what fsspec raises where it does not
                 return False
 
-    return patiently(shard.url, look)
+    return retry(shard.url, look)
 
 
 def _read_range(file_system: Any, path: str, *, start: int, end: int) -> bytes:
     if isinstance(file_system, AsyncFileSystem):
-        return file_system.cat_file(path, start=start, end=end, timeout=PATIENCE)
-    # The others read ahead by megabytes, if they are not told.
+        return file_system.cat_file(path, start=start, end=end, timeout=TIMEOUT)
+    # The others read ahead by megabytes unless this is set.
     with file_system.open(path, "rb", cache_type="none") as file:
         file.seek(start)
         return file.read(end - start)
@@ -180,6 +181,6 @@ def _read_range(file_system: Any, path: str, *, start: int, end: int) -> bytes:
 
 def _no_ranges(name: str) -> CnctlError:
     return CnctlError(
-        f"the server of {shown(name)} sends whole files only, and no parts of them",
-        hint="copy the shards to this machine, or to a server that knows ranges",
+        f"the server of {shown(name)} sends whole files only, not ranges of them",
+        hint="copy the shards to this machine, or to a server that supports ranges",
     )

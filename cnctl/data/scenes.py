@@ -1,4 +1,4 @@
-"""Captioned scenes with exact maps, drawn on the way."""
+"""Captioned scenes with exact maps, drawn when they are needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnctl.tiny.shapes import CLASSES
 
 @dataclass(frozen=True)
 class SceneDataset:
-    """Captioned scenes with their exact maps, drawn when they are asked for.
+    """Captioned scenes with their exact maps, drawn when they are read.
 
     show: the class that every scene shows; None for any. first: seed of the first scene.
     """
@@ -32,7 +32,7 @@ class SceneDataset:
 
     @property
     def fingerprint(self) -> str:
-        """The scenes are a function of their numbers and their size."""
+        """The number and size of the scenes, which determine them."""
         return f"scenes:{self.count}{f':{self.show}' if self.show else ''}@{self.size}"
 
     def __len__(self) -> int:
@@ -43,11 +43,11 @@ class SceneDataset:
         return Example(scene.image, None, scene.prompt, exact_maps(scene))
 
     def image_size(self, index: int) -> tuple[int, int]:
-        """Scenes are square."""
+        """Return (height, width); scenes are square."""
         return self.size, self.size
 
     def read(self, image: np.ndarray) -> Mapping[str, Any]:
-        """The maps that a network sees in an RGB uint8 (H, W, 3) picture such as these."""
+        """Return the maps that a network reads in an RGB uint8 (H, W, 3) image of such a scene."""
         return self._reader.read(image)
 
     @cached_property
@@ -55,12 +55,12 @@ class SceneDataset:
         return load_reader()
 
     def name(self, index: int) -> str:
-        """The scene's seed."""
+        """Return the scene's seed."""
         return f"scene {self.first + index}"
 
 
 def check_class(name: str | None) -> str | None:
-    """The name of a class that scenes show, or None; CnctlError at any other name."""
+    """Return the name if scenes show such a class, or it is None; else raise CnctlError."""
     if name is not None and name not in CLASSES:
         raise CnctlError(f"no scene shows a {name!r}", hint=f"scenes show {', '.join(CLASSES)}")
     return name

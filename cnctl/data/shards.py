@@ -1,9 +1,9 @@
-"""Pairs in WebDataset shards: tar files whose members of one name belong together.
+"""Pairs in WebDataset shards: tar files whose members of one name form an example.
 
 `0001.jpg`, `0001.hint.png` and `0001.txt` are the image, the hint and the prompt of one example.
-Shards are plain tar files, here or elsewhere, so that any member can be read where it lies:
-examples are shuffled over all shards, each process reads its own alone, and a run resumes exactly
-as it does on a folder.
+Shards are uncompressed tar files, local or remote, so that any member can be read by its offset:
+examples are shuffled over all shards, each process reads only its own, and a run resumes exactly as
+it does on a folder.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PROMPT_KEYS = ("prompt", "text", "caption")
 
 
 class Shard(Protocol):
-    """A tar file, wherever it lies."""
+    """A tar file, local or remote."""
 
     @property
     def name(self) -> str:
@@ -51,22 +51,22 @@ class Shard(Protocol):
 
     @property
     def file_name(self) -> str:
-        """The last part of its name: the same wherever it lies."""
+        """The last part of its name."""
 
     @property
     def version(self) -> str:
         """Changes with its content; "" where that is not known."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """So many bytes of it; CnctlError where it is cut or cannot be read."""
+        """Return a range of it; CnctlError where it is too short or cannot be read."""
 
     def open(self) -> BinaryIO:
-        """As a file, to read headers from."""
+        """Open it as a file, to read headers."""
 
 
 @dataclass(frozen=True)
 class LocalShard:
-    """A file on this machine."""
+    """A shard on this machine."""
 
     path: Path
 
@@ -83,7 +83,7 @@ class LocalShard:
         return self.path.name
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes of it."""
+        """Return a range of it."""
         with reading(self.path), self.path.open("rb") as file:
             file.seek(offset)
             data = file.read(size)
@@ -92,13 +92,13 @@ class LocalShard:
         return data
 
     def open(self) -> BinaryIO:
-        """As it is."""
+        """Open the file."""
         return self.path.open("rb")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Where the parts of one example lie. key: what their names have in common.
+    """The members of one example. key: what their names have in common.
 
     prompt_kind: "txt", "json", or "" for none.
     """
@@ -116,7 +116,7 @@ class Sample:
         return f"{shown(self.shard.name)}/{shown(self.key)}"
 
     def read(self) -> tuple[bytes, bytes | None, bytes | None]:
-        """Image, hint and prompt as they lie there; one read brings all that are neighbours."""
+        """Return the bytes of image, hint and prompt; neighbours are read in one request."""
         parts = [part for part in (self.image, self.hint, self.prompt) if part]
         found = dict(zip(parts, read_members(self.shard.read, parts), strict=True))
         hint, prompt = (part and found[part] for part in (self.hint, self.prompt))
@@ -125,14 +125,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class ShardDataset:
-    """Pairs that lie in shards. read_hint: the bytes of a hint's file -> (H, W, C)."""
+    """Pairs in shards. read_hint: the bytes of a hint's file -> (H, W, C)."""
 
     rows: tuple[Sample, ...]
     read_hint: Callable[[bytes], np.ndarray]
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of names and sizes of all parts and versions of shards; the parts are not read."""
+        """A hash of names and sizes of members and versions of shards; no member is read."""
         found = hashlib.sha256()
         for row in self.rows:
             parts = [part and part.size for part in (row.image, row.hint, row.prompt)]
@@ -142,7 +142,7 @@ class ShardDataset:
 
     @property
     def ready_hints(self) -> int:
-        """How many examples have a hint beside them."""
+        """How many examples include a hint."""
         return sum(row.hint is not None for row in self.rows)
 
     def __len__(self) -> int:
@@ -155,16 +155,16 @@ class ShardDataset:
         return Example(read_image(image), ready, _prompt(row, prompt))
 
     def name(self, index: int) -> str:
-        """The shard and the example's key in it."""
+        """Return the shard and the example's key in it."""
         return self.rows[index].name
 
     def key(self, index: int) -> str:
-        """The shard's file name and the key in it: the same wherever the shards lie."""
+        """Return the shard's file name and the key, which do not depend on where the shards are."""
         row = self.rows[index]
         return f"{row.shard.file_name}/{row.key}"
 
     def image_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the image, which is not decoded."""
+        """Return (height, width) of the image, which is not decoded."""
         shard, image = self.rows[index].shard, self.rows[index].image
         if image.pixels:
             return image.pixels
@@ -175,7 +175,7 @@ class ShardDataset:
             return read_size(shard.read(image.offset, image.size))
 
     def take(self, indices: Sequence[int]) -> ShardDataset:
-        """These examples alone, numbered anew."""
+        """Return a data set of these examples alone, numbered from 0."""
         return replace(self, rows=tuple(self.rows[index] for index in indices))
 
 
@@ -185,9 +185,9 @@ def open_shards(
     read_hint: Callable[[bytes], np.ndarray],
     note: Callable[[str], None] = lambda text: None,
 ) -> ShardDataset:
-    """Open the shards that a path or URL with globs or braces names, in the order of their names.
+    """Open the shards that a path or URL with globs or braces names, sorted by name.
 
-    Only headers are read; of shards elsewhere once, for what they say is kept.
+    Only headers are read; those of remote shards are cached.
     """
     shards = _open_remote(pattern, note) if is_url(pattern) else _open_local(pattern)
     rows = [sample for shard, members in shards for sample in _samples(shard, members)]
@@ -220,15 +220,15 @@ def _open_remote(pattern: str, note: Callable[[str], None]) -> Iterator[tuple[Sh
     new = [shard for shard in shards if not is_kept(shard.identity)]
     if new:
         size = sum(shard.size for shard in new) / 1e6
-        note(f"reading the headers of {len(new)} shards ({size:,.0f} MB), to keep what they say")
-    # Processes that begin together make different ones first, and find the others made.
+        note(f"reading the headers of {len(new)} shards ({size:,.0f} MB) into the cache")
+    # Processes that start together begin with different ones, and find the others in the cache.
     shuffled = random.Random().sample(shards, len(shards))
     members = dict(zip(shuffled, in_threads(_list_once, shuffled), strict=True))
     return ((shard, members[shard]) for shard in shards)
 
 
 def _list_once(shard: RemoteShard) -> list[Member]:
-    """Sizes of images are looked up along with the rest, while their headers are at hand."""
+    """Return its members with the sizes of images, which are read with the other headers."""
     return keep_index(shard.identity, lambda: _list(shard, measure=True))
 
 
@@ -238,13 +238,13 @@ def _list(shard: Shard, *, measure: bool) -> list[Member]:
             return list_members(file, measure=measure)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise CnctlError(
-            f"{shown(shard.name)} is no plain tar file, or a damaged one: {error}",
-            hint="copy it again; a compressed one is to be unpacked first",
+            f"{shown(shard.name)} is not an uncompressed tar file, or it is damaged: {error}",
+            hint="copy it again, or decompress it",
         ) from error
 
 
 def _samples(shard: Shard, members: Sequence[Member]) -> Iterator[Sample]:
-    """The examples of a shard; members that belong to no image are passed over."""
+    """Yield the examples of a shard; members without an image are skipped."""
     parts: dict[str, dict[str, Member]] = {}
     for member in members:
         key, kind = split_name(member.name)
@@ -275,6 +275,6 @@ def _prompt(row: Sample, data: bytes | None) -> str:
     try:
         entry = json.loads(text)
     except json.JSONDecodeError as error:
-        raise CnctlError(f"{row.name}.json is not JSON: {error.msg}", hint="mend it") from error
+        raise CnctlError(f"{row.name}.json is not JSON: {error.msg}", hint="fix it") from error
     values = [entry.get(key) for key in PROMPT_KEYS] if isinstance(entry, dict) else []
     return next((value for value in values if isinstance(value, str)), "")

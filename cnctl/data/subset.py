@@ -1,4 +1,4 @@
-"""Part of a data set: its largest images, or a sample of them (paper, section 3.5)."""
+"""Subsets of a data set: its largest images, or a sample of them (paper, section 3.5)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cnctl.errors import CnctlError
 def take_part(
     dataset: Dataset, *, largest: int | None = None, sample: int | None = None, seed: int = 0
 ) -> Dataset:
-    """The data set that holds only those examples which `choose` takes of this one."""
+    """Return a data set of only those examples that `choose` picks."""
     if largest is None and sample is None:
         return dataset
     if not isinstance(dataset, FolderDataset | ShardDataset | TableDataset):
         raise CnctlError(
-            "drawn scenes are all of one size, and as many as are asked for",
-            hint="leave out --largest and --sample, and give scenes:1000",
+            "drawn scenes are all of one size, so --largest and --sample do not apply",
+            hint="leave them out, and give the number you want, for example scenes:1000",
         )
     keys = [dataset.key(index) for index in range(len(dataset))]
     return dataset.take(choose(keys, dataset.image_size, largest=largest, sample=sample, seed=seed))
@@ -36,12 +36,11 @@ def choose(
     sample: int | None = None,
     seed: int = 0,
 ) -> list[int]:
-    """Indices, ascending: a random `sample` of the `largest` images; None takes all.
+    """Return ascending indices: a random `sample` of the `largest` images; None takes all.
 
-    size(i) is (height, width) of image i; one that raises CnctlError ranks last. Whether an image
-    is in depends on the seed and on the names alone, and a sample of 1000 is part of the sample of
-    10,000. Images of one size are ranked at random too. CnctlError where there are fewer than asked
-    for.
+    size(i) is (height, width) of image i; one that raises CnctlError ranks last. The choice
+    depends on the seed and the names alone, and a sample of 1000 is part of the sample of 10,000.
+    Images of one size are ranked at random too. Raises CnctlError where there are too few images.
     """
     indices = list(range(len(names)))
     places = {index: _place(seed, names[index]) for index in indices}
@@ -57,14 +56,14 @@ def choose(
 
 
 def _pixels(size: Callable[[int], tuple[int, int]], index: int) -> int:
-    with contextlib.suppress(CnctlError):  # it will be told of if it is chosen all the same
+    with contextlib.suppress(CnctlError):  # reported if it is chosen nevertheless
         height, width = size(index)
         return height * width
     return 0
 
 
 def _place(seed: int, name: str) -> bytes:
-    """Where the name stands in the random order of this seed."""
+    """Return the sort key of a name in the random order of this seed."""
     return hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()
 
 

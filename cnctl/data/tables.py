@@ -1,7 +1,7 @@
-"""Pairs in tables: a folder that Hugging Face `datasets` has saved, or Parquet files.
+"""Pairs in tables: a folder saved by Hugging Face `datasets`, or Parquet files.
 
-Arrow files are read where they lie, so that memory holds what is at hand. Of Parquet files a row
-group is read at a time, hundreds of images for one: for much data the others are quicker.
+Arrow files are mapped into memory. Parquet files are read by row groups, hundreds of images for
+one, so Arrow is faster for large data sets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SAVED = "state.json"
 SAVED_SPLITS = "dataset_dict.json"
 SPLIT = "train"
 IN_MEMORY = 4
-"""Row groups that are kept at once."""
+"""Row groups kept in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Part:
     length: int
 
     def cell(self, column: str, row: int) -> Any:
-        """A value: numbers, text, bytes, or a mapping of them."""
+        """Return a value: a number, text, bytes, or a mapping of them."""
         table = _open_arrow(self.path) if self.group is None else _read(self.path, self.group)
         return table[column][row].as_py()
 
 
 @dataclass(frozen=True)
 class TableDataset:
-    """Pairs that lie in tables. columns: those of image, hint and prompt; None where it has none.
+    """Pairs in tables. columns: those of image, hint and prompt; None where there is none.
 
-    rows: of which rows of all parts together it consists.
+    rows: the rows that the data set consists of, numbered over all parts.
     """
 
     source: Path
@@ -58,7 +58,7 @@ class TableDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the files' names and sizes and the rows; the files themselves are not read."""
+        """A hash of the files' names and sizes and of the rows; the files are not read."""
         found = hashlib.sha256()
         for part in self.parts:
             found.update(f"{part.path.name} {part.path.stat().st_size} {part.length}\n".encode())
@@ -67,7 +67,7 @@ class TableDataset:
 
     @property
     def ready_hints(self) -> int:
-        """All of them, or none."""
+        """How many examples include a hint: all or none."""
         return len(self.rows) if self.columns[1] else 0
 
     def __len__(self) -> int:
@@ -82,19 +82,19 @@ class TableDataset:
         return Example(picture, ready, prompt or "")
 
     def name(self, index: int) -> str:
-        """The folder and the row."""
+        """Return the folder and the row."""
         return f"{shown(self.source)}, row {self.rows[index]}"
 
     def key(self, index: int) -> str:
-        """The row's number."""
+        """Return the row's number, which does not depend on where the folder is."""
         return str(self.rows[index])
 
     def image_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the image, which is not decoded."""
+        """Return (height, width) of the image, which is not decoded."""
         return read_size(self._content(self._cell(self.columns[0], index), index))
 
     def take(self, indices: Sequence[int]) -> TableDataset:
-        """These examples alone, numbered anew."""
+        """Return a data set of these examples alone, numbered from 0."""
         return replace(self, rows=tuple(self.rows[index] for index in indices))
 
     @cached_property
@@ -108,7 +108,7 @@ class TableDataset:
         return self.parts[number].cell(column, row - before) if column else None
 
     def _content(self, value: Any, index: int) -> bytes | Path:
-        """The bytes of a picture, or where its file lies."""
+        """Return the bytes of an image, or the path of its file."""
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
@@ -116,14 +116,14 @@ class TableDataset:
         if isinstance(value, bytes):
             return value
         raise CnctlError(
-            f"{self.name(index)} holds no picture", hint="save the set with its images in it"
+            f"{self.name(index)} holds no image", hint="save the data set with its images in it"
         )
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """The Arrow or Parquet files of a data set in this folder, of its "train" split if it has any.
+    """Return the Arrow or Parquet files of a data set in this folder; [] where there are none.
 
-    [] where there are none.
+    Where it has splits, they are those of "train".
     """
     if (folder / SAVED_SPLITS).is_file():
         folder = folder / SPLIT
@@ -142,16 +142,16 @@ def find_tables(folder: Path) -> list[Path]:
 def open_tables(
     source: Path, files: Sequence[Path], *, read_hint: Callable[[Path | bytes], np.ndarray]
 ) -> TableDataset:
-    """The data set in these files; columns are named as in an imagefolder's metadata."""
+    """Open the data set in these files; columns are named as in an imagefolder's metadata."""
     try:
         parts = [part for path in files for part in _parts(path)]
         names = _names(parts[0]) if parts else []
     except ImportError as error:
         raise MissingError(
-            f"{shown(source)} holds tables, which pyarrow reads, and that is not installed",
+            f"{shown(source)} holds tables, and pyarrow, which reads them, is not installed",
             hint="pip install 'cnctl[arrow]'",
         ) from error
-    except (OSError, ValueError) as error:  # pyarrow's own are of these
+    except (OSError, ValueError) as error:  # the base classes of pyarrow's errors
         raise CnctlError(
             f"{shown(source)} cannot be read: {str(error).splitlines()[0]}", hint="copy it again"
         ) from error
@@ -185,7 +185,7 @@ def _names(part: Part) -> list[str]:
 
 @cache
 def _open_arrow(path: Path) -> Any:
-    """The table of an Arrow file, mapped into memory and not read."""
+    """Return the table of an Arrow file, mapped into memory."""
     import pyarrow
 
     return pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()

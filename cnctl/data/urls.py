@@ -1,4 +1,4 @@
-"""Addresses of data: told from paths, and shown without what is secret in them."""
+"""URLs of data: tell them from paths, and show them without credentials."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ SECRETS = (
     (re.compile(r"(://[^/\s@:]+):[^/\s]*@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(https?://[^\s'\"?]*)\?[^\s'\"]+"), rf"\1?{HIDDEN}"),
 )
-"""Users and passwords of servers, and whole queries, in which signatures stand."""
+"""User names and passwords, and whole queries, since they hold signatures."""
 
 
 def is_url(spec: str) -> bool:
-    """Whether it names a protocol, "https://..." for instance."""
+    """Return whether it names a protocol, for example "https://..."."""
     return "://" in spec
 
 
 def without_credentials(text: str) -> str:
-    """The text, in which HIDDEN stands for the credentials in any URL."""
+    """Return the text with HIDDEN in place of the credentials in URLs."""
     for pattern, shown in SECRETS:
         text = pattern.sub(shown, text)
     return text

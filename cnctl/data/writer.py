@@ -1,4 +1,4 @@
-"""Write a training folder: images/, hints/ and one line of metadata.jsonl for each pair."""
+"""Write a training folder: images/, hints/ and a line of metadata.jsonl for each pair."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cnctl.system.locks import lock_file
 
 
 class DatasetWriter:
-    """A folder that grows by whole pairs, and can be gone on with after any interruption.
+    """A folder that grows by whole pairs, and can be continued after any interruption.
 
     A pair counts once its line is in metadata.jsonl, which is written after its files and in one
-    piece. A line that a crash has torn is removed when the folder is opened again. Only one process
-    at a time writes to a folder: OutputError for any other.
+    piece. A partial line that a crash left is removed when the folder is opened again. Only one
+    process at a time can write to a folder: OutputError for any other.
 
         with DatasetWriter(folder) as writer:
             if "holiday/cat" not in writer:
@@ -55,27 +55,27 @@ class DatasetWriter:
         os.close(self._file)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the pair of this name is in the folder."""
+        """Return whether the pair of this name is in the folder."""
         return name in self._entries
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def entry(self, name: str) -> Mapping[str, Any]:
-        """The line of a pair that is in the folder."""
+        """Return the line of a pair that is in the folder."""
         return self._entries[name]
 
     def add(self, name: str, example: Example, *, record: Mapping[str, Any] | None = None) -> None:
         """Write one pair. name: its path below images/ and hints/ without suffix, "a/b".
-        record: what else its line shall say, how the hint was made for instance.
+        record: more entries for its line, for example how the hint was made.
 
         Files of this name without a line are left from an interruption, and are replaced.
-        Raises OutputError where the disk is full or not writable; the folder is then as before.
+        Raises OutputError where they cannot be written; the folder is then unchanged.
         """
         if name in self._entries:
-            raise CnctlError(f"{shown(name)} is in {shown(self.folder)} already")
+            raise CnctlError(f"{shown(name)} is already in {shown(self.folder)}")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise CnctlError(f"{shown(name)} does not lie below the folder")
+            raise CnctlError(f"{shown(name)} is not below the folder")
         assert example.hint is not None, "a pair has a hint"
         image = f"images/{name}.png"
         hint = f"hints/{name}{hint_suffix(example.hint.shape[2])}"
@@ -88,7 +88,7 @@ class DatasetWriter:
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
         end = os.lseek(self._file, 0, os.SEEK_END)
-        hint = "free some space and run it again; what is written stays"
+        hint = "free some space and run it again; what is written is kept"
         with writing(self.folder / METADATA, hint=hint):
             try:
                 if os.write(self._file, line) < len(line):
@@ -98,8 +98,8 @@ class DatasetWriter:
                 raise
 
     def _recover(self) -> dict[str, Mapping[str, Any]]:
-        """The pairs that are there, by name; cuts a torn last line off."""
-        os.lseek(self._file, 0, os.SEEK_SET)  # opening the file anew would end in unlocking it
+        """Return the pairs of the folder by name; removes a partial last line."""
+        os.lseek(self._file, 0, os.SEEK_SET)  # opening the file again would release the lock
         data = os.read(self._file, os.fstat(self._file).st_size)
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):

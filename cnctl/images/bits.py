@@ -1,4 +1,4 @@
-"""Eight bits of sixteen."""
+"""16 bits per channel as 8."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint16 scaled to uint8 and rounded; uint8 as it is."""
+    """Return uint16 scaled to uint8 and rounded; uint8 is returned unchanged."""
     if values.dtype == np.uint8:
         return values
     return np.round(values.astype(np.float32) / 257).astype(np.uint8)

@@ -10,25 +10,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnctl.errors import CnctlError, shown
+from cnctl.errors import CnctlError, reason, shown
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One input. `relative` is where it lies below the folder that was asked for."""
+    """One input. relative: its path below the folder that was given."""
 
     path: Path
     relative: Path
 
 
 def find_images(inputs: Iterable[str | Path]) -> list[ImageFile]:
-    """The image files among files, folders and quoted globs, each path once, in natural order.
+    """Return the image files among files, folders and globs, each path once, in natural order.
 
-    Folders are searched to the bottom; hidden names and links to folders are passed over, as
-    `find` and git do, so a link loop is harmless. A file named outright is taken whatever its
-    suffix. Raises CnctlError for a missing input or a folder without images.
+    Folders are searched recursively; hidden names and links to folders are skipped, so that a loop
+    of links is harmless. A file that is given by name is taken whatever its suffix.
+    Raises CnctlError for a missing input or a folder without images.
     """
     found = [image for item in inputs for image in _find_below(str(item))]
     unique = {os.path.abspath(image.path): image for image in reversed(found)}
@@ -47,7 +47,7 @@ def _find_below(item: str) -> list[ImageFile]:
 
 
 def _expand(pattern: str) -> list[ImageFile]:
-    """The files that a glob matches, relative to its part without wildcards."""
+    """Return the files that a glob matches, relative to its part without wildcards."""
     if not glob.has_magic(pattern):
         return []
     plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)
@@ -72,7 +72,7 @@ def _walk(folder: Path) -> list[ImageFile]:
 
 def _refuse_folder(error: OSError) -> None:
     name = shown(error.filename)
-    raise CnctlError(f"{name} cannot be listed: {error.strerror}", hint="check its rights")
+    raise CnctlError(f"{name} cannot be listed: {reason(error)}", hint="check its permissions")
 
 
 def _looks_like_image(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Sizes: what a network can work on, and images and hints fitted to it."""
+"""Resize images and hints to sizes that a network can work on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from cnctl.errors import CnctlError
 from cnctl.images.read import MAX_PIXELS
 
 MOST_CHANNELS = 4
-"""That cv2 resizes at once by every method."""
+"""How many channels cv2 resizes at once by every method."""
 Resize = Literal["stretch", "crop", "fill"]
 
 
 def working_size(height: int, width: int, *, resolution: int, multiple: int = 8) -> tuple[int, int]:
-    """(height, width) with the short side at `resolution`, the aspect kept, and each side rounded
-    to a multiple. Raises CnctlError where that is too large to work on (a sliver may be).
+    """Return (height, width) of the same aspect, the short side at `resolution`, as multiples.
+
+    Raises CnctlError where that is too large to work on, as of a very narrow image.
     """
     scale = resolution / min(height, width)
     rows, columns = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
@@ -33,10 +34,10 @@ def working_size(height: int, width: int, *, resolution: int, multiple: int = 8)
 def fit_image(
     image: np.ndarray, *, size: tuple[int, int], resize: Resize = "stretch", nearest: bool = False
 ) -> np.ndarray:
-    """(H, W, C) or (H, W) -> the same dtype and channels at `size` = (height, width).
+    """Return an image (H, W, C) or (H, W) resized to `size` = (height, width), of the same dtype.
 
-    "stretch" changes the aspect, "crop" keeps it and cuts what stands over at both ends,
-    "fill" keeps it and surrounds the image with 0. `nearest` invents no values (palettes).
+    "stretch" changes the aspect, "crop" keeps it and cuts off both ends evenly, "fill" keeps it and
+    pads with 0. nearest: introduce no new values, for palettes.
     """
     if resize == "stretch":
         return _resize(image, size, nearest)
@@ -50,9 +51,9 @@ def fit_image(
 def fit_hint(
     hint: np.ndarray, *, size: tuple[int, int], resize: Resize = "stretch", palette: bool = False
 ) -> np.ndarray:
-    """`fit_image` for a hint, (H, W, C): a palette keeps its colours, and a hint of black and white
-    alone stays one. A line of one pixel that is shrunk would else fade to grey, and a network that
-    was trained on white lines does not see it.
+    """Return a hint (H, W, C) resized as by `fit_image`; a palette keeps its colours, and a hint of
+    black and white stays one. A thin line would otherwise fade to grey when it is shrunk, and a
+    network that was trained on white lines would not see it.
     """
     fitted = fit_image(hint, size=size, resize=resize, nearest=palette)
     white = np.iinfo(hint.dtype).max
@@ -70,10 +71,10 @@ def fit_pair(
     at: tuple[float, float] = (0.5, 0.5),
     palette: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Image and hint scaled to cover `size` and cut alike; the hint is as `fit_hint` leaves it.
+    """Return image and hint scaled to cover `size` and cropped alike; the hint as by `fit_hint`.
 
-    A hint speaks of the whole image, whatever its own size: it is laid over it before the cut.
-    at: (y, x), the share of what stands over that is cut at the top and at the left.
+    A hint describes the whole image, whatever its size: it is scaled to it before the crop.
+    at: (y, x), the share of the excess that is cut off at the top and at the left.
     """
     scaled, (top, left) = cover((image.shape[0], image.shape[1]), size=size, at=at)
     window = slice(top, top + size[0]), slice(left, left + size[1])
@@ -85,7 +86,7 @@ def fit_pair(
 def cover(
     original: tuple[int, int], *, size: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """What (height, width) is scaled to that `size` may be cut out, and the cut's (top, left)."""
+    """Return the size that covers `size` at the original aspect, and the crop's (top, left)."""
     scale = max(size[0] / original[0], size[1] / original[1])
     scaled = max(size[0], round(original[0] * scale)), max(size[1], round(original[1] * scale))
     top, left = (int((s - side) * share) for s, side, share in zip(scaled, size, at, strict=True))
@@ -107,7 +108,7 @@ def _resize(image: np.ndarray, size: tuple[int, int], nearest: bool) -> np.ndarr
 
 
 def _center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Cut or surround with 0, evenly at both ends, to reach `size`."""
+    """Crop, or pad with 0, evenly at both ends, to reach `size`."""
     for axis in (0, 1):
         excess = image.shape[axis] - size[axis]
         if excess > 0:

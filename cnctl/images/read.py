@@ -1,7 +1,7 @@
-"""Read image files upright and in sRGB, or refuse them by name.
+"""Read image files upright and in sRGB.
 
-Whatever a file holds, a reader here returns plain uint8 arrays or raises one CnctlError that names
-the file and says what is wrong with it.
+Whatever a file holds, a function here returns arrays or raises one CnctlError that names the file
+and what is wrong with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from cnctl.errors import CnctlError, shown
+from cnctl.errors import CnctlError, reason, shown
 from cnctl.images.bits import eight_bits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -35,11 +35,11 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """An image file, or the bytes of one -> RGB uint8 (H, W, 3) in sRGB, upright.
+    """Return an image file, or the bytes of one, as RGB uint8 (H, W, 3) in sRGB, upright.
 
-    EXIF orientation is applied, alpha is laid over white, an embedded ICC profile is applied
-    (CMYK without one is converted plainly), 16 bits are scaled to 8, the first frame of an
-    animation is taken. A broken profile or EXIF block is ignored, as browsers do.
+    EXIF orientation is applied, alpha is blended with white, an embedded ICC profile is applied
+    (CMYK without one is converted plainly), 16 bits are scaled to 8, and of an
+    animation the first frame is read. A broken profile or EXIF block is ignored, as browsers do.
     """
     data, name = _read_bytes(source)
     with _decoded(data, name, max_pixels) as image:
@@ -47,11 +47,12 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> n
 
 
 def read_hint(source: str | Path | bytes, *, channels: int) -> np.ndarray:
-    """A hint file, or the bytes of one -> uint8 (H, W, channels): a picture, or .npz with "hint".
+    """Return a hint file, or the bytes of one, as uint8 (H, W, channels).
 
-    Grey of 16 bits becomes uint16, in full. Grey repeats over the channels; grey stored as colour
-    serves one channel. Four channels are colours and alpha; else what is transparent becomes 0, the
-    value of "nothing here". Colours are taken as they are stored.
+    The file is an image, or .npz with the array "hint".
+    Grey of 16 bits is returned as uint16. Grey is repeated over the channels; grey that is stored
+    as colour serves one channel. Four channels are colours and alpha; otherwise transparent pixels
+    are 0, the value of "nothing here". Colours are not converted.
     """
     data, name = _read_bytes(source)
     hint = _read_npz(data, name) if data[:2] == b"PK" else _read_picture(data, name, channels)
@@ -59,7 +60,7 @@ def read_hint(source: str | Path | bytes, *, channels: int) -> np.ndarray:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The texts that `write_image` and `write_hint` put into a file; {} where there are none."""
+    """Return the texts that `write_image` and `write_hint` wrote into a file; {} if none."""
     data, name = _read_bytes(path)
     if data[:2] == b"PK":
         with _open_npz(data, name) as arrays:
@@ -70,9 +71,9 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read_size(source: str | Path | bytes) -> tuple[int, int]:
-    """(height, width) of an image as `read_image` would give it; no more than its header is read.
+    """Return (height, width) of an image as `read_image` returns it, from its header alone.
 
-    Damage behind the header does not show here.
+    Damage after the header is not detected.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
@@ -86,17 +87,17 @@ def read_size(source: str | Path | bytes) -> tuple[int, int]:
 
 def _is_on_its_side(image: Image.Image) -> bool:
     if image.format == "TIFF":
-        return False  # Pillow itself tells the size that it will have
-    with contextlib.suppress(Exception):  # a broken EXIF block is no reason to refuse
+        return False  # Pillow applies the orientation to `size` itself
+    with contextlib.suppress(Exception):  # a broken EXIF block is ignored
         return bool(image.getexif().get(ExifTags.Base.Orientation, 1) >= 5)
     return False
 
 
 def read_values(source: str | Path | bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    """The numbers of a file as they are stored: a data set's own map, which is no picture.
+    """Return the values of a file as they are stored: a map of a data set, not a picture.
 
-    .npy: its array. An image: (H, W) or (H, W, C) of its samples, unscaled, uint8 or uint16; where
-    it has a palette, its indices, and with them the palette's colours, uint8 (256, 3).
+    Of an .npy file its array; of an image its samples (H, W) or (H, W, C), unscaled, uint8 or
+    uint16; of an image with a palette its indices, and with them the palette, uint8 (256, 3).
     """
     data, name = _read_bytes(source)
     if data.startswith(b"\x93NUMPY"):
@@ -106,7 +107,7 @@ def read_values(source: str | Path | bytes) -> tuple[np.ndarray, np.ndarray | No
         stored = image.getpalette("RGB") if image.mode == "P" else None
     if stored is None:
         return values.astype(np.uint8) if values.dtype == bool else values, None
-    colours = np.zeros((256, 3), np.uint8)  # an index may lie behind the palette's end
+    colours = np.zeros((256, 3), np.uint8)  # an index may be beyond the palette's end
     colours[: len(stored) // 3] = np.array(stored, np.uint8).reshape(-1, 3)
     return values, colours
 
@@ -119,7 +120,7 @@ def _read_npy(data: bytes, name: str) -> np.ndarray:
 
 
 def _read_bytes(source: str | Path | bytes) -> tuple[bytes, str]:
-    """All bytes first: what is sniffed, checked and decoded is then one and the same content."""
+    """Return the content and its name; it is read once, so what is checked is what is decoded."""
     if isinstance(source, bytes):
         data, name = source, "standard input"
     else:
@@ -138,20 +139,20 @@ def _unreadable(name: str, error: OSError | ValueError) -> CnctlError:
     if isinstance(error, FileNotFoundError):
         return CnctlError(f"{name}: no such file", hint="check the name")
     if isinstance(error, IsADirectoryError):
-        return CnctlError(f"{name} is a folder; one image file is meant here")
-    return CnctlError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}")
+        return CnctlError(f"{name} is a folder, not an image file")
+    return CnctlError(f"{name} cannot be read: {reason(error)}")
 
 
 @contextlib.contextmanager
 def _decoded(data: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """The first frame, upright, in whatever mode the file has."""
+    """Yield the first frame, upright, in the mode that the file has."""
     with _opened(data, name) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise _too_large(name, f"{width} x {height} pixels", max_pixels)
         with _silent_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
-        with contextlib.suppress(Exception):  # a broken EXIF block is no reason to refuse
+        with contextlib.suppress(Exception):  # a broken EXIF block is ignored
             ImageOps.exif_transpose(image, in_place=True)
         yield image
 
@@ -162,7 +163,7 @@ def _silent_libtiff() -> Iterator[None]:
     with _stderr_lock:
         try:
             kept = os.dup(2)
-        except OSError:  # there is no stderr to protect
+        except OSError:  # stderr is closed
             yield
             return
         with open(os.devnull, "wb") as nowhere:
@@ -179,7 +180,7 @@ _stderr_lock = threading.Lock()
 
 @contextlib.contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    """Pillow's image over these bytes; everything that it raises becomes a CnctlError.
+    """Yield Pillow's image of these bytes; everything that it raises becomes a CnctlError.
 
     Fuzzing finds OSError, ValueError, SyntaxError, RuntimeError, KeyError, struct.error and more
     in its readers, hence `except Exception`.
@@ -223,7 +224,7 @@ _FOREIGN = (
 
 
 def _damaged(data: bytes, name: str, error: Exception) -> CnctlError:
-    """What this file is, given that no image could be read from it."""
+    """Return what this file is, given that no image could be read from it."""
     if not data:
         return CnctlError(f"{name} is empty (0 bytes)")
     if data.startswith(b"version https://git-lfs"):
@@ -232,13 +233,13 @@ def _damaged(data: bytes, name: str, error: Exception) -> CnctlError:
     if kind not in FORMATS:
         wanted = f"give one of {', '.join(FORMATS)}"
         return CnctlError(f"{name} is {kind}, not an image that can be read here", hint=wanted)
-    reason = " ".join(str(error).split())
-    cut_short = isinstance(error, EOFError) or re.search("truncated|unexpected end", reason, re.I)
+    text = " ".join(str(error).split())
+    cut_short = isinstance(error, EOFError) or re.search("truncated|unexpected end", text, re.I)
     if cut_short or _webp_is_short(data):
         return CnctlError(
             f"{name} is truncated: the {kind} data ends too early ({len(data)} bytes)"
         )
-    return CnctlError(f"{name} is damaged: its {kind} data cannot be decoded ({_brief(reason)})")
+    return CnctlError(f"{name} is damaged: its {kind} data cannot be decoded ({_brief(text)})")
 
 
 def _kind(data: bytes) -> str:
@@ -269,26 +270,26 @@ def _webp_is_short(data: bytes) -> bool:
     return len(data) < struct.unpack("<I", data[4:8])[0] + 8
 
 
-def _brief(reason: str) -> str:
-    return "its header makes no sense" if "cannot identify" in reason else reason[:120]
+def _brief(text: str) -> str:
+    return "its header is invalid" if "cannot identify" in text else text[:120]
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """16-bit grey is scaled: Pillow's own conversion clips it, and 99 % turns white."""
+    """Scale 16-bit grey: Pillow's own conversion clips it, and 99 % turns white."""
     if image.mode.startswith("I;16"):
         scaled = Image.fromarray(eight_bits(np.asarray(image, np.uint16)))
         scaled.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
         return scaled
     if image.mode in ("I", "F"):
         raise CnctlError(
-            f"{name} holds 32-bit numbers, for which no black and white are defined",
+            f"{name} has 32-bit samples, for which black and white are not defined",
             hint="store it with 8 or 16 bits per channel",
         )
     return image
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """RGB or RGBA in sRGB."""
+    """Return RGB or RGBA in sRGB."""
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     colours = image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
     converted = _apply_profile(colours, image.info.get("icc_profile")) or colours.convert("RGB")
@@ -298,7 +299,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, icc: bytes | None) -> Image.Image | None:
-    """`image` in sRGB, or None where there is nothing to apply or the profile is broken."""
+    """Return `image` in sRGB, or None where the profile is absent, broken or already sRGB."""
     if not icc:
         return None
     with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
@@ -317,7 +318,7 @@ def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
 
 
 def _flatten(image: Image.Image, *, background: int) -> np.ndarray:
-    """RGB uint8 (H, W, 3), what is transparent blended with the background."""
+    """Return RGB uint8 (H, W, 3), blended with the background where it is transparent."""
     if image.mode != "RGBA":
         return np.array(image)
     below = Image.new("RGBA", image.size, (background, background, background, 255))
@@ -355,7 +356,7 @@ def _read_npz(data: bytes, name: str) -> np.ndarray:
     with _open_npz(data, name) as arrays:
         hint = arrays.get("hint")
     if hint is None or hint.dtype not in (np.uint8, np.uint16) or hint.ndim != 3 or not hint.size:
-        raise CnctlError(f'{name} holds no hint: the array "hint", uint8 (height, width, channels)')
+        raise CnctlError(f'{name} has no hint: the array "hint", uint8 (height, width, channels)')
     return hint
 
 

@@ -1,4 +1,4 @@
-"""A picture in a terminal: by the terminal's own graphics, or two pixels in each character."""
+"""Show an image in a terminal: by its graphics protocol, or as two pixels in each character."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ UPPER_HALF = "\u2580"
 KITTY_CHUNK = 4096
 """Bytes of base64 in one of kitty's escape sequences, at most."""
 KITTY = ("xterm-kitty", "xterm-ghostty")
-"""Values of TERM where kitty's graphics protocol is spoken."""
+"""Values of TERM whose terminals support kitty's graphics protocol."""
 ITERM = ("iTerm.app", "WezTerm", "mintty")
-"""Values of TERM_PROGRAM where iTerm2's inline images are."""
+"""Values of TERM_PROGRAM whose terminals support iTerm2's inline images."""
 
 
 def draw(image: np.ndarray, *, columns: int, environ: Mapping[str, str] = os.environ) -> str:
-    """RGB uint8 (H, W, 3) in as many columns, in the best way that this terminal is known for.
+    """Return RGB uint8 (H, W, 3) as text of this many columns, in the best way supported here.
 
-    Multiplexers pass no graphics on, so half blocks are drawn there as everywhere else.
+    Multiplexers do not pass graphics on, so there the image is drawn by half blocks.
     """
     if "TMUX" in environ or "STY" in environ:
         return half_blocks(image, columns=columns)
@@ -35,7 +35,7 @@ def draw(image: np.ndarray, *, columns: int, environ: Mapping[str, str] = os.env
 
 
 def kitty(image: np.ndarray, *, columns: int) -> str:
-    """By kitty's graphics protocol: a PNG in chunks, to which the terminal answers nothing."""
+    """Return the image by kitty's graphics protocol: a PNG in chunks, without a reply."""
     data = _png(image)
     chunks = [data[i : i + KITTY_CHUNK] for i in range(0, len(data), KITTY_CHUNK)]
     keys = [f"a=T,f=100,q=2,c={columns},", *[""] * (len(chunks) - 1)]
@@ -45,12 +45,12 @@ def kitty(image: np.ndarray, *, columns: int) -> str:
 
 
 def iterm(image: np.ndarray, *, columns: int) -> str:
-    """By iTerm2's inline images protocol."""
+    """Return the image by iTerm2's inline images protocol."""
     return f"\033]1337;File=inline=1;width={columns}:{_png(image)}\a"
 
 
 def half_blocks(image: np.ndarray, *, columns: int) -> str:
-    """RGB uint8 (H, W, 3) as lines of so many characters, the aspect kept.
+    """Return RGB uint8 (H, W, 3) as lines of this many characters; the aspect is kept.
 
     Each character is an upper half block: its colour is the upper pixel's, its background's the
     lower one's.

@@ -1,4 +1,4 @@
-"""Write images and hints whole or not at all."""
+"""Write images and hints; each file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_image(
 
 
 def encode_image(image: np.ndarray, suffix: str, metadata: Mapping[str, str]) -> bytes:
-    """The bytes that `write_image` writes for a file of this suffix."""
+    """Return the bytes that `write_image` writes for a file of this suffix."""
     settings = _save_settings(suffix, metadata)
     picture = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
     buffer = io.BytesIO()
@@ -60,7 +60,7 @@ def write_hint(
 
 
 def encode_hint(hint: np.ndarray, metadata: Mapping[str, str]) -> bytes:
-    """The bytes that `write_hint` writes: PNG, or .npz where PNG has no such channel count."""
+    """Return the bytes that `write_hint` writes: PNG for 1, 3 or 4 channels, else .npz."""
     if hint_suffix(hint.shape[2]) == ".png":
         return encode_image(hint[:, :, :1] if hint.dtype == np.uint16 else hint, ".png", metadata)
     buffer = io.BytesIO()
@@ -69,15 +69,15 @@ def encode_hint(hint: np.ndarray, metadata: Mapping[str, str]) -> bytes:
 
 
 def hint_suffix(channels: int) -> str:
-    """Suffix of a lossless hint file with this many channels."""
+    """Return the suffix of a lossless hint file with this many channels."""
     return ".png" if channels in (1, 3, 4) else ".npz"
 
 
 def write_file(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Write a file whole or not at all, with the folders above it.
+    """Write a file whole or not at all, and create the folders above it.
 
-    Raises OutputError when it exists, cannot be written or the disk is full; whatever is raised
-    meanwhile, a signal's exception too, nothing half written stays behind.
+    Raises OutputError when it exists and `overwrite` is false, or cannot be written; whatever is
+    raised meanwhile, a signal's exception too, no partial file is left.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
@@ -86,7 +86,7 @@ def write_file(path: str | Path, data: bytes, *, overwrite: bool = False) -> Non
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise OutputError if this path is taken, so that a command can say so before it works."""
+    """Raise OutputError if `write_file` would refuse this path, before any work is done."""
     path = Path(path)
     with writing(path):
         if path.exists() and not path.is_file():
@@ -96,7 +96,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise OutputError if nothing can be written in this folder, which need not exist yet."""
+    """Raise OutputError if this folder, which need not exist yet, cannot be written to."""
     folder = Path(folder)
     with writing(folder):
         existing = next(place for place in (folder, *folder.parents) if place.exists())

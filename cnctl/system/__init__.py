@@ -1,1 +1,1 @@
-"""The operating system: atomic writes, locks, caches, processes."""
+"""What the operating system does for us: atomic writes, locks, caches, processes."""

@@ -1,4 +1,4 @@
-"""Where what can be made again is kept for later."""
+"""Folders for files that can be made again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from cnctl.errors import writing
 
 
 def cache_folder(name: str) -> Path:
-    """The user's folder for things of this kind, made if need be; OutputError where it cannot be.
+    """Return the user's cache folder of this name, which is created if it does not exist.
 
-    It lies in $XDG_CACHE_HOME/cnctl, by default ~/.cache/cnctl.
+    It is in $XDG_CACHE_HOME/cnctl, by default ~/.cache/cnctl. Raises OutputError where it cannot
+    be created.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "cnctl" / name

@@ -1,4 +1,4 @@
-"""Keep two runs from writing to one place."""
+"""Locks that keep two runs from writing to one place."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ except ImportError:  # Windows
 
 
 def lock_file(descriptor: int, place: Path) -> None:
-    """Lock an open file for as long as this process has it open; OutputError where another has it.
+    """Lock an open file while this process has it open; OutputError where another process has it.
 
-    Where the system has no such locks nothing happens. Closing another descriptor of the same file
-    gives the lock up.
+    Does nothing where the system has no such locks. Closing another descriptor of the same file
+    releases the lock.
     """
     if fcntl is None:
         return
     try:
-        # A record lock: unlike flock's it is not handed on to forked data workers, which outlive
-        # a killed parent by some seconds.
+        # A record lock: unlike flock's, forked data workers, which outlive a killed parent by some
+        # seconds, do not inherit it.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):

@@ -1,6 +1,7 @@
-"""Processes that train together: which one this is, and how the others are started.
+"""Processes that train together: the rank of this one, and how the others are started.
 
-The environment says so in torchrun's way, which `accelerate launch` follows too.
+Rank and world size come from the environment variables of torchrun, which `accelerate launch`
+sets too.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from collections.abc import Callable, Sequence
 from cnctl.errors import CnctlError
 
 LIFELINE = "CNCTL_LIFELINE"
-"""Set where standard input ends with the process that started this one."""
+"""Set where standard input closes when the process that started this one ends."""
 GRACE = 20.0
-"""Seconds in which processes may still end by themselves once one of them has failed."""
+"""Seconds that processes have to end by themselves once one of them has failed."""
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the rank of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes train together, on all machines."""
+    """Return how many processes train together, on all machines."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
-    """Run `cnctl` with these arguments `count` times on this machine, together; the exit code.
+    """Run `count` processes of `cnctl` with these arguments together; return the exit code.
 
-    SIGINT and SIGTERM go on to all of them. Where one fails the others are ended, and its code is
-    what is returned, 128 and the signal's number where it was killed.
+    SIGINT and SIGTERM are passed on to all of them. Where one fails, the others are ended and its
+    code is returned: 128 plus the signal's number where it was killed.
     """
     if count < 1:
         raise CnctlError(f"num_processes is {count}; it must be at least 1")
@@ -62,7 +63,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
 
 
 def follow_the_launcher() -> None:
-    """End as by SIGTERM when the process that has launched this one is gone, however it went."""
+    """Send this process SIGTERM when the process that launched it ends for any reason."""
     if not os.environ.pop(LIFELINE, None):
         return
 
@@ -85,13 +86,13 @@ def _environments(count: int) -> list[dict[str, str]]:
 
 
 def _start(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A session of its own, so that Ctrl-C reaches it once, by us."""
+    """Start it in a new session, so that Ctrl-C reaches it once, through this process."""
     command = [sys.executable, "-m", "cnctl", *arguments]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def _wait(ended: queue.SimpleQueue[int], count: int, pass_on: Callable[[int], None]) -> int:
-    """The first code that is not 0; the other processes are given some time to end, then killed."""
+    """Return the first exit code that is not 0; the others have GRACE seconds, then are killed."""
     code = 0
     for _ in range(count):
         try:

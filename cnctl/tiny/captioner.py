@@ -15,7 +15,7 @@ from cnctl.tiny.shapes import CLASSES, COLOURS
 WORDS = list(COLOURS)
 BACKDROPS = ("plain", *PLACES)
 HEADS = {"thing": CLASSES, "colour": WORDS, "backdrop": BACKDROPS, "wall": WORDS}
-"""What is told of a scene, and the words for it; a wall's colour matters before plain ones only."""
+"""What is said of a scene, and the words for it; a plain backdrop is a wall."""
 
 
 class SceneCaptioner(ModelMixin, ConfigMixin):

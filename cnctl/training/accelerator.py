@@ -18,7 +18,7 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.integrations import unset_hf_deepspeed_config
 
-from cnctl.errors import CnctlError, DeviceError, MissingError, ToldElsewhere
+from cnctl.errors import CnctlError, DeviceError, MissingError, ReportedByOtherRank
 from cnctl.models.base import Base
 from cnctl.models.device import pick_device
 from cnctl.settings import TrainSettings
@@ -51,7 +51,7 @@ def load_deepspeed(device: str | None) -> None:
             "the configuration asks for DeepSpeed, which is not installed",
             hint="pip install deepspeed, or take another configuration",
         )
-        raise ToldElsewhere(str(error), exit_code=error.exit_code) if rank() else error
+        raise ReportedByOtherRank(str(error), exit_code=error.exit_code) if rank() else error
     kind = pick_device(device).type
     os.environ["DS_ACCELERATOR"] = kind
     # It tells its warnings to what standard output is now; ours is for paths.

@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 from accelerate.state import PartialState
 
-from cnctl.errors import CnctlError, DeviceError, ToldElsewhere
+from cnctl.errors import CnctlError, DeviceError, ReportedByOtherRank
 from cnctl.models.device import is_out_of_memory, pick_device
 from cnctl.system.processes import rank, world_size
 
@@ -72,7 +72,8 @@ class Team:
     def together(self) -> Iterator[None]:
         """Let no process go on alone: where the block fails in one, it fails in all of them.
 
-        The main process raises the error of the first that has failed, the others `ToldElsewhere`.
+        The main process raises the error of the first that has failed, the others
+        `ReportedByOtherRank`.
         There must be nothing in the block that waits for another process.
         """
         failed: Exception | None = None
@@ -88,7 +89,7 @@ class Team:
         torch.distributed.all_gather_object(errors, failed and _describe(failed))
         number, (kind, text, hint) = next((n, e) for n, e in enumerate(errors) if e)
         if not self.main:
-            raise ToldElsewhere(text, exit_code=kind.exit_code) from failed
+            raise ReportedByOtherRank(text, exit_code=kind.exit_code) from failed
         if number == 0 and failed:
             raise failed
         raise kind(text, hint=hint)

@@ -51,8 +51,10 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("part", choices=tuple(COMMANDS))
     line.add_argument("--minutes", type=float, default=10.0, help="wall time to train")
     line.add_argument("--out", type=Path, default=Path("out/tiny"), help="a diffusers folder")
-    line.add_argument("--from", dest="start", type=Path, default=WEIGHTS, help="where to go on")
-    line.add_argument("--fresh", action="store_true", help="start the part anew")
+    line.add_argument(
+        "--from", dest="start", type=Path, default=WEIGHTS, help="weights to start from"
+    )
+    line.add_argument("--fresh", action="store_true", help="train the part from scratch")
     line.add_argument("--data", type=Path, default=Path("out/scenes"), help="rendered scenes")
     line.add_argument("--count", type=int, default=40000, help="how many scenes to render")
     line.add_argument("--batch-size", type=int, default=32, help="of the U-Net")
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def prepare(out: Path, start: Path) -> None:
-    """Begin `out` as a copy of where we start, so that it is always a whole base."""
+    """Copy the weights to start from to `out`, so that it is always a whole base."""
     if not (out / "model_index.json").exists() and start.exists():
         shutil.copytree(start, out, dirs_exist_ok=True)
 
@@ -98,7 +100,7 @@ def latents(settings: argparse.Namespace) -> None:
 
 
 def text(settings: argparse.Namespace) -> None:
-    """Train the text encoder, always anew: the U-Net has to be trained again after it."""
+    """Train the text encoder, always from scratch: the U-Net has to be trained again after it."""
     train_text(minutes=settings.minutes, out=settings.out)
 
 
@@ -130,7 +132,7 @@ def reader(settings: argparse.Namespace) -> None:
 
 
 def captioner(settings: argparse.Namespace) -> None:
-    """Train the captioner, always anew, and print how often it is right."""
+    """Train the captioner, always from scratch, and print how often it is right."""
     print(json.dumps(train_captioner(settings.out / "captioner"), indent=2))
 
 

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer with a vocabulary of its own: every word of the grammar is one token."""
+"""A CLIP tokenizer with its own vocabulary: every word of the grammar is one token."""
 
 import json
 from itertools import pairwise

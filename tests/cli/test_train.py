@@ -70,7 +70,7 @@ def test_check_names_what_is_wrong_and_exits_with_3(
         cnctl("train", *flags)
     output, errors = capsys.readouterr()
     assert output.splitlines() == [
-        "a.png: the hint is dead: every value is 0",
+        "a.png: the hint is blank: every value is 0",
         "b.png: no such file",
     ]
     assert "2 examples (1 of 64 x 64)" in errors

@@ -52,7 +52,7 @@ def test_each_fault_is_named_once_with_its_example(tmp_path: Path) -> None:
         ("wide.png", "the image is 64 x 32 but the hint 32 x 32", False),
         ("small.png", "the image is 16 x 16", False),
         ("plain.png", "the detector finds nothing", False),
-        ("wide.png", "the hint is dead", False),
+        ("wide.png", "the hint is blank", False),
         ("wide.png", "the image is 64 x 32 but the hint 32 x 32", False),
         ("wide.png", "the prompt is empty", False),
         ("wide.png", "the same image as wide.png", False),

@@ -71,7 +71,7 @@ def test_a_hugging_face_imagefolder(tmp_path: Path, form: str) -> None:
 
 def test_a_table_without_the_columns_says_which(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("picture,label\na.png,cat\n")
-    with pytest.raises(CnctlError, match=r"line 2 of .*names no 'image'") as caught:
+    with pytest.raises(CnctlError, match=r"line 2 of .*has no 'image'") as caught:
         open_dataset(tmp_path)
     assert caught.value.hint == "its first line names the columns: image,hint,prompt"
 
@@ -108,10 +108,10 @@ def test_missing_files_are_found_without_reading_any(tmp_path: Path) -> None:
         ("metadata.jsonl", "", "holds no examples"),
         ("metadata.jsonl", "\n\n", "holds no examples"),
         ("metadata.jsonl", '{"image": "a.png"}\n{"ima', "line 2 of .* is not JSON"),
-        ("metadata.jsonl", '{"picture": "a.png"}', "line 1 of .* names no 'image'"),
-        ("metadata.jsonl", '["a.png"]', "names no 'image'"),
+        ("metadata.jsonl", '{"picture": "a.png"}', "line 1 of .* has no 'image'"),
+        ("metadata.jsonl", '["a.png"]', "has no 'image'"),
         ("metadata.jsonl", '{"image": "a.png", "prompt": 3}', "'prompt' is not text"),
-        ("prompt.json", '{"source": "a.png"}', "names no 'target'"),
+        ("prompt.json", '{"source": "a.png"}', "has no 'target'"),
         ("other.txt", "", "has none of metadata.jsonl, metadata.csv"),
     ],
 )

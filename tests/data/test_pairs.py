@@ -121,7 +121,9 @@ def test_a_hint_without_a_mirror_image_is_refused() -> None:
     image = ramp(16, 16)
     stuck = pairs(Example(image, image, ""), hint_channels=3, flip=True, mirror=None)
     unlucky = next(s for s in range(20) if np.random.default_rng(s).random() < 0.5)
-    with pytest.raises(CnctlError, match=r"^the one: a hint of this condition has no mirror image"):
+    with pytest.raises(
+        CnctlError, match=r"^the one: a stored hint of this condition cannot be mirrored"
+    ):
         stuck.load(0, np.random.default_rng(unlucky))
 
 

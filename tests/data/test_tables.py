@@ -91,6 +91,6 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(CnctlError, match="has no split 'train'"):
         open_dataset(tmp_path / "test")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingError, match="pyarrow reads") as missing:
+    with pytest.raises(MissingError, match="pyarrow, which reads them") as missing:
         open_dataset(tmp_path / "test" / "test")
     assert "cnctl[arrow]" in missing.value.hint

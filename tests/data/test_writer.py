@@ -54,10 +54,10 @@ def test_files_without_a_line_are_replaced(tmp_path: Path) -> None:
 def test_names_are_held_to_the_folder(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "set") as writer:
         for name in ("../cat", "/tmp/cat"):
-            with pytest.raises(CnctlError, match="does not lie below the folder"):
+            with pytest.raises(CnctlError, match="is not below the folder"):
                 writer.add(name, example())
         writer.add("cat", example())
-        with pytest.raises(CnctlError, match=r"is in .* already"):
+        with pytest.raises(CnctlError, match=r"is already in"):
             writer.add("cat", example())
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 

@@ -501,7 +501,7 @@ def test_a_transparent_hint_is_nothing(tmp_path):
 @pytest.mark.parametrize("arrays", [{"other": np.zeros(3)}, {"hint": np.zeros((4, 4, 6))}])
 def test_a_foreign_npz_is_refused(tmp_path, arrays):
     np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(CnctlError, match=r"a\.npz holds no hint"):
+    with pytest.raises(CnctlError, match=r"a\.npz has no hint"):
         read_hint(tmp_path / "a.npz", channels=6)
 
 

@@ -151,9 +151,9 @@ def _describe(source: Source, condition: str) -> tuple[dict[str, Any], list[str]
         description["condition"] = condition or told
         if told and not condition:
             notes.append(f"the condition {told} is taken from the file's name")
-    if habit := published.habit_of(source.path):
-        description["hints"] = habit
-        notes.append(habit)
+    if quirk := published.known_quirk(source.path):
+        description["hints"] = quirk
+        notes.append(quirk)
     return {name: value for name, value in description.items() if value != ""}, notes
 
 

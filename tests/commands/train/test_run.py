@@ -556,7 +556,7 @@ def test_a_check_reads_all_and_trains_nothing(random_base: Path, tmp_path: Path)
     (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(entry) for entry in entries))
     report = check_data("canny", str(tmp_path), base=str(random_base), resolution=64)
     assert [str(problem) for problem in report.problems] == [
-        "plain.png: the hint is dead: every value is 0",
+        "plain.png: the hint is blank: every value is 0",
         "gone.png: no such file",
     ]
     assert report.fatal == 1

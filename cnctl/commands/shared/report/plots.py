@@ -52,6 +52,7 @@ def plot(
         height=height,
         left=20 + 7 * max(map(len, series)) if with_dots else 80,
         top=20 if with_dots else LINE * len(marks) + 10,
+        bottom=36 if with_dots else 26,
         series=[
             {
                 "name": name,
@@ -82,7 +83,7 @@ def _scale(values: Iterable[float], first: float, *, last: float) -> Callable[[f
 def _labels(points: Curve, height: int, *, x_name: str, with_y: bool) -> list[tuple[Any, ...]]:
     """The extremes of the axes and the name of x: x, y, anchor and text of each."""
     xs, ys = ([point[axis] for point in points] for axis in (0, 1))
-    below = height + 18
+    below = height + (18 if with_y else 28)
     labels = [
         (0, below, "start", _number(min(xs))),
         (WIDTH, below, "end", _number(max(xs))),

@@ -30,7 +30,7 @@ UNION_KINDS = (
     "repaint",
 )
 """What a hint of the published ControlNet-Unions may be, by `Weights.control_type`."""
-HABITS = {
+QUIRKS = {
     "normal": "v1.0's normals were fed with their channels reversed: z first (red), x last (blue)",
     "shuffle": "its residuals are averaged over the picture; give --config with "
     "global_pool_conditions true",
@@ -47,9 +47,9 @@ def condition_of(path: Path) -> str:
     return CONDITIONS.get(word, word)
 
 
-def habit_of(path: Path) -> str:
+def known_quirk(path: Path) -> str:
     """One sentence on the hints of this published ControlNet, or ""."""
-    return HABITS.get(_word(path), "")
+    return QUIRKS.get(_word(path), "")
 
 
 def short_name(hub_id: str) -> str:
