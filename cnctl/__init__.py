@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnctl.commands.annotate.run import annotate as annotate
     from cnctl.commands.convert.run import convert as convert
-    from cnctl.commands.evaluate.run import EvaluateRequest as EvaluateRequest
+    from cnctl.commands.evaluate.request import EvaluateRequest as EvaluateRequest
     from cnctl.commands.evaluate.run import evaluate as evaluate
     from cnctl.commands.generate.request import ControlSpec as ControlSpec
     from cnctl.commands.generate.request import GenerateRequest as GenerateRequest
@@ -41,7 +41,7 @@ __all__ = [
 _MODULES = {
     "CnctlError": "errors",
     "ControlSpec": "commands.generate.request",
-    "EvaluateRequest": "commands.evaluate.run",
+    "EvaluateRequest": "commands.evaluate.request",
     "GenerateRequest": "commands.generate.request",
     "TrainRequest": "commands.train.request",
     "annotate": "commands.annotate.run",

@@ -1,11 +1,12 @@
 """Where a value comes from: flag, environment, config file, base, condition, built-in."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from cnctl.errors import CnctlError
-from cnctl.settings import GenerateSettings, TrainSettings, read_config, resolve
+from cnctl.settings import CommonSettings, GenerateSettings, TrainSettings, read_config, resolve
 
 SOURCES = {
     "flags": {"steps": 1},
@@ -53,12 +54,71 @@ def test_config_file_beats_pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
-    [({"stpes": 3}, "'stpes'"), ({"steps": "many"}, "steps = 'many'"), ({"steps": True}, "True")],
+    ("text", "message"),
+    [
+        ("[generate]\nstpes = 3", r"under \[generate\] has the unknown key 'stpes'.*steps"),
+        ("bse = 'tiny'", "cnctl.toml has the unknown key 'bse'.*base"),
+        ("[generte]\nsteps = 3", "cnctl.toml has the unknown table 'generte'.*generate"),
+        ("train = 3", r"cnctl.toml has train = 3.*\[train\]"),
+        ("[generate]\nsteps = 'many'", "steps in .* is 'many'.*a whole number"),
+        ("[generate]\nsteps = true", "steps in .* is True"),
+        ("[generate]\nsteps = 0", r"steps in .*\[generate\] is 0; it must be at least 1"),
+        ("[train]\ncompile = 1", "compile in .* is 1.*true or false"),
+    ],
 )
-def test_a_wrong_key_or_value_in_the_config_file_is_named(table: dict, message: str) -> None:
-    with pytest.raises(CnctlError, match=message):
-        resolve(GenerateSettings, flags={}, config={"generate": table}, environ={})
+def test_what_the_settings_file_may_not_say_is_named(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    (tmp_path / "cnctl.toml").write_text(text)
+    with pytest.raises(CnctlError) as caught:
+        read_config(tmp_path)
+    assert re.search(message, f"{caught.value}; {caught.value.hint}")
+
+
+def test_a_wrong_key_in_pyproject_is_named_with_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    (tmp_path / "pyproject.toml").write_text("[tool.cnctl.train]\nlr = 1e-4")
+    with pytest.raises(CnctlError, match=r"pyproject.toml under \[tool.cnctl.train\].*'lr'"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "--steps is 0; it must be at least 1"),
+        ({"learning_rate": 0.0}, "it must be more than 0 and less than 1"),
+        ({"prompt_dropout": 1.5}, "it must be at least 0 and at most 1"),
+        ({"snr_gamma": float("inf")}, "--snr-gamma is inf; it must be at least 0"),
+        ({"max_grad_norm": float("nan")}, "--max-grad-norm is nan"),
+        ({"seed": 2**63}, "it must be at least 0 and less than 2^63"),
+        ({"method": "lora"}, "it must be controlnet or input-concat"),
+        ({"on_convergence": "accumulate=1"}, "it must be continue, stop, or accumulate=N"),
+    ],
+)
+def test_settings_out_of_range_do_not_exist(wrong: dict, message: str) -> None:
+    with pytest.raises(CnctlError, match=re.escape(message)):
+        TrainSettings(**wrong)
+
+
+def test_the_ends_of_a_range_are_in_where_the_message_says_so() -> None:
+    assert TrainSettings(prompt_dropout=1.0, ema=0.0, seed=2**63 - 1).prompt_dropout == 1
+
+
+def test_a_value_out_of_range_in_the_environment_is_named() -> None:
+    with pytest.raises(CnctlError, match=r"CNCTL_TRAIN_EMA is 1\.0; it must be at least 0"):
+        resolve(TrainSettings, flags={}, config={}, environ={"CNCTL_TRAIN_EMA": "1"})
+
+
+def test_settings_that_commands_share_have_variables_and_keys_too() -> None:
+    def base(**sources: dict) -> str | None:
+        return resolve(CommonSettings, flags={}, **{"config": {}, "environ": {}} | sources).base
+
+    assert base() is None
+    assert base(config={"base": "sd15"}) == "sd15"
+    assert base(config={"base": "sd15"}, environ={"CNCTL_BASE": "sdxl"}) == "sdxl"
 
 
 def test_what_is_set_for_one_command_leaves_the_others_alone() -> None:
@@ -85,5 +145,3 @@ def test_switches_are_read_from_words() -> None:
     assert not compiled(environ={"CNCTL_TRAIN_COMPILE": "0"})
     with pytest.raises(CnctlError, match="CNCTL_TRAIN_COMPILE='maybe' is not true or false"):
         compiled(environ={"CNCTL_TRAIN_COMPILE": "maybe"})
-    with pytest.raises(CnctlError, match="compile = 1"):
-        compiled(config={"train": {"compile": 1}})

@@ -3,79 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from cnctl.cli import flags
-from cnctl.cli import generate_flags as own
-from cnctl.cli.report import draw, emit, emit_json, note, progress
+from cnctl.cli.declared import Given, declares
+from cnctl.cli.report import complete_condition, draw, emit, emit_json, note, progress
+from cnctl.commands.generate.request import GenerateRequest
 from cnctl.errors import SomeInputsFailed, shown
 from cnctl.settings import GenerateSettings
+from cnctl.settings.declaration import After, Flag
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.commands.generate.outputs import GeneratedImage
-    from cnctl.commands.generate.request import GenerateRequest
     from cnctl.commands.shared.events import FailedImage
 
 PREVIEW_COLUMNS = 64
 
+Images = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[IMAGE]...", help="Photographs to detect the hint in.", show_default=False
+    ),
+]
+Controls = Annotated[
+    list[str],
+    typer.Option(
+        "--cond",
+        metavar="NAME[:SOURCE[:SCALE[:START-END]]]",
+        help="Condition, repeatable; cnctl conditions lists them.",
+        autocompletion=complete_condition,
+    ),
+]
+Prompts = Annotated[
+    str | None, Flag("Prompts, one per line; - for stdin.", metavar="FILE"), After("prompt")
+]
+Sweep = Annotated[
+    list[str],
+    Flag("Make all at each value of a setting.", metavar="NAME=A,B,..."),
+    After("jobs"),
+]
+StepScales = Annotated[
+    list[str],
+    Flag("Factor of control in each step; likewise.", metavar="1,0.5,..."),
+    After("control_mode"),
+]
+ResidualScales = Annotated[
+    list[str],
+    Flag("Factor of each residual; likewise.", metavar="1,0.5,..."),
+    After("step_scales"),
+]
+Regions = Annotated[
+    list[str],
+    Flag("White where control acts; likewise.", ("--region",), "MASK"),
+    After("residual_scales"),
+]
+Size = Annotated[
+    str | None,
+    Flag("Size in pixels.", metavar="WxH", default="the image's, by --resolution"),
+    After("resolution"),
+]
+Grid = Annotated[bool, Flag("Also a sheet: the hint, then its images."), After("name")]
+Gallery = Annotated[
+    Path | None, Flag("Also a page with all images.", metavar="HTML"), After("grid")
+]
+Preview = Annotated[bool, Flag("Show the images in the terminal (stderr)."), After("gallery")]
+From = Annotated[
+    Path | None,
+    Flag("Make this image again; flags change it.", ("--from",), "PNG"),
+    After("overwrite"),
+]
 
+
+@declares(GenerateRequest, GenerateSettings)
 def generate(
-    images: flags.Photographs = None,
-    cond: flags.Controls = [],  # noqa: B006  Typer copies it
-    prompt: own.Prompt = None,
-    prompts: own.Prompts = None,
-    negative_prompt: own.NegativePrompt = "",
-    added_prompt: own.AddedPrompt = "",
-    prompt_mode: own.PromptMode = None,
-    captioner: own.Captioner = None,
-    ready_hint: own.ReadyHint = False,
-    options: flags.DetectorOptions = [],  # noqa: B006
-    weights: flags.Weights = [],  # noqa: B006
-    loras: own.Loras = [],  # noqa: B006
-    embeddings: own.Embeddings = [],  # noqa: B006
-    image: own.Image = None,
-    mask: own.Mask = None,
-    strength: own.Strength = None,
-    base: flags.Base = None,
-    jobs: own.Jobs = None,
-    sweep: own.Sweep = [],  # noqa: B006
-    count: own.Count = 1,
-    seed: own.Seed = None,
-    steps: own.Steps = None,
-    guidance_scale: own.GuidanceScale = None,
-    control_scale: own.ControlScale = None,
-    control_start: own.ControlStart = None,
-    control_end: own.ControlEnd = None,
-    control_mode: own.ControlMode = [],  # noqa: B006
-    step_scales: own.StepScales = [],  # noqa: B006
-    residual_scales: own.ResidualScales = [],  # noqa: B006
-    region: own.Region = [],  # noqa: B006
-    scheduler: own.Scheduler = None,
-    emphasis: own.Emphasis = None,
-    clip_skip: own.ClipSkip = None,
-    resolution: flags.Resolution = None,
-    size: own.Size = None,
-    resize: own.Resize = None,
-    batch_size: own.BatchSize = None,
-    low_memory: own.LowMemory = False,
-    out: own.Out = Path("out"),
-    name: own.Name = "{stem}{variant}-{seed}",
-    grid: own.Grid = False,
-    gallery: own.Gallery = None,
-    preview: own.Preview = False,
-    save_steps: own.SaveSteps = None,
-    resume: own.Resume = False,
-    overwrite: flags.Overwrite = False,
-    from_: own.From = None,
-    private: own.NoMetadata = False,
-    device: flags.Device = None,
-    dtype: flags.Dtype = None,
+    *,
+    images: Images = None,
+    cond: Controls = [],  # noqa: B006  Typer copies it
+    given: Given,
+    prompts: Prompts = None,
+    sweep: Sweep = [],  # noqa: B006
+    step_scales: StepScales = [],  # noqa: B006
+    residual_scales: ResidualScales = [],  # noqa: B006
+    regions: Regions = [],  # noqa: B006
+    size: Size = None,
+    grid: Grid = False,
+    gallery: Gallery = None,
+    preview: Preview = False,
+    made_before: From = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -84,7 +106,31 @@ def generate(
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
     note("loading ...", quiet=quiet)
-    request = _read_flags(locals())
+    from cnctl.commands.generate.controls import parse_controls
+    from cnctl.commands.generate.prompts import gather_prompts
+    from cnctl.commands.generate.replay import replay
+    from cnctl.commands.generate.tasks import parse_size, parse_sweep
+
+    asked, settings = given[GenerateRequest], given[GenerateSettings]
+    # Given once, a mode is a setting of the run; given more often, each control's own.
+    modes = settings.pop("control_mode", [])
+    if len(modes) == 1:
+        settings["control_mode"] = modes.pop()
+    request = GenerateRequest(
+        **asked | {"prompt": gather_prompts(asked.get("prompt"), prompts)},
+        images=images or [],
+        controls=parse_controls(
+            cond,
+            modes=modes,
+            step_scales=step_scales,
+            residual_scales=residual_scales,
+            regions=regions,
+        ),
+        settings=settings,
+        sweep=parse_sweep(sweep),
+        size=parse_size(size),
+    )
+    request = replay(made_before, request) if made_before else request
     made, failed = _run(request, json=json, preview=preview, quiet=quiet)
     pages = _show(made, request, grid=grid, gallery=gallery)
     if json:
@@ -95,38 +141,6 @@ def generate(
     if failed:
         names = ", ".join(shown(failure.image) for failure in failed)
         raise SomeInputsFailed(f"{_inputs(len(failed))} failed: {names}")
-
-
-def _read_flags(given: dict[str, Any]) -> GenerateRequest:
-    """The request that the flags make, by their names."""
-    settings = {field.name: given[field.name] for field in fields(GenerateSettings)}
-    # Given once, a mode is a setting of the run; given more often, each control's own.
-    settings["control_mode"] = given["control_mode"][0] if len(given["control_mode"]) == 1 else None
-    from cnctl.commands.generate.controls import parse_controls
-    from cnctl.commands.generate.prompts import gather_prompts
-    from cnctl.commands.generate.replay import replay
-    from cnctl.commands.generate.request import GenerateRequest
-    from cnctl.commands.generate.tasks import parse_size, parse_sweep
-
-    modes = given["control_mode"] if len(given["control_mode"]) > 1 else []
-    given |= {
-        "controls": parse_controls(
-            given["cond"],
-            modes=modes,
-            step_scales=given["step_scales"],
-            residual_scales=given["residual_scales"],
-            regions=given["region"],
-        ),
-        "images": given["images"] or [],
-        "prompt": gather_prompts(given["prompt"], given["prompts"]),
-        "settings": settings,
-        "sweep": parse_sweep(given["sweep"]),
-        "size": parse_size(given["size"]),
-    }
-    # The other flags are called as the request's fields are.
-    names = given.keys() & {field.name for field in fields(GenerateRequest)}
-    request = GenerateRequest(**{name: given[name] for name in names})
-    return replay(given["from_"], request) if given["from_"] else request
 
 
 def _run(

@@ -3,72 +3,43 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnctl.cli import flags, train_flags
+from cnctl.cli import flags
+from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
+from cnctl.commands.train.request import TrainRequest
 from cnctl.errors import SomeInputsFailed
 from cnctl.settings import TrainSettings
+from cnctl.settings.declaration import After, Flag
 from cnctl.system import processes
 
 if TYPE_CHECKING:
-    from cnctl.commands.train.request import TrainRequest
     from cnctl.commands.train.session import Event, TrainResult
 
+Out = Annotated[Path, Flag("Folder of the run.", ("--out", "-o")), After("sample")]
+Resume = Annotated[
+    bool, Flag("Resume from the newest checkpoint, if there is one."), After("workers")
+]
+DryRun = Annotated[bool, Flag("Say what would be trained, and stop."), After("resume")]
+Check = Annotated[bool, Flag("Look at every example, and stop."), After("dry_run")]
 
+
+@declares(TrainRequest, TrainSettings)
 def train(
-    cond: train_flags.Condition = None,
-    data: train_flags.Data = None,
-    largest: train_flags.Largest = None,
-    sample: train_flags.Sample = None,
-    out: train_flags.Out = Path("run"),
-    base: flags.Base = None,
-    steps: train_flags.Steps = None,
-    batch_size: train_flags.BatchSize = None,
-    gradient_accumulation: train_flags.GradientAccumulation = None,
-    num_processes: train_flags.NumProcesses = None,
-    optimizer: train_flags.Optimizer = None,
-    learning_rate: train_flags.LearningRate = None,
-    lr_warmup: train_flags.LrWarmup = None,
-    lr_schedule: train_flags.LrSchedule = None,
-    max_grad_norm: train_flags.MaxGradNorm = None,
-    ema: train_flags.Ema = None,
-    prompt_dropout: train_flags.PromptDropout = None,
-    snr_gamma: train_flags.SnrGamma = None,
-    resolution: train_flags.Resolution = None,
-    buckets: train_flags.Buckets = None,
-    random_crop: train_flags.RandomCrop = None,
-    flip: train_flags.Flip = None,
-    seed: train_flags.Seed = None,
-    method: train_flags.Method = None,
-    connect: train_flags.Connect = None,
-    hint_encoder: train_flags.HintEncoder = None,
-    hint_start: train_flags.HintStart = None,
-    lora: train_flags.Lora = None,
-    unlock_after: train_flags.UnlockAfter = None,
-    unlock: train_flags.Unlock = None,
-    init_from: train_flags.InitFrom = None,
-    checkpoint_every: train_flags.CheckpointEvery = None,
-    preview_every: train_flags.PreviewEvery = None,
-    on_convergence: train_flags.OnConvergence = None,
-    tracker: train_flags.Tracker = None,
-    held_out: train_flags.HeldOut = None,
-    gradient_checkpointing: train_flags.GradientCheckpointing = None,
-    channels_last: train_flags.ChannelsLast = None,
-    compile: train_flags.Compile = None,
-    cache: train_flags.Cache = None,
-    workers: train_flags.Workers = None,
-    resume: train_flags.Resume = False,
-    dry_run: train_flags.DryRun = False,
-    check: train_flags.Check = False,
-    device: flags.Device = None,
-    dtype: flags.Dtype = None,
+    *,
+    cond: Annotated[str | None, flags.CONDITION] = None,
+    given: Given,
+    out: Out = Path("run"),
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    check: Check = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -76,37 +47,20 @@ def train(
 
     cnctl train --cond canny --data scenes:2000 -o run
     """
+    asked, settings = given[TrainRequest], given[TrainSettings]
     if check:
-        part = _Part(largest, sample, seed or 0)
-        return _check(cond, data, part, base=base, resolution=resolution, json=json, quiet=quiet)
-    together = not dry_run and (num_processes or 1) > 1
+        return _check(cond, asked, settings, json=json, quiet=quiet)
+    together = not dry_run and settings.get("num_processes", 1) > 1
     if together and processes.world_size() == 1:
-        raise typer.Exit(processes.launch(sys.argv[1:], num_processes or 1))
+        raise typer.Exit(processes.launch(sys.argv[1:], settings["num_processes"]))
     processes.follow_the_launcher()
+    if processes.world_size() > 1 or "num_processes" not in settings:
+        settings["num_processes"] = processes.world_size()
     quiet = quiet or processes.rank() > 0
     note("loading ...", quiet=quiet)
-    request = _read_flags(locals())
+    request = TrainRequest(**asked, condition=cond, settings=settings)
     run = _plan if dry_run else _train
     run(request, out, resume=resume, json=json, quiet=quiet)
-
-
-def _read_flags(given: dict[str, Any]) -> TrainRequest:
-    """The request that the flags make, by their names; what has no flag is left to its default."""
-    from cnctl.commands.train.request import TrainRequest
-
-    if processes.world_size() > 1 or given["num_processes"] is None:
-        given["num_processes"] = processes.world_size()
-    flagged = {field.name for field in fields(TrainSettings)} & given.keys()
-    return TrainRequest(
-        condition=given["cond"],
-        data=given["data"],
-        base=given["base"],
-        init_from=given["init_from"],
-        settings={name: given[name] for name in flagged},
-        cache=None if given["cache"] is None else str(given["cache"]),
-        device=given["device"],
-        dtype=given["dtype"],
-    )
 
 
 def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: bool) -> None:
@@ -137,11 +91,9 @@ def _plan(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: 
 
 def _check(
     cond: str | None,
-    data: str | None,
-    part: _Part,
+    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
     *,
-    base: str | None,
-    resolution: int | None,
     json: bool,
     quiet: bool,
 ) -> None:
@@ -157,12 +109,12 @@ def _check(
 
         report = check_data(
             cond,
-            data,
-            base=base,
-            resolution=resolution,
-            largest=part.largest,
-            sample=part.sample,
-            seed=part.seed,
+            asked.get("data"),
+            base=asked.get("base"),
+            resolution=settings.get("resolution"),
+            largest=settings.get("largest"),
+            sample=settings.get("sample"),
+            seed=settings.get("seed", 0),
             note=partial(note, quiet=quiet),
             on_example=on_example,
         )
@@ -174,16 +126,8 @@ def _check(
     if report.fatal:
         raise SomeInputsFailed(
             f"training would stop at {report.fatal} of {report.examples} examples",
-            hint="mend them or take their lines out",
+            hint="fix them or take their lines out",
         )
-
-
-class _Part(NamedTuple):
-    """Which examples are meant, as the flags say."""
-
-    largest: int | None
-    sample: int | None
-    seed: int
 
 
 class _Display:

@@ -17,7 +17,7 @@ from typing import Any
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.plugin import Condition, WeightFile
-from cnctl.settings import read_config
+from cnctl.settings import common_settings
 from cnctl.system.caches import cache_folder
 from cnctl.tensorfiles.digest import known_sha256
 from cnctl.tensorfiles.torchfile import list_torch_file
@@ -130,7 +130,7 @@ def _missing(condition: Condition, file: WeightFile) -> MissingError:
 
 
 def _own_places(file: WeightFile) -> Iterator[Path]:
-    folder = os.environ.get("CNCTL_DETECTORS") or read_config().get("detectors")
+    folder = common_settings().detectors
     if not folder:
         return
     root = Path(folder).expanduser()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cnctl.commands.evaluate.cases import (
     read_outputs,
 )
 from cnctl.commands.evaluate.report import write_pages
+from cnctl.commands.evaluate.request import EvaluateRequest
 from cnctl.commands.evaluate.result import DOCUMENT, Evaluation
 from cnctl.commands.evaluate.scores import add_distances, open_meters, score_set
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
@@ -45,49 +46,6 @@ Note = Callable[[str], None]
 OnStage = Callable[[str, int, int], None]
 """on_stage(what, done, total): of several stages, one after the other."""
 Sets = dict[str, list[Output]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateRequest:
-    """Pictures to measure: made here by one or more ControlNets, or taken from folders.
-
-    With data and without outputs they are made; with both, outputs are called as their examples
-    are; with outputs alone, these are images of `cnctl generate`, whose hints lie beside.
-    """
-
-    condition: str
-    data: str | None = None
-    """A folder of photographs, or what `cnctl train --data` takes; scenes are unseen ones."""
-    outputs: Sequence[Path | str] = ()
-    """Folders of images, each of which is a set."""
-    weights: Sequence[str] = ()
-    """ControlNets, each of which makes a set from the same seeds; none for the base's own."""
-    ready_hint: bool = False
-    """The folder's images are hints."""
-    options: Sequence[str] = ()
-    """Detector options, "key=value"."""
-    prompt: str | None = None
-    """Of examples that have none; None is the base's default prompt, or the paper's."""
-    negative_prompt: str = ""
-    base: str | None = None
-    count: int = 1
-    """Images of each hint."""
-    seed: int = 0
-    """Of the first image of the first hint; the others follow."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """`GenerateSettings` by name; None for the default."""
-    batch_size: int | None = None
-    low_memory: bool = False
-    metrics: Sequence[str] = ()
-    """Of "clip", "fid", "kid": beside fidelity, which is always measured."""
-    clip_model: str | None = None
-    """A folder or cached hub id; None for OpenAI's ViT-L/14."""
-    out: Path | str = Path("evaluation")
-    overwrite: bool = False
-    resume: bool = False
-    """Keep the images that are there already, if they were made by the same request."""
-    device: str | None = None
-    dtype: str | None = None
 
 
 def evaluate(

@@ -69,8 +69,6 @@ def read_edit(
         return None
     if strength is None:
         strength = STRENGTH if mask is None else 1.0
-    if not 0 < strength <= 1:
-        raise CnctlError(f"--strength {strength:g}", hint="give more than 0, and at most 1")
     picture = pictures.photograph(Path(image))
     mask_path = None if mask is None else Path(mask)
     return EditedImage(

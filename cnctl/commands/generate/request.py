@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cnctl.commands.generate.record import ImageRecord
+from cnctl.commands.shared import flags
+from cnctl.settings.common import BaseName
+from cnctl.settings.declaration import Declared, Flag, at_least, at_most, more_than, one_of
+
+if TYPE_CHECKING:
+    from cnctl.commands.generate.record import ImageRecord
+else:
+    ImageRecord = Any  # its module needs numpy
 
 NAME = "{stem}{variant}-{seed}"
-"""The names of images, unless the request gives others."""
+PROMPT_MODES = ("none", "default", "automatic", "user")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,66 +43,87 @@ class ControlSpec:
 
 
 @dataclass(frozen=True)
-class GenerateRequest:
+class GenerateRequest(Declared):
     """Images to make: `count` of each input and prompt, under all controls at once."""
 
     controls: Sequence[ControlSpec | str] = ()
     """Text is read as `--cond` is: "canny", "canny:edges.png:0.8:0-0.6"."""
     images: Sequence[Path | str] = ()
     """What every control without a source of its own reads; may be empty if each has one."""
-    prompt: str | Sequence[str] | None = None
-    negative_prompt: str = ""
-    added_prompt: str = ""
-    """Added to each prompt."""
-    prompt_mode: str | None = None
-    """"none", "default", "automatic" or "user" (section 4.1); None is "user" where prompts are."""
-    captioner: str | None = None
-    """Of the automatic mode; see `open_captioner`."""
-    ready_hint: bool = False
-    """The sources are hints; nothing is detected."""
-    options: Sequence[str] = ()
-    """Detector options, "key=value"."""
-    weights: Sequence[str] = ()
+    prompt: Annotated[str | Sequence[str] | None, Flag("What to show.", ("--prompt", "-p"))] = None
+    negative_prompt: flags.NegativePrompt = ""
+    added_prompt: Annotated[str, Flag("What to add to each prompt.")] = ""
+    prompt_mode: Annotated[
+        str | None,
+        Flag("Which prompts are used (section 4.1).", default="user where there are prompts"),
+        one_of(*PROMPT_MODES),
+    ] = None
+    captioner: Annotated[
+        str | None,
+        Flag("For the automatic mode: folder or cached hub id.", default="the base's, BLIP"),
+    ] = None
+    ready_hint: Annotated[bool, Flag("The inputs are hints already.", ("--hint",))] = False
+    options: flags.DetectorOptions = ()
+    weights: Annotated[
+        Sequence[str],
+        Flag(
+            "ControlNet: folder, run of train, file, cached hub id or short name.", ("--control",)
+        ),
+    ] = ()
     """One per control, or none for those that the base or the condition brings."""
-    loras: Sequence[str] = ()
-    """LoRA for the base, FILE[:SCALE]."""
-    embeddings: Sequence[str] = ()
-    """Textual inversion, FILE or WORD=FILE."""
-    image: Path | str | None = None
+    loras: Annotated[
+        Sequence[str],
+        Flag("LoRA for the base; repeat for more.", ("--lora",), metavar="FILE[:SCALE]"),
+    ] = ()
+    embeddings: Annotated[
+        Sequence[str],
+        Flag("Textual inversion; repeat for more.", ("--embedding",), metavar="[WORD=]FILE"),
+    ] = ()
+    image: Annotated[Path | str | None, Flag("Image to start from, and to edit.")] = None
     """What to start from in place of noise alone; controls read it where there is no other."""
-    mask: Path | str | None = None
-    """White where the image may change; the rest of it is returned untouched."""
-    strength: float | None = None
-    """Share of the noise schedule that runs over the image; by default 0.8, and 1 with a mask."""
-    base: str | None = None
-    jobs: Path | str | None = None
-    """A file with one JSON object per line in place of images; see `read_jobs`."""
+    mask: Annotated[Path | str | None, Flag("White where the image may change.")] = None
+    """The rest of it is returned untouched."""
+    strength: Annotated[
+        float | None,
+        Flag("Share of noise laid over the image.", default="0.8; 1 with a mask"),
+        more_than(0),
+        at_most(1),
+    ] = None
+    base: BaseName = None
+    jobs: Annotated[
+        Path | str | None,
+        Flag("One JSON object per line: image, prompt, seed ...", metavar="JSONL"),
+    ] = None
+    """In place of images; see `read_jobs`."""
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Settings by name, and the values of each; every input is made at every point."""
-    count: int = 1
-    seed: int | None = None
-    """Of the first image, the next ones follow; None takes the first from 0 whose file is free."""
+    count: Annotated[int, Flag("Images per input.", ("--count", "-n")), at_least(1)] = 1
+    seed: Annotated[
+        int | None, Flag("Seed of the first image.", default="the first unused"), at_least(0)
+    ] = None
+    """The next ones follow; None takes the first from 0 whose file is free."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """`GenerateSettings` by name; None for the default."""
-    batch_size: int | None = None
-    """Images denoised at once; None for 4, or for 1 with low_memory."""
-    low_memory: bool = False
-    """Networks wait on the host, large images are decoded in tiles; slower."""
-    out: Path | str = Path("out")
-    """A folder, or a .png where one image is made."""
-    name: str = NAME
-    """What images are called, of {stem}, {input}, {conditions}, {variant}, {prompt} and {seed}."""
-    overwrite: bool = False
-    resume: bool = False
-    """Keep the images that are there already, if they were made by the same request."""
-    save_steps: int | None = None
-    """Steps between the pictures of X-steps.png, which shows what the run is heading for."""
-    private: bool = False
-    """Write no metadata into the images."""
+    batch_size: flags.BatchSize = None
+    low_memory: flags.LowMemory = False
+    out: Annotated[Path | str, Flag("Folder, or .png for one.", ("--out", "-o"))] = Path("out")
+    name: Annotated[str, Flag("What images are called.")] = NAME
+    """A pattern of {stem}, {input}, {conditions}, {variant}, {prompt} and {seed}."""
+    save_steps: Annotated[
+        int | None,
+        Flag("Also X-steps.png: what is coming, every N steps.", metavar="N"),
+        at_least(1),
+    ] = None
+    resume: flags.Resume = False
+    """Only images that were made by the same request."""
+    overwrite: flags.Overwrite = False
+    private: Annotated[bool, Flag("Do not say in images how to make them.", ("--no-metadata",))] = (
+        False
+    )
     size: tuple[int, int] | None = None
     """(width, height) to generate at; None for what suits the image and the resolution."""
-    device: str | None = None
-    dtype: str | None = None
+    device: flags.Device = None
+    dtype: flags.Dtype = None
     called: str = ""
     """The {stem} of all images; "" for their source's name and the conditions."""
     in_batch: tuple[int, int] = (0, 1)

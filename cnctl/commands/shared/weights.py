@@ -18,7 +18,7 @@ from cnctl.models.families import load_base
 from cnctl.models.locate import default_base, locate_base, read_defaults
 from cnctl.models.network import Network
 from cnctl.plugin import Condition, Weights
-from cnctl.settings import configured_base
+from cnctl.settings import common_settings
 from cnctl.tensorfiles.base_update import load_base_delta
 from cnctl.tensorfiles.listing import WEIGHTS
 
@@ -38,7 +38,7 @@ def open_base(
 
     `note` hears which default it is, and what the base cannot do.
     """
-    source = source or configured_base()
+    source = source or common_settings().base
     if source is None:
         location = default_base()
         source = location.name
@@ -51,7 +51,7 @@ def open_base(
 
 def read_base_defaults(source: str | Path | None) -> dict[str, Any]:
     """What the base that `open_base` would load brings along; its weights are not read."""
-    source = source or configured_base()
+    source = source or common_settings().base
     location = default_base() if source is None else locate_base(source)
     return read_defaults(location.path)
 

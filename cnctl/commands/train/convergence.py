@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from cnctl.plugin import Metric
+from cnctl.settings.train import ON_CONVERGENCE
 
-ON_CONVERGENCE = r"continue|stop|accumulate=([2-9]|[1-9]\d{1,3})"
-"""What a run may do then, as a regular expression."""
 SHARE = 0.25
 """Of the way from the base alone to perfect obedience: well above what chance and noise reach."""
 

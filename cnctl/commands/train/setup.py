@@ -13,14 +13,13 @@ import torch
 from cnctl.commands.shared.weights import locate_control, open_base, open_control
 from cnctl.commands.train.plan import TrainPlan, make_plan
 from cnctl.commands.train.previews import Trial
-from cnctl.commands.train.request import (
-    TrainRequest,
+from cnctl.commands.train.request import TrainRequest
+from cnctl.commands.train.resuming import (
     check_data_unchanged,
-    check_settings,
     complete_request,
     describe_run,
-    resolve_settings,
 )
+from cnctl.commands.train.run_settings import check_settings, resolve_settings
 from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.data.buckets import bucket_sizes
 from cnctl.data.folder import FolderDataset

@@ -105,7 +105,7 @@ def test_refuses(edit, mask: Path, tmp_path: Path) -> None:
     for arguments, message in [
         ({"mask": tmp_path / "small.png"}, r"small.png has 64x64 pixels, the image 121x83"),
         ({"mask": tmp_path / "black.png"}, "black.png is black, so nothing may change"),
-        ({"strength": 0.0}, "--strength 0"),
+        ({"strength": 0.0}, "--strength is 0.0; it must be more than 0"),
         ({"mask": mask, "image": None}, "--mask is for an image to edit"),
         ({"strength": 0.5, "image": None}, "--strength is for an image to edit"),
     ]:

@@ -268,13 +268,13 @@ def test_refuses_a_control_of_another_family(base: str, photo: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"count": 0}, "makes no image"),
-        ({"seed": -1}, "out of range"),
+        ({"count": 0}, "--count is 0; it must be at least 1"),
+        ({"seed": -1}, "--seed is -1; it must be at least 0"),
         ({"out": Path("a.jpg")}, "images are PNG"),
         ({"out": Path("a.png"), "count": 2}, "one file for several"),
-        ({"settings": {"steps": 0}}, "denoises nothing"),
+        ({"settings": {"steps": 0}}, "--steps is 0; it must be at least 1"),
         ({"settings": {"control_start": 0.9, "control_end": 0.1}}, "cannot control from 0.9"),
-        ({"settings": {"control_mode": "guess"}}, "control mode 'guess' is unknown"),
+        ({"settings": {"control_mode": "guess"}}, "must be balanced, prompt or control"),
         ({"weights": ["a", "b"]}, "2 --control for 1 --cond"),
         ({"options": ["low=1"]}, "no option 'low'"),
     ],
@@ -304,7 +304,7 @@ def test_a_sheet_shows_what_is_coming(base: str, photo: Path, tmp_path: Path) ->
         ]
         pictures = [seen[2][place], seen[4][place], pixels(image.path)]
         assert all(map(np.array_equal, cells, pictures))
-    with pytest.raises(CnctlError, match="--save-steps 0"):
+    with pytest.raises(CnctlError, match="--save-steps is 0"):
         next(generate(replace(request, save_steps=0)))
 
 

@@ -248,7 +248,10 @@ def test_a_region_opens_a_part_of_the_image_to_its_control(make: Make) -> None:
     ("arguments", "message"),
     [
         ({"size": (60, 64)}, "60x64 pixels cannot be generated"),
-        ({"settings": {"resize": "squeeze"}}, "--resize squeeze is unknown"),
+        (
+            {"settings": {"resize": "squeeze"}},
+            "must be stretch, crop or fill",
+        ),
         ({"controls": [ControlSpec(condition="canny", region="none.png")]}, r"none.png: no such"),
     ],
 )

@@ -1,0 +1,138 @@
+"""Commands whose flags are the declared fields of settings and requests.
+
+    @declares(TrainRequest, TrainSettings)
+    def train(cond: flags.Condition, given: Given, *, dry_run: Annotated[bool, Flag("...")] = False)
+
+Typer sees one parameter for each declared field where `given` stands; the command gets them as
+`given[TrainSettings]`: those that a person has given, by name. The command's own parameters may be
+declared in the same way.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+
+from cnctl.settings.declaration import Setting, declaration, declarations
+
+Command = Callable[..., None]
+Given = Mapping[type, dict[str, Any]]
+"""Values by kind and name, of the flags that were given."""
+
+Part = Mapping[type, Sequence[str]]
+"""Kinds of which a command has some settings only, by name."""
+EMPTY: Part = MappingProxyType({})
+
+
+def declares(
+    *kinds: type, part: Part = EMPTY
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of these kinds, and of the kinds in `part` those named."""
+    groups = {kind: declarations(kind) for kind in kinds}
+    for kind, names in part.items():
+        groups[kind] = {name: declarations(kind)[name] for name in names}
+
+    def decorate(command: Command) -> Command:
+        own = dict(inspect.signature(command, eval_str=True).parameters)
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            given = {kind: _given(group, values) for kind, group in groups.items()}
+            mine = {name: value for name, value in values.items() if name in own}
+            command(given=given, **mine)
+
+        parameters = _in_order([*_runs(own, groups)])
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def _given(group: Mapping[str, Setting], values: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: values[name] for name in group if values[name] not in (None, [])}
+    for name, value in given.items():
+        for each in value if isinstance(value, list) else [value]:
+            group[name].check(each, group[name].option)
+    return given
+
+
+@dataclass
+class _Run:
+    """Parameters that follow each other, after another one or where they stand."""
+
+    after: str
+    parameters: list[inspect.Parameter]
+
+
+def _runs(
+    own: Mapping[str, inspect.Parameter], groups: Mapping[type, Mapping[str, Setting]]
+) -> Iterator[_Run]:
+    names = {*own, *(name for group in groups.values() for name in group)}
+    for parameter in own.values():
+        if parameter.name == "given":
+            for kind, group in groups.items():
+                yield from _runs_of(group, names, is_settings=hasattr(kind, "SECTION"))
+        else:
+            yield _own_run(parameter)
+
+
+def _runs_of(group: Mapping[str, Setting], names: set[str], *, is_settings: bool) -> Iterator[_Run]:
+    run = _Run("", [])
+    for setting in group.values():
+        if setting.after in names:
+            yield run
+            run = _Run(setting.after, [])
+        run.parameters.append(_parameter(setting, default=None, has_negation=is_settings))
+    yield run
+
+
+def _own_run(parameter: inspect.Parameter) -> _Run:
+    setting = declaration(parameter.name, parameter.annotation, parameter.default)
+    if setting is None:  # in Typer's own words
+        return _Run("", [parameter.replace(kind=parameter.KEYWORD_ONLY)])
+    return _Run(setting.after, [_parameter(setting, default=setting.default)])
+
+
+def _in_order(runs: list[_Run]) -> list[inspect.Parameter]:
+    ordered: list[inspect.Parameter] = []
+    while runs:
+        names = [parameter.name for parameter in ordered]
+        run = next(run for run in runs if not run.after or run.after in names)
+        at = names.index(run.after) + 1 if run.after else len(names)
+        ordered[at:at] = run.parameters
+        runs.remove(run)
+    return ordered
+
+
+def _parameter(setting: Setting, *, default: Any, has_negation: bool = False) -> inspect.Parameter:
+    is_list = setting.is_list or setting.flag.repeat
+    value: Any = list[setting.type] if is_list else setting.type  # type: ignore[name-defined]
+    # Without a name of its own, Typer gives a switch its negation.
+    is_named = setting.flag.names or (setting.type is bool and not has_negation)
+    option = typer.Option(
+        *(setting.flag.names or [setting.option] if is_named else []),
+        help=_help(setting),
+        metavar=setting.metavar,
+        envvar=setting.flag.variable,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        setting.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[value | None, option],
+    )
+
+
+def _help(setting: Setting) -> str:
+    default = setting.shown_default and f"default: {setting.shown_default}"
+    range_ = ", ".join(limit.symbols for limit in setting.limits if limit.symbols)
+    notes = "; ".join(filter(None, (default, range_)))
+    return setting.flag.help + (f"  [{notes}]" if notes else "")

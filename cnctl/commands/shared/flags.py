@@ -1,0 +1,21 @@
+"""Declarations of what several commands are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cnctl.settings.declaration import Flag, at_least
+
+BatchSize = Annotated[
+    int | None, Flag("Images denoised at once.", default="4; 1 with --low-memory"), at_least(1)
+]
+DetectorOptions = Annotated[
+    Sequence[str], Flag("Detector option, repeatable.", ("--option",), metavar="KEY=VALUE")
+]
+Device = Annotated[str | None, Flag("cpu, cuda, cuda:1, mps.", default="the fastest")]
+Dtype = Annotated[str | None, Flag("float32, bfloat16, float16.", default="by device")]
+LowMemory = Annotated[bool, Flag("Networks wait on the host, large images come in tiles.")]
+NegativePrompt = Annotated[str, Flag("What not to show.")]
+Overwrite = Annotated[bool, Flag("Replace existing files.")]
+Resume = Annotated[bool, Flag("Keep images that are there already.")]

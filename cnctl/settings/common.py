@@ -1,0 +1,26 @@
+"""Settings that all commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from cnctl.settings.declaration import Declared, Flag
+
+BaseName = Annotated[
+    str | None,
+    Flag(
+        "Base model: folder, file, cached hub id, tiny, sd15, sd21, sdxl.",
+        variable="CNCTL_BASE",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonSettings(Declared):
+    """Where models are found; top-level keys of the settings file."""
+
+    SECTION: ClassVar[str] = ""
+
+    base: BaseName = None
+    detectors: Annotated[str | None, Flag("Folder in which weights of detectors are found.")] = None

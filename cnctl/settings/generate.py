@@ -1,0 +1,54 @@
+"""Settings of `cnctl generate`, which `cnctl evaluate` and the previews of training share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from cnctl.settings.declaration import After, Declared, Flag, at_least, at_most, one_of
+
+BY_CONDITION = "{}, or by base or condition"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings(Declared):
+    """One run of the denoising loop. Defaults are the paper's (section 4.1)."""
+
+    SECTION: ClassVar[str] = "generate"
+
+    steps: Annotated[
+        int, Flag("Denoising steps.", default=BY_CONDITION), After("seed"), at_least(1)
+    ] = 20
+    guidance_scale: Annotated[float, Flag("Weight of the prompt.", default=BY_CONDITION)] = 9.0
+    control_scale: Annotated[float, Flag("Strength of control.", default=BY_CONDITION)] = 1.0
+    control_start: Annotated[
+        float, Flag("Fraction of the steps where control begins."), at_least(0), at_most(1)
+    ] = 0.0
+    control_end: Annotated[
+        float, Flag("Fraction of the steps where control ends."), at_least(0), at_most(1)
+    ] = 1.0
+    control_mode: Annotated[
+        str,
+        Flag(
+            "Which counts more, prompt or control; once for all, or once per --cond.", repeat=True
+        ),
+        one_of("balanced", "prompt", "control"),
+    ] = "balanced"
+    resolution: Annotated[
+        int,
+        Flag("Short side in pixels.", default="the base's own"),
+        After("clip_skip"),
+        at_least(1),
+    ] = 512
+    resize: Annotated[
+        str, Flag("How a hint of another aspect is fitted."), one_of("stretch", "crop", "fill")
+    ] = "stretch"
+    scheduler: Annotated[str, Flag("ddim, or any of diffusers'."), After("control_mode")] = "ddim"
+    emphasis: Annotated[
+        bool, Flag("Read (word:1.3) and [word] in prompts as the web interfaces do.")
+    ] = False
+    clip_skip: Annotated[
+        int,
+        Flag("Layer of the text encoder that is read, counted from the end."),
+        at_least(1),
+    ] = 1

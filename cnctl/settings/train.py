@@ -1,0 +1,148 @@
+"""Settings of `cnctl train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from cnctl.settings.declaration import (
+    After,
+    Declared,
+    Flag,
+    at_least,
+    at_most,
+    less_than,
+    matches,
+    more_than,
+    one_of,
+)
+
+ON_CONVERGENCE = r"continue|stop|accumulate=([2-9]|[1-9]\d{1,3})"
+"""What a run may do when control has set in, as a regular expression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Declared):
+    """One training run. Defaults are the paper's (sections 3.3 and 4.3) where it states them."""
+
+    SECTION: ClassVar[str] = "train"
+
+    steps: Annotated[int, Flag("Optimizer steps.", default="{}, or by base"), at_least(1)] = 10_000
+    batch_size: Annotated[
+        int, Flag("Examples at once, on each device.", default="{}, or by base"), at_least(1)
+    ] = 4
+    gradient_accumulation: Annotated[
+        int, Flag("Batches per step, their gradients averaged."), at_least(1)
+    ] = 1
+    num_processes: Annotated[
+        int,
+        Flag("Processes to start, each on its own device.", metavar="N"),
+        at_least(1),
+    ] = 1
+    optimizer: Annotated[
+        str, Flag("AdamW; with 8 bits it needs bitsandbytes."), one_of("adamw", "adamw8bit")
+    ] = "adamw"
+    learning_rate: Annotated[
+        float,
+        Flag("Learning rate of the optimizer.", default="{}, or by base or condition"),
+        more_than(0),
+        less_than(1),
+    ] = 1e-5
+    lr_warmup: Annotated[int, Flag("Steps in which the learning rate rises."), at_least(0)] = 0
+    lr_schedule: Annotated[
+        str, Flag("The learning rate after that; cosine falls to 0."), one_of("constant", "cosine")
+    ] = "constant"
+    max_grad_norm: Annotated[
+        float, Flag("Clip the gradient to this norm.", default="{}, never; or by base"), at_least(0)
+    ] = 0.0
+    ema: Annotated[
+        float,
+        Flag("Show and export averaged weights.", metavar="DECAY", default="{}, none; or by base"),
+        at_least(0),
+        less_than(1),
+    ] = 0.0
+    prompt_dropout: Annotated[
+        float,
+        Flag("Share of prompts left empty.", default="{}, or by base or condition"),
+        at_least(0),
+        at_most(1),
+    ] = 0.5
+    snr_gamma: Annotated[
+        float, Flag("Min-SNR weighting of the loss.", default="{}, none; or by base"), at_least(0)
+    ] = 0.0
+    resolution: Annotated[
+        int,
+        Flag("Side in pixels of the square that images are cut to.", default="the base's own"),
+        at_least(1),
+    ] = 512
+    buckets: Annotated[bool, Flag("Keep aspects: many sizes of one area.")] = False
+    random_crop: Annotated[bool, Flag("Cut images and hints at a random place.")] = False
+    flip: Annotated[bool, Flag("Mirror half of images and hints.")] = False
+    seed: Annotated[int, Flag("Seed of all that is random."), at_least(0), less_than(2**63)] = 0
+    method: Annotated[
+        str,
+        Flag("What is trained; the second is figure 20's ablation."),
+        one_of("controlnet", "input-concat"),
+    ] = "controlnet"
+    connect: Annotated[
+        str, Flag("Residuals that reach the base (section 3.4)."), one_of("all", "middle")
+    ] = "all"
+    hint_encoder: Annotated[str, Flag("Form of the hint encoder.", metavar="released|paper")] = (
+        "released"
+    )
+    hint_start: Annotated[
+        str, Flag("Weights that the hint encoder starts from.", metavar="gaussian|torch")
+    ] = "gaussian"
+    lora: Annotated[
+        int,
+        Flag("Train a Control-LoRA of this rank.", metavar="RANK", default="{}, the copy itself"),
+        at_least(0),
+    ] = 0
+    unlock_after: Annotated[
+        int,
+        Flag("Steps after which the base learns too (section 3.4).", default="{}, never"),
+        at_least(0),
+    ] = 0
+    unlock: Annotated[str, Flag("What of the base then learns.", metavar="decoder|all")] = "decoder"
+    checkpoint_every: Annotated[int, Flag("Steps between checkpoints."), at_least(1)] = 500
+    preview_every: Annotated[
+        int, Flag("Steps between previews with their scores; 0 for none."), at_least(0)
+    ] = 100
+    preview_steps: Annotated[int, Flag("Denoising steps of a preview."), at_least(1)] = 20
+    on_convergence: Annotated[
+        str,
+        Flag("When control has set in; N batches to a step for one before."),
+        matches(
+            ON_CONVERGENCE,
+            "continue, stop, or accumulate=N with N of at least 2",
+            metavar="continue|stop|accumulate=N",
+        ),
+    ] = "continue"
+    tracker: Annotated[
+        str, Flag("tensorboard, wandb, trackio, ... by accelerate.", default="none")
+    ] = ""
+    largest: Annotated[
+        int,
+        Flag(
+            "Only the N examples with the most pixels.",
+            metavar="N",
+            default="{}, all",
+        ),
+        After("data"),
+        at_least(0),
+    ] = 0
+    sample: Annotated[
+        int, Flag("Only N of them, drawn by --seed.", metavar="N", default="{}, all"), at_least(0)
+    ] = 0
+    held_out: Annotated[
+        int, Flag("Examples to measure with, not to train on."), After("tracker"), at_least(0)
+    ] = 16
+    gradient_checkpointing: Annotated[bool, Flag("Less memory for a quarter more work.")] = False
+    channels_last: Annotated[bool, Flag("The layout that tensor cores prefer.")] = False
+    compile: Annotated[bool, Flag("Use torch.compile; needs a compiler.")] = False
+    workers: Annotated[int, Flag("Processes that read data."), at_least(0)] = 0
+
+    @property
+    def effective_batch(self) -> int:
+        """Examples per optimizer step."""
+        return self.batch_size * self.gradient_accumulation * self.num_processes

@@ -1,0 +1,47 @@
+"""Values of settings from text and from TOML, and what is said where they are wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from cnctl.errors import CnctlError
+from cnctl.settings.declaration import Setting
+
+WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def value_from_text(setting: Setting, text: str, name: str) -> Any:
+    """The value that a text says; CnctlError that calls it `name` where it is of another type."""
+    try:
+        value = WORDS[text.lower()] if setting.type is bool else setting.type(text)
+    except (ValueError, KeyError) as error:
+        raise CnctlError(
+            f"{name}={text!r} is not {kind_of(setting)}", hint=f"give {kind_of(setting)}"
+        ) from error
+    setting.check(value, name)
+    return value
+
+
+def value_from_toml(setting: Setting, value: Any, name: str) -> Any:
+    """The value as the setting's type; CnctlError that calls it `name` where it is of another."""
+    allowed = (int, float) if setting.type is float else setting.type
+    if not isinstance(value, allowed) or isinstance(value, bool) != (setting.type is bool):
+        raise CnctlError(f"{name} is {value!r}", hint=f"give {kind_of(setting)}")
+    setting.check(value, name)
+    return setting.type(value)
+
+
+def kind_of(setting: Setting) -> str:
+    """What the setting's type is called."""
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(
+        setting.type, "text"
+    )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest that is known, or all."""
+    known = [*known]
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
