@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cnctl.errors import CnctlError, MissingError
+from cnctl.weights import Weights as Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,20 +137,6 @@ class GenerateDefaults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
-    """A trained ControlNet for this condition: where it lives and what it fits."""
-
-    source: str
-    """Hub id; "tiny/NAME" is a ControlNet that comes with the embedded base."""
-    family: str
-    """Family of the base it was trained on, e.g. "SD 1.x"."""
-    licence: str
-    revision: str = ""
-    control_type: int | None = None
-    """Where the ControlNet is a union: which of its kinds of hint this condition's are."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Metric:
     """How well an output obeys its hint, measured on the hint detected again in the output."""
 
@@ -230,6 +217,7 @@ class Condition:
     """Fidelity: the name of one in `cnctl.hints.metrics`, or the plugin's own Metric."""
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     weights: tuple[Weights, ...] = ()
+    """ControlNets that the plugin itself publishes; cnctl knows those of its own conditions."""
     licence: str = ""
     """Licence of the detector and its weights."""
     references: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from cnctl.commands.shared.known_controls import known_weights
 from cnctl.hints.files import describe
 from cnctl.hints.run import describe_range
 from cnctl.plugin import Condition
@@ -44,9 +45,9 @@ def facts(condition: Condition) -> Iterator[str]:
     if condition.files:
         yield from ("", f"`cnctl models pull {condition.name}` fetches them.")
     yield from ("", "## ControlNets", "")
-    if condition.weights:
+    if known := known_weights(condition):
         yield from ("| weights | base | licence |", "|---|---|---|")
-        yield from (f"| `{w.source}` | {w.family} | {w.licence} |" for w in condition.weights)
+        yield from (f"| `{w.source}` | {w.family} | {w.licence} |" for w in known)
         yield from on_tiny(condition)
     else:
         own = f"`cnctl train --cond {condition.name}`"
@@ -59,7 +60,7 @@ def facts(condition: Condition) -> Iterator[str]:
 def on_tiny(condition: Condition) -> Iterator[str]:
     """What the condition's ControlNet for the embedded base reached."""
     scores = json.loads(SCORES.read_text(encoding="utf-8"))
-    for weights in condition.weights:
+    for weights in known_weights(condition):
         if weights.family == "tiny":
             found = scores[weights.source.removeprefix("tiny/")]
             yield ""

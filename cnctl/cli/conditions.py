@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnctl.cli.report import complete_condition, emit, emit_json, note
+from cnctl.commands.shared.known_controls import known_weights
 from cnctl.errors import CnctlError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _check(names: list[str], image: Path | None, *, json: bool) -> None:
 
 
 def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
-    families = ", ".join(dict.fromkeys(weights.family for weights in condition.weights))
+    families = ", ".join(dict.fromkeys(one.family for one in known_weights(condition)))
     licence = " ".join(condition.licence.split()) or "not stated"
     return entry.name, entry.summary, licence, _state(condition), families or "none", entry.provider
 
@@ -177,7 +178,7 @@ def _describe(entry: Entry, condition: Condition) -> Iterator[str]:
     )
     weights = [
         "  ".join(filter(None, [w.source, w.family, w.licence, w.revision]))
-        for w in condition.weights
+        for w in known_weights(condition)
     ]
     none = f"no released ControlNet reads these hints: cnctl train --cond {condition.name}"
     yield from _section("weights", weights or [none])
@@ -250,6 +251,6 @@ def _document(entry: Entry) -> dict[str, Any]:
         "generate": asdict(condition.generate),
         "metric": metric if isinstance(metric, str) else metric.name,
         "base": condition.base,
-        "weights": [asdict(weights) for weights in condition.weights],
+        "weights": [asdict(weights) for weights in known_weights(condition)],
         "references": list(condition.references),
     }

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from cnctl.commands.shared.captioner import BLIP
-from cnctl.commands.shared.known_controls import find_control, near_names
+from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
 from cnctl.commands.shared.perceptual import CLIP
 from cnctl.commands.shared.weights import find_known
 from cnctl.errors import CnctlError, MissingError
@@ -31,8 +31,9 @@ from cnctl.hints.files import (
     weights_in,
 )
 from cnctl.models.families import read_family
-from cnctl.models.locate import HUB_NAMES, SHORT_NAMES, locate_base, read_defaults
-from cnctl.models.unet.checkpoint.published import short_name
+from cnctl.models.locate import HUB_NAMES, SHORT_NAMES, locate_base
+from cnctl.models.location import read_defaults
+from cnctl.models.published import BASES, short_name
 from cnctl.plugin import WeightFile
 from cnctl.registry import condition_names, get_condition, list_conditions
 from cnctl.tensorfiles.digest import known_sha256, sha256
@@ -45,8 +46,6 @@ UNWANTED_FILES = [
     *("v1-5-*", "v2-1_*", "sd_xl_*", "vae_1_0/*"),
 ]
 """Second copies of the same weights, and what cnctl does not run."""
-FAMILIES = {"sd15": "SD 1.x", "sd21": "SD 2.x", "sdxl": "SDXL"}
-"""Of the bases that are fetched by a short name."""
 PICKLED = "diffusion_pytorch_model.bin"
 """What some ControlNets have in place of safetensors."""
 DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
@@ -162,7 +161,7 @@ def _bases() -> Iterator[Model]:
         try:
             location = locate_base(name)
         except MissingError as error:
-            family = FAMILIES.get(name, "")
+            family = BASES[name][0] if name in BASES else ""
             yield Model(kind="base", name=name, family=family, about=error.hint)
             continue
         defaults = read_defaults(location.path)
@@ -174,7 +173,7 @@ def _bases() -> Iterator[Model]:
 def _controls() -> Iterator[Model]:
     embedded = locate_base("tiny").path
     for condition in (entry.condition for entry in list_conditions() if entry.condition):
-        for known in condition.weights:
+        for known in known_weights(condition):
             path = find_known(known, embedded)
             yield Model(
                 kind="control",

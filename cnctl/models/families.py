@@ -10,7 +10,8 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.device import pick_device, pick_dtype
 from cnctl.models.family import Family, Recognise
-from cnctl.models.locate import Location, locate_base
+from cnctl.models.locate import locate_base
+from cnctl.models.location import Location
 from cnctl.models.unet.family import recognise as recognise_unet
 
 RECOGNISERS: tuple[Recognise, ...] = (recognise_unet,)

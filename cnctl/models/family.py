@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnctl.models.locate import Location
+from cnctl.models.location import Location
 from cnctl.models.residuals import Residuals
 from cnctl.models.text_features import TextFeatures
+from cnctl.weights import Weights
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
@@ -108,6 +109,9 @@ class Family:
     activation_bytes: Callable[[nn.Module, bool], float]
     """activation_bytes(denoiser, checkpointing): kept for the backward pass, per sample, latent
     pixel and byte of precision."""
+
+    controlnets: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
+    """Condition -> published ControlNets, best first."""
 
     read_lora: Callable[[Path, Mapping[str, Mapping[str, tuple[int, ...]]]], Iterable[Any]]
     read_embedding: Callable[[Path], tuple[str, Sequence[Tensor]]]

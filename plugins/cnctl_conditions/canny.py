@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny, union
+from cnctl_conditions.shared.annotators import SECTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,13 +44,6 @@ canny = Condition(
     training_options=random_thresholds,
     metric="edge_f1",
     base="stable-diffusion-v1-5/stable-diffusion-v1-5",
-    weights=(
-        tiny("canny"),
-        *sd15("sd-controlnet-canny", "control_v11p_sd15_canny"),
-        *sd21("controlnet-sd21-canny-diffusers"),
-        *sdxl("diffusers/controlnet-canny-sdxl-1.0", "xinsir/controlnet-canny-sdxl-1.0"),
-        union(3),
-    ),
     licence="Apache-2.0",
     references=(
         SECTION,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import BatchDetector, Condition, Option, TrainDefaults, WeightFile
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny, union
+from cnctl_conditions.shared.annotators import SECTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,13 +101,6 @@ depth = Condition(
     ),
     from_maps=from_maps,
     metric="depth_rmse",
-    weights=(
-        tiny("depth"),
-        *sd15("sd-controlnet-depth", "control_v11f1p_sd15_depth"),
-        *sd21("controlnet-sd21-depth-diffusers"),
-        *sdxl("diffusers/controlnet-depth-sdxl-1.0", "xinsir/controlnet-depth-sdxl-1.0"),
-        union(1),
-    ),
     licence="Apache-2.0",
     references=(
         SECTION,
@@ -131,12 +124,6 @@ depth_anything = replace(
         )
     },
     train=TrainDefaults(recipe="not of the paper; as for depth"),
-    weights=(
-        *sd15("control_v11f1p_sd15_depth", "sd-controlnet-depth"),
-        *sdxl("xinsir/controlnet-depth-sdxl-1.0", "diffusers/controlnet-depth-sdxl-1.0"),
-        union(1),
-        tiny("depth"),
-    ),
     references=("Yang et al.: Depth Anything V2, NeurIPS 2024",),
 )
 
@@ -155,13 +142,6 @@ depth_zoe = replace(
         )
     },
     train=TrainDefaults(recipe="not of the paper: one of three estimators of ControlNet 1.1"),
-    weights=(
-        tiny("depth"),
-        *sd15("control_v11f1p_sd15_depth"),
-        *sd21("controlnet-sd21-zoedepth-diffusers"),
-        *sdxl("diffusers/controlnet-zoe-depth-sdxl-1.0"),
-        union(1),
-    ),
     licence="MIT",
     references=("Bhat et al.: ZoeDepth, arXiv 2302.12288",),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import BatchDetector, Condition, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21, tiny, union
+from cnctl_conditions.shared.annotators import SECTION, annotator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,12 +83,6 @@ hed = Condition(
     ),
     from_maps=from_maps,
     metric="ssim",
-    weights=(
-        tiny("hed"),
-        *sd15("sd-controlnet-hed", "control_v11p_sd15_softedge"),
-        *sd21("controlnet-sd21-hed-diffusers"),
-        union(2),
-    ),
     licence="Apache-2.0",
     references=(
         SECTION,
@@ -102,6 +96,5 @@ softedge_safe = replace(
     summary="Soft edges in three steps, as ControlNet 1.1 was trained on",
     options={"safe": Option(True, "quantise to black, grey and white")},
     train=TrainDefaults(recipe="not of the paper: ControlNet 1.1, three quarters quantised maps"),
-    weights=(*sd15("control_v11p_sd15_softedge"), tiny("hed"), union(2)),
     references=(*hed.references, "ControlNet 1.1, model card of control_v11p_sd15_softedge"),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, MissingError, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny, union
+from cnctl_conditions.shared.annotators import SECTION, annotator
 from cnctl_conditions.shared.canvas import blank
 
 if TYPE_CHECKING:
@@ -156,7 +156,6 @@ hough = Condition(
     ),
     from_maps=from_maps,
     metric="edge_f1",
-    weights=(*sd15("sd-controlnet-mlsd", "control_v11p_sd15_mlsd"), tiny("hough"), union(3)),
     licence="Apache-2.0",
     references=(
         SECTION,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Metric, Option, TrainDefaults
 from cnctl_conditions.pictures import MAX_SEED, REFERENCE
-from cnctl_conditions.shared.annotators import sd15
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +76,6 @@ inpaint = Condition(
         "flow says that something was hidden; cnctl masks at random only",
     ),
     metric=Metric(name="kept_rmse", score=kept_rmse, higher_is_better=False),
-    weights=sd15("control_v11p_sd15_inpaint"),
     licence="Apache-2.0",
     references=(REFERENCE,),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import BatchDetector, Condition, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny, union
+from cnctl_conditions.shared.annotators import SECTION, annotator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +112,6 @@ lineart = Condition(
     train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
     from_maps=from_maps,
     metric="ssim",
-    weights=(*sd15("control_v11p_sd15_lineart"), tiny("hed"), union(3)),
     licence="MIT",
     references=(
         "Chan, Durand, Isola: Learning to generate line drawings that convey geometry and "
@@ -139,7 +138,6 @@ cartoon = Condition(
     from_maps=from_maps,
     metric="ssim",
     base="hakurei/waifu-diffusion",
-    weights=(*sd15("control_v11p_sd15s2_lineart_anime"), tiny("hed"), union(3)),
     licence="MIT",
     references=(
         SECTION,

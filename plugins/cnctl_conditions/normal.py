@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option, TrainDefaults
 from cnctl_conditions.depth import MIDAS, MIDAS_FILE
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, tiny, union
+from cnctl_conditions.shared.annotators import SECTION, annotator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,7 +166,6 @@ normal_bae = Condition(
     from_maps=from_maps,
     train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
     metric="normal_angle",
-    weights=(*sd15("control_v11p_sd15_normalbae"), union(4)),
     licence="MIT; trained on ScanNet, non-commercial research",
     references=(
         "Bae, Budvytis, Cipolla: Estimating and Exploiting the Aleatoric Uncertainty in Surface "
@@ -186,7 +185,6 @@ normal_diode = replace(
         recipe="DIODE, captioned by BLIP: 25,452 normal-image-caption pairs; 100 A100 80G "
         "GPU-hours",
     ),
-    weights=(tiny("normal"),),
     licence="DIODE: MIT. For photos: Bae et al., MIT, trained on ScanNet (non-commercial research)",
     references=(
         SECTION,
@@ -215,7 +213,6 @@ normal = Condition(
     flip=partial(flip, order="zyx"),
     from_maps=from_maps,
     metric="normal_angle",
-    weights=(*sd15("sd-controlnet-normal"), tiny("normal")),
     licence="Apache-2.0",
     references=(
         SECTION,

@@ -16,7 +16,6 @@ from cnctl.plugin import CnctlError, Detection, GroundTruth, MissingError, Optio
 from cnctl_conditions.openpose import (
     POSE_BASE,
     POSE_OPTIONS,
-    POSE_WEIGHTS,
     openpose,
     pose_detection,
 )
@@ -166,7 +165,6 @@ openpifpaf = replace(
         "least 30 % of the key points; 400 RTX 3090TI GPU-hours",
     ),
     base=POSE_BASE,
-    weights=POSE_WEIGHTS,
     licence="AGPL-3.0 (OpenPifPaf, not part of cnctl)",
     references=(
         SECTION,

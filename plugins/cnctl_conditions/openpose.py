@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Detection, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import SECTION, annotator, sd15, sd21, sdxl, tiny, union
+from cnctl_conditions.shared.annotators import SECTION, annotator
 from cnctl_conditions.shared.openpose_networks import STRIDE
 from cnctl_conditions.shared.skeleton import (
     LIMBS,
@@ -239,13 +239,6 @@ POSE_OPTIONS = {
     "style": Option("1.1", "drawn as for this version of ControlNet", choices=STYLES),
     "stick_width": Option(4, "half the width of limbs, in pixels", minimum=1, maximum=64),
 }
-POSE_WEIGHTS = (
-    tiny("openpose"),
-    *sd15("control_v11p_sd15_openpose", "sd-controlnet-openpose"),
-    *sd21("controlnet-sd21-openposev2-diffusers", "controlnet-sd21-openpose-diffusers"),
-    *sdxl("xinsir/controlnet-openpose-sdxl-1.0", "thibaud/controlnet-openpose-sdxl-1.0"),
-    union(0),
-)
 POSE_BASE = "stabilityai/stable-diffusion-2-1"
 _research = partial(
     annotator,
@@ -289,7 +282,6 @@ openpose = Condition(
     ),
     metric="pck",
     base=POSE_BASE,
-    weights=POSE_WEIGHTS,
     licence="OpenPose, non-commercial research use only",
     references=(
         SECTION,

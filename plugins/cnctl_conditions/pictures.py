@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnctl.plugin import Condition, Option, TrainDefaults
-from cnctl_conditions.shared.annotators import sd15, sdxl, union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +92,6 @@ shuffle = Condition(
     training_options=random_seed,
     train=TrainDefaults(recipe=NOT_THE_PAPERS),
     metric="rmse",
-    weights=sd15("control_v11e_sd15_shuffle"),
     licence="Apache-2.0",
     references=(REFERENCE,),
 )
@@ -109,7 +107,6 @@ tile = Condition(
     },
     train=TrainDefaults(recipe=NOT_THE_PAPERS),
     metric="rmse",
-    weights=(*sd15("control_v11f1e_sd15_tile"), *sdxl("xinsir/controlnet-tile-sdxl-1.0"), union(6)),
     licence="Apache-2.0",
     references=(REFERENCE,),
 )
@@ -133,7 +130,6 @@ ip2p = Condition(
         "prompts instructions, half descriptions",
     ),
     metric="ssim",
-    weights=sd15("control_v11e_sd15_ip2p"),
     licence="Apache-2.0",
     references=(REFERENCE, "Brooks, Holynski, Efros: InstructPix2Pix, CVPR 2023"),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cnctl.plugin import BatchDetector, TrainDefaults
 from cnctl_conditions.hed import hed, to_hint
-from cnctl_conditions.shared.annotators import annotator, sd15, tiny, union
+from cnctl_conditions.shared.annotators import annotator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,6 @@ softedge_pidi = replace(
         )
     },
     train=TrainDefaults(recipe="not of the paper: one of two edge detectors of ControlNet 1.1"),
-    weights=(*sd15("control_v11p_sd15_softedge"), tiny("hed"), union(2)),
     licence="PiDiNet, for research purposes only",
     references=(
         "Su et al.: Pixel Difference Networks for Efficient Edge Detection, ICCV 2021",

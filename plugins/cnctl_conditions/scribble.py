@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import Condition, Option, TrainDefaults
 from cnctl_conditions.hed import HED_FILE
-from cnctl_conditions.shared.annotators import SECTION, sd15, sd21, sdxl, tiny, union
+from cnctl_conditions.shared.annotators import SECTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,13 +185,6 @@ scribble = Condition(
         "model; 150 A100 80G GPU-hours",
     ),
     metric="edge_f1",
-    weights=(
-        tiny("scribble"),
-        *sd15("sd-controlnet-scribble", "control_v11p_sd15_scribble"),
-        *sd21("controlnet-sd21-scribble-diffusers"),
-        *sdxl("xinsir/controlnet-scribble-sdxl-1.0"),
-        union(2),
-    ),
     licence="Apache-2.0",
     references=(
         SECTION,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import BatchDetector, CnctlError, Condition, Detection, TrainDefaults, WeightFile
 from cnctl_conditions.shared.ade20k_palette import PALETTE
-from cnctl_conditions.shared.annotators import SECTION, sd15, tiny, union
+from cnctl_conditions.shared.annotators import SECTION
 from cnctl_conditions.shared.labels import segments
 
 if TYPE_CHECKING:
@@ -123,7 +123,6 @@ ade20k = Condition(
     ),
     from_maps=from_maps,
     metric="mean_iou",
-    weights=(*sd15("sd-controlnet-seg", "control_v11p_sd15_seg"), tiny("ade20k"), union(5)),
     licence="MIT",
     references=(
         SECTION,
@@ -147,7 +146,6 @@ ade20k_oneformer = replace(
         )
     },
     train=TrainDefaults(recipe="not of the paper: one of three segmenters of ControlNet 1.1"),
-    weights=(*sd15("control_v11p_sd15_seg", "sd-controlnet-seg"), tiny("ade20k"), union(5)),
     references=(
         "Jain et al.: OneFormer: One Transformer to Rule Universal Image Segmentation, CVPR 2023",
         "ControlNet 1.1, model card of control_v11p_sd15_seg",

@@ -4,6 +4,7 @@ from cnctl_conditions.canny import canny
 from scipy.ndimage import binary_dilation, label
 
 from cnctl.commands.conditions.check import check_condition, check_plugin
+from cnctl.commands.shared.known_controls import known_weights
 from cnctl.hints.run import load_detector
 
 
@@ -84,4 +85,9 @@ def test_the_recipe_is_the_papers():
     assert canny.train.learning_rate == 1e-5
     assert canny.train.prompt_dropout == 0.5
     assert canny.train.start_from == ""
-    assert {weights.family for weights in canny.weights} == {"SD 1.x", "SD 2.x", "SDXL", "tiny"}
+    assert {weights.family for weights in known_weights(canny)} == {
+        "SD 1.x",
+        "SD 2.x",
+        "SDXL",
+        "tiny",
+    }

@@ -16,6 +16,7 @@ from cnctl_conditions.shared.networks import import_network, quiet
 from PIL import Image
 
 from cnctl.commands.annotate.run import annotate
+from cnctl.commands.shared.known_controls import known_weights
 from cnctl.errors import CnctlError
 from cnctl.hints.run import load_detector
 from cnctl.images import read_hint
@@ -50,7 +51,7 @@ def test_the_order_of_channels_is_that_of_the_weights():
     assert to_hint(towards_left, order="xyz").tolist() == [[[255, 127, 127]]]
     assert to_hint(towards_left, order="zyx").tolist() == [[[127, 127, 255]]]
     assert normal.options["order"].default == "zyx"
-    sources = [weights.source for weights in normal.weights]
+    sources = [weights.source for weights in known_weights(normal)]
     assert sources == ["lllyasviel/sd-controlnet-normal", "tiny/normal"]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cnctl.commands.shared.known_controls import known_weights
 from cnctl.registry import (
     OWN_DISTRIBUTION,
     condition_names,
@@ -86,11 +87,13 @@ RELEASED = [
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_every_released_controlnet_has_its_condition(name):
-    known = [w.source for own in OWN for w in get_condition(own).weights if w.family == "SD 1.x"]
+    known = [
+        w.source for own in OWN for w in known_weights(get_condition(own)) if w.family == "SD 1.x"
+    ]
     assert f"lllyasviel/{name}" in known
 
 
 def test_no_controlnet_is_recommended_that_was_not_released():
-    known = {w.source for own in OWN for w in get_condition(own).weights}
+    known = {w.source for own in OWN for w in known_weights(get_condition(own))}
     ours = {source.removeprefix("lllyasviel/") for source in known if "lllyasviel" in source}
     assert ours == set(RELEASED)

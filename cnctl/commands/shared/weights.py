@@ -10,12 +10,13 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from cnctl.commands.shared.known_controls import find_control, near_names
+from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
 from cnctl.errors import MissingError
 from cnctl.models.base import Base
 from cnctl.models.base_update import add_delta
 from cnctl.models.families import load_base
-from cnctl.models.locate import default_base, locate_base, read_defaults
+from cnctl.models.locate import default_base, locate_base
+from cnctl.models.location import read_defaults
 from cnctl.models.network import Network
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import common_settings
@@ -69,7 +70,7 @@ def open_control(
     the base brings along or that the condition recommends for the base's family. dtype: None is
     the base's.
     """
-    control_types = (known.control_type for known in condition.weights)
+    control_types = (known.control_type for known in known_weights(condition))
     return base.family.open_network(
         locate_control(condition, base, weights=weights),
         base,
@@ -93,13 +94,14 @@ def locate_control(condition: Condition, base: Base, *, weights: str | None = No
     own = base.path / "controls" / condition.name
     if own.is_dir():
         return own
-    fitting = [known for known in condition.weights if known.family == base.family.name]
+    of_plugin = (known for known in condition.weights if known.family == base.family.name)
+    fitting = (*of_plugin, *base.family.controlnets.get(condition.name, ()))
     for known in fitting:
         if found := find_known(known, base.path):
             return found
     fetch = f"fetch one: cnctl models pull {fitting[0].source}" if fitting else ""
     raise MissingError(
-        f"no ControlNet for {condition.name} on {base.family.name} is at hand",
+        f"no ControlNet for {condition.name} on {base.family.name} is installed",
         hint=fetch or f"train one: cnctl train --cond {condition.name}, or name one: --control",
     )
 

@@ -14,7 +14,7 @@ from torch import nn
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, TextEncoder, lock
 from cnctl.models.family import Family
-from cnctl.models.locate import Location, read_defaults, read_json
+from cnctl.models.location import Location, read_defaults, read_json
 from cnctl.models.process import Diffusion
 from cnctl.models.unet import diffusers_folder, single_file
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.locate import read_json
+from cnctl.models.location import read_json
 
 COMPONENTS: dict[str, type] = {
     "vae": diffusers.ModelMixin,

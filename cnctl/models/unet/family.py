@@ -12,7 +12,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.family import Family
 from cnctl.models.latents import KLLatents
-from cnctl.models.locate import Location, read_json
+from cnctl.models.location import Location, read_json
 from cnctl.models.network import INPUT_CONCAT, Network
 from cnctl.models.unet.base import check_generates, load_base
 from cnctl.models.unet.branch import predict_noise
@@ -22,6 +22,7 @@ from cnctl.models.unet.control_lora import add_adapters
 from cnctl.models.unet.controlnet import HINT_ENCODERS, HINT_STARTS, build_controlnet
 from cnctl.models.unet.input_concat import build_input_concat
 from cnctl.models.unet.known import KNOWN
+from cnctl.models.unet.published import CONTROLNETS
 from cnctl.models.unet.shape import shape_of
 from cnctl.models.unet.single_file_configs import read_shapes, read_unet_config
 from cnctl.models.unet.text import ClipPrompts
@@ -109,7 +110,7 @@ def recognise(location: Location) -> Family | None:
             f"{location.name} is an {shape.name}, which takes no ControlNet",
             hint="give the base that it refines",
         )
-    return replace(UNET, name=shape.name)
+    return replace(UNET, name=shape.name, controlnets=CONTROLNETS.get(shape.name, {}))
 
 
 def _read_config(location: Location) -> dict[str, Any] | None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from diffusers import ControlNetModel
 
-from cnctl.commands.shared.known_controls import find_control, near_names
+from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
 from cnctl.commands.shared.weights import open_control
 from cnctl.errors import MissingError
 from cnctl.models.base import Base
-from cnctl.models.unet.checkpoint.published import short_name
+from cnctl.models.published import short_name
 from cnctl.registry import get_condition, list_conditions
 
 
@@ -32,7 +32,7 @@ def test_short_names(hub_id: str, name: str) -> None:
 
 def test_no_two_ids_have_one_name() -> None:
     conditions = [entry.condition for entry in list_conditions() if entry.condition]
-    ids = {one.source for condition in conditions for one in condition.weights}
+    ids = {one.source for condition in conditions for one in known_weights(condition)}
     ids = {one for one in ids if not one.startswith("tiny/")}
     assert len({short_name(one) for one in ids}) == len(ids)
     for one in ids:

@@ -52,20 +52,6 @@ def known_quirk(path: Path) -> str:
     return QUIRKS.get(_word(path), "")
 
 
-def short_name(hub_id: str) -> str:
-    """What `--control` may call a ControlNet of the hub: "v11p_canny", "sdxl_canny"; no owner."""
-    owner, _, name = hub_id.partition("/")
-    if match := re.fullmatch(r"control_(v11\w*?)_sd15(?:s2)?_(\w+)", name):
-        return f"{match[1]}_{match[2]}"
-    if match := re.fullmatch(r"sd-controlnet-(\w+)", name):
-        return f"v10_{match[1]}"
-    if match := re.fullmatch(r"controlnet-sd21-(\w+)-diffusers", name):
-        return f"sd21_{match[1]}"
-    if match := re.fullmatch(r"controlnet-([\w-]+)-sdxl-1\.0", name):
-        return f"sdxl_{match[1]}" + ("" if owner == "diffusers" else f"_{owner}")
-    return name
-
-
 def _word(path: Path) -> str:
     for name in (path.stem, path.parent.name):  # a diffusers folder bears the name itself
         if _NAME.match(name.lower()):

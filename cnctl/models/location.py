@@ -1,0 +1,38 @@
+"""A place where a base is, and the JSON files there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import CnctlError, MissingError
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a base is, and in one sentence why there."""
+
+    path: Path
+    name: str
+    reason: str
+
+
+def read_defaults(path: Path) -> dict[str, Any]:
+    """What a base folder says under "cnctl" in its model_index.json, or {}."""
+    index = path / "model_index.json"
+    return dict(read_json(index).get("cnctl", {})) if index.is_file() else {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a base. Raises MissingError where it is not there, CnctlError where no object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"{path} is missing", hint="fetch the whole base again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CnctlError(f"{path} is not valid JSON", hint="fetch the base again") from error
+    if not isinstance(content, dict):
+        raise CnctlError(f"{path} is not a JSON object", hint="fetch the base again")
+    return content

@@ -1,0 +1,35 @@
+"""What is published for the families: bases by short name, ControlNets by condition.
+
+Standard library only: `cnctl conditions` and `cnctl models` list it without loading a network.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cnctl.models.unet import published as unet
+from cnctl.weights import Weights
+
+BASES = {**unet.BASES}
+"""Short name -> family, and the ids that the base may be cached under."""
+TABLES = (unet.CONTROLNETS,)
+
+
+def published_controlnets(condition: str) -> tuple[Weights, ...]:
+    """The published ControlNets for a condition, of every family."""
+    families = (family for table in TABLES for family in table.values())
+    return tuple(weights for family in families for weights in family.get(condition, ()))
+
+
+def short_name(hub_id: str) -> str:
+    """What `--control` may call a ControlNet of the hub: "v11p_canny", "sdxl_canny"; no owner."""
+    owner, _, name = hub_id.partition("/")
+    if match := re.fullmatch(r"control_(v11\w*?)_sd15(?:s2)?_(\w+)", name):
+        return f"{match[1]}_{match[2]}"
+    if match := re.fullmatch(r"sd-controlnet-(\w+)", name):
+        return f"v10_{match[1]}"
+    if match := re.fullmatch(r"controlnet-sd21-(\w+)-diffusers", name):
+        return f"sd21_{match[1]}"
+    if match := re.fullmatch(r"controlnet-([\w-]+)-sdxl-1\.0", name):
+        return f"sdxl_{match[1]}" + ("" if owner == "diffusers" else f"_{owner}")
+    return name

@@ -1,0 +1,19 @@
+"""Where published ControlNets are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A trained ControlNet for this condition: where it lives and what it fits."""
+
+    source: str
+    """Hub id; "tiny/NAME" is a ControlNet that comes with the embedded base."""
+    family: str
+    """Family of the base it was trained on, e.g. "SD 1.x"."""
+    licence: str
+    revision: str = ""
+    control_type: int | None = None
+    """Where the ControlNet is a union: which of its kinds of hint this condition's are."""
