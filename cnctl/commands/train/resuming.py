@@ -1,4 +1,4 @@
-"""Whether a run that was begun may resume with what is asked now, and what it remembers."""
+"""Whether a run may resume with what is asked now."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cnctl.commands.train.record import RunRecord, condition_name
 from cnctl.commands.train.request import TrainRequest
-from cnctl.data import Dataset
-from cnctl.data.urls import HIDDEN, is_url, without_credentials
+from cnctl.data.urls import HIDDEN, is_url
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base
-from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings
-from cnctl.training.checkpoints import Checkpoint
-from cnctl.version import __version__
 
 FREE = {
     "checkpoint_every",
@@ -34,46 +30,54 @@ SPLIT = {"batch_size", "gradient_accumulation", "num_processes"}
 
 
 def complete_request(
-    request: TrainRequest, checkpoint: Checkpoint | None
+    request: TrainRequest, started: RunRecord | None
 ) -> tuple[TrainRequest, TrainSettings | None]:
-    """The request completed by the checkpoint's run, and that run's settings where there is one.
+    """The request completed by the run to resume, and that run's settings where there is one.
 
     Raises CnctlError that names what the request says otherwise.
     """
     cache = request.cache and str(Path(request.cache).resolve())
-    request = replace(request, data=_full(request.data), base=_full(request.base), cache=cache)
-    if checkpoint is None:
+    request = replace(
+        request, data=_absolute(request.data), base=_absolute(request.base), cache=cache
+    )
+    if started is None:
         return request, None
-    run = checkpoint.state["run"]
     given = {name: value for name, value in request.settings.items() if value is not None}
-    asked = {"condition": _name(request.condition), "base": request.base} | given
-    before = TrainSettings(**run["settings"])
-    after = _split_anew(before, replace(before, **given), given)
-    begun = {"condition": run["condition"], "base": run["base"]} | asdict(before)
-    changed = [
-        f"{name} was {begun[name]!r}, not {value!r}"
-        for name, value in asked.items()
-        if value not in (None, begun[name])
-        and not _may_change(name, begun[name], value, before)
-        and not (name in SPLIT and after.effective_batch == before.effective_batch)
-    ]
-    if changed:
+    settings = _split_again(started.settings, replace(started.settings, **given), given)
+    _check_unchanged(request, started, given, settings)
+    if request.data is None and is_url(started.data) and HIDDEN in started.data:
         raise CnctlError(
-            f"this run was begun otherwise: {'; '.join(changed)}",
-            hint=f"leave them out to go on ({before.effective_batch} examples a step, however "
-            "they are split), or choose another -o",
-        )
-    if request.data is None and is_url(run["data"]) and HIDDEN in run["data"]:
-        raise CnctlError(
-            f"this run reads {run['data']}, and credentials are not kept with it",
+            f"this run reads {started.data}, and credentials are not kept with it",
             hint="give --data again, with credentials that are valid now",
         )
     names = ("condition", "data", "base", "cache")
-    whole = {name: getattr(request, name) or run.get(name) for name in names}
-    return replace(request, **whole), after
+    complete = {name: getattr(request, name) or getattr(started, name) for name in names}
+    return replace(request, **complete), settings
 
 
-def _split_anew(
+def _check_unchanged(
+    request: TrainRequest, started: RunRecord, given: Mapping[str, Any], settings: TrainSettings
+) -> None:
+    before = started.settings
+    same_batch = settings.effective_batch == before.effective_batch
+    asked = {"condition": condition_name(request.condition), "base": request.base} | given
+    known = {"condition": started.condition, "base": started.base} | asdict(before)
+    changed = [
+        f"{name} was {known[name]!r}, not {value!r}"
+        for name, value in asked.items()
+        if value not in (None, known[name])
+        and not _may_change(name, known[name], value, before)
+        and not (name in SPLIT and same_batch)
+    ]
+    if changed:
+        raise CnctlError(
+            f"this run was started otherwise: {'; '.join(changed)}",
+            hint=f"leave them out to resume it ({before.effective_batch} examples a step, however "
+            "they are split), or choose another -o",
+        )
+
+
+def _split_again(
     before: TrainSettings, after: TrainSettings, given: Mapping[str, Any]
 ) -> TrainSettings:
     """With as many accumulated batches as make the same examples a step on other processes."""
@@ -83,61 +87,38 @@ def _split_anew(
     return replace(after, gradient_accumulation=before.effective_batch // at_once)
 
 
-def _name(condition: str | Condition | None) -> str | None:
-    return condition.name if isinstance(condition, Condition) else condition
-
-
-def _may_change(name: str, begun: object, asked: object, before: TrainSettings) -> bool:
+def _may_change(name: str, started: object, asked: object, before: TrainSettings) -> bool:
     if name == "steps":
         return before.lr_schedule == "constant"  # else it is part of each step's learning rate
     if name in ("unlock", "unlock_after"):
         return not before.unlock_after
-    return name in FREE or (name, begun, asked) == ("connect", "middle", "all")
+    return name in FREE or (name, started, asked) == ("connect", "middle", "all")
 
 
-def _full(source: str | None) -> str | None:
+def _absolute(source: str | None) -> str | None:
     """A path, or a glob of shards, as it reads from any folder; other names as they are."""
     if source and not is_url(source) and (Path(source).exists() or source.endswith(".tar")):
         return str(Path(source).resolve())
     return source
 
 
-def describe_run(
-    asked: TrainRequest, base: Base, settings: TrainSettings, dataset: Dataset
-) -> dict[str, Any]:
-    """What a checkpoint remembers, to be resumed by and compared with; no credentials."""
-    return {
-        "version": __version__,
-        "condition": _name(asked.condition),
-        "data": asked.data and without_credentials(asked.data),
-        "examples": len(dataset),
-        "fingerprint": dataset.fingerprint,
-        "base": asked.base or ("tiny" if base.name == "tiny" else str(base.path)),
-        "init_from": asked.init_from,
-        "cache": asked.cache,
-        "device": base.device.type,
-        "dtype": str(base.dtype).removeprefix("torch."),
-        "settings": asdict(settings),
-    }
-
-
 def check_data_unchanged(
-    now: Mapping[str, Any], begun: Mapping[str, Any], *, note: Callable[[str], None]
+    now: RunRecord, started: RunRecord, *, note: Callable[[str], None]
 ) -> None:
-    """Raise CnctlError where the data are not those that the run was begun with."""
-    if now["examples"] < begun["examples"]:
+    """Raise CnctlError where the data are not those that the run was started with."""
+    hint = "bring them back, or start a new run from its weights with --init-from"
+    if now.examples < started.examples:
         raise CnctlError(
-            f"the data have shrunk: {now['data']} holds {now['examples']} examples, "
-            f"this run was begun with {begun['examples']}",
-            hint="bring them back, or begin a new run from its weights with --init-from",
+            f"the data have shrunk: {now.data} holds {now.examples} examples, "
+            f"this run was started with {started.examples}",
+            hint=hint,
         )
-    if now["fingerprint"] != begun["fingerprint"]:
+    if now.fingerprint != started.fingerprint:
         raise CnctlError(
-            f"data were {begun['data']!r}; what {now['data']!r} holds is not the same",
-            hint="bring them back, or begin a new run from its weights with --init-from",
+            f"data were {started.data!r}; what {now.data!r} holds is not the same", hint=hint
         )
-    if (now["device"], now["dtype"]) != (begun["device"], begun["dtype"]):
+    if (now.device, now.dtype) != (started.device, started.dtype):
         note(
-            f"begun on {begun['device']} in {begun['dtype']}, resumed on {now['device']} in "
-            f"{now['dtype']}: as good as uninterrupted, but not bit for bit"
+            f"started on {started.device} in {started.dtype}, resumed on {now.device} in "
+            f"{now.dtype}: as good as uninterrupted, but not bit for bit"
         )

@@ -135,7 +135,7 @@ class TrainingRun:
             tracker = Tracker(name, self.out / TRACKER, asdict(chosen))
             if self.training.step == 0 and self.team.main:
                 (self.out / LOG).write_text("")
-                self._log({"event": "start", **self.setup.record})
+                self._log({"event": "start", **asdict(self.setup.record)})
         try:
             # Before the first step, or what an interrupt has left out.
             enough = self._look(stop) or self.team.any(bool(stop))
@@ -256,7 +256,7 @@ class TrainingRun:
             if not self.team.main:
                 return
             state = self.training.state() | {
-                "run": dict(self.setup.record),
+                "run": self.setup.record.to_json(),
                 "fidelity": self.fidelity,
                 "previewed": self.previewed,
                 "log_bytes": (self.out / LOG).stat().st_size,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +12,9 @@ import torch
 from cnctl.commands.shared.weights import locate_control, open_base, open_control
 from cnctl.commands.train.plan import TrainPlan, make_plan
 from cnctl.commands.train.previews import Trial
+from cnctl.commands.train.record import RunRecord, describe_run, read_run
 from cnctl.commands.train.request import TrainRequest
-from cnctl.commands.train.resuming import (
-    check_data_unchanged,
-    complete_request,
-    describe_run,
-)
+from cnctl.commands.train.resuming import check_data_unchanged, complete_request
 from cnctl.commands.train.run_settings import check_settings, resolve_settings
 from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.data.buckets import bucket_sizes
@@ -48,8 +44,7 @@ class Setup:
     trial: Trial
     cache: EncodingCache | None
     plan: TrainPlan
-    record: Mapping[str, Any]
-    """As `describe_run`."""
+    record: RunRecord
 
 
 def prepare(
@@ -63,7 +58,8 @@ def prepare(
 
     dry: only to plan by; the base is an outline, and there are no examples to measure with.
     """
-    asked, settings = complete_request(request, checkpoint)
+    started = read_run(checkpoint) if checkpoint else None
+    asked, settings = complete_request(request, started)
     condition = find_condition(asked.condition)
     if asked.data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
@@ -71,8 +67,8 @@ def prepare(
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
     dataset = open_training_data(asked.data, condition, chosen, note=note)
     record = describe_run(asked, base, chosen, dataset)
-    if checkpoint is not None:
-        check_data_unchanged(record, checkpoint.state["run"], note=note)
+    if started is not None:
+        check_data_unchanged(record, started, note=note)
     train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
     pairs = _pairs(dataset, condition, chosen, base)
     if not held and chosen.held_out:
