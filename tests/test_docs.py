@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnctl.cli import app
+from cnctl.settings import read_config
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -34,6 +35,21 @@ commands = load("paper_pictures").commands
 def test_cli_reference_is_what_the_commands_say() -> None:
     written = (DOCS / "cli.md").read_text(encoding="utf-8")
     assert written == load("cli_reference").reference(), "run: python docs/cli_reference.py"
+
+
+def test_settings_reference_is_what_is_declared() -> None:
+    written = (DOCS / "settings.md").read_text(encoding="utf-8")
+    page = load("settings_reference")
+    assert written == page.reference(), "run: python docs/settings_reference.py"
+
+
+def test_the_example_of_a_settings_file_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    (example,) = re.findall(r"```toml\n(.*?)```", (DOCS / "settings.md").read_text(), re.DOTALL)
+    (tmp_path / "cnctl.toml").write_text(example)
+    assert read_config(tmp_path)["train"] == {"batch_size": 8, "ema": 0.999}
 
 
 def test_tutorial_runs(tmp_path: Path) -> None:

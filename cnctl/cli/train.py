@@ -16,7 +16,7 @@ from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.commands.train.request import TrainRequest
 from cnctl.errors import SomeInputsFailed
-from cnctl.settings import TrainSettings
+from cnctl.settings import TrainSettings, resolve
 from cnctl.settings.declaration import After, Flag
 from cnctl.system import processes
 
@@ -50,12 +50,12 @@ def train(
     asked, settings = given[TrainRequest], given[TrainSettings]
     if check:
         return _check(cond, asked, settings, json=json, quiet=quiet)
-    together = not dry_run and settings.get("num_processes", 1) > 1
-    if together and processes.world_size() == 1:
-        raise typer.Exit(processes.launch(sys.argv[1:], settings["num_processes"]))
+    count = resolve(TrainSettings, flags=settings).num_processes
+    if count > 1 and not dry_run and processes.world_size() == 1:
+        raise typer.Exit(processes.launch(sys.argv[1:], count))
     processes.follow_the_launcher()
-    if processes.world_size() > 1 or "num_processes" not in settings:
-        settings["num_processes"] = processes.world_size()
+    launched = processes.world_size() > 1
+    settings["num_processes"] = processes.world_size() if launched else count
     quiet = quiet or processes.rank() > 0
     note("loading ...", quiet=quiet)
     request = TrainRequest(**asked, condition=cond, settings=settings)
