@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ import typer
 
 from cnctl.cli import flags
 from cnctl.cli.declared import Given, declares
-from cnctl.cli.report import complete_condition, draw, emit, emit_json, note, progress
+from cnctl.cli.report import Advance, complete_condition, draw, emit, emit_json, note, progress
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.errors import SomeInputsFailed, shown
 from cnctl.settings import GenerateSettings
@@ -22,6 +21,7 @@ from cnctl.settings.declaration import After, Flag
 if TYPE_CHECKING:
     import numpy as np
 
+    from cnctl.commands.generate.events import Event
     from cnctl.commands.generate.outputs import GeneratedImage
     from cnctl.commands.shared.events import FailedImage
 
@@ -150,26 +150,39 @@ def _run(
     from cnctl.images import read_image
 
     made: list[GeneratedImage] = []
-    failed: list[FailedImage] = []
-
-    def put_down(failure: FailedImage) -> None:
-        failed.append(failure)
-        note(f"cnctl: {failure.error}")
-
     with progress("denoising", 100, quiet=quiet) as advance:
-        for image in run(
-            request,
-            note=partial(note, quiet=quiet),
-            on_step=lambda done, total: advance(round(100 * done / total)),
-            on_failure=put_down,
-            on_preview=lambda done, images: _draw([*images]) if preview else None,
-        ):
+        display = _Display(advance, preview=preview, quiet=quiet)
+        for image in run(request, on_event=display):
             made.append(image)
             if not json:
                 emit([image.path])
             if preview:
                 _draw([read_image(image.path)])
-    return made, failed
+    return made, display.failed
+
+
+@dataclass
+class _Display:
+    """Shows the events of a run, and collects what failed."""
+
+    advance: Advance
+    preview: bool
+    quiet: bool
+    failed: list[FailedImage] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        from cnctl.commands.generate.events import FailedImage, Note, Preview, Stage
+
+        match event:
+            case Note(text):
+                note(text, quiet=self.quiet)
+            case Stage(_, done, total):
+                self.advance(round(100 * done / total))
+            case Preview(_, images) if self.preview:
+                _draw([*images])
+            case FailedImage(error=error):
+                self.failed.append(event)
+                note(f"cnctl: {error}")
 
 
 def _draw(images: Sequence[np.ndarray]) -> None:

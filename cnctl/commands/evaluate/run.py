@@ -22,12 +22,14 @@ from cnctl.commands.evaluate.report import write_pages
 from cnctl.commands.evaluate.request import EvaluateRequest
 from cnctl.commands.evaluate.result import DOCUMENT, Evaluation
 from cnctl.commands.evaluate.scores import add_distances, open_meters, score_set
+from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
+from cnctl.commands.shared import events
 from cnctl.commands.shared.weights import locate_control, open_base
 from cnctl.data.urls import without_credentials
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.hints.detector import Detector
 from cnctl.hints.metrics import find_metric
 from cnctl.hints.run import check_options, parse_options
@@ -205,14 +207,24 @@ def _make(
     for name, weights in zip(names, request.weights or [""], strict=True):
         images = generate(
             replace(made, weights=[weights] if weights else [], out=out / _folder(name)),
-            note=note,
-            on_step=partial(on_stage, f"generating {name}"),
+            on_event=partial(_forward, f"generating {name}", note, on_stage),
         )
         sets[name] = [
             Output(case=of_hint[image.hint], seed=image.record.seed, path=image.path)
             for image in images
         ]
     return sets
+
+
+def _forward(stage: str, note: Note, on_stage: OnStage, event: Event) -> None:
+    """Report an event of `generate` as one of this command."""
+    match event:
+        case events.Note(text):
+            note(text)
+        case events.Stage(_, done, total):
+            on_stage(stage, done, total)
+        case events.FailedImage(error=error):
+            raise SomeInputsFailed(error)
 
 
 def names_of_sets(given: Sequence[Path | str]) -> list[str]:

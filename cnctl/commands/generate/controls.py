@@ -28,7 +28,7 @@ ACTS = ("scale", "start", "end", "mode")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branch:
+class LoadedControl:
     """A control with its condition, detector and network in memory, and its settings resolved."""
 
     condition: Condition
@@ -131,7 +131,7 @@ def parse_control(text: str) -> ControlSpec:
     )
 
 
-def open_to(settings: Mapping[str, Any], spec: ControlSpec) -> ControlSpec:
+def defer_to(settings: Mapping[str, Any], spec: ControlSpec) -> ControlSpec:
     """The control without what it says itself of these settings, so that they decide."""
     said = {name: None for name in ACTS if f"control_{name}" in settings}
     return replace(spec, **said)  # type: ignore[arg-type]
@@ -151,16 +151,17 @@ def parse_all_options(
     ]
 
 
-def open_branches(
+def load_controls(
     controls: Sequence[ControlSpec],
     conditions: Sequence[Condition],
     base: Base,
     settings: GenerateSettings,
     *,
     options: Sequence[Mapping[str, OptionValue]],
+    regions: Sequence[np.ndarray | None],
     weights: Sequence[str],
     ready: bool,
-) -> list[Branch]:
+) -> list[LoadedControl]:
     """Load the ControlNets; each control's settings are its own, else the common ones.
 
     ready: all sources are hints.
@@ -174,11 +175,12 @@ def open_branches(
         )
     named = [name or None for name in weights] or [None] * len(controls)
     branches, places = [], []
-    for control, condition, chosen, name in zip(controls, conditions, options, named, strict=True):
+    given = zip(controls, conditions, options, regions, named, strict=True)
+    for control, condition, chosen, region, name in given:
         _resolve_acts(control, settings)  # what is out of range is told before anything loads
         found = locate_control(condition, base, weights=name)
         branches.append(
-            Branch(
+            LoadedControl(
                 condition=condition,
                 options=chosen,
                 detect=Detector(condition, device=str(base.offload_device)),
@@ -186,7 +188,7 @@ def open_branches(
                 given=_without_folders(name or ""),
                 weights=base.family.weights_file(found),
                 ready=ready or control.ready,
-                region=read_region(control.region),
+                region=region,
                 spec=control,
             )
         )
@@ -197,7 +199,7 @@ def open_branches(
     return branches
 
 
-def _check_attached(branch: Branch, settings: GenerateSettings, *, alone: bool) -> None:
+def _check_attached(branch: LoadedControl, settings: GenerateSettings, *, alone: bool) -> None:
     """Refuse what a network in the place of the base's cannot do."""
     if not branch.network.replaces_base:
         return

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.commands.generate.controls import ACTS, Branch
+from cnctl.commands.generate.controls import ACTS, LoadedControl
 from cnctl.commands.generate.image_to_image import EditedImage
-from cnctl.commands.generate.outputs import Shot
+from cnctl.commands.generate.outputs import PlannedImage
 from cnctl.commands.generate.record import (
     BatchRecord,
     ControlRecord,
@@ -33,21 +33,21 @@ from cnctl.tensorfiles.digest import known_sha256
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 
-def plan_record(setup: Setup, shot: Shot, sources: Sequence[Path]) -> PlannedRecord:
+def plan_record(setup: Setup, image: PlannedImage, sources: Sequence[Path]) -> PlannedRecord:
     """The record of an image before it is made. sources: what each control reads."""
-    settings = setup.settings_of(shot.task)
+    settings = setup.settings_of(image.task)
     base = setup.base
-    given = zip(setup.branches, sources, strict=True)
+    given = zip(setup.controls, sources, strict=True)
     return PlannedRecord(
         dtype=str(base.dtype).removeprefix("torch."),
         base=base.name,
         base_sha256=_base_sha256(base.denoiser_weights),
         family=base.family.name,
         settings=_own_settings(settings),
-        prompt=shot.task.prompt,
-        negative_prompt=shot.task.negative_prompt,
-        seed=shot.seed,
-        controls=tuple(_control(branch, source, settings) for branch, source in given),
+        prompt=image.task.prompt,
+        negative_prompt=image.task.negative_prompt,
+        seed=image.seed,
+        controls=tuple(_control(control, source, settings) for control, source in given),
         loras=setup.adapters.loras,
         embeddings=setup.adapters.embeddings,
         size=setup.request.size,
@@ -105,16 +105,16 @@ def _changed_files(now: Sequence[FileRecord], before: Sequence[FileRecord]) -> I
             yield f"{file.name} is not what it was the first time"
 
 
-def _control(branch: Branch, source: Path, settings: GenerateSettings) -> PlannedControl:
+def _control(control: LoadedControl, source: Path, settings: GenerateSettings) -> PlannedControl:
     """One control that reads `source`."""
-    region, acts = branch.spec.region, branch.acts(settings)
+    region, acts = control.spec.region, control.acts(settings)
     scales = {name: tuple(acts[name]) for name in ("step_scales", "residual_scales")}
     return PlannedControl(
-        condition=branch.condition.name,
-        plugin=find_entry(branch.condition.name).provider,
-        options=dict(branch.options),
+        condition=control.condition.name,
+        plugin=find_entry(control.condition.name).provider,
+        options=dict(control.options),
         source=_file(source),
-        weights=WeightsRecord(**asdict(_file(branch.weights)), given=branch.given),
+        weights=WeightsRecord(**asdict(_file(control.weights)), given=control.given),
         region=_file(Path(region)) if region else None,
         **(acts | scales),
     )

@@ -58,8 +58,8 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shot:
-    """One image to make of a task. done: it is there already."""
+class PlannedImage:
+    """One image to make of a task. done: it exists already."""
 
     task: Task
     seed: int
@@ -68,7 +68,7 @@ class Shot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class OutputLayout:
     """Where images go. out: a folder, or the .png of a single image. name: see `NAME`.
 
     seed: of the first image of each task; None for the first from 0 whose files are free.
@@ -81,21 +81,21 @@ class Plan:
     overwrite: bool = False
     resume: bool = False
 
-    def shots(self, tasks: Sequence[Task]) -> list[Shot]:
+    def plan(self, tasks: Sequence[Task]) -> list[PlannedImage]:
         """`count` images for each task, with seeds in a row.
 
         Raises OutputError where a file is there already or two images would have one path.
         """
         self._check(tasks)
-        shots: dict[Path, Shot] = {}
+        images: dict[Path, PlannedImage] = {}
         for task in tasks:
-            first = self._first_seed(task, shots)
+            first = self._first_seed(task, images)
             for seed in range(first, first + self.count):
                 path = self.path(task, seed)
-                if path in shots:
+                if path in images:
                     raise OutputError(
-                        f"{shots[path].task.image} and {task.image} would both become {path}"
-                        if shots[path].task.image != task.image
+                        f"{images[path].task.image} and {task.image} would both become {path}"
+                        if images[path].task.image != task.image
                         else f"two images would both become {path}",
                         hint="generate into different folders, or give names by --name",
                     )
@@ -103,8 +103,8 @@ class Plan:
                     hint = "take another --seed or -o, or --overwrite, or --resume"
                     raise OutputError(f"{path} exists", hint=hint)
                 done = self.resume and path.exists()
-                shots[path] = Shot(task=task, seed=seed, path=path, done=done)
-        return list(shots.values())
+                images[path] = PlannedImage(task=task, seed=seed, path=path, done=done)
+        return list(images.values())
 
     def path(self, task: Task, seed: int) -> Path:
         """Where an image goes."""
@@ -112,7 +112,7 @@ class Plan:
             return self.out
         return self.out / task.folder / f"{task.name(self.name, seed)}.png"
 
-    def _first_seed(self, task: Task, taken: Mapping[Path, Shot]) -> int:
+    def _first_seed(self, task: Task, taken: Mapping[Path, PlannedImage]) -> int:
         if task.seed is not None:
             return task.seed
         if self.seed is not None or self.out.suffix or self.resume or "{seed}" not in self.name:
@@ -209,17 +209,17 @@ def _by_content(path: Path, hint: np.ndarray) -> Path:
     return path.with_name(f"{path.stem}-{hint_sha256(hint)[:8]}{path.suffix}")
 
 
-def write_shot(
-    shot: Shot, image: np.ndarray, hint: Path, record: ImageRecord, *, private: bool
+def write_generated(
+    planned: PlannedImage, image: np.ndarray, hint: Path, record: ImageRecord, *, private: bool
 ) -> GeneratedImage:
     """Write an image, uint8 (H, W, 3), with all that made it in its metadata unless private."""
     document = json.dumps(record.to_json(), ensure_ascii=False, default=str)
     texts = {} if private else {KEY: document, "parameters": format_parameters(record)}
-    write_image(shot.path, image, metadata=texts, overwrite=True)
-    return generated(shot, hint, record)
+    write_image(planned.path, image, metadata=texts, overwrite=True)
+    return generated(planned, hint, record)
 
 
-def generated(shot: Shot, hint: Path, record: ImageRecord) -> GeneratedImage:
+def generated(planned: PlannedImage, hint: Path, record: ImageRecord) -> GeneratedImage:
     """An image that is on disk."""
-    variant = {**shot.task.variant, "seed": shot.seed}
-    return GeneratedImage(path=shot.path, hint=hint, record=record, variant=variant)
+    variant = {**planned.task.variant, "seed": planned.seed}
+    return GeneratedImage(path=planned.path, hint=hint, record=record, variant=variant)

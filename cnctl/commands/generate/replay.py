@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from cnctl.commands.generate.controls import open_to
+from cnctl.commands.generate.controls import defer_to
 from cnctl.commands.generate.record import (
     ControlRecord,
     FileRecord,
@@ -48,7 +48,7 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
     unchanged = not settings and changes.keys() <= {"base", "weights"}
     if "controls" not in changes:
         changes["controls"] = [
-            spec if isinstance(spec, str) else open_to(settings, spec) for spec in made.controls
+            spec if isinstance(spec, str) else defer_to(settings, spec) for spec in made.controls
         ]
     changes["settings"] = {**made.settings, **settings}
     in_batch = made.in_batch if unchanged and not asked.low_memory else (0, 1)

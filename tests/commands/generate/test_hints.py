@@ -10,10 +10,10 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate.controls import parse_control
-from cnctl.commands.generate.hints import source_of
 from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
+from cnctl.commands.generate.sources import source_of
 from cnctl.commands.shared.events import FailedImage
 from cnctl.errors import CnctlError
 
@@ -70,12 +70,11 @@ def test_a_folder_holds_a_hint_for_each_image(make: Make) -> None:
     for image, expected in zip(ready, plain, strict=True):
         assert np.array_equal(pixels(image.path), pixels(expected.path))
     Path("hints/b.png").unlink()
-    failed: list[FailedImage] = []
-    (one,) = make("canny:hint=hints", images=["photos"], out="one", on_failure=failed.append)
+    events: list[object] = []
+    (one,) = make("canny:hint=hints", images=["photos"], out="one", on_event=events.append)
     assert one.path.name == "a-canny-0.png"
-    assert [failure.error for failure in failed] == [
-        "photos/b.png: hints has no file called as b.png is"
-    ]
+    failed = [event.error for event in events if isinstance(event, FailedImage)]
+    assert failed == ["photos/b.png: hints has no file with the name of b.png"]
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
@@ -84,7 +83,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
         (tmp_path / "hints" / folder / "a.png").touch()
     control = ControlSpec(condition="canny", source=tmp_path / "hints")
     assert source_of(control, Path("photos/y/a.jpg")) == tmp_path / "hints/y/a.png"
-    with pytest.raises(CnctlError, match=r"has several files called as a.jpg is"):
+    with pytest.raises(CnctlError, match=r"has several files with the name of a.jpg"):
         source_of(control, Path("photos/a.jpg"))
     with pytest.raises(CnctlError, match="is a folder"):
         source_of(control, None)

@@ -11,11 +11,13 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
+from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.generate.record import hint_sha256
 from cnctl.commands.generate.replay import replay
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
+from cnctl.commands.shared.events import Note
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import read_hint
 from cnctl.models.locate import locate_base
@@ -50,10 +52,10 @@ def make(
 
 def again(path: Path, out: Path, **changes: object) -> tuple[GeneratedImage, list[str]]:
     """What `--from` makes, and what is noted."""
-    notes: list[str] = []
+    events: list[Event] = []
     request = replay(path, GenerateRequest(out=out, **changes))  # type: ignore[arg-type]
-    (made,) = generate(request, note=notes.append)
-    return made, notes
+    (made,) = generate(request, on_event=events.append)
+    return made, [event.text for event in events if isinstance(event, Note)]
 
 
 def pixels(path: Path) -> np.ndarray:

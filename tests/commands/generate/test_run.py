@@ -13,6 +13,7 @@ from PIL import Image
 
 from cnctl.commands.generate import run as job
 from cnctl.commands.generate.controls import parse_control, parse_controls
+from cnctl.commands.generate.events import Event, Preview
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, choose_prompts
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
@@ -288,10 +289,11 @@ def test_bad_arguments_are_one_sentence(
 
 def test_a_sheet_shows_what_is_coming(base: str, photo: Path, tmp_path: Path) -> None:
     """Its cells are the estimates, and the image, which is the same without it."""
-    seen: dict[int, np.ndarray] = {}
+    events: list[Event] = []
     shared = {"base": base, "count": 2, "settings": {"steps": 5}}
     request = GenerateRequest(CANNY, [photo], "a", out=tmp_path / "with", save_steps=2, **shared)
-    made = list(generate(request, on_preview=seen.__setitem__))
+    made = list(generate(request, on_event=events.append))
+    seen = {event.step: event.images for event in events if isinstance(event, Preview)}
     plain = list(generate(GenerateRequest(CANNY, [photo], "a", out=tmp_path / "plain", **shared)))
     assert [*seen] == [2, 4]
     for place, (image, same) in enumerate(zip(made, plain, strict=True)):

@@ -11,12 +11,13 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate import hints as sources
+from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.gallery import write_gallery, write_grids
-from cnctl.commands.generate.outputs import GeneratedImage, Plan, Task
+from cnctl.commands.generate.outputs import GeneratedImage, OutputLayout, Task
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.tasks import parse_size, parse_sweep, read_jobs
-from cnctl.commands.shared.events import FailedImage
+from cnctl.commands.shared.events import FailedImage, Note, Stage, ignore
 from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
 
 Make = Callable[..., list[GeneratedImage]]
@@ -59,43 +60,43 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path)).copy()
 
 
-def names(shots: object) -> list[str]:
-    return [shot.path.as_posix() for shot in shots]  # type: ignore[attr-defined]
+def names(images: object) -> list[str]:
+    return [image.path.as_posix() for image in images]  # type: ignore[attr-defined]
 
 
 class TestPlan:
     def test_names_tell_apart_what_varies(self, tmp_path: Path) -> None:
-        plan = Plan(out=tmp_path, count=2, seed=4)
+        plan = OutputLayout(out=tmp_path, count=2, seed=4)
         variant = {"prompt": 2, "control_scale": 0.5}
-        shots = plan.shots([task(variant=variant, folder=Path("sub"))])
-        assert names(shots) == [
+        images = plan.plan([task(variant=variant, folder=Path("sub"))])
+        assert names(images) == [
             f"{tmp_path}/sub/cat-canny-p2-control_scale0.5-{seed}.png" for seed in (4, 5)
         ]
 
     def test_a_template_names_images(self, tmp_path: Path) -> None:
-        plan = Plan(out=tmp_path, name="{input}/{seed:04}", seed=7)
-        assert names(plan.shots([task()])) == [f"{tmp_path}/cat/0007.png"]
+        plan = OutputLayout(out=tmp_path, name="{input}/{seed:04}", seed=7)
+        assert names(plan.plan([task()])) == [f"{tmp_path}/cat/0007.png"]
         with pytest.raises(CnctlError, match=r"--name '\{steps\}' cannot be filled in") as caught:
-            Plan(out=tmp_path, name="{steps}").shots([task()])
+            OutputLayout(out=tmp_path, name="{steps}").plan([task()])
         assert "{seed}" in caught.value.hint
 
     def test_two_images_never_have_one_path(self, tmp_path: Path) -> None:
-        plan = Plan(out=tmp_path, name="{input}", seed=0)
+        plan = OutputLayout(out=tmp_path, name="{input}", seed=0)
         with pytest.raises(OutputError, match=r"x/cat.png and cat.png would both become .*cat.png"):
-            plan.shots([task(image=Path("x/cat.png")), task()])
+            plan.plan([task(image=Path("x/cat.png")), task()])
         with pytest.raises(OutputError, match=r"two images would both become"):
-            Plan(out=tmp_path, name="{input}", count=2).shots([task()])
+            OutputLayout(out=tmp_path, name="{input}", count=2).plan([task()])
 
     def test_free_seeds_are_looked_for_among_files_and_this_run(self, tmp_path: Path) -> None:
         (tmp_path / "cat-canny-1.png").touch()
-        shots = Plan(out=tmp_path, count=2).shots([task(), task()])
-        assert [shot.seed for shot in shots] == [2, 3, 4, 5]
+        images = OutputLayout(out=tmp_path, count=2).plan([task(), task()])
+        assert [image.seed for image in images] == [2, 3, 4, 5]
 
     def test_a_seed_of_a_job_is_its_own(self, tmp_path: Path) -> None:
-        shots = Plan(out=tmp_path, seed=1).shots([task(seed=9), task("dog")])
-        assert [shot.seed for shot in shots] == [9, 1]
+        images = OutputLayout(out=tmp_path, seed=1).plan([task(seed=9), task("dog")])
+        assert [image.seed for image in images] == [9, 1]
         with pytest.raises(CnctlError, match="seed -1 is out of range"):
-            Plan(out=tmp_path).shots([task(seed=-1)])
+            OutputLayout(out=tmp_path).plan([task(seed=-1)])
 
 
 class TestJobs:
@@ -211,19 +212,19 @@ def test_hints_are_fitted_to_the_size_that_is_asked_for(
     drawing = np.zeros((40, 80), np.uint8)
     drawing[:, 30:50] = 255
     Image.fromarray(drawing).save("drawing.png")
-    notes: list[str] = []
+    events: list[Event] = []
     ready = {"controls": ["canny:drawing.png"], "ready_hint": True, "size": (64, 64), "seed": 0}
     images = {}
     for resize in ("stretch", "crop", "fill"):
         settings = {"steps": 1, "resize": resize}
         request = GenerateRequest(**ready, settings=settings, base=base, out=resize)  # type: ignore[arg-type]
-        (made,) = generate(request, note=notes.append)
+        (made,) = generate(request, on_event=events.append)
         images[resize] = pixels(made.path)
         assert images[resize].shape == (64, 64, 3)
         assert made.record.size == (64, 64)
     assert not np.array_equal(images["stretch"], images["crop"])
     assert not np.array_equal(images["crop"], images["fill"])
-    assert notes[0] == (
+    assert events[0] == Note(
         "drawing.png has 80x40 pixels and is stretched to 64x64; "
         "--resize stretch, crop or fill decides"
     )
@@ -267,27 +268,31 @@ def test_sizes_are_read_width_first() -> None:
         parse_size("512")
 
 
+def failed(events: list[Event]) -> list[FailedImage]:
+    return [event for event in events if isinstance(event, FailedImage)]
+
+
 class TestBadInputs:
     """One that is bad is put down by name, and the others are made."""
 
     def test_before_work_where_a_file_cannot_be_read(self, make: Make) -> None:
         Path("photos/bad.png").write_text("no image")
-        failed: list[FailedImage] = []
+        events: list[Event] = []
         request = {"images": [Path("photos")], "out": "out", "seed": 0}
-        made = make(on_failure=failed.append, **request)
+        made = make(on_event=events.append, **request)
         assert names(made) == ["out/a-canny-0.png", "out/sub/a-canny-0.png"]
-        assert [failure.image for failure in failed] == [Path("photos/bad.png")]
-        assert "is a text file" in failed[0].error
+        assert [failure.image for failure in failed(events)] == [Path("photos/bad.png")]
+        assert "is a text file" in failed(events)[0].error
         with pytest.raises(SomeInputsFailed, match=r"1 inputs failed: photos/bad.png"):
             make(**request, overwrite=True)
 
     def test_where_a_job_names_none(self, make: Make, tmp_path: Path) -> None:
         jobs = [{"image": "photos/a.png"}, {"image": "photos/none.png"}]
         Path("jobs.jsonl").write_text("\n".join(map(json.dumps, jobs)))
-        failed: list[FailedImage] = []
-        made = make(jobs=tmp_path / "jobs.jsonl", out="out", on_failure=failed.append)
+        events: list[Event] = []
+        made = make(jobs=tmp_path / "jobs.jsonl", out="out", on_event=events.append)
         assert names(made) == ["out/a-canny-0.png"]
-        assert [failure.image.name for failure in failed] == ["none.png"]
+        assert [failure.image.name for failure in failed(events)] == ["none.png"]
 
     def test_where_nothing_is_found_in_it(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
@@ -300,21 +305,21 @@ class TestBadInputs:
             return detect(branch, image, source)  # type: ignore[arg-type]
 
         monkeypatch.setattr(sources, "_detect", sometimes)
-        failed: list[FailedImage] = []
-        steps: list[tuple[int, int]] = []
+        events: list[Event] = []
         made = make(
             images=[Path("photos")],
-            on_failure=failed.append,
-            on_step=lambda done, total: steps.append((done, total)),
+            on_event=events.append,
         )
         assert names(made) == ["out/a-canny-0.png"]
-        assert [failure.image for failure in failed] == [Path("photos/sub/a.png")]
-        assert steps[-1] == (1, 1)
+        assert [failure.image for failure in failed(events)] == [Path("photos/sub/a.png")]
+        assert [event for event in events if isinstance(event, Stage)][-1] == Stage(
+            "denoising", 1, 1
+        )
 
     def test_of_which_one_alone_is_the_runs_own_error(self, make: Make) -> None:
         Path("bad.png").write_text("no image")
         with pytest.raises(CnctlError, match=r"bad.png is a text file") as caught:
-            make(images=[Path("bad.png")], on_failure=lambda failure: None)
+            make(images=[Path("bad.png")], on_event=ignore)
         assert caught.value.exit_code == 2
         shutil.copy("bad.png", "worse.png")
         with pytest.raises(SomeInputsFailed, match="all of the 2 inputs failed"):

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cnctl.commands.convert.run import convert
-from cnctl.commands.generate.controls import open_branches
+from cnctl.commands.generate.controls import load_controls
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.weights import open_control
 from cnctl.commands.train import previews
@@ -267,8 +267,15 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
     learnt = load_file(out / "checkpoints/step-00000004/base.safetensors")
     base, canny = load_base(random_base), get_condition("canny")
     control = [ControlSpec(condition="canny")]
-    open_branches(
-        control, [canny], base, GenerateSettings(), options=[{}], weights=[str(out)], ready=False
+    load_controls(
+        control,
+        [canny],
+        base,
+        GenerateSettings(),
+        options=[{}],
+        regions=[None],
+        weights=[str(out)],
+        ready=False,
     )
     now = base.denoiser.state_dict()
     assert set(learnt) <= set(now)

@@ -1,0 +1,51 @@
+"""The settings of a run: from the request, the condition and the base, and checked with these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from cnctl.commands.generate.outputs import Task
+from cnctl.commands.generate.request import GenerateRequest
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.prompts import most_clip_skip
+from cnctl.plugin import Condition
+from cnctl.settings import GenerateSettings, resolve
+
+
+def choose_settings(condition: Condition, base: Base, given: Mapping[str, Any]) -> GenerateSettings:
+    """The settings of a run, before a sweep changes them."""
+    of_base = {"resolution": base.resolution} | dict(base.defaults)
+    return resolve(GenerateSettings, of_base, asdict(condition.generate), flags=given)
+
+
+def settings_of(settings: GenerateSettings, task: Task) -> GenerateSettings:
+    """The settings of one task, which a sweep may change."""
+    swept = {name: value for name, value in task.variant.items() if name != "prompt"}
+    return replace(settings, **swept)
+
+
+def check_settings(
+    request: GenerateRequest, settings: Iterable[GenerateSettings], base: Base
+) -> None:
+    """Raise CnctlError where this base cannot generate with one of these settings."""
+    for chosen in settings:
+        _check_one(chosen, base)
+    if request.size and any(side % base.latent_factor for side in request.size):
+        width, height = request.size
+        raise CnctlError(
+            f"{width}x{height} pixels cannot be generated",
+            hint=f"width and height must be multiples of {base.latent_factor}",
+        )
+
+
+def _check_one(settings: GenerateSettings, base: Base) -> None:
+    if settings.resolution < base.latent_factor:
+        raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")
+    if settings.clip_skip > (most := most_clip_skip(base)):
+        raise CnctlError(
+            f"--clip-skip {settings.clip_skip}: {base.name} has layers 1 to {most} to read",
+            hint="1 is the usual one, 2 that of many anime bases",
+        )
