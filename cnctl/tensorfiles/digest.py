@@ -11,12 +11,12 @@ from threading import Thread
 from typing import Any
 
 Advance = Callable[[int], None]
-"""advance(done): so many bytes are read."""
+"""advance(done): called with the number of bytes read so far."""
 PIECE = 1 << 20
 
 
 def sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
-    """In hexadecimal, as every hub shows it."""
+    """Returns it in hexadecimal."""
     digest, piece, done = hashlib.sha256(), memoryview(bytearray(PIECE)), 0
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(piece):
@@ -27,7 +27,7 @@ def sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
 
 
 def known_sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
-    """The same; the hub's cache has it as the name of what its links lead to."""
+    """Returns the same; a file of the hub's cache is a link to one that is named by its sha256."""
     blob = path.resolve()
     if path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob.name):
         advance(blob.stat().st_size)
@@ -53,12 +53,12 @@ class Digest:
             self._future.set_exception(error)
 
     def result(self) -> str:
-        """Wait for it."""
+        """Returns the sha256 once it is computed."""
         return self._future.result()
 
 
 def resolve(record: Any, *, wait: bool) -> Any:
-    """Plain values with text in place of each Digest: `Digest.PENDING` unless `wait`."""
+    """Returns the record with text in place of each Digest: `Digest.PENDING` unless `wait`."""
     if isinstance(record, Digest):
         return record.result() if wait else Digest.PENDING
     if isinstance(record, dict):

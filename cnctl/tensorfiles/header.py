@@ -26,7 +26,7 @@ ITEM_BITS = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a file says of one tensor. dtype: a safetensors code such as "F32"."""
+    """The entry of one tensor. dtype: a safetensors code such as "F32"."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Names, dtypes, shapes and metadata; CnctlError where the file breaks the format."""
+    """Returns names, dtypes, shapes and metadata; CnctlError where the file breaks the format."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)

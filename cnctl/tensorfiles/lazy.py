@@ -25,18 +25,18 @@ class LazyTensor:
 
     @property
     def numel(self) -> int:
-        """How many numbers it holds."""
+        """The number of items."""
         return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """As written."""
+        """The number of bytes that it has in a file."""
         return self.numel * self.dtype.itemsize
 
     def then(
         self, change: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype | None = None
     ) -> LazyTensor:
-        """The same with a change that keeps the shape."""
+        """Returns this tensor with a change, which must keep the shape."""
         return replace(self, dtype=dtype or self.dtype, read=lambda: change(self.read()))
 
 
@@ -44,14 +44,14 @@ Tensors = dict[str, LazyTensor]
 
 
 def ready(tensor: torch.Tensor) -> LazyTensor:
-    """A tensor that is in memory already."""
+    """Returns a tensor that is in memory already."""
     return LazyTensor(tensor.dtype, tuple(tensor.shape), lambda: tensor)
 
 
 def open_tensors(
     path: Path, container: str, specs: Mapping[str, TensorSpec], names: Iterable[str]
 ) -> Tensors:
-    """The named tensors of a file whose listing is `specs`; names are those in the file."""
+    """Returns the named tensors of a file whose listing is `specs`; names are those in the file."""
     wanted = {name: specs[name] for name in names}
     torch_file = container.startswith("torch")
     read = open_torch_file(path, wanted) if torch_file else open_safetensors(path)

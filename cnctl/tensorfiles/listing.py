@@ -15,10 +15,10 @@ WEIGHTS_NAMES = (
     "diffusion_pytorch_model.fp16.safetensors",
     "diffusion_pytorch_model.bin",
 )
-"""What diffusers calls the weights in a folder, in the order of preference."""
+"""Names that diffusers gives to weights in a folder, in the order of preference."""
 CONFIG = "config.json"
 DESCRIPTION = "cnctl.json"
-"""What cnctl wrote down of the weights beside it."""
+"""A description of the weights beside it, written by cnctl."""
 BASE_DELTA = "base_delta.safetensors"
 """Beside weights that were trained together with their base: what the base has learnt."""
 
@@ -34,7 +34,7 @@ class Listing:
 
 
 def has_base_delta(source: Path) -> bool:
-    """Whether these weights, a folder or a file in one, were trained together with their base."""
+    """Returns whether these weights (a folder, or a file in one) were trained with their base."""
     return base_delta_of(source).is_file()
 
 
@@ -44,7 +44,7 @@ def base_delta_of(source: Path) -> Path:
 
 
 def list_tensors(path: Path) -> Listing:
-    """Read it, told by the file's first bytes; CnctlError says what another file is."""
+    """Lists the tensors of a file. CnctlError says what a file of another kind is."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -76,4 +76,4 @@ def _what_else(start: bytes) -> str:
         return "a tar file of a very old torch, which cannot be read safely"
     if start.startswith(b"\x80"):
         return "a bare pickle, which could run any code; it was not opened"
-    return "no file of weights that cnctl knows"
+    return "not a file of weights that cnctl knows"

@@ -1,4 +1,4 @@
-"""Tensors of files that are mapped into memory: one costs memory only while it is in use."""
+"""Tensors of files that are mapped into memory: a tensor needs memory only while it is in use."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Read = Callable[[str], torch.Tensor]
 
 
 def open_safetensors(path: Path) -> Read:
-    """CnctlError where the file is damaged, when a tensor is read."""
+    """Returns a reader of its tensors, which raises CnctlError where the file is damaged."""
     return _Renewed(lambda: _map_safetensors(path)).read
 
 
 def open_torch_file(path: Path, specs: dict[str, TensorSpec]) -> Read:
-    """Check the file and its checksums. CnctlError where it is damaged, or not as `specs` say."""
+    """Returns a reader of its tensors; CnctlError where it is damaged, or not as `specs` say."""
     version = _version(os.stat(path))
     check_crc(path)
     listing = list_torch_file(path)

@@ -70,7 +70,7 @@ RENAMED = {"__builtin__.": "builtins."}
 
 
 class UnsafePickleError(Exception):
-    """Why a pickle is refused, as the end of a sentence."""
+    """A pickle that is refused; its text ends a sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ def _is_name(key: Any) -> bool:
 
 
 def is_allowed(name: str) -> bool:
-    """Whether a pickle may mention this class or function."""
+    """Returns whether a pickle may mention this class or function."""
     module, _, attribute = name.rpartition(".")
     if module in ("torch", "torch.cuda") and attribute in STORAGES:
         return True

@@ -26,13 +26,13 @@ ORDER = [
 ]  # fmt: skip
 CODES = {dtype: code for code, dtype in TORCH_DTYPES.items()}
 Advance = Callable[[int], None]
-"""advance(done): so many bytes are written."""
+"""advance(done): called with the number of bytes written so far."""
 Metadata = Callable[[bool], Mapping[str, str]]
-"""metadata(done): asked for its length first, and again when all tensors are written."""
+"""metadata(done): called for its length first, and with True when all tensors are written."""
 
 
 def total_bytes(tensors: Mapping[str, LazyTensor]) -> int:
-    """Of all tensors together."""
+    """Returns the bytes of all tensors together."""
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
@@ -46,14 +46,14 @@ def write_tensors(
     """Write the file; OSError where the disk is full."""
     ordered = dict(sorted(tensors.items(), key=_place))
     ends = list(accumulate(tensor.nbytes for tensor in ordered.values()))
-    room = len(_header(ordered, ends, metadata(False)))
+    length = len(_header(ordered, ends, metadata(False)))
     with path.open("wb") as file:
-        file.seek(room)
+        file.seek(length)
         for (name, tensor), end in zip(ordered.items(), ends, strict=True):
             file.write(_bytes(name, tensor))
             advance(end)
         header = _header(ordered, ends, metadata(True))
-        assert len(header) == room
+        assert len(header) == length
         file.seek(0)
         file.write(header)
 

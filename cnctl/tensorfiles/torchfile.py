@@ -19,7 +19,7 @@ from cnctl.tensorfiles.header import MAX_TENSORS, TensorSpec
 from cnctl.tensorfiles.pickles import MAX_BYTES, Pickle, Tensor, UnsafePickleError, read_pickle
 
 WRAPPERS = ("state_dict", "model", "string_to_param")
-"""Keys under which Lightning, detectors' authors, or webui (textual inversion) put all tensors."""
+"""Keys under which Lightning, authors of detectors or webui (textual inversion) put tensors."""
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PROTOCOL = 1001
@@ -85,7 +85,7 @@ def list_torch_file(path: Path) -> TorchListing:
 
 
 def check_crc(path: Path) -> None:
-    """CnctlError where data differ from the checksums that a zip holds; the old container has none.
+    """CnctlError where data differ from the checksums of a zip; the old container has none.
 
     Call on files that `list_torch_file` has passed.
     """
@@ -143,7 +143,7 @@ def _read_zip(file: BinaryIO) -> _Container:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Refuse what `zipfile` would first read whole, or take for another archive."""
+    """Refuse a directory that is too large to read, or not where the file ends."""
     file.seek(max(0, size - 98))
     tail = file.read(98)
     if tail[-22:-18] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
@@ -156,7 +156,7 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 
 def _data_begin(file: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Behind the member's own header, whose length the directory does not tell."""
+    """Returns the byte behind the member's own header, whose length is not in the directory."""
     file.seek(member.header_offset)
     header = file.read(30)
     if header[:4] != ZIP_MAGIC:

@@ -18,7 +18,7 @@ OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
 """A folder with nothing else in it may be replaced."""
 HINT = "free some space, or choose another folder"
 FORMAT = {"format": "pt"}
-"""What transformers looks for in every safetensors file."""
+"""The metadata that transformers expects in every safetensors file."""
 
 
 def write_folder(
@@ -66,7 +66,7 @@ def write_file(
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
-    """OutputError when something stands there that must not be replaced."""
+    """OutputError when the path exists and must not be replaced."""
     if not os.path.lexists(path):
         return
     if not overwrite:

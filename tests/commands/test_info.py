@@ -123,7 +123,7 @@ def test_other_files(tmp_path) -> None:
     with pytest.raises(MissingError, match="does not exist"):
         info(tmp_path / "nowhere")
     (tmp_path / "x").write_text("hello")
-    with pytest.raises(CnctlError, match="no file of weights"):
+    with pytest.raises(CnctlError, match="not a file of weights"):
         info(tmp_path / "x")
 
 

@@ -243,12 +243,12 @@ def test_members_listed_twice_are_refused(tmp_path, read_file) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
         (b"<!DOCTYPE html><html>Access denied</html>", "a web page"),
         (b"\n <html>", "a web page"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "no file of weights"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "not a file of weights"),
         (b"PK\x03\x04", "not a whole torch file"),
         (b"PK\x03\x04" + b"\0" * 100, "not a whole torch file"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "not a whole torch file"),
         (b"\0" * 257 + b"ustar" + b"\0" * 300, "a tar file of a very old torch"),
-        (b"GIF89a", "no file of weights"),
+        (b"GIF89a", "not a file of weights"),
     ],
     ids=range(10),
 )
@@ -267,5 +267,7 @@ def test_truncated_files_are_one_line(tmp_path, read_file, container, share) -> 
     CONTAINERS[container]({f"layer.{n}": torch.ones(64, 8) for n in range(40)}, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CnctlError, match=r"not a whole torch file|no file of weights|bare pickle"):
+    with pytest.raises(
+        CnctlError, match=r"not a whole torch file|not a file of weights|bare pickle"
+    ):
         read_file(path)

@@ -190,7 +190,7 @@ CONTAINERS = UNGUARDED | {
     "behind a zip": behind_a_zip,
 }
 
-REFUSED = "was refused|a bare pickle|a very old torch|no file of weights"
+REFUSED = "was refused|a bare pickle|a very old torch|not a file of weights"
 EVENTS = {
     "pickle.find_class", "import", "exec", "compile", "os.system", "os.exec", "os.fork",
     "os.posix_spawn", "subprocess.Popen",
