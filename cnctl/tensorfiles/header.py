@@ -15,6 +15,7 @@ from typing import Any
 
 from cnctl.errors import CnctlError
 
+Shape = tuple[int, ...]
 MAX_HEADER = 16 << 20
 """The format permits 100 MB; a ControlNet's header has 50 kB, and JSON unfolds in memory."""
 MAX_TENSORS = 10_000
@@ -29,7 +30,7 @@ class TensorSpec:
     """The entry of one tensor. dtype: a safetensors code such as "F32"."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: Shape
 
     @property
     def nbytes(self) -> int:

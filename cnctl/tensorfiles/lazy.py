@@ -9,10 +9,8 @@ from pathlib import Path
 
 import torch
 
-from cnctl.tensorfiles.header import TensorSpec
+from cnctl.tensorfiles.header import Shape, TensorSpec
 from cnctl.tensorfiles.mapped import TORCH_DTYPES, Read, open_safetensors, open_torch_file
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

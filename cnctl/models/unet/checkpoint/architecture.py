@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from cnctl.errors import CnctlError
-from cnctl.tensorfiles.lazy import Shape
+from cnctl.tensorfiles.header import Shape
 
 _HINT = "controlnet_cond_embedding"
 UNION_MARK = "task_embedding"
