@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from braceexpand import UnbalancedBracesError, braceexpand
+from braceexpand import braceexpand
 
 
 def expand_braces(text: str) -> list[str]:
@@ -13,5 +13,5 @@ def expand_braces(text: str) -> list[str]:
     """
     try:
         return list(braceexpand(text, escape=False))
-    except UnbalancedBracesError:
+    except ValueError:  # the braces are not balanced
         return [text]

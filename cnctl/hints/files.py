@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, MissingError
+from cnctl.errors import CnctlError, MissingError, writing
 from cnctl.plugin import Condition, WeightFile
 from cnctl.settings import common_settings
+from cnctl.system.atomic import atomic_path
 from cnctl.system.caches import cache_folder
 from cnctl.tensorfiles.digest import known_sha256
 from cnctl.tensorfiles.torchfile import list_torch_file
@@ -170,10 +170,11 @@ def _safe_folder(folder: Path) -> Path:
     copy = cache_folder("detectors") / _name_of_copy(digest, beside)
     if not (copy / WHOLE[0]).is_file():
         weights = _converted(folder / PICKLED, digest)
-        copy.mkdir(exist_ok=True)
-        for path in beside:
-            shutil.copyfile(path, copy / path.name)
-        os.replace(weights, copy / WHOLE[0])
+        with writing(copy), atomic_path(copy, overwrite=True) as new:
+            new.mkdir()
+            for path in beside:
+                shutil.copyfile(path, new / path.name)
+            os.replace(weights, new / WHOLE[0])
     return copy
 
 
@@ -196,12 +197,7 @@ def _converted(source: Path, digest: str) -> Path:
     specs = list_torch_file(source).tensors
     if not specs:
         raise CnctlError(f"{source} holds no tensors", hint="fetch it again")
-    handle, scratch = tempfile.mkstemp(suffix=".safetensors", dir=target.parent)
-    os.close(handle)
-    try:
-        tensors = open_tensors(source, "torch", specs, specs)
-        write_tensors(Path(scratch), tensors, metadata=lambda _: {})
-        os.replace(scratch, target)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+    tensors = open_tensors(source, "torch", specs, specs)
+    with writing(target), atomic_path(target, overwrite=True) as new:
+        write_tensors(new, tensors, metadata=lambda _: {})
     return target

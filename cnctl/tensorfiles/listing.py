@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, reading
 from cnctl.tensorfiles.header import TensorSpec, read_header
 from cnctl.tensorfiles.torchfile import LEGACY_MAGIC, ZIP_MAGIC, list_torch_file
 
@@ -45,13 +45,8 @@ def base_delta_of(source: Path) -> Path:
 
 def list_tensors(path: Path) -> Listing:
     """Lists the tensors of a file. CnctlError says what a file of another kind is."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(512)
-    except OSError as error:
-        raise CnctlError(
-            f"{path} cannot be read: {error.strerror}", hint="check the path"
-        ) from error
+    with reading(path, hint="check the path"), path.open("rb") as file:
+        start = file.read(512)
     if start.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
         found = list_torch_file(path)
         container = f"torch, under {found.wrapper}" if found.wrapper else "torch"

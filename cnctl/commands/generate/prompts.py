@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, shown
+from cnctl.errors import CnctlError, reading, shown
 
 DEFAULT_PROMPT = "a professional, detailed, high-quality image"
 """The paper's default prompt (section 4.1): it names nothing in the image.
@@ -46,11 +46,8 @@ def gather_prompts(prompt: str | None, source: str | None) -> list[str]:
 
 def read_prompts(source: str) -> list[str]:
     """The prompts in a text file, one per line, or of standard input for "-"."""
-    try:
+    with reading(source):
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise CnctlError(f"{shown(source)} cannot be read: {reason}") from error
     prompts = [line.strip() for line in text.splitlines() if line.strip()]
     if not prompts:
         raise CnctlError(f"{shown(source)} holds no prompt", hint="write one per line")

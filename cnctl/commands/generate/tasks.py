@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.commands.generate.outputs import Task
-from cnctl.errors import CnctlError, shown
+from cnctl.errors import CnctlError, reading, shown
 from cnctl.images import ImageFile
 from cnctl.settings import GenerateSettings, parse_setting
 
@@ -113,11 +113,8 @@ def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -
 
 def _read_lines(path: Path, defaults: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number of each line that is not blank, and what it says over the defaults."""
-    try:
+    with reading(path):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise CnctlError(f"{shown(path)} cannot be read: {reason}") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

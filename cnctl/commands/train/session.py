@@ -17,7 +17,7 @@ from cnctl.commands.train.previews import Preview, make_preview
 from cnctl.commands.train.report import write_report
 from cnctl.commands.train.setup import Setup
 from cnctl.commands.train.trackers import Tracker
-from cnctl.errors import CnctlError, DeviceError, OutputError
+from cnctl.errors import CnctlError, DeviceError, writing
 from cnctl.hints.metrics import find_metric
 from cnctl.images import write_image
 from cnctl.plugin import Metric
@@ -286,14 +286,12 @@ class TrainingRun:
     def _log(self, entry: Mapping[str, Any]) -> None:
         if not self.team.main:
             return
-        try:
-            with open(self.out / LOG, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise OutputError(
-                f"{self.out / LOG} could not be written: {error.strerror}",
-                hint=f"free some space, then: cnctl train -o {self.out} --resume",
-            ) from error
+        hint = f"free some space, then: cnctl train -o {self.out} --resume"
+        with (
+            writing(self.out / LOG, hint=hint),
+            open(self.out / LOG, "a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(entry) + "\n")
 
     def _with_what_is_kept(self, error: CnctlError) -> CnctlError:
         kept = newest_checkpoint(self.out / CHECKPOINTS)

@@ -162,7 +162,7 @@ def test_prompts_come_from_a_file_or_standard_input(
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(CnctlError, match=r"empty.txt holds no prompt"):
         gather_prompts(None, str(tmp_path / "empty.txt"))
-    with pytest.raises(CnctlError, match="cannot be read: No such file"):
+    with pytest.raises(CnctlError, match="cannot be read: no such file"):
         gather_prompts(None, str(tmp_path / "missing.txt"))
     with pytest.raises(CnctlError, match="both given"):
         gather_prompts("a", "b")

@@ -29,7 +29,7 @@ class Dots:
 
 
 def plot(
-    series: Mapping[str, Curve] | Mapping[str, Dots],
+    series: Mapping[str, Curve | Dots],
     *,
     x_name: str = "step",
     marks: Mapping[str, float] | None = None,
