@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from cnctl.cli import flags
+from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import complete_condition, emit, emit_json, note, progress
 from cnctl.errors import CnctlError, SomeInputsFailed
+from cnctl.settings import AnnotateSettings
 
 Inputs = Annotated[
     list[str],
@@ -33,9 +35,6 @@ Options = Annotated[
         metavar="KEY=VALUE",
         help="Detector option, repeatable; NAME.KEY=VALUE with several conditions.",
     ),
-]
-Resolution = Annotated[
-    int | None, typer.Option(help="Short side in pixels. [what the condition trains at]")
 ]
 Compare = Annotated[
     bool, typer.Option("--compare", help="Also a sheet of each image beside all its hints.")
@@ -65,12 +64,14 @@ Batch = Annotated[
 Commercial = Annotated[bool, typer.Option("--commercial", help="No research weights.")]
 
 
+@declares(AnnotateSettings)
 def annotate(
+    *,
     inputs: Inputs,
     cond: Conditions,
     out: Out = "out",
     option: Options = [],  # noqa: B006  Typer copies it
-    resolution: Resolution = None,
+    given: Given,
     compare: Compare = False,
     ground_truth: GroundTruth = None,
     dataset: Dataset = False,
@@ -101,7 +102,7 @@ def annotate(
             inputs,
             out=out,
             options=option,
-            resolution=resolution,
+            resolution=given[AnnotateSettings].get("resolution"),
             compared=compare,
             ground_truth=ground_truth,
             dataset=dataset,
