@@ -30,9 +30,7 @@ Part = Mapping[type, Sequence[str]]
 EMPTY: Part = MappingProxyType({})
 
 
-def declares(
-    *kinds: type, part: Part = EMPTY
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def declares(*kinds: type, part: Part = EMPTY) -> Callable[[Command], Command]:
     """Give a command the flags of these kinds, and of the kinds in `part` those named."""
     groups = {kind: declarations(kind) for kind in kinds}
     for kind, names in part.items():
@@ -43,9 +41,10 @@ def declares(
 
         @wraps(command)
         def run(**values: Any) -> None:
+            for group in (_declared(own), *groups.values()):
+                _check(group, values)
             given = {kind: _given(group, values) for kind, group in groups.items()}
-            mine = {name: value for name, value in values.items() if name in own}
-            command(given=given, **mine)
+            command(given=given, **{name: values[name] for name in own if name in values})
 
         parameters = _in_order([*_runs(own, groups)])
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -55,12 +54,19 @@ def declares(
     return decorate
 
 
+def _declared(own: Mapping[str, inspect.Parameter]) -> dict[str, Setting]:
+    settings = (declaration(each.name, each.annotation, each.default) for each in own.values())
+    return {setting.name: setting for setting in settings if setting is not None}
+
+
+def _check(group: Mapping[str, Setting], values: Mapping[str, Any]) -> None:
+    for name in _given(group, values):
+        for value in values[name] if isinstance(values[name], list) else [values[name]]:
+            group[name].check(value, group[name].option)
+
+
 def _given(group: Mapping[str, Setting], values: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: values[name] for name in group if values[name] not in (None, [])}
-    for name, value in given.items():
-        for each in value if isinstance(value, list) else [value]:
-            group[name].check(each, group[name].option)
-    return given
+    return {name: values[name] for name in group if values[name] not in (None, [])}
 
 
 @dataclass

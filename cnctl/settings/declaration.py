@@ -140,9 +140,13 @@ class Declared:
                 setting.check(value, setting.option)
 
 
-@cache
 def declarations(kind: type) -> dict[str, Setting]:
     """The declared fields of a dataclass, by name and in order; fields without a Flag are not."""
+    return _declarations(kind)
+
+
+@cache
+def _declarations(kind: type) -> dict[str, Setting]:
     hints = get_type_hints(kind, include_extras=True)
     found = ((field.name, hints[field.name], field.default) for field in fields(kind))
     return {s.name: s for each in found if (s := declaration(*each)) is not None}

@@ -11,9 +11,6 @@ from torch import nn
 from cnctl.errors import MissingError
 from cnctl.settings import TrainSettings
 
-OPTIMIZERS = ("adamw", "adamw8bit")
-LR_SCHEDULES = ("constant", "cosine")
-
 
 def make_optimizer(
     groups: Iterable[Sequence[nn.Parameter]], settings: TrainSettings
