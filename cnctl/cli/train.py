@@ -140,7 +140,7 @@ class _Display:
         self.advance: Advance = silence
 
     def __call__(self, event: Event) -> None:
-        from cnctl.commands.train.session import Converged, Grown, Previewed, Started
+        from cnctl.commands.train.session import BatchGrown, Converged, Previewed, Started
 
         if isinstance(event, Started):
             for line in event.plan.lines():
@@ -154,7 +154,7 @@ class _Display:
             note(f"step {event.step}: {self.fidelity} {event.path}", quiet=self.quiet)
         elif isinstance(event, Converged):
             note(f"control has set in at step {event.step}", quiet=self.quiet)
-        elif isinstance(event, Grown):
+        elif isinstance(event, BatchGrown):
             note(f"from step {event.step} on, {event.batch} examples to each", quiet=self.quiet)
         else:
             text = f"loss {event.loss:.4f} {self.fidelity} {event.seconds:.2f} s/step"

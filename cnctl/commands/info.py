@@ -16,7 +16,7 @@ from cnctl.models.unet.checkpoint.factors import DOWN
 from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
 from cnctl.tensorfiles.digest import sha256
-from cnctl.tensorfiles.listing import has_base_delta, list_tensors
+from cnctl.tensorfiles.listing import has_base_update, list_tensors
 
 IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 DTYPES = {
@@ -160,7 +160,7 @@ def _oddities(source: Source) -> list[str]:
     family = find_family(a)
     latents = family.latents if family else 4
     odd = [quirk] if (quirk := published.known_quirk(source.path)) else []
-    if has_base_delta(source.path):
+    if has_base_update(source.path):
         odd.append("its base has learnt along with it; cnctl generate uses the pair")
     if a.union:
         names = ", ".join(published.UNION_KINDS[: a.union.kinds])

@@ -11,7 +11,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 
 
-def unlock_parameters(base: Base, unlock: str) -> dict[str, nn.Parameter]:
+def unfreeze(base: Base, unlock: str) -> dict[str, nn.Parameter]:
     """Open part of the denoiser to gradients, and have the whole of it in float32 to learn in.
 
     unlock: one of the family's `unlocks`.
@@ -24,7 +24,7 @@ def unlock_parameters(base: Base, unlock: str) -> dict[str, nn.Parameter]:
 
 
 @torch.no_grad()
-def add_delta(network: nn.Module, delta: Iterable[tuple[str, Tensor]]) -> None:
+def add_base_update(network: nn.Module, delta: Iterable[tuple[str, Tensor]]) -> None:
     """Add what a network of a base has learnt: differences by name; CnctlError if they misfit."""
     parameters = dict(network.named_parameters())
     for name, difference in delta:

@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cnctl.errors import CnctlError
-from cnctl.tensorfiles.listing import base_delta_of
+from cnctl.tensorfiles.listing import base_update_of
 
 
-def load_base_delta(source: Path) -> dict[str, torch.Tensor]:
+def load_base_update(source: Path) -> dict[str, torch.Tensor]:
     """What the base has learnt along: differences by its U-Net's parameter names; {} if nothing."""
-    path = base_delta_of(source)
+    path = base_update_of(source)
     try:
         return load_file(path) if path.is_file() else {}
     except (OSError, SafetensorError) as error:

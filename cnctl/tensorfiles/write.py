@@ -11,10 +11,10 @@ from typing import Any
 from cnctl.errors import OutputError, writing
 from cnctl.system.atomic import atomic_path
 from cnctl.tensorfiles.lazy import Tensors
-from cnctl.tensorfiles.listing import BASE_DELTA, CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.tensorfiles.listing import BASE_UPDATE, CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
 from cnctl.tensorfiles.stream import Advance, Metadata, write_tensors
 
-OURS = frozenset({BASE_DELTA, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
+OURS = frozenset({BASE_UPDATE, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
 """A folder with nothing else in it may be replaced."""
 HINT = "free some space, or choose another folder"
 FORMAT = {"format": "pt"}
@@ -27,13 +27,13 @@ def write_folder(
     *,
     config: Mapping[str, Any],
     description: Callable[[], Mapping[str, Any]],
-    base_delta: Tensors | None = None,
+    base_update: Tensors | None = None,
     overwrite: bool = False,
     advance: Advance = lambda done: None,
 ) -> None:
     """Write a diffusers folder: config.json, the weights, and cnctl.json unless that is empty.
 
-    base_delta: what the base has learnt along with these weights.
+    base_update: what the base has learnt along with these weights.
     description is asked for when the weights are written.
     """
     check_target(folder, overwrite=overwrite)
@@ -41,8 +41,8 @@ def write_folder(
         stage.mkdir()
         _write_json(stage / CONFIG, config)
         write_tensors(stage / WEIGHTS, tensors, metadata=lambda _: FORMAT, advance=advance)
-        if base_delta:
-            write_tensors(stage / BASE_DELTA, base_delta, metadata=lambda _: FORMAT)
+        if base_update:
+            write_tensors(stage / BASE_UPDATE, base_update, metadata=lambda _: FORMAT)
         if known := description():
             _write_json(stage / DESCRIPTION, known)
         check_target(folder, overwrite=overwrite)  # again: another run may have been quicker

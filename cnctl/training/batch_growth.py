@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Growth:
+class BatchGrowth:
     """From step `since` (from 0) on, a step reads `times` the batch that the run began with."""
 
     since: int = 0

@@ -10,12 +10,12 @@ import numpy as np
 ORDER, EXAMPLE, DRAWN, DROPOUT, HELD_OUT = range(5)
 """What a random stream is for; part of its seed."""
 
-Place = tuple[int, int]
+SampleKey = tuple[int, int]
 """(epoch, index) of an example: no two of a run are alike, and all that is random in it is a
 function of them and the seed."""
 
 
-class Order:
+class BatchSampler:
     """The examples of each step, all of one group: one permutation of all examples an epoch.
 
     groups: of each example a number; examples of one group have one size. In the order of the
@@ -31,19 +31,19 @@ class Order:
         self._seed = seed
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
 
-    def at(self, step: int) -> list[Place]:
+    def at(self, step: int) -> list[SampleKey]:
         """The examples of step `step`, from 0."""
         epoch = step * self._batch_size // len(self._groups)
         while self._batches_before(epoch + 1) <= step:
             epoch += 1
         group, last = self._epoch(epoch)[1][step - self._batches_before(epoch)]
-        return [self._place(group, n) for n in range(last - self._batch_size + 1, last + 1)]
+        return [self._key(group, n) for n in range(last - self._batch_size + 1, last + 1)]
 
     def _batches_before(self, epoch: int) -> int:
         """How many batches are full before an epoch begins."""
         return int((epoch * self._counts // self._batch_size).sum())
 
-    def _place(self, group: int, number: int) -> Place:
+    def _key(self, group: int, number: int) -> SampleKey:
         """The number'th example that a group has shown since the beginning of the run."""
         epoch, position = divmod(number, int(self._counts[group]))
         return epoch, int(self._epoch(epoch)[0][group][position])

@@ -1,4 +1,4 @@
-"""Batches as training reads them: examples loaded at their places, here or by data workers."""
+"""Batches as training reads them: examples loaded by their keys, here or by data workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from cnctl.errors import CnctlError
 from cnctl.models.text_features import PictureSize
 from cnctl.settings import TrainSettings
-from cnctl.training.batch_sampler import EXAMPLE, Order, Place
+from cnctl.training.batch_sampler import EXAMPLE, BatchSampler, SampleKey
 
 
 class Pair(Protocol):
@@ -63,7 +63,7 @@ class Examples(Protocol):
 class Batch:
     """images: uint8 (B, H, W, 3); hints: B of uint8 or uint16 (H, W, C)."""
 
-    places: tuple[Place, ...]
+    keys: tuple[SampleKey, ...]
     images: np.ndarray
     hints: tuple[np.ndarray, ...]
     prompts: tuple[str, ...]
@@ -75,13 +75,13 @@ def read_batches(
 ) -> Iterator[Batch]:
     """The effective batches of these numbers, each in as many as gradients accumulate over.
 
-    Number n is what step n reads, as long as no step reads more than one (see `Growth`). Of
+    Number n is what step n reads, as long as no step reads more than one (see `BatchGrowth`). Of
     `settings.num_processes` processes this is number `rank`: they take the batches in turn.
 
     Raises what an example raises, as it is.
     """
     loader = DataLoader(
-        _Placed(examples, settings.seed),
+        _KeyedExamples(examples, settings.seed),
         batch_sampler=_Schedule(numbers, examples, settings, rank),
         collate_fn=_collate,
         num_workers=settings.workers,
@@ -115,51 +115,53 @@ def _end_with_parent(_: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class _Placed(Dataset):
-    """Examples by place; errors are handed on, for a worker would bury them in text."""
+class _KeyedExamples(Dataset):
+    """Examples by key; errors are handed on, for a worker would bury them in text."""
 
     def __init__(self, examples: Examples, seed: int) -> None:
         self.examples = examples
         self.seed = seed
 
-    def __getitem__(self, place: Place) -> tuple[Place, Pair | CnctlError]:
-        rng = np.random.default_rng([self.seed, EXAMPLE, *place])
+    def __getitem__(self, key: SampleKey) -> tuple[SampleKey, Pair | CnctlError]:
+        rng = np.random.default_rng([self.seed, EXAMPLE, *key])
         try:
-            return place, self.examples.load(place[1], rng)
+            return key, self.examples.load(key[1], rng)
         except CnctlError as error:
-            return place, error
+            return key, error
 
 
 class _Schedule:
-    """The places of each batch."""
+    """The keys of each batch."""
 
     def __init__(
         self, numbers: range, examples: Examples, settings: TrainSettings, rank: int
     ) -> None:
         self.numbers = numbers
         self.rank = rank
-        self.order = Order(examples.groups, batch_size=settings.effective_batch, seed=settings.seed)
+        self.sampler = BatchSampler(
+            examples.groups, batch_size=settings.effective_batch, seed=settings.seed
+        )
         self.settings = settings
 
     def __len__(self) -> int:
         return len(self.numbers) * self.settings.gradient_accumulation
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         size = self.settings.batch_size
         for number in self.numbers:
-            places = self.order.at(number)
-            batches = [places[at : at + size] for at in range(0, len(places), size)]
+            keys = self.sampler.at(number)
+            batches = [keys[at : at + size] for at in range(0, len(keys), size)]
             yield from batches[self.rank :: self.settings.num_processes]
 
 
-def _collate(placed: Sequence[tuple[Place, Pair | CnctlError]]) -> Batch | CnctlError:
+def _collate(placed: Sequence[tuple[SampleKey, Pair | CnctlError]]) -> Batch | CnctlError:
     examples = []
     for _, example in placed:
         if isinstance(example, CnctlError):
             return example
         examples.append(example)
     return Batch(
-        places=tuple(place for place, _ in placed),
+        keys=tuple(key for key, _ in placed),
         images=np.stack([example.image for example in examples]),
         hints=tuple(example.hint for example in examples),
         prompts=tuple(example.prompt for example in examples),

@@ -8,44 +8,44 @@ from contextlib import contextmanager
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from cnctl.training.sharding import laid_out_as
+from cnctl.training.sharding import shard_like
 
 
-class Average:
+class EMA:
     """The average of these parameters, which lies as they do. decay: 0 for none."""
 
     def __init__(self, named: Mapping[str, nn.Parameter], decay: float) -> None:
         self._named = dict(named) if decay else {}
-        self._average = EMAModel(self._named.values(), decay)
+        self._model = EMAModel(self._named.values(), decay)
 
     def add(self, named: Mapping[str, nn.Parameter]) -> None:
         """Take in more parameters, whose average begins with what they are now."""
         if self._named:
             self._named |= named
-            self._average.shadow_params += [p.detach().clone() for p in named.values()]
+            self._model.shadow_params += [p.detach().clone() for p in named.values()]
 
     def step(self) -> None:
         """Take in what the parameters are now."""
         if self._named:
-            self._average.step(self._named.values())
+            self._model.step(self._named.values())
 
     def tensors(self) -> dict[str, Tensor]:
         """By name; {} where there is no average."""
-        return dict(zip(self._named, self._average.shadow_params, strict=True))
+        return dict(zip(self._named, self._model.shadow_params, strict=True))
 
     def restore(self, kept: Mapping[str, Tensor], step: int) -> None:
         """Go on with these whole tensors; what was not averaged until now begins with its own."""
         for name, shadow in self.tensors().items():
             if name in kept:
-                shadow.copy_(laid_out_as(shadow, kept[name]))
-        self._average.optimization_step = step
+                shadow.copy_(shard_like(shadow, kept[name]))
+        self._model.optimization_step = step
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The parameters are their averages within."""
-        self._average.store(self._named.values())
-        self._average.copy_to(self._named.values())
+        self._model.store(self._named.values())
+        self._model.copy_to(self._named.values())
         try:
             yield
         finally:
-            self._average.restore(self._named.values())
+            self._model.restore(self._named.values())

@@ -27,7 +27,7 @@ class FrozenConv2d(nn.Conv2d):
         )
 
 
-def keep_no_inputs(module: nn.Module) -> None:
+def use_frozen_convs(module: nn.Module) -> None:
     """Make all plain convolutions of a module FrozenConv2d, where they are."""
     for part in module.modules():
         if type(part) is nn.Conv2d:

@@ -7,14 +7,14 @@ import torch
 from cnctl.models.base import Base
 from cnctl.models.network import Network
 from cnctl.settings import TrainSettings
-from cnctl.training.frozen_conv import keep_no_inputs
+from cnctl.training.frozen_conv import use_frozen_convs
 
 
 def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
     """Trade time for memory, and find faster layouts; what is computed stays the same."""
-    keep_no_inputs(base.denoiser)
+    use_frozen_convs(base.denoiser)
     if settings.lora:
-        keep_no_inputs(network)
+        use_frozen_convs(network)
     if settings.gradient_checkpointing:
         base.denoiser.enable_gradient_checkpointing()
         # The locked encoder keeps nothing anyway; checkpoints would keep its blocks' inputs.

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from cnctl.training import zero
-from cnctl.training.sharding import laid_out_as
+from cnctl.training.sharding import shard_like
 
 Named: TypeAlias = Mapping[str, nn.Parameter]
-Moments: TypeAlias = Mapping[str, Tensor | float]
+OptimizerState: TypeAlias = Mapping[str, Tensor | float]
 """By "kind/name", such as "exp_avg/conv_in.weight"."""
 
 
@@ -22,7 +22,7 @@ def read_tensors(optimizer: Any, named: Named) -> Iterator[tuple[str, Tensor]]:
     """Those that are tensors, which may lie in shards; by all processes, in the same order."""
     parameters = list(named.values())
     if zero.is_zero(optimizer):
-        states = zero.read_moments(optimizer, parameters)
+        states = zero.read_state(optimizer, parameters)
     else:
         states = (optimizer.state.get(parameter, {}) for parameter in parameters)
     for name, state in zip(named, states, strict=True):
@@ -39,24 +39,24 @@ def read_numbers(optimizer: Any, named: Named) -> dict[str, float]:
     }
 
 
-def restore(optimizer: Any, named: Named, moments: Moments) -> None:
+def restore(optimizer: Any, named: Named, state: OptimizerState) -> None:
     """Take up what was known of these parameters; one that was not known starts anew."""
     known: dict[nn.Parameter, dict[str, Any]] = {}
-    for key, value in moments.items():
+    for key, value in state.items():
         kind, _, name = key.partition("/")
         if name in named:
             known.setdefault(named[name], {})[kind] = value
     if zero.is_zero(optimizer):
-        return zero.write_moments(optimizer, known)
+        return zero.write_state(optimizer, known)
     for parameter, state in known.items():
         for kind, value in state.items():
-            placed = laid_out_as(parameter, value) if isinstance(value, Tensor) else value
+            placed = shard_like(parameter, value) if isinstance(value, Tensor) else value
             optimizer.state[parameter][kind] = placed
 
 
-def by_age(named: Named, moments: Moments) -> list[list[nn.Parameter]]:
+def group_by_step(named: Named, state: OptimizerState) -> list[list[nn.Parameter]]:
     """The parameters in groups of those that have been trained for as many steps."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named.items():
-        groups.setdefault(float(moments.get(f"step/{name}", 0)), []).append(parameter)
+        groups.setdefault(float(state.get(f"step/{name}", 0)), []).append(parameter)
     return list(groups.values())

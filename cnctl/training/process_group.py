@@ -21,7 +21,7 @@ PATIENCE = timedelta(hours=2)
 """For what one process does alone, previews and checkpoints, while the others wait."""
 
 
-class Team:
+class ProcessGroup:
     """As many processes as the environment says, one by default; each has a device of its own.
 
     All methods are to be called by all of them, in the same order.
@@ -33,7 +33,7 @@ class Team:
             # accelerate chooses the backend: gloo for the CPU, NCCL for CUDA.
             PartialState(cpu=pick_device(device).type == "cpu", timeout=PATIENCE)
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> ProcessGroup:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -61,7 +61,7 @@ class Team:
         """Over all of them."""
         return self._sum(value) / self.size
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The main process's value."""
         values = [value]
         if self.size > 1:
@@ -69,7 +69,7 @@ class Team:
         return values[0]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def raise_on_all(self) -> Iterator[None]:
         """Let no process go on alone: where the block fails in one, it fails in all of them.
 
         The main process raises the error of the first that has failed, the others

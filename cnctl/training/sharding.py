@@ -21,7 +21,7 @@ def in_shards(network: nn.Module) -> bool:
     return any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in network.parameters())
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """All of a tensor, which is itself where it does not lie in shards."""
     if isinstance(tensor, DTensor):
         return tensor.full_tensor()
@@ -37,13 +37,13 @@ def gather(tensors: Iterable[tuple[str, Tensor]], *, keep: bool) -> dict[str, Te
     """Whole tensors by name, on the CPU, one after the other; {} in a process that keeps none."""
     kept = {}
     for name, tensor in tensors:
-        full = whole(tensor.detach())
+        full = full_tensor(tensor.detach())
         if keep:
             kept[name] = full.cpu()
     return kept
 
 
-def laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
     """A whole tensor as this parameter lies: on its device, and of it this process's shard."""
     placed = value.to(parameter.device)
     if isinstance(parameter, DTensor) and value.shape == parameter.shape:
@@ -52,16 +52,16 @@ def laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
     return placed
 
 
-def outline(network: Network) -> Network:
-    """The network without its weights, to be `filled` with them."""
+def to_meta(network: Network) -> Network:
+    """The network without its weights, to be `materialize`d with them."""
     weights = list(network.parameters())
     without = (nn.Parameter(w.detach().to("meta"), requires_grad=w.requires_grad) for w in weights)
     return copy.deepcopy(network, dict(zip(map(id, weights), without, strict=True)))
 
 
-def filled(outline: Network, weights: Mapping[str, Tensor], device: torch.device) -> Network:
-    """A network of this outline with these weights, by name; without weights an outline."""
-    network = copy.deepcopy(outline)
+def materialize(meta: Network, weights: Mapping[str, Tensor], device: torch.device) -> Network:
+    """A network like this one with these weights, by name; without weights it stays so."""
+    network = copy.deepcopy(meta)
     placed = {name: weight.to(device) for name, weight in weights.items()}
     network.load_state_dict(placed, strict=False, assign=True)
     return network.eval()

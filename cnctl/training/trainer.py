@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from cnctl.errors import CnctlError, DeviceError
 from cnctl.models.base import Base
-from cnctl.models.base_update import unlock_parameters
+from cnctl.models.base_update import unfreeze
 from cnctl.models.device import is_out_of_memory
 from cnctl.models.network import Network, hint_tensor
 from cnctl.models.prompts import encode_prompts
 from cnctl.models.text_features import TextFeatures
 from cnctl.settings import TrainSettings
-from cnctl.training import optimizer_state as moments
+from cnctl.training import optimizer_state
 from cnctl.training.accelerator import (
     accumulate_over,
     make_accelerator,
@@ -36,17 +36,17 @@ from cnctl.training.accelerator import (
     prepare_again,
     shard,
 )
-from cnctl.training.batch_growth import Growth
+from cnctl.training.batch_growth import BatchGrowth
 from cnctl.training.batch_sampler import DRAWN, DROPOUT, epoch_at
 from cnctl.training.checkpoints import Checkpoint
 from cnctl.training.data_loader import Batch, Examples, read_batches, torch_generator
-from cnctl.training.ema import Average
+from cnctl.training.ema import EMA
 from cnctl.training.encoding_cache import EncodingCache
 from cnctl.training.memory import how_to_take_less, save_memory
 from cnctl.training.objective import Objective
 from cnctl.training.optimizer import learning_rate_at, make_optimizer
-from cnctl.training.process_group import Team
-from cnctl.training.sharding import filled, gather, in_shards, outline
+from cnctl.training.process_group import ProcessGroup
+from cnctl.training.sharding import gather, in_shards, materialize, to_meta
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Training:
 
     Or a network that learns in the place of the base's. What learns, in float32,
     is moved to the base's device; where the base is in half precision it computes in it too (mixed
-    precision). `step` counts the finished steps. In a team of processes each is given the same,
+    precision). `step` counts the finished steps. In a group of processes each is given the same,
     and reads its own part of each batch; what they learn is the same in all. Where accelerate is
     configured so it lies in shards, and is to be looked at by `averaged` and `tensors` alone.
     """
@@ -87,14 +87,14 @@ class Training:
         *,
         settings: TrainSettings,
         cache: EncodingCache | None = None,
-        team: Team | None = None,
+        group: ProcessGroup | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         """Begin, or go on from a checkpoint; links that it was trained without are new then.
 
         Raises CnctlError where the checkpoint does not fit.
         """
-        self.team = team or Team()
+        self.group = group or ProcessGroup()
         self.base = base
         self.settings = settings
         self.examples = examples
@@ -113,7 +113,7 @@ class Training:
         self._accelerator = make_accelerator(base, settings)
         self._lay_out_weights(list(learning))
         self._make_optimizer(checkpoint)
-        self._set_growth(Growth(**checkpoint.state.get("growth", {}) if checkpoint else {}))
+        self._set_growth(BatchGrowth(**checkpoint.state.get("growth", {}) if checkpoint else {}))
 
     def _load_weights(self, checkpoint: Checkpoint, learning: Mapping[str, Tensor]) -> None:
         kept = checkpoint.tensors("controlnet")
@@ -125,14 +125,14 @@ class Training:
             )
         self.network.load_state_dict(kept, strict=False)
         if checkpoint.state.get("unlocked") or self._is_unlocked_by_now():
-            self._unlock_base()
+            self._unfreeze_base()
         if checkpoint.state.get("unlocked"):
             self.base.denoiser.load_state_dict(checkpoint.tensors("base"), strict=False)
 
     def _lay_out_weights(self, learning: Sequence[str]) -> None:
         """Have weights lie as accelerate is configured. learning: what of the network may learn."""
         if may_shard():
-            self._outlines = outline(self.network), outline(self.base.denoiser)
+            self._on_meta = to_meta(self.network), to_meta(self.base.denoiser)
         shard(self._accelerator, self.network)
         named = dict(self.network.named_parameters())
         self._learning = {name: named[name] for name in learning}
@@ -144,16 +144,18 @@ class Training:
     def _make_optimizer(self, checkpoint: Checkpoint | None) -> None:
         state = checkpoint.state if checkpoint else {}
         known = checkpoint.tensors("optimizer") | state.get("optimizer", {}) if checkpoint else {}
-        self._average = Average(self._trainable, self.settings.ema)
-        optimizer = make_optimizer(moments.by_age(self._trainable, known), self.settings)
+        self._ema = EMA(self._trainable, self.settings.ema)
+        optimizer = make_optimizer(
+            optimizer_state.group_by_step(self._trainable, known), self.settings
+        )
         objective = Objective(self.base, self.network, self.settings, unlocked=bool(self._locked))
         self._objective, self._stepper = prepare(self._accelerator, objective, optimizer)
         self._optimizer = self._stepper.optimizer
         if not checkpoint:
             return
-        moments.restore(self._optimizer, self._trainable, known)
+        optimizer_state.restore(self._optimizer, self._trainable, known)
         if self.settings.ema:
-            self._average.restore(checkpoint.tensors("ema"), checkpoint.step)
+            self._ema.restore(checkpoint.tensors("ema"), checkpoint.step)
         if self._accelerator.scaler and state["scaler"]:
             self._accelerator.scaler.load_state_dict(state["scaler"])
 
@@ -170,7 +172,7 @@ class Training:
             if growth != self._growth:
                 growth, batches = self._growth, self._read()
             if self._is_unlocked_by_now() and not self._locked:
-                self._unlock()
+                self._unfreeze()
             learning_rate = learning_rate_at(self.step, self.settings)
             try:
                 loss, norm = self._take_step(batches, learning_rate)
@@ -194,9 +196,9 @@ class Training:
                 seconds=time.perf_counter() - begin,
             )
 
-    def grow(self, times: int) -> int:
+    def accumulate_more(self, times: int) -> int:
         """From the next step on read so many times the first batch; returns how many examples."""
-        self._set_growth(Growth(self.step, times))
+        self._set_growth(BatchGrowth(self.step, times))
         return times * self.settings.effective_batch
 
     @contextmanager
@@ -208,10 +210,10 @@ class Training:
         if in_shards(self.network):
             yield self._gather_networks()
             return
-        with self._average.in_place():
+        with self._ema.in_place():
             yield self.base, self.network
 
-    def base_delta(self, base: Base) -> dict[str, Tensor]:
+    def base_update(self, base: Base) -> dict[str, Tensor]:
         """What this base has learnt: differences to its own weights, {} while all is locked."""
         learnt = dict(base.denoiser.named_parameters())
         return {name: learnt[name].detach().cpu() - locked for name, locked in self._locked.items()}
@@ -221,18 +223,18 @@ class Training:
 
         By all processes; in the main one alone there is something.
         """
-        known = moments.read_tensors(self._optimizer, self._trainable)
+        known = optimizer_state.read_tensors(self._optimizer, self._trainable)
         kept = {
             "controlnet": self._gather(self._learning),
             # Cloned, because 8-bit moments share their code books, which a file may not.
-            "optimizer": gather(((k, v.clone()) for k, v in known), keep=self.team.main),
+            "optimizer": gather(((k, v.clone()) for k, v in known), keep=self.group.main),
         }
         if self._locked:
             learnt = {name: self._trainable[f"base.{name}"] for name in self._locked}
             kept["base"] = self._gather(learnt)
         if self.settings.ema:
-            kept["ema"] = self._gather(self._average.tensors())
-        with self.team.together():
+            kept["ema"] = self._gather(self._ema.tensors())
+        with self.group.raise_on_all():
             self._check_weights(kept["controlnet"] | kept.get("base", {}))
         return kept
 
@@ -242,28 +244,28 @@ class Training:
         return {
             "step": self.step,
             "scaler": scaler.state_dict() if scaler else None,
-            "optimizer": moments.read_numbers(self._optimizer, self._trainable),
+            "optimizer": optimizer_state.read_numbers(self._optimizer, self._trainable),
             "unlocked": bool(self._locked),
             "growth": asdict(self._growth),
         }
 
     def _gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return gather(tensors.items(), keep=self.team.main)
+        return gather(tensors.items(), keep=self.group.main)
 
     def _gather_networks(self) -> tuple[Base, Network]:
         lying = dict(self.network.named_parameters())
         if self._locked:
             lying |= {f"base.{name}": p for name, p in self.base.denoiser.named_parameters()}
-        weights = self._gather(lying | self._average.tensors())
+        weights = self._gather(lying | self._ema.tensors())
         of_base = {k.removeprefix("base."): w for k, w in weights.items() if k.startswith("base.")}
-        network, denoiser = self._outlines
+        network, denoiser = self._on_meta
         device = self.base.device
         base = (
-            replace(self.base, denoiser=filled(denoiser, of_base, device))
+            replace(self.base, denoiser=materialize(denoiser, of_base, device))
             if self._locked
             else self.base
         )
-        return base, filled(network, weights, device)
+        return base, materialize(network, weights, device)
 
     def _check_weights(self, weights: Mapping[str, Tensor]) -> None:
         if not all(torch.isfinite(weight).all() for weight in weights.values()):
@@ -271,7 +273,7 @@ class Training:
                 f"weights are not finite after step {self.step}", hint="lower the learning rate"
             )
 
-    def _set_growth(self, growth: Growth) -> None:
+    def _set_growth(self, growth: BatchGrowth) -> None:
         self._growth = growth
         times = growth.times_at(self.step)
         accumulate_over(
@@ -283,23 +285,23 @@ class Training:
 
     def _read(self) -> Iterator[Batch]:
         first, end = map(self._growth.read_before, (self.step, self.settings.steps))
-        return read_batches(self.examples, range(first, end), self.settings, rank=self.team.rank)
+        return read_batches(self.examples, range(first, end), self.settings, rank=self.group.rank)
 
     def _is_unlocked_by_now(self) -> bool:
         return 0 < self.settings.unlock_after <= self.step
 
-    def _unlock(self) -> None:
+    def _unfreeze(self) -> None:
         """Let the base learn along; what the optimizer knows of the ControlNet stays."""
-        self._unlock_base()
+        self._unfreeze_base()
         opened = self._shard_base()
         self._trainable |= opened
         self._optimizer.add_param_group({"params": list(opened.values())})
-        self._average.add(opened)
+        self._ema.add(opened)
         objective = Objective(self.base, self.network, self.settings, unlocked=True)
         self._objective = prepare_again(self._accelerator, objective)
 
-    def _unlock_base(self) -> None:
-        opened = unlock_parameters(self.base, self.settings.unlock)
+    def _unfreeze_base(self) -> None:
+        opened = unfreeze(self.base, self.settings.unlock)
         self._locked = {name: p.detach().cpu().clone() for name, p in opened.items()}
         if self.settings.gradient_checkpointing:
             self.base.denoiser.enable_gradient_checkpointing()
@@ -325,23 +327,23 @@ class Training:
         norm = self._clip_gradient()
         self._stepper.step()
         self._stepper.zero_grad()
-        self._average.step()
-        return self.team.mean(sum(losses) / len(losses)), norm
+        self._ema.step()
+        return self.group.mean(sum(losses) / len(losses)), norm
 
     def _loss_of(self, batches: Iterator[Batch]) -> Tensor:
         """Of the next batch. Where weights lie in shards, processes speak while they compute it."""
-        with self.team.together():
+        with self.group.raise_on_all():
             batch = next(batches)
             inputs = self._inputs(batch)
-        with nullcontext() if in_shards(self.network) else self.team.together():
+        with nullcontext() if in_shards(self.network) else self.group.raise_on_all():
             loss = self._objective(**inputs)
-        with self.team.together():
+        with self.group.raise_on_all():
             self._check_loss(loss.item(), batch)
         return loss
 
     def _check_loss(self, value: float, batch: Batch) -> None:
         if not math.isfinite(value):
-            names = ", ".join(self.examples.name(index) for _, index in batch.places)
+            names = ", ".join(self.examples.name(index) for _, index in batch.keys)
             raise DivergedError(
                 f"the loss is {value} at step {self.step + 1} ({names})",
                 hint="lower the learning rate, or look at these examples",
@@ -354,18 +356,18 @@ class Training:
             return norm
         if self._accelerator.scaler:
             return None
-        with self.team.together():
+        with self.group.raise_on_all():
             raise DivergedError(
                 f"the gradient is not finite at step {self.step + 1}",
                 hint="lower the learning rate, or clip by --max-grad-norm",
             )
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
-        """Equation 10's variables for this batch, each sample's drawn by its own place."""
+        """Equation 10's variables for this batch, each sample's drawn by its own key."""
         base, seed = self.base, self.settings.seed
         # For dropout layers, if the base has any.
-        torch.manual_seed(torch_generator(seed, DROPOUT, *batch.places[0]).initial_seed())
-        draws = [torch_generator(seed, DRAWN, *place) for place in batch.places]
+        torch.manual_seed(torch_generator(seed, DROPOUT, *batch.keys[0]).initial_seed())
+        draws = [torch_generator(seed, DRAWN, *key) for key in batch.keys]
         latents = base.family.latents.draw(base, self._moments_of(batch.images), generator=draws)
         noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
         timesteps = torch.cat([base.process.draw_timestep(draw) for draw in draws])

@@ -20,7 +20,7 @@ def is_zero(optimizer: Any) -> bool:
     return hasattr(optimizer, "bit16_groups") or hasattr(optimizer, "fp16_groups")
 
 
-def read_moments(optimizer: Any, parameters: Sequence[nn.Parameter]) -> Iterator[dict[str, Tensor]]:
+def read_state(optimizer: Any, parameters: Sequence[nn.Parameter]) -> Iterator[dict[str, Tensor]]:
     """Of each parameter what AdamW knows of it, whole; nothing before the first step."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
@@ -31,7 +31,7 @@ def read_moments(optimizer: Any, parameters: Sequence[nn.Parameter]) -> Iterator
         yield whole | ({"step": state["step"].clone()} if state else {})
 
 
-def write_moments(optimizer: Any, moments: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:
+def write_state(optimizer: Any, moments: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:
     """Give each parameter these moments, or none. Those of a group must agree in their step."""
     from deepspeed.utils import lazy_init_hp_params_optimizer_state as link
 

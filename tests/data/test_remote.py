@@ -246,6 +246,6 @@ def test_processes_ask_for_their_own_examples_and_others_go_on_alike(
     rest, of_rest = asked(lambda: read(range(2, steps), one))
     assert len(of_rest) == 4
     for batch, expected in zip(begun + rest, unbroken, strict=True):
-        assert batch.places == expected.places
+        assert batch.keys == expected.keys
         assert batch.prompts == expected.prompts
         np.testing.assert_array_equal(batch.images, expected.images)

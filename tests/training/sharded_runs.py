@@ -22,7 +22,7 @@ from cnctl.models.unet.input_concat import build_input_concat
 from cnctl.settings import TrainSettings
 from cnctl.training.accelerator import load_deepspeed
 from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
-from cnctl.training.process_group import Team
+from cnctl.training.process_group import ProcessGroup
 from cnctl.training.trainer import Training
 
 SETTINGS = TrainSettings(steps=3, learning_rate=1e-3, resolution=32, seed=3)
@@ -71,10 +71,10 @@ class Noise:
         return f"noise {index}"
 
 
-def run(name: str, base_path: Path, out: Path, team: Team, batch_size: int) -> None:
+def run(name: str, base_path: Path, out: Path, group: ProcessGroup, batch_size: int) -> None:
     how = dict(RUNS[name])
     grow, resume, dtype = (how.pop(key, None) for key in ("grow", "resume", "dtype"))
-    settings = replace(SETTINGS, batch_size=batch_size, num_processes=team.size, **how)
+    settings = replace(SETTINGS, batch_size=batch_size, num_processes=group.size, **how)
     base = load_base(base_path, device="cpu", dtype=dtype)
     if settings.method == "input-concat":
         network = build_input_concat(base.denoiser, hint_channels=1)
@@ -88,20 +88,20 @@ def run(name: str, base_path: Path, out: Path, team: Team, batch_size: int) -> N
         network,
         Noise(settings.resolution),
         settings=settings,
-        team=team,
+        group=group,
         checkpoint=newest_checkpoint(out / resume) if resume else None,
     )
     told = []
     for report in training.run():
         told.append((report.loss, report.gradient_norm))
         if report.step == grow:
-            training.grow(2)
+            training.accumulate_more(2)
     tensors = training.tensors()
-    with training.averaged() as (base, network), team.together():
-        if team.main:
+    with training.averaged() as (base, network), group.raise_on_all():
+        if group.main:
             save_checkpoint(out / name, training.step, tensors=tensors, state=training.state())
             (out / f"{name}.json").write_text(json.dumps(told))
-            weights = network.state_dict() | training.base_delta(base)
+            weights = network.state_dict() | training.base_update(base)
             whole = {key: weight.detach().clone() for key, weight in weights.items()}
             save_file(whole, out / f"{name}.safetensors")
 
@@ -109,9 +109,9 @@ def run(name: str, base_path: Path, out: Path, team: Team, batch_size: int) -> N
 def main(base: str, out: str, batch_size: str, *names: str) -> None:
     torch.set_num_threads(1)
     load_deepspeed("cpu")
-    with Team("cpu") as team:
+    with ProcessGroup("cpu") as group:
         for name in names:
-            run(name, Path(base), Path(out), team, int(batch_size))
+            run(name, Path(base), Path(out), group, int(batch_size))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cnctl.training.batch_sampler import Order, Place, epoch_at, hold_out
+from cnctl.training.batch_sampler import BatchSampler, SampleKey, epoch_at, hold_out
 
 
-def places(count: int, *, steps: int, batch_size: int, seed: int = 0) -> list[Place]:
-    order = Order([0] * count, batch_size=batch_size, seed=seed)
+def places(count: int, *, steps: int, batch_size: int, seed: int = 0) -> list[SampleKey]:
+    order = BatchSampler([0] * count, batch_size=batch_size, seed=seed)
     return [place for step in range(steps) for place in order.at(step)]
 
 
@@ -29,7 +29,7 @@ def test_a_batch_may_be_larger_than_the_set() -> None:
 def test_each_batch_is_what_its_group_has_waited_for(groups: str, batch_size: int) -> None:
     """Against queues that are filled example by example."""
     count, epochs = len(groups), 40
-    waiting: dict[str, list[Place]] = {group: [] for group in groups}
+    waiting: dict[str, list[SampleKey]] = {group: [] for group in groups}
     expected = []
     for epoch in range(epochs):
         for index in np.random.default_rng([3, 0, epoch]).permutation(count):
@@ -38,7 +38,7 @@ def test_each_batch_is_what_its_group_has_waited_for(groups: str, batch_size: in
             if len(queue) == batch_size:
                 expected.append(tuple(queue))
                 queue.clear()
-    order = Order([ord(group) for group in groups], batch_size=batch_size, seed=3)
+    order = BatchSampler([ord(group) for group in groups], batch_size=batch_size, seed=3)
     shown = [tuple(order.at(step)) for step in range(len(expected))]
     assert shown == expected
     assert [tuple(order.at(step)) for step in reversed(range(len(expected)))] == expected[::-1]

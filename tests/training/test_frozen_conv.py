@@ -10,7 +10,7 @@ from cnctl.models.families import load_base
 from cnctl.models.residuals import Residuals
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.unet.branch import predict_noise
-from cnctl.training.frozen_conv import FrozenConv2d, keep_no_inputs
+from cnctl.training.frozen_conv import FrozenConv2d, use_frozen_convs
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,14 @@ def test_the_gradient_is_torchs_own(geometry: dict) -> None:
         x = torch.randn(2, 4, 9, 8, requires_grad=True)
         (plain(x) ** 2).sum().backward()
         gradients.append(x.grad)
-        keep_no_inputs(plain)
+        use_frozen_convs(plain)
     assert type(plain) is FrozenConv2d
     torch.testing.assert_close(*gradients)
 
 
 def test_an_unlocked_weight_learns_as_ever() -> None:
     convolution = nn.Conv2d(2, 2, 3)
-    keep_no_inputs(convolution)
+    use_frozen_convs(convolution)
     convolution(torch.ones(1, 2, 5, 5)).sum().backward()
     assert convolution.weight.grad is not None
     torch.testing.assert_close(convolution.weight.grad, torch.full((2, 2, 3, 3), 9.0))
@@ -64,8 +64,8 @@ def test_a_locked_unet_keeps_less_and_its_encoder_nothing(random_base: Path) -> 
 
     plain = kept_bytes()
     for block in (*unet.up_blocks, unet.conv_out):
-        keep_no_inputs(block)
+        use_frozen_convs(block)
     spared = kept_bytes()
     assert spared < 0.95 * plain
-    keep_no_inputs(unet)  # encoder and middle block kept nothing to begin with
+    use_frozen_convs(unet)  # encoder and middle block kept nothing to begin with
     assert kept_bytes() == spared

@@ -170,7 +170,7 @@ def test_a_run_in_buckets_resumes_and_splits_as_any_other(
 
 def test_a_run_that_grows_at_once_is_one_with_larger_batches(loaded_random_base: Base) -> None:
     grown, larger = start(loaded_random_base), start(loaded_random_base, gradient_accumulation=3)
-    assert grown.grow(3) == 6
+    assert grown.accumulate_more(3) == 6
     told = [[(r.loss, r.epoch) for r in training.run()] for training in (grown, larger)]
     assert told[0] == told[1]
     assert digest(grown) == digest(larger)
@@ -187,9 +187,9 @@ def test_a_run_that_has_grown_reads_on_and_resumes_bit_for_bit(
     places: list[tuple[int, int]] = []
     whole = start(loaded_random_base, **changes)
     inputs = whole._inputs
-    monkeypatch.setattr(whole, "_inputs", lambda b: places.extend(b.places) or inputs(b))
+    monkeypatch.setattr(whole, "_inputs", lambda b: places.extend(b.keys) or inputs(b))
     losses = trained(whole, 2)
-    whole.grow(2)
+    whole.accumulate_more(2)
     losses += trained(whole, 3)
     assert len(places) == 2 * 2 + 3 * 4
     per_epoch = [{index for epoch, index in places if epoch == e} for e in range(3)]
@@ -197,7 +197,7 @@ def test_a_run_that_has_grown_reads_on_and_resumes_bit_for_bit(
     assert len(set(places)) == len(places)  # none comes twice
     begun = start(loaded_random_base, workers=workers, **changes)
     begun_losses = trained(begun, 2)
-    begun.grow(2)
+    begun.accumulate_more(2)
     begun_losses += trained(begun, 1)
     save(begun, tmp_path)
     checkpoint = newest_checkpoint(tmp_path)
@@ -269,7 +269,7 @@ def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
     assert moved[0] == moved[1] == set()
     decoder = {n for n in before if n.startswith(("up_blocks.", "conv_norm_out.", "conv_out."))}
     assert moved[2] == moved[3] == decoder
-    delta = training.base_delta(base)
+    delta = training.base_update(base)
     assert delta.keys() == decoder
     after = base.denoiser.state_dict()
     for name, difference in delta.items():

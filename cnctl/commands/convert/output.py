@@ -45,7 +45,7 @@ class Made:
     notes: tuple[str, ...]
     source: Path
     """For messages."""
-    base_delta: Tensors = field(default_factory=dict)
+    base_update: Tensors = field(default_factory=dict)
     """What the base has learnt along, by its parameter names; float32."""
 
     def changed(self, **changes: Any) -> Made:
@@ -135,7 +135,7 @@ def write(made: Made, output: Output, *, verify: bool, meter: Meter) -> ConvertR
         output.path,
         named,
         config=made.config,
-        base_delta=made.base_delta,
+        base_update=made.base_update,
         description=lambda done: {**made.description, "converted": resolve(origin, wait=done)},
         overwrite=output.overwrite,
         advance=meter.weights(total_bytes(named)),

@@ -17,9 +17,9 @@ from cnctl.models.unet.checkpoint.recognise import FULL
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
 from cnctl.models.unet.checkpoint.tensors import read_encoder_tensors, read_tensors
 from cnctl.models.unet.checkpoint.unlocked import learnt_along
-from cnctl.tensorfiles.base_update import load_base_delta
+from cnctl.tensorfiles.base_update import load_base_update
 from cnctl.tensorfiles.lazy import ready
-from cnctl.tensorfiles.listing import BASE_DELTA, has_base_delta
+from cnctl.tensorfiles.listing import BASE_UPDATE, has_base_update
 from cnctl.tensorfiles.write import check_target
 
 
@@ -160,20 +160,20 @@ def _describe(source: Source, condition: str) -> tuple[dict[str, Any], list[str]
 def _keep_delta(made: Made, sources: Sequence[Source], output: Output) -> Made:
     """With what the base has learnt along, where the source has that and the target can hold it."""
     first = sources[0]
-    if len(sources) > 1 or (first.form.label != FULL and not has_base_delta(first.path)):
+    if len(sources) > 1 or (first.form.label != FULL and not has_base_update(first.path)):
         return made
     if output.path.suffix == ".safetensors":
         lost = "what its base has learnt along stays behind; a folder as DST would hold it"
-        return made.changed(notes=(*made.notes, lost)) if has_base_delta(first.path) else made
+        return made.changed(notes=(*made.notes, lost)) if has_base_update(first.path) else made
     if first.form.label != FULL:
-        kept = {name: ready(tensor) for name, tensor in load_base_delta(first.path).items()}
+        kept = {name: ready(tensor) for name, tensor in load_base_update(first.path).items()}
     elif output.base:
         kept = learnt_along(open_unet(first.path), open_unet(output.base))
     else:
         return made
-    told = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_DELTA} holds"
+    told = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_UPDATE} holds"
     same = "its U-Net is that of the base"
-    return made.changed(base_delta=kept, notes=(*made.notes, told if kept else same))
+    return made.changed(base_update=kept, notes=(*made.notes, told if kept else same))
 
 
 def _move(made: Made, old_base: Path, new_base: Path, meter: Meter) -> Made:

@@ -11,7 +11,7 @@ from typing import Any
 from cnctl.commands.generate.record import EmbeddingRecord, LoraRecord
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
-from cnctl.models.base_update import add_delta
+from cnctl.models.base_update import add_base_update
 from cnctl.tensorfiles.digest import known_sha256
 
 
@@ -62,7 +62,7 @@ def _load_lora(base: Base, path: Path, scale: float) -> LoraRecord:
     for layer in base.family.read_lora(path, _shapes(base)):
         layers[layer.part].append(layer)
     for part, own in layers.items():
-        add_delta(base.parts[part], ((one.weight, scale * one.change()) for one in own))
+        add_base_update(base.parts[part], ((one.weight, scale * one.change()) for one in own))
     return LoraRecord(name=path.name, sha256=known_sha256(path), scale=scale)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from cnctl.commands.generate.request import ControlSpec
-from cnctl.commands.shared.weights import add_base_deltas, locate_control, open_control
+from cnctl.commands.shared.weights import add_base_updates, locate_control, open_control
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
 from cnctl.hints.run import check_options, parse_options
@@ -195,7 +195,7 @@ def load_controls(
         places.append(found)
     for branch in branches:
         _check_attached(branch, settings, alone=len(branches) == 1)
-    add_base_deltas(base, places)
+    add_base_updates(base, places)
     return branches
 
 

@@ -13,14 +13,14 @@ from huggingface_hub.errors import HFValidationError
 from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
 from cnctl.errors import MissingError
 from cnctl.models.base import Base
-from cnctl.models.base_update import add_delta
+from cnctl.models.base_update import add_base_update
 from cnctl.models.families import load_base
 from cnctl.models.locate import default_base, locate_base
 from cnctl.models.location import read_defaults
 from cnctl.models.network import Network
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import common_settings
-from cnctl.tensorfiles.base_update import load_base_delta
+from cnctl.tensorfiles.base_update import load_base_update
 from cnctl.tensorfiles.listing import WEIGHTS
 
 Note = Callable[[str], None]
@@ -81,10 +81,10 @@ def open_control(
     )
 
 
-def add_base_deltas(base: Base, sources: Iterable[Path]) -> None:
+def add_base_updates(base: Base, sources: Iterable[Path]) -> None:
     """Bring the base to where it was when these weights were trained together with it."""
     for source in dict.fromkeys(sources):
-        add_delta(base.denoiser, load_base_delta(source).items())
+        add_base_update(base.denoiser, load_base_update(source).items())
 
 
 def locate_control(condition: Condition, base: Base, *, weights: str | None = None) -> Path:

@@ -22,7 +22,7 @@ Detect = Callable[[np.ndarray], np.ndarray | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class ValidationSet:
     """Examples and how to generate from them, the same at each preview of a run.
 
     hints: N of uint8 or uint16 (H, W, C), none of them dead. detect: RGB uint8 (H, W, 3) -> its
@@ -53,7 +53,7 @@ class Preview:
 def make_preview(
     base: Base,
     network: Network,
-    trial: Trial,
+    validation: ValidationSet,
     *,
     on_step: Callable[[], None] = lambda: None,
 ) -> Preview | None:
@@ -62,42 +62,42 @@ def make_preview(
     The picture has a row for each of the first examples: hint, output with prompt, output without.
     Example i is always generated with seed i. Returns None where there are no examples.
     """
-    if not len(trial.hints):
+    if not len(validation.hints):
         return None
     training = network.training
     network.eval()
     try:
-        outputs = _generate(base, network, trial, trial.prompts, on_step)
-        without = _generate(base, network, trial, [""] * min(ROWS, len(outputs)), on_step)
+        outputs = _generate(base, network, validation, validation.prompts, on_step)
+        without = _generate(base, network, validation, [""] * min(ROWS, len(outputs)), on_step)
     finally:
         network.train(training)
-    rows = zip(trial.hints[:ROWS], outputs[:ROWS], without, strict=True)
+    rows = zip(validation.hints[:ROWS], outputs[:ROWS], without, strict=True)
     picture = arrange([[visible(hint), *pair] for hint, *pair in rows])
-    return Preview(_fidelity(trial, outputs), picture)
+    return Preview(_fidelity(validation, outputs), picture)
 
 
-def _fidelity(trial: Trial, outputs: np.ndarray) -> float | None:
+def _fidelity(validation: ValidationSet, outputs: np.ndarray) -> float | None:
     """Mean score of outputs uint8 (B, H, W, 3); None where ready hints came without a detector."""
     try:
-        found = [trial.detect(output) for output in outputs]
+        found = [validation.detect(output) for output in outputs]
     except MissingError:
         return None
-    scores = [score(trial.metric, *pair) for pair in zip(trial.hints, found, strict=True)]
+    scores = [score(validation.metric, *pair) for pair in zip(validation.hints, found, strict=True)]
     return float(np.mean(scores))
 
 
 def _generate(
     base: Base,
     network: Network,
-    trial: Trial,
+    validation: ValidationSet,
     prompts: Sequence[str],
     on_step: Callable[[], None],
 ) -> np.ndarray:
     """Outputs uint8 (B, H, W, 3) from the first B hints."""
     parts = []
-    for first in range(0, len(prompts), trial.batch_size):
-        part = slice(first, min(first + trial.batch_size, len(prompts)))
-        hints = hint_tensor(trial.hints[part], channels=network.hint_channels)
+    for first in range(0, len(prompts), validation.batch_size):
+        part = slice(first, min(first + validation.batch_size, len(prompts)))
+        hints = hint_tensor(validation.hints[part], channels=network.hint_channels)
         parts.append(
             sample(
                 *network.attach(base, hints),
@@ -105,10 +105,10 @@ def _generate(
                 seeds=range(part.start, part.stop),
                 height=hints.shape[2],
                 width=hints.shape[3],
-                steps=trial.steps,
+                steps=validation.steps,
                 # Without a prompt both halves of the guidance are one and the same.
-                guidance_scale=trial.guidance_scale if any(prompts[part]) else 1.0,
-                scheduler=trial.scheduler,
+                guidance_scale=validation.guidance_scale if any(prompts[part]) else 1.0,
+                scheduler=validation.scheduler,
                 on_step=lambda _: on_step(),
             )
         )

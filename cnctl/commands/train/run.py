@@ -32,7 +32,7 @@ from cnctl.models.network import EXPORTS
 from cnctl.plugin import Condition
 from cnctl.training.accelerator import check_sharding, load_deepspeed
 from cnctl.training.checkpoints import LOCK, lock_folder, newest_checkpoint
-from cnctl.training.process_group import Team
+from cnctl.training.process_group import ProcessGroup
 from cnctl.training.trainer import Training
 
 OURS = {CHECKPOINTS, *EXPORTS, LOCK, LOG, PREVIEWS, REPORT, TRACKER}
@@ -56,12 +56,12 @@ def train(
     begin = time.monotonic()
     out = Path(out)
     load_deepspeed(request.device)
-    with Team(request.device) as team, ExitStack() as stack:
-        with team.together():
-            if team.main:
+    with ProcessGroup(request.device) as group, ExitStack() as stack:
+        with group.raise_on_all():
+            if group.main:
                 _check_out(out, resume=resume)
                 stack.enter_context(lock_folder(out))
-        with team.together():
+        with group.raise_on_all():
             checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
             setup = prepare(request, checkpoint, note=note)
             begun = checkpoint.step if checkpoint else 0
@@ -73,15 +73,15 @@ def train(
             setup.examples,
             settings=setup.settings,
             cache=setup.cache,
-            team=team,
+            group=group,
             checkpoint=checkpoint,
         )
         run = TrainingRun(setup, training, out, note, on_event)
         if checkpoint is not None:
-            run.remember(checkpoint.state)
+            run.restore(checkpoint.state)
         on_event(Started(setup.plan, training.step))
         with stop_on_signals() as stop:
-            run.to_the_end(stop)
+            run.run(stop)
     return run.result(seconds=time.monotonic() - begin)
 
 

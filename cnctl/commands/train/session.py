@@ -22,7 +22,7 @@ from cnctl.hints.metrics import find_metric
 from cnctl.images import write_image
 from cnctl.plugin import Metric
 from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
-from cnctl.training.process_group import Team
+from cnctl.training.process_group import ProcessGroup
 from cnctl.training.trainer import DivergedError, StepReport, Training
 from cnctl.version import __version__
 
@@ -59,14 +59,14 @@ class Converged:
 
 
 @dataclass(frozen=True)
-class Grown:
+class BatchGrown:
     """From this step on each takes so many examples."""
 
     step: int
     batch: int
 
 
-Event = Started | StepReport | Previewed | Converged | Grown
+Event = Started | StepReport | Previewed | Converged | BatchGrown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +105,9 @@ class TrainingRun:
     converged: int | None = None
 
     @property
-    def team(self) -> Team:
+    def group(self) -> ProcessGroup:
         """The processes that run this together; the main one alone writes."""
-        return self.training.team
+        return self.training.group
 
     @property
     def exported(self) -> Path:
@@ -119,33 +119,33 @@ class TrainingRun:
         """What fidelity is measured by."""
         return find_metric(self.setup.condition.metric)
 
-    def remember(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the log and the scores where a checkpoint left them."""
         self.fidelity = dict(state["fidelity"])
         self.previewed = state.get("previewed", self.training.step)
         self.converged = self._find_convergence()
-        if self.team.main and (self.out / LOG).exists():
+        if self.group.main and (self.out / LOG).exists():
             os.truncate(self.out / LOG, min(state["log_bytes"], (self.out / LOG).stat().st_size))
 
-    def to_the_end(self, stop: StopRequest) -> None:
+    def run(self, stop: StopRequest) -> None:
         """Train, look and save, until the last step or a request to stop; then export."""
         chosen = self.setup.settings
-        with self.team.together():
-            name = chosen.tracker if self.team.main else ""
+        with self.group.raise_on_all():
+            name = chosen.tracker if self.group.main else ""
             tracker = Tracker(name, self.out / TRACKER, asdict(chosen))
-            if self.training.step == 0 and self.team.main:
+            if self.training.step == 0 and self.group.main:
                 (self.out / LOG).write_text("")
                 self._log({"event": "start", **asdict(self.setup.record)})
         try:
             # Before the first step, or what an interrupt has left out.
-            enough = self._look(stop) or self.team.any(bool(stop))
+            enough = self._preview_if_due(stop) or self.group.any(bool(stop))
             if enough:
                 self._save()
             for report in () if enough else self.training.run():
-                with self.team.together():
+                with self.group.raise_on_all():
                     self._log({"event": "step", **asdict(report)})
                     self.on_event(report)
-                enough = self._look(stop) or self.team.any(bool(stop))
+                enough = self._preview_if_due(stop) or self.group.any(bool(stop))
                 tracker.log(self._numbers(report), report.step)
                 due = _is_due(report.step, chosen.checkpoint_every)
                 if due or enough or report.step == chosen.steps:
@@ -157,8 +157,8 @@ class TrainingRun:
         finally:
             tracker.finish()
         self._export()
-        with self.team.together():
-            if self.team.main:
+        with self.group.raise_on_all():
+            if self.group.main:
                 write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
         if self.training.step < chosen.steps:
             self.note(
@@ -180,7 +180,7 @@ class TrainingRun:
             seconds=round(seconds, 1),
         )
 
-    def _look(self, stop: StopRequest) -> bool:
+    def _preview_if_due(self, stop: StopRequest) -> bool:
         """Make the preview where it is due; returns whether the run has converged and is to end."""
         step, chosen = self.training.step, self.setup.settings
         due = step == chosen.steps or _is_due(step, chosen.preview_every)
@@ -191,9 +191,9 @@ class TrainingRun:
             return False
         times = growth_on(chosen.on_convergence)
         if times > 1:
-            batch = self.training.grow(times)
+            batch = self.training.accumulate_more(times)
             self._log({"event": "growth", "step": step + 1, "batch": batch})
-            self.on_event(Grown(step + 1, batch))
+            self.on_event(BatchGrown(step + 1, batch))
         return chosen.on_convergence == "stop"
 
     def _preview(self, stop: StopRequest) -> None:
@@ -208,14 +208,14 @@ class TrainingRun:
         made = None
         with (
             self.training.averaged() as (base, network),
-            self.team.together(),
+            self.group.raise_on_all(),
             contextlib.suppress(_Stopped),
         ):
-            if self.team.main:
-                made = make_preview(base, network, self.setup.trial, on_step=give_up)
+            if self.group.main:
+                made = make_preview(base, network, self.setup.validation, on_step=give_up)
                 self._show(made)
-        seen = self.team.share(made is not None)
-        fidelity = self.team.share(made.fidelity if made else None)
+        seen = self.group.broadcast(made is not None)
+        fidelity = self.group.broadcast(made.fidelity if made else None)
         if seen:
             self.previewed = self.training.step
         if fidelity is not None:
@@ -252,8 +252,8 @@ class TrainingRun:
 
     def _save(self) -> None:
         tensors = self.training.tensors()
-        with self.team.together():
-            if not self.team.main:
+        with self.group.raise_on_all():
+            if not self.group.main:
                 return
             state = self.training.state() | {
                 "run": self.setup.record.to_json(),
@@ -277,14 +277,14 @@ class TrainingRun:
             **asdict(chosen),
             "steps": self.training.step,
         }
-        with self.training.averaged() as (base, network), self.team.together():
-            if not self.team.main:
+        with self.training.averaged() as (base, network), self.group.raise_on_all():
+            if not self.group.main:
                 return
-            update = self.training.base_delta(base)
+            update = self.training.base_update(base)
             network.save(self.exported, description=description, base_update=update)
 
     def _log(self, entry: Mapping[str, Any]) -> None:
-        if not self.team.main:
+        if not self.group.main:
             return
         hint = f"free some space, then: cnctl train -o {self.out} --resume"
         with (

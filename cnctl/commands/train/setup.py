@@ -11,7 +11,7 @@ import torch
 
 from cnctl.commands.shared.weights import locate_control, open_base, open_control
 from cnctl.commands.train.plan import TrainPlan, make_plan
-from cnctl.commands.train.previews import Trial
+from cnctl.commands.train.previews import ValidationSet
 from cnctl.commands.train.record import RunRecord, describe_run, read_run
 from cnctl.commands.train.request import TrainRequest
 from cnctl.commands.train.resuming import check_data_unchanged, complete_request
@@ -26,7 +26,7 @@ from cnctl.models.network import Network
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
-from cnctl.tensorfiles.listing import has_base_delta
+from cnctl.tensorfiles.listing import has_base_update
 from cnctl.training.batch_sampler import hold_out
 from cnctl.training.checkpoints import Checkpoint
 from cnctl.training.encoding_cache import EncodingCache
@@ -41,7 +41,7 @@ class Setup:
     network: Network
     settings: TrainSettings
     examples: Selection
-    trial: Trial
+    validation: ValidationSet
     cache: EncodingCache | None
     plan: TrainPlan
     record: RunRecord
@@ -84,7 +84,7 @@ def prepare(
         network=network,
         settings=chosen,
         examples=examples,
-        trial=_trial(pairs, tried, condition, base, chosen),
+        validation=_validation_set(pairs, tried, condition, base, chosen),
         cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
         plan=make_plan(asked, condition, base, network, chosen, dataset, examples=examples),
         record=record,
@@ -170,7 +170,7 @@ def _open_earlier(
         raise CnctlError(
             "a Control-LoRA starts from the base", hint="leave out --init-from, or --lora"
         )
-    if has_base_delta(locate_control(condition, base, weights=weights)):
+    if has_base_update(locate_control(condition, base, weights=weights)):
         raise CnctlError(
             f"{weights} was trained together with its base",
             hint="--init-from takes what was trained beside a locked one",
@@ -188,20 +188,20 @@ def _open_earlier(
     return network.requires_grad_(True)
 
 
-def _trial(
+def _validation_set(
     pairs: TrainingPairs,
     held: Sequence[int],
     condition: Condition,
     base: Base,
     settings: TrainSettings,
-) -> Trial:
+) -> ValidationSet:
     """Examples to measure with, square; one whose hint is dead cannot be obeyed."""
     pairs = replace(pairs, sizes=[(settings.resolution, settings.resolution)])
     examples = [pairs.load(index) for index in (held if settings.preview_every else [])]
     living = [example for example in examples if np.ptp(example.hint) > 0]
     of_base = {"resolution": base.resolution} | dict(base.defaults)
     guided = resolve(GenerateSettings, of_base, asdict(condition.generate), flags={})
-    return Trial(
+    return ValidationSet(
         hints=[example.hint for example in living],
         prompts=[example.prompt for example in living],
         detect=pairs.detect_again,

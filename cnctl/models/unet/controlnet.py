@@ -123,7 +123,7 @@ class ControlNet(Branch, ControlNetModel):
         if self._has_adapters:
             save_control_lora(target, low_rank_state(self), self, description=description)
         else:
-            save_controlnet(self, target, description=description, base_delta=base_update)
+            save_controlnet(self, target, description=description, base_update=base_update)
 
 
 def build_controlnet(

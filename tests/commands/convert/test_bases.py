@@ -18,7 +18,7 @@ from cnctl.models.unet.checkpoint.save import save_controlnet
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.load import load_controlnet
-from cnctl.tensorfiles.base_update import load_base_delta
+from cnctl.tensorfiles.base_update import load_base_update
 
 UNET = "model.diffusion_model."
 Tensors = dict[str, torch.Tensor]
@@ -228,7 +228,7 @@ def test_what_a_base_has_learnt_along_is_kept_beside(
     config = random_base / "unet" / "config.json"
     result = convert(unlocked, tmp_path / "out", base=random_base, config=config)
     unet = state(random_base / "unet")
-    delta = load_base_delta(result.path)
+    delta = load_base_update(result.path)
     assert set(delta) == {
         name for name in unet if name.startswith(("up_blocks", "conv_norm_out", "conv_out"))
     }
@@ -237,7 +237,7 @@ def test_what_a_base_has_learnt_along_is_kept_beside(
     assert all(torch.equal(state(control)[n], tensor) for n, tensor in state(result.path).items())
     assert f"moved in {len(delta)} tensors" in result.notes[-1]
     again = convert(result.path, tmp_path / "again")
-    assert load_base_delta(again.path).keys() == delta.keys()
+    assert load_base_update(again.path).keys() == delta.keys()
     assert "stays behind" in convert(result.path, tmp_path / "x.safetensors").notes[-1]
 
 

@@ -3,14 +3,14 @@ import pytest
 from diffusers import ControlNetModel
 
 from cnctl.commands.shared.report.sheets import GAP
-from cnctl.commands.train.previews import Trial, make_preview
+from cnctl.commands.train.previews import ValidationSet, make_preview
 from cnctl.errors import MissingError
 from cnctl.models.base import Base
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.sampling.denoise import sample
 
 
-def trial(count: int, **changes: object) -> Trial:
+def validation(count: int, **changes: object) -> ValidationSet:
     rng = np.random.default_rng(0)
     settings: dict = {
         "hints": rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8),
@@ -22,14 +22,14 @@ def trial(count: int, **changes: object) -> Trial:
         "scheduler": "ddim",
         "batch_size": 2,
     }
-    return Trial(**settings | changes)
+    return ValidationSet(**settings | changes)
 
 
 def test_fidelity_is_the_mean_over_all_and_the_picture_shows_the_first(
     loaded_random_base: Base, random_controlnet: ControlNetModel
 ) -> None:
     seen: list[np.ndarray] = []
-    kept = trial(5, detect=lambda image: seen.append(image) or image)
+    kept = validation(5, detect=lambda image: seen.append(image) or image)
     made = make_preview(loaded_random_base, random_controlnet, kept)
     assert made is not None
     errors = [
@@ -49,7 +49,7 @@ def test_before_training_it_shows_the_base_alone(loaded_random_base: Base) -> No
     seen: list[np.ndarray] = []
     fresh = build_controlnet(loaded_random_base.denoiser)
     make_preview(
-        loaded_random_base, fresh, trial(1, detect=lambda image: seen.append(image) or image)
+        loaded_random_base, fresh, validation(1, detect=lambda image: seen.append(image) or image)
     )
     np.testing.assert_array_equal(seen, alone)
 
@@ -58,7 +58,7 @@ def test_previews_do_not_depend_on_the_batch(
     loaded_random_base: Base, random_controlnet: ControlNetModel
 ) -> None:
     one, many = (
-        make_preview(loaded_random_base, random_controlnet, trial(3, batch_size=size))
+        make_preview(loaded_random_base, random_controlnet, validation(3, batch_size=size))
         for size in (1, 3)
     )
     assert one is not None
@@ -71,7 +71,7 @@ def test_training_mode_is_left_as_it_was(
 ) -> None:
     random_controlnet.train()
     try:
-        make_preview(loaded_random_base, random_controlnet, trial(1))
+        make_preview(loaded_random_base, random_controlnet, validation(1))
         assert random_controlnet.training
     finally:
         random_controlnet.eval()
@@ -80,7 +80,7 @@ def test_training_mode_is_left_as_it_was(
 def test_without_examples_there_is_no_preview(
     loaded_random_base: Base, random_controlnet: ControlNetModel
 ) -> None:
-    assert make_preview(loaded_random_base, random_controlnet, trial(0)) is None
+    assert make_preview(loaded_random_base, random_controlnet, validation(0)) is None
 
 
 def test_without_the_detector_there_is_a_picture_and_no_number(
@@ -89,7 +89,7 @@ def test_without_the_detector_there_is_a_picture_and_no_number(
     def detect(image: np.ndarray) -> np.ndarray:
         raise MissingError("the weights are not at hand")
 
-    made = make_preview(loaded_random_base, random_controlnet, trial(1, detect=detect))
+    made = make_preview(loaded_random_base, random_controlnet, validation(1, detect=detect))
     assert made is not None
     assert made.fidelity is None
     assert made.picture.shape == (64 + 2 * GAP, 3 * (64 + GAP) + GAP, 3)

@@ -14,7 +14,7 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.settings import TrainSettings
 from cnctl.system import processes
 from cnctl.training import accelerator
-from cnctl.training.batch_sampler import Order
+from cnctl.training.batch_sampler import BatchSampler
 from cnctl.training.data_loader import read_batches
 
 COUNT, BATCH, STEPS = 12, 4, 4
@@ -61,7 +61,7 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
     expected = losses(tmp_path / "one")
 
     # The second process reads the second half of each step's examples.
-    order = Order([0] * COUNT, batch_size=BATCH, seed=5)
+    order = BatchSampler([0] * COUNT, batch_size=BATCH, seed=5)
     bad = data / f"images/{order.at(2)[-1][1]}.png"
     content = bad.read_bytes()
     bad.write_bytes(content[:60])
@@ -146,7 +146,7 @@ def test_processes_share_each_step_without_overlap() -> None:
     read = [list(read_batches(Numbered(), range(5), settings, rank=rank)) for rank in (0, 1)]
     alone = TrainSettings(steps=5, batch_size=4, gradient_accumulation=3)
     for left, right, whole in zip(*read, read_batches(Numbered(), range(5), alone), strict=True):
-        assert left.places + right.places == whole.places
+        assert left.keys + right.keys == whole.keys
 
 
 def test_the_code_is_that_of_the_process_that_failed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -56,13 +56,13 @@ def write_form(
     *,
     config: Mapping[str, Any],
     description: Callable[[bool], Mapping[str, Any]],
-    base_delta: Tensors,
+    base_update: Tensors,
     overwrite: bool,
     advance: Advance,
 ) -> None:
     """Write tensors under their final names; config and description lie beside or in the file.
 
-    base_delta: see `write_folder`; a file has no place for it.
+    base_update: see `write_folder`; a file has no place for it.
     description(done) may come late: before, only its length counts.
     """
     if target.suffix != ".safetensors":
@@ -71,7 +71,7 @@ def write_form(
             tensors,
             config=config,
             description=lambda: description(True),
-            base_delta=base_delta,
+            base_update=base_update,
             overwrite=overwrite,
             advance=advance,
         )

@@ -19,15 +19,15 @@ def save_controlnet(
     folder: str | Path,
     *,
     description: Mapping[str, Any],
-    base_delta: Mapping[str, torch.Tensor] | None = None,
+    base_update: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a folder that `ControlNetModel.from_pretrained` reads, with cnctl.json beside.
 
     The folder appears whole or not at all. An earlier ControlNet at that place is replaced; a
     folder with anything else in it is left alone (OutputError). description: JSON values.
-    base_delta: what the base's U-Net has learnt along, differences by parameter name.
+    base_update: what the base's U-Net has learnt along, differences by parameter name.
     """
-    _save(controlnet, Path(folder), description, base_delta or {})
+    _save(controlnet, Path(folder), description, base_update or {})
 
 
 def save_unet(
@@ -41,7 +41,7 @@ def _save(
     network: ControlNetModel | UNet2DConditionModel,
     folder: Path,
     description: Mapping[str, Any],
-    base_delta: Mapping[str, torch.Tensor],
+    base_update: Mapping[str, torch.Tensor],
 ) -> None:
     config = diffusers_config(network)
     tensors = {name: ready(tensor.detach().cpu()) for name, tensor in network.state_dict().items()}
@@ -51,7 +51,7 @@ def _save(
         tensors,
         config=config,
         description=lambda: described,
-        base_delta={name: ready(tensor) for name, tensor in base_delta.items()},
+        base_update={name: ready(tensor) for name, tensor in base_update.items()},
         overwrite=True,
     )
 
