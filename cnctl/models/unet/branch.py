@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +43,12 @@ class Branch(Network):
     def conditional_only(self) -> bool:
         """As in the original, true where residuals are averaged over the image ("shuffle")."""
         return bool(self.config.global_pool_conditions)
+
+    def to_json_string(self) -> str:
+        """Return the config under the name of diffusers' class, so that it loads what is saved."""
+        kinds = (kind for kind in type(self).__mro__ if kind.__module__.startswith("diffusers."))
+        config = json.loads(super().to_json_string())  # type: ignore[misc]
+        return json.dumps(config | {"_class_name": next(kinds).__name__}, indent=2) + "\n"
 
     def check_fits(self, base: Base) -> None:
         """Raise CnctlError where it was made for another family of bases."""
