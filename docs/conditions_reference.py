@@ -91,7 +91,7 @@ def index(conditions: list[Condition]) -> str:
             "Kinds of hint that cnctl brings along. `cnctl conditions` lists these and those of",
             "other packages; [write a condition](../write-a-condition.md) to add one.",
             "",
-            "Where a detector needs weights that are not at hand, one line says which, how large",
+            "Where a detector needs weights that are not installed, one line says which, how large",
             "they are and under which licence. `cnctl models pull NAME` fetches them at the commit",
             "that this version was written for, reads all of what came to compare its sha256, and",
             "converts it once to safetensors without running what it holds; your own are",

@@ -11,7 +11,7 @@ from cnctl.cli.report import emit, emit_json, note
 if TYPE_CHECKING:
     from cnctl.commands.models import Model
 
-app = typer.Typer(help="List the bases, ControlNets and detectors at hand, or fetch one.")
+app = typer.Typer(help="List the installed bases, ControlNets and detectors, or fetch one.")
 
 
 @app.callback(invoke_without_command=True)
@@ -19,7 +19,7 @@ def models(
     context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """List what is at hand of bases, ControlNets and detectors; or `pull` one."""
+    """List the bases, ControlNets and detectors that are installed, or `pull` one."""
     if context.invoked_subcommand is None:
         show(json=json)
 
@@ -28,7 +28,7 @@ def models(
 def show(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """List the bases, ControlNets and detectors at hand, and how to get the others."""
+    """List the bases, ControlNets and detectors that are installed, and how to get the others."""
     from dataclasses import asdict
 
     from cnctl.commands.models import list_models
@@ -58,7 +58,7 @@ def pull(
 
 
 def _line(model: Model) -> str:
-    state = "at hand" if model.path else "missing"
+    state = "installed" if model.path else "missing"
     what = {
         "base": f"base, {model.family}",
         "control": f"{model.condition} on {model.family}",

@@ -24,7 +24,7 @@ _consoles: list[Console] = []
 
 
 class Advance(Protocol):
-    """advance(done, text): `done` of the total are finished; `text` says what is at hand."""
+    """advance(done, text): `done` of the total are finished; `text` says what is being done."""
 
     def __call__(self, done: int, text: str = "") -> None: ...
 
@@ -38,7 +38,7 @@ def emit(lines: Iterable[object]) -> None:
 def emit_json(document: Any) -> None:
     """Print one JSON document to stdout; paths become strings."""
     text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
-    # A file name that is no UTF-8 holds lone surrogates, which JSON can write escaped only.
+    # A file name that is not UTF-8 holds lone surrogates, which JSON can write escaped only.
     print(text.encode("utf-8", "backslashreplace").decode())
 
 

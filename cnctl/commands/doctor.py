@@ -115,7 +115,7 @@ def _conditions() -> Iterator[Check]:
     broken = [entry for entry in entries if entry.problem]
     yield Check("conditions", "ok", f"{len(entries) - len(broken)} usable")
     for entry in broken:
-        yield Check("conditions", "warn", f"{entry.name}: {entry.problem}", "mend or uninstall it")
+        yield Check("conditions", "warn", f"{entry.name}: {entry.problem}", "fix or uninstall it")
 
 
 def _embedded_base() -> Iterator[Check]:

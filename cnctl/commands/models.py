@@ -1,4 +1,4 @@
-"""`cnctl models`: bases, ControlNets and detectors' weights, at hand or to be fetched."""
+"""`cnctl models`: bases, ControlNets and detectors' weights, installed or to be fetched."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Model:
     condition: str = ""
     licence: str = ""
     path: Path | None = None
-    """Where it lies; None where it is not at hand."""
+    """Where it is; None where it is not installed."""
     about: str = ""
     """What it is good for and what it cannot do, or how to get it."""
 

@@ -82,7 +82,7 @@ def _cached_folder(hub_id: str) -> Path | None:
 def _check_folder(path: Path) -> Location:
     if not (path / "model_index.json").is_file():
         raise CnctlError(
-            f"{path} is no base: it has no model_index.json",
+            f"{path} is not a base: it has no model_index.json",
             hint="give a folder that diffusers' save_pretrained has written",
         )
     return Location(path, path.resolve().name, "the folder given")

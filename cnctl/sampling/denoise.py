@@ -57,7 +57,7 @@ def sample(
 
     Image i depends on prompts[i], its hint and seeds[i] alone, whatever else is in the batch.
     Prompts longer than the text encoder reads are read in chunks, as many for all of the batch.
-    guidance_scale 1 is no guidance, and negative prompts have no effect then. steps is the number
+    guidance_scale 1 turns guidance off; negative prompts then have no effect. steps is the number
     that runs, also where an edit starts in the middle of a schedule, which is then a longer one.
     on_preview is shown what the run is heading for after each `preview_every` steps but the last;
     it changes nothing.

@@ -58,7 +58,7 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
 def read_labels(values: np.ndarray, **_: object) -> Hint | None:
     """A map of the data set (H, W), 0 for its first class and 255 for none -> its colours.
 
-    None where the values are colours already. CnctlError where a label is no class's.
+    None where the values are colours already. CnctlError where a label is not a class's.
     """
     import numpy as np
 
@@ -68,7 +68,7 @@ def read_labels(values: np.ndarray, **_: object) -> Hint | None:
     strangers = np.unique(values[~known & (values != NOBODY_KNOWS)])
     if strangers.size:
         raise CnctlError(
-            f"label {strangers[0]} is no class of COCO-Stuff",
+            f"label {strangers[0]} is not a class of COCO-Stuff",
             hint=f"its maps hold 0 to {len(CLASSES) - 1}, and {NOBODY_KNOWS} where nobody knows",
         )
     return colour(np.where(known, values.astype(np.int64) + 1, 0), PALETTE)

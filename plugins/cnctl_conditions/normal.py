@@ -73,7 +73,7 @@ def read_diode(values: np.ndarray, *, order: str, **_: object) -> Hint | None:
     """DIODE's normals, float (H, W, 3): x to the right, y up, z to the viewer, 0 where unknown.
 
     They come without a direction: each is turned to the side that the camera sees. What is unknown
-    is black. None where the values are no normals.
+    is black. None where the values are not normals.
     """
     import numpy as np
 
@@ -128,7 +128,7 @@ def to_hint(normals: np.ndarray, *, order: str) -> Hint:
 
 
 def flip(hint: Hint, *, order: str) -> Hint:
-    """Mirrored, x turned to the other side; black, which is no normal, stays black."""
+    """Mirrored, x turned to the other side; black, which is not a normal, stays black."""
     import numpy as np
 
     mirrored = hint[:, ::-1].copy()

@@ -1,4 +1,4 @@
-"""People's poses by OpenPifPaf, which runs in a Python of its own (paper, section 3.5).
+"""People's poses by OpenPifPaf, which runs in a separate Python (paper, section 3.5).
 
 Its code is AGPL-3.0 and pins an old torch, so it stays out of this process: it is given a picture
 and gives JSON. Such JSON, from wherever, can be drawn without it.
@@ -65,7 +65,7 @@ def predict(image: Image, python: str) -> Any:
 
     if not python:
         raise MissingError(
-            "openpifpaf runs in a Python of its own (AGPL-3.0), and none is named",
+            "openpifpaf runs in a separate Python (AGPL-3.0), and none is named",
             hint="--option python=/path/to/venv/bin/python; or take --cond pose",
         )
     with tempfile.TemporaryDirectory(prefix="cnctl-") as folder:
@@ -151,7 +151,7 @@ def read_stated(
 openpifpaf = replace(
     openpose,
     name="openpifpaf",
-    summary="People's poses by OpenPifPaf in a Python of its own",
+    summary="People's poses by OpenPifPaf in a separate Python",
     load_detector=load_detector,
     files={},
     ground_truth=GroundTruth(name="{name}.predictions.json", read=read_stated),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TASK = "the task is semantic"
 MASK_STRIDE = 4
 """OneFormer's masks have a pixel for so many of its input, which it pads where it must: masks of a
-picture that is no multiple would be drawn too small.
+picture whose sides are not multiples would be drawn too small.
 """
 
 

@@ -48,7 +48,7 @@ class TestLocateBase:
         assert hint in caught.value.hint
 
     def test_a_folder_that_is_no_base(self, tmp_path: Path) -> None:
-        with pytest.raises(CnctlError, match=r"is no base: it has no model_index.json"):
+        with pytest.raises(CnctlError, match=r"is not a base: it has no model_index.json"):
             locate_base(tmp_path)
 
     def test_a_pickle(self, tmp_path: Path) -> None:

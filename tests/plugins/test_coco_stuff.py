@@ -48,7 +48,7 @@ def test_eleven_classes_are_numbered_but_not_used():
 
 def test_what_nobody_knows_is_black_and_strangers_are_refused():
     assert read_labels(np.full((2, 2), 255, np.uint8)).tolist() == [[[0, 0, 0]] * 2] * 2
-    with pytest.raises(CnctlError, match="label 182 is no class"):
+    with pytest.raises(CnctlError, match="label 182 is not a class"):
         read_labels(np.array([[3, 182]], np.uint8))
     assert read_labels(np.zeros((4, 4, 3), np.uint8)) is None, "colours already"
 

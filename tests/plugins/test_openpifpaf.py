@@ -76,7 +76,7 @@ def test_nobody_is_none_and_the_papers_rule_holds(tmp_path):
 def test_without_an_interpreter_one_line_says_what_to_do(tmp_path):
     detect = load_detector(openpifpaf)
     image = np.zeros((8, 8, 3), np.uint8)
-    with pytest.raises(MissingError, match="Python of its own") as error:
+    with pytest.raises(MissingError, match="a separate Python") as error:
         detect(image)
     assert "--option python=" in error.value.hint
     with pytest.raises(MissingError, match="openpifpaf"):

@@ -70,7 +70,7 @@ def _transformers_captioner(folder: Path, *, device: torch.device) -> Caption:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CnctlError(
-            f"{folder} is no captioner of transformers: {reason}",
+            f"{folder} is not a captioner of transformers: {reason}",
             hint=f"give a model such as {BLIP.repo}",
         ) from error
     model.eval().to(device)

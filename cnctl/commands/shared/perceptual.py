@@ -30,7 +30,7 @@ INCEPTION_URL = (
 """The network that FID is defined by."""
 BATCH = 16
 KID_SUBSET = 1000
-"""Pictures of a subset at most, as usual; a smaller set takes all of its own."""
+"""Pictures of a subset at most, as usual; a smaller set takes all that it has."""
 
 Pictures = Iterable[np.ndarray]
 """RGB uint8 (H, W, 3), of any sizes."""
@@ -85,7 +85,7 @@ def open_inception(*, device: torch.device) -> Embed:
     path = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_URL.rpartition("/")[2]
     if not path.is_file():
         raise MissingError(
-            "FID and KID need the Inception network, which is not at hand",
+            "FID and KID need the Inception network, which is not installed",
             hint=f"fetch it: curl -L --create-dirs -o {path} {INCEPTION_URL}",
         )
     # torch-fidelity unpickles whatever file it is given, so it is given one of ours.
@@ -164,9 +164,9 @@ def _load_clip(folder: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CnctlError(
-            f"{shown(folder)} is no CLIP of transformers: {reason}",
+            f"{shown(folder)} is not a CLIP of transformers: {reason}",
             hint=f"give a model such as {CLIP.repo}",
         ) from error
     if not hasattr(model, "get_text_features"):
-        raise CnctlError(f"{shown(folder)} is no CLIP", hint=f"give a model such as {CLIP.repo}")
+        raise CnctlError(f"{shown(folder)} is not a CLIP", hint=f"give a model such as {CLIP.repo}")
     return _Features(model.eval()), processor

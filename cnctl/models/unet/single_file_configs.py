@@ -37,7 +37,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def read_shapes(path: Path) -> Shapes:
-    """Shapes of a base's tensors by name. CnctlError for a damaged file, or what is no base."""
+    """Shapes of a base's tensors by name. CnctlError for a damaged file, or what is not a base."""
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
@@ -101,7 +101,7 @@ def text_config(shapes: Shapes, prefix: str, *, single: bool) -> Config:
 
 
 def _check_kind(path: Path, shapes: Shapes) -> None:
-    """Refuse by name what is no base of the known families."""
+    """Refuse what is not a base of the known families, and name it."""
     if any("input_hint_block" in name or "controlnet_" in name for name in shapes):
         raise CnctlError(f"{path} is a ControlNet, not a base", hint="give it as --control")
     if _has(shapes, REFINER):

@@ -33,7 +33,7 @@ def add_embedding(base: Base, word: str, vectors: Sequence[Tensor]) -> None:
 
 
 def expand(tokenizer: Any, words: Sequence[int]) -> list[int]:
-    """Tokens of a prompt, and in place of each learnt word all of its own."""
+    """The tokens of a prompt, with each learnt word replaced by all of its tokens."""
     learnt = tokenizer.get_added_vocab()
     expanded = []
     for word, token in zip(words, tokenizer.convert_ids_to_tokens(words), strict=True):

@@ -2,7 +2,7 @@
 
 controlnet_aux holds sound networks inside a package that imports all of itself, edits the
 environment and replaces entries of timm's registry. Only the one module that defines a network is
-imported here, under a name of its own, so that none of this happens.
+imported here, under another name, so that none of this happens.
 """
 
 from __future__ import annotations

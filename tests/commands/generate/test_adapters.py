@@ -331,7 +331,7 @@ def test_where_the_text_ends_does_not_move(loaded_sdxl_base: Base, tmp_path: Pat
         (
             {"a": torch.ones(1), "b": torch.ones(1)},
             "",
-            "no textual inversion; its tensors are a, b",
+            "is not a textual inversion; its tensors are a, b",
         ),
         ({"emb_params": torch.ones(1, 32)}, "a</w>=", "knows the word 'a</w>' already"),
         ({"emb_params": torch.ones(1, 32)}, "two words=", "'two words' cannot be a word"),

@@ -115,7 +115,7 @@ def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert caught.value.hint == "fetch it: cnctl models pull clip"
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(CnctlError, match="is no CLIP of transformers"):
+    with pytest.raises(CnctlError, match="is not a CLIP of transformers"):
         perceptual.open_clip(str(tmp_path), device=CPU)
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     with pytest.raises(MissingError, match="--metrics clip needs torchmetrics") as caught:

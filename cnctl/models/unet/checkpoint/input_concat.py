@@ -43,7 +43,7 @@ class InputConcat:
 
 
 def find_input_concat(source: Path) -> InputConcat | None:
-    """What lies in a run, in a folder or beside a file of weights; None where it is no such U-Net.
+    """What lies in a run, in a folder or beside a file of weights; None for another U-Net.
 
     No tensor is read. Raises CnctlError where it is one and its config.json makes no sense.
     """

@@ -100,7 +100,7 @@ def detect(names: Iterable[str]) -> Form:
 
 
 def select(names: Iterable[str], form: Form) -> dict[str, str]:
-    """Name without prefix -> name in the file, for all that is no known companion."""
+    """Name without prefix -> name in the file, without the known companions."""
     own = [name for name in names if name != form.mark and not _companion(name)]
     strangers = [name for name in own if not name.startswith(form.prefix)]
     if strangers:

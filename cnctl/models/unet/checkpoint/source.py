@@ -213,7 +213,7 @@ def _config(
 
 
 def _read_metadata(metadata: dict[str, str]) -> dict[str, Any]:
-    """What `convert` wrote into a file of its own; {} for anything else."""
+    """What `convert` wrote into the file's metadata; {} for anything else."""
     try:
         written = json.loads(metadata.get(METADATA_KEY, "{}"))
     except (ValueError, RecursionError):

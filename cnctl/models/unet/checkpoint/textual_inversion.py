@@ -44,6 +44,6 @@ def _choose(path: Path, tensors: Mapping[str, LazyTensor]) -> tuple[str, list[La
         [(name, tensor)] = tensors.items()
         return ("" if name in UNNAMED else name), [tensor]
     raise CnctlError(
-        f"{path} is no textual inversion; its tensors are {first_few(sorted(tensors), 3)}",
+        f"{path} is not a textual inversion; its tensors are {first_few(sorted(tensors), 3)}",
         hint="give a file with one embedding: .pt, .bin or .safetensors",
     )
