@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from cnctl.commands.generate.adapters import check_adapters
-from cnctl.commands.generate.controls import read_region
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.image_to_image import EditedImage, read_edit
+from cnctl.commands.generate.loaded_controls import read_region
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.plan import RunPlan

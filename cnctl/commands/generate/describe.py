@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.commands.generate.controls import ACTS, LoadedControl
+from cnctl.commands.generate.controls import ACTS
 from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.loaded_controls import LoadedControl
 from cnctl.commands.generate.outputs import PlannedImage
 from cnctl.commands.generate.record import (
     BatchRecord,

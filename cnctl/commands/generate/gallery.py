@@ -1,4 +1,4 @@
-"""Generated images to look at: sheets of an input's images side by side, and a page of all."""
+"""Sheets of generated images side by side, and a page of all of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cnctl.commands.shared.report.sheets import arrange, labelled
 from cnctl.images import SUFFIXES, fit_image, read_image, write_file, write_image
 
 LONGEST_PROMPT = 30
-"""In letters; a longer one is called by its number, below a picture."""
+"""In letters; of a longer prompt a caption gives the number only."""
 
 
 def write_grids(made: Sequence[GeneratedImage]) -> list[Path]:
-    """A sheet for each input, X-grid.png beside its hint X-hint.png: the hint, then its images.
+    """Write a sheet for each input, X-grid.png beside X-hint.png: the hint, then its images.
 
     From column to column the setting of a sweep changes, or else the seed, or else the prompt;
-    the rest of what tells the images apart changes from row to row.
+    everything else changes from row to row.
     """
     paths = []
     for hint, images in _by_hint(made):
@@ -34,7 +34,7 @@ def write_grids(made: Sequence[GeneratedImage]) -> list[Path]:
 
 
 def write_gallery(made: Sequence[GeneratedImage], path: Path) -> None:
-    """A page with each input's hint and images, and what made them; it needs the files beside."""
+    """Write a page that shows the files of each input's hint and images, with captions."""
     inputs = []
     for hint, images in _by_hint(made):
         shown = [("hint", hint)] if hint.suffix in SUFFIXES else []
@@ -86,7 +86,7 @@ def _across(images: Sequence[GeneratedImage]) -> str:
 
 
 def _label(name: str, image: GeneratedImage) -> str:
-    """What a cell is called for one of the things that tell it apart; a prompt in its own words."""
+    """The caption of a cell: the value of `name`, or the text of a short prompt."""
     prompt = image.record.prompt
     if name == "prompt" and 0 < len(prompt) <= LONGEST_PROMPT:
         return prompt

@@ -8,8 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from cnctl.commands.generate.controls import LoadedControl
 from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.loaded_controls import LoadedControl
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.sources import list_sources
 from cnctl.errors import CnctlError
@@ -17,7 +17,7 @@ from cnctl.images import SUFFIXES, Resize, fit_hint, fit_image, read_size, worki
 from cnctl.settings import GenerateSettings
 
 ASPECT = 1.1
-"""Change of aspect that is worth a note; rounding to multiples of 8 makes small ones."""
+"""Change of the aspect ratio that is reported; rounding to multiples of 8 makes small ones."""
 
 
 def make_hints(
@@ -29,11 +29,11 @@ def make_hints(
     size: tuple[int, int] | None = None,
     edited: EditedImage | None = None,
 ) -> tuple[list[np.ndarray], list[Path]]:
-    """One hint per control, uint8 (h, w, C), all of one working size; and their sources.
+    """One hint for each control, uint8 (h, w, C), all of one working size; and their sources.
 
     The size is (height, width) if given, else the edited image's, else the first source's, its
     short side the resolution of the settings. What is masked in an edited image is
-    the mask of conditions whose hints have one, unless they have a source of their own.
+    the mask of conditions whose hints have one, unless they have their own source.
     """
     sources = list_sources(controls, image)
     if edited:
@@ -58,7 +58,7 @@ def _make_hint(
     size: tuple[int, int] | None,
     settings: GenerateSettings,
 ) -> np.ndarray:
-    """A hint, uint8 (h, w, C), of this size; None for the one that suits the source."""
+    """A hint, uint8 (h, w, C). size: (height, width); None for one that fits the source."""
     ready = control.ready
     picture = pictures.hint(control.condition, source) if ready else pictures.photograph(source)
     size = size or working_size(*picture.shape[:2], resolution=settings.resolution)
@@ -76,7 +76,7 @@ def note_other_aspects(
     *,
     note: Callable[[str], None],
 ) -> None:
-    """Say which sources have another aspect than the images that are made."""
+    """Report which sources have another aspect ratio than the images that are made."""
     for source, hint in zip(sources, hints, strict=True):
         if source.suffix.lower() not in SUFFIXES:
             continue
@@ -93,7 +93,7 @@ def note_other_aspects(
 def note_dead_hints(
     hints: Sequence[np.ndarray], sources: Sequence[Path], note: Callable[[str], None]
 ) -> None:
-    """Say which hints have one value everywhere."""
+    """Report which hints have one value everywhere."""
     for hint, source in zip(hints, sources, strict=True):
         if np.ptp(hint) == 0:
             note(f"{source}: the hint is empty, so it controls nothing; try other options")

@@ -14,7 +14,7 @@ from cnctl.images import fit_image, read_hint, working_size
 from cnctl.sampling.image_to_image import Edit
 
 STRENGTH = 0.8
-"""Of image to image; what is masked starts from noise alone unless told otherwise."""
+"""Default without a mask; with one it is 1, so that the masked part starts from noise alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class EditedImage:
     strength: float
 
     def size(self, resolution: int) -> tuple[int, int]:
-        """(height, width) to work at."""
+        """The working size, (height, width)."""
         return working_size(*self.picture.shape[:2], resolution=resolution)
 
     def fitted(self, size: tuple[int, int]) -> Edit:
@@ -40,14 +40,14 @@ class EditedImage:
         return Edit(fit_image(self.picture, size=size)[None], mask, self.strength)
 
     def hint(self, size: tuple[int, int]) -> np.ndarray | None:
-        """What a condition with masked hints reads of it, uint8 (h, w, 4); None without a mask."""
+        """The hint of an inpainting condition, uint8 (h, w, 4); None without a mask."""
         if self.mask is None:
             return None
         kept = np.where(_fit_mask(self.mask, size), np.uint8(0), np.uint8(255))
         return np.dstack([fit_image(self.picture, size=size), kept])
 
     def paste(self, made: np.ndarray) -> np.ndarray:
-        """What was made of it; with a mask at its own size, and outside untouched."""
+        """The result; with a mask, the image, with `made` in it where the mask is True."""
         if self.mask is None:
             return made
         whole = fit_image(made, size=self.picture.shape[:2])
@@ -61,7 +61,7 @@ def read_edit(
     *,
     pictures: Pictures,
 ) -> EditedImage | None:
-    """Read what is to be edited; None where nothing is."""
+    """Read the image, the mask and the strength; None where no image is given."""
     if image is None:
         if mask is not None or strength is not None:
             flag = "--mask" if mask is not None else "--strength"

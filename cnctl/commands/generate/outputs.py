@@ -1,4 +1,4 @@
-"""Which images `cnctl generate` is to make and where: all decided before the work starts."""
+"""The images that `cnctl generate` is to make, and their paths, known before it starts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from cnctl.images import hint_suffix, read_hint, write_hint, write_image
 
 MAX_SEED = 2**63 - 1
 EVERYWHERE = {"stem": "s", "input": "i", "conditions": "c", "variant": "v", "prompt": 1, "seed": 0}
-"""What a name can be made of, with examples."""
+"""The parts of a name, with examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What images are to be made of.
+    """The input and the prompt of one or more images.
 
-    image: what controls without a source of their own read. folder: below the output's.
+    image: read by controls without their own source. folder: relative to the output folder.
     variant: the settings that a sweep sets, and the number of the prompt where there are several.
-    seed: of its first image, where it has one of its own.
+    seed: of the first image; None for the run's.
     """
 
     image: Path | None
@@ -41,7 +41,7 @@ class Task:
 
     @property
     def stem(self) -> str:
-        """What its hint is called, and with more its images."""
+        """The name of its hint, and the first part of its images' names."""
         return f"{self.input}-{self.conditions}" if self.conditions else self.input
 
     def name(self, template: str, seed: int) -> str:
@@ -69,7 +69,7 @@ class PlannedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputLayout:
-    """Where images go. out: a folder, or the .png of a single image. name: see `NAME`.
+    """The paths of images. out: a folder, or the .png of a single image. name: as `NAME`.
 
     seed: of the first image of each task; None for the first from 0 whose files are free.
     """
@@ -107,7 +107,7 @@ class OutputLayout:
         return list(images.values())
 
     def path(self, task: Task, seed: int) -> Path:
-        """Where an image goes."""
+        """The path of an image."""
         if self.out.suffix:
             return self.out
         return self.out / task.folder / f"{task.name(self.name, seed)}.png"
@@ -152,12 +152,12 @@ class GeneratedImage:
     path: Path
     hint: Path
     record: ImageRecord
-    """What its metadata hold, also where none are written."""
+    """The content of its metadata, even if none were written."""
     variant: Mapping[str, Any] = field(default_factory=dict)
-    """What tells it apart from the others of its input: settings of a sweep, prompt, seed."""
+    """The settings of a sweep, the number of the prompt and the seed."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The image as `--json` prints it."""
         return {"path": self.path, "hint": self.hint, **self.record.to_json()}
 
     def _repr_png_(self) -> bytes:
@@ -166,7 +166,7 @@ class GeneratedImage:
 
 
 def hint_paths(task: Task, out: Path, channels: Sequence[int]) -> list[Path]:
-    """Where the hints of a task go, beside its images: X-hint.png, X-hint-2.png, ..."""
+    """The paths of a task's hints, beside its images: X-hint.png, X-hint-2.png, ..."""
     folder = out.parent if out.suffix else out / task.folder
     return [
         folder / f"{task.stem}-hint{'' if i == 1 else f'-{i}'}{hint_suffix(count)}"
@@ -177,7 +177,7 @@ def hint_paths(task: Task, out: Path, channels: Sequence[int]) -> list[Path]:
 def write_hints(
     paths: Sequence[Path], hints: Sequence[np.ndarray], *, overwrite: bool, written: set[Path]
 ) -> list[Path]:
-    """Write hints, (H, W, C), and say where they are.
+    """Write hints, (H, W, C); returns their paths.
 
     Where another hint is, X-hint.png becomes X-hint-1a2b3c4d.png by its content, so that images
     that were made of the other can be made again. overwrite: it is replaced, unless it is `written`
@@ -195,7 +195,7 @@ def write_hints(
 
 
 def _is_other(path: Path, hint: np.ndarray) -> bool:
-    """Whether a file is there that is not this hint."""
+    """Whether the file exists and is not this hint."""
     if not path.exists():
         return False
     try:

@@ -19,10 +19,10 @@ A base that knows no such words may bring another, as `default_prompt` of its mo
 def choose_prompts(
     prompts: Sequence[str], mode: str | None, *, default: str = DEFAULT_PROMPT
 ) -> list[str]:
-    """The texts of a prompt mode (section 4.1), one or more. default: that of the base.
+    """The prompts of a mode (section 4.1), one or more. default: the base's default prompt.
 
     Without a mode it is "user" where there are prompts and "default" where there are none.
-    "automatic" begins as "default" does; captions of what comes out follow.
+    "automatic" begins with the default prompt; captions of the images replace it.
     """
     mode = mode or ("user" if prompts else "default")
     if mode == "user" and not prompts:
@@ -33,12 +33,12 @@ def choose_prompts(
 
 
 def default_prompt(defaults: Mapping[str, Any]) -> str:
-    """That of a base which brings these defaults along."""
+    """The default prompt of a base with these defaults."""
     return defaults.get("default_prompt", DEFAULT_PROMPT)
 
 
 def gather_prompts(prompt: str | None, source: str | None) -> list[str]:
-    """What `--prompt` and `--prompts` say together: one prompt, those of a file, or none."""
+    """The prompts of `--prompt` and `--prompts`: one, those of a file, or none."""
     if prompt is not None and source is not None:
         raise CnctlError("--prompt and --prompts are both given", hint="leave one out")
     return read_prompts(source) if source is not None else [prompt] if prompt is not None else []
@@ -55,5 +55,5 @@ def read_prompts(source: str) -> list[str]:
 
 
 def with_added(prompt: str, added: str) -> str:
-    """A prompt and what is added to each, with a comma between as the original has it."""
+    """A prompt and the text that is added to each, joined by a comma as in the original."""
     return ", ".join(filter(None, (prompt, added)))

@@ -27,20 +27,20 @@ KEPT = (
     *("settings", "out", "name", "overwrite", "resume", "device"),
     *("private", "save_steps", "low_memory"),
 )
-"""Fields of a request that are taken as they are asked for."""
+"""Fields that are always taken from the new request."""
 
 
 def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
-    """The request that made this image, with whatever `asked` says otherwise.
+    """The request that made this image, with the changes that `asked` makes.
 
     Hints and edited images are looked for by their names, beside the image and in the working
-    folder. Raises MissingError where one is not there, CnctlError where the image says nothing.
+    folder. Raises MissingError where one is not found, CnctlError where the image has no record.
     """
     record = read_record(path)
     changes = {
         field.name: value
         for field in fields(GenerateRequest)
-        if field.name not in KEPT and _is_said(value := getattr(asked, field.name), field.default)
+        if field.name not in KEPT and _is_set(value := getattr(asked, field.name), field.default)
     }
     settings = {name: value for name, value in asked.settings.items() if value is not None}
     made = _recorded(record, path, asked)
@@ -55,8 +55,8 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
     return replace(made, **changes, in_batch=in_batch, origin=record)
 
 
-def _is_said(value: Any, default: Any) -> bool:
-    """Whether a request says this of itself; no list that is empty does."""
+def _is_set(value: Any, default: Any) -> bool:
+    """Whether a request sets this field; an empty list does not."""
     is_empty = isinstance(value, list | tuple | Mapping) and not value
     return not is_empty and value != default
 

@@ -29,9 +29,9 @@ class ControlSpec:
 
     condition: str
     source: Path | str | None = None
-    """A file; or a folder, of which the file counts that is called as the image is."""
+    """A file; or a folder that holds a file with the name of each image."""
     ready: bool = False
-    """The source holds hints, and not what they are to be detected in."""
+    """The source holds hints; nothing is detected."""
     scale: float | None = None
     start: float | None = None
     end: float | None = None
@@ -49,7 +49,7 @@ class GenerateRequest(Declared):
     controls: Sequence[ControlSpec | str] = ()
     """Text is read as `--cond` is: "canny", "canny:edges.png:0.8:0-0.6"."""
     images: Sequence[Path | str] = ()
-    """What every control without a source of its own reads; may be empty if each has one."""
+    """Read by every control without its own source; may be empty if each has one."""
     prompt: Annotated[str | Sequence[str] | None, Flag("What to show.", ("--prompt", "-p"))] = None
     negative_prompt: flags.NegativePrompt = ""
     added_prompt: Annotated[str, Flag("What to add to each prompt.")] = ""
@@ -80,7 +80,7 @@ class GenerateRequest(Declared):
         Flag("Textual inversion; repeat for more.", ("--embedding",), metavar="[WORD=]FILE"),
     ] = ()
     image: Annotated[Path | str | None, Flag("Image to start from, and to edit.")] = None
-    """What to start from in place of noise alone; controls read it where there is no other."""
+    """The image to start from, not from noise alone; controls read it if `images` is empty."""
     mask: Annotated[Path | str | None, Flag("White where the image may change.")] = None
     """The rest of it is returned untouched."""
     strength: Annotated[

@@ -11,9 +11,9 @@ import torch
 from cnctl.commands.generate.adapters import Adapters, load_adapters
 from cnctl.commands.generate.check import CheckedRun, check_run
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
-from cnctl.commands.generate.controls import LoadedControl, load_controls
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.loaded_controls import LoadedControl, load_controls
 from cnctl.commands.generate.memory import out_of_memory_hint
 from cnctl.commands.generate.outputs import PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from cnctl.commands.generate.controls import LoadedControl
+from cnctl.commands.generate.loaded_controls import LoadedControl
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.failures import Failures

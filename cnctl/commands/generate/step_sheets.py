@@ -1,4 +1,4 @@
-"""What a run is heading for, step by step: a sheet beside each image, which grows as it is made."""
+"""`--save-steps`: beside each image a sheet of its estimates, which grows step by step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StepSheets:
     cells: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
     def add(self, done: int, pictures: Iterable[np.ndarray]) -> None:
-        """Write each sheet anew with one more picture, RGB uint8 (H, W, 3)."""
+        """Write each sheet again with one more picture, RGB uint8 (H, W, 3)."""
         for place, picture in enumerate(pictures):
             if place in self.images:
                 cell = labelled(reduced(picture, picture.shape[:2]), f"step {done}")

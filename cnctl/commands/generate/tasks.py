@@ -1,4 +1,4 @@
-"""From what a request names to tasks: each image with each prompt and each point of a sweep."""
+"""The tasks of a request: each image with each prompt at each point of a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def list_tasks(
 ) -> list[Task]:
     """Each image with each prompt.
 
-    called: what the images are called, in place of their source.
+    called: the name of the images, in place of their source's.
     """
     return [
         Task(
@@ -48,7 +48,7 @@ def list_tasks(
 def read_jobs(path: Path, *, conditions: str, prompt: str, negative_prompt: str = "") -> list[Task]:
     """The jobs of a file, one JSON object per line, paths relative to the file.
 
-    Keys: image, prompt, negative_prompt, seed, name. What a line leaves out is as given here.
+    Keys: image, prompt, negative_prompt, seed, name. The arguments give what a line leaves out.
     """
     tasks = [
         _read_job(job, path, f"{shown(path)}, line {number}", conditions)
@@ -68,7 +68,7 @@ def sweep_over(tasks: Sequence[Task], sweep: Mapping[str, Sequence[Any]]) -> lis
 
 
 def parse_sweep(assignments: Sequence[str]) -> dict[str, list[Any]]:
-    """["control_scale=0.2,0.6"] -> {"control_scale": [0.2, 0.6]}; CnctlError where it is none."""
+    """["control_scale=0.2,0.6"] -> {"control_scale": [0.2, 0.6]}; else CnctlError."""
     sweep = {}
     for text in assignments:
         name, equals, values = text.partition("=")
@@ -82,7 +82,7 @@ def parse_sweep(assignments: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Width and height of "768x512"; CnctlError where it is no size."""
+    """Width and height of "768x512"; CnctlError where it is not a size."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)x(\d+)", text)
@@ -97,7 +97,9 @@ def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -
         raise CnctlError(f"{where} has {unknown[0]!r}", hint=f"a job may have {known}")
     texts = [job.get(name) for name in ("image", "prompt", "negative_prompt", "name")]
     if not all(isinstance(text, str) for text in texts):
-        raise CnctlError(f"{where} is no job", hint="give an image, and all but the seed as text")
+        raise CnctlError(
+            f"{where} is not a job", hint="give an image, and all but the seed as text"
+        )
     seed = job["seed"]
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
         raise CnctlError(f"{where} has seed {seed!r}", hint="give a whole number")
@@ -112,7 +114,7 @@ def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -
 
 
 def _read_lines(path: Path, defaults: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The number of each line that is not blank, and what it says over the defaults."""
+    """The number and the object of each line that is not blank, with the defaults filled in."""
     with reading(path):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     for number, line in enumerate(lines, 1):
@@ -121,4 +123,4 @@ def _read_lines(path: Path, defaults: Mapping[str, Any]) -> Iterator[tuple[int, 
         try:
             yield number, {**defaults, **json.loads(line)}
         except (ValueError, TypeError) as error:
-            raise CnctlError(f"{shown(path)}, line {number} is no JSON object") from error
+            raise CnctlError(f"{shown(path)}, line {number} is not a JSON object") from error

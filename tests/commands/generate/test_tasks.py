@@ -112,10 +112,10 @@ class TestJobs:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{", "line 1 is no JSON object"),
-            ("[1]", "line 1 is no JSON object"),
+            ("{", "line 1 is not a JSON object"),
+            ("[1]", "line 1 is not a JSON object"),
             ('\n{"image": "a", "promt": "b"}', "line 2 has 'promt'"),
-            ('{"prompt": "b"}', "line 1 is no job"),
+            ('{"prompt": "b"}', "line 1 is not a job"),
             ('{"image": "a", "seed": "1"}', "line 1 has seed '1'"),
             ("", "holds no job"),
         ],
@@ -201,7 +201,7 @@ def test_jobs_run_and_a_page_shows_them(make: Make, tmp_path: Path) -> None:
         assert f'src="{image.hint.name}"' in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
-    with pytest.raises(CnctlError, match="--jobs has images and prompts of its own"):
+    with pytest.raises(CnctlError, match="--jobs names images and prompts itself"):
         make(jobs="jobs.jsonl", images=["photos/a.png"])
 
 

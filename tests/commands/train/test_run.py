@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cnctl.commands.convert.run import convert
-from cnctl.commands.generate.controls import load_controls
+from cnctl.commands.generate.loaded_controls import load_controls
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.weights import open_control
 from cnctl.commands.train import previews

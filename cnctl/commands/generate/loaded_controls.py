@@ -1,0 +1,159 @@
+"""The controls of a run in memory: networks, detectors and regions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cnctl.commands.generate.controls import ACTS
+from cnctl.commands.generate.request import ControlSpec
+from cnctl.commands.shared.weights import add_base_updates, locate_control, open_control
+from cnctl.errors import CnctlError
+from cnctl.hints.detector import Detector
+from cnctl.images import fit_image, read_hint
+from cnctl.models.base import Base
+from cnctl.models.control import MODES, Control, check_scale_counts
+from cnctl.models.network import Network, hint_tensor
+from cnctl.plugin import Condition, OptionValue
+from cnctl.settings import GenerateSettings
+
+
+def load_controls(
+    controls: Sequence[ControlSpec],
+    conditions: Sequence[Condition],
+    base: Base,
+    settings: GenerateSettings,
+    *,
+    options: Sequence[Mapping[str, OptionValue]],
+    regions: Sequence[np.ndarray | None],
+    weights: Sequence[str],
+    ready: bool,
+) -> list[LoadedControl]:
+    """Load the networks, and into the base what was trained together with one of them.
+
+    options: those of each detector. regions: see `read_region`. weights: a name for each control,
+    or none. ready: all sources are hints. Raises CnctlError where a control's scale, interval or
+    mode is out of range, before anything is loaded.
+    """
+    if weights and len(weights) != len(controls):
+        raise CnctlError(
+            f"{len(weights)} --control for {len(controls)} --cond",
+            hint="give one for each, in the same order, or none",
+        )
+    for control in controls:
+        _resolve_acts(control, settings)
+    loaded, places = [], []
+    names = weights or [""] * len(controls)
+    given = zip(controls, conditions, options, regions, names, strict=True)
+    for control, condition, chosen, region, name in given:
+        found = locate_control(condition, base, weights=name or None)
+        loaded.append(
+            LoadedControl(
+                condition=condition,
+                options=chosen,
+                detect=Detector(condition, device=str(base.offload_device)),
+                network=open_control(condition, base, weights=str(found)),
+                given=_without_folders(name),
+                weights=base.family.weights_file(found),
+                ready=ready or control.ready,
+                region=region,
+                spec=control,
+            )
+        )
+        places.append(found)
+    for one in loaded:
+        _check_attached(one, settings, alone=len(loaded) == 1)
+    add_base_updates(base, places)
+    return loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedControl:
+    """A control with its condition, its detector and its network in memory."""
+
+    condition: Condition
+    options: Mapping[str, OptionValue]
+    detect: Detector
+    network: Network
+    weights: Path
+    """The file that the network was read from."""
+    given: str
+    """Its name in the request: a hub id, the last part of a path, or "" for the base's own."""
+    ready: bool
+    """Whether its sources are hints already."""
+    region: np.ndarray | None
+    """Float32 (H, W) in [0, 1], of any size."""
+    spec: ControlSpec
+
+    def acts(self, settings: GenerateSettings) -> dict[str, Any]:
+        """Its scale, start, end, mode, step_scales and residual_scales with these settings."""
+        return _resolve_acts(self.spec, settings)
+
+    def check(self, settings: GenerateSettings) -> None:
+        """Raise CnctlError where its scales are not as many as the steps or residuals."""
+        if not self.network.replaces_base:
+            acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))
+            check_scale_counts(acts, settings.steps)
+
+    def attach(
+        self, base: Base, hints: Sequence[np.ndarray], settings: GenerateSettings
+    ) -> tuple[Base, list[Control]]:
+        """The base to sample from, and the controls to sample with.
+
+        hints: that of each image, uint8 (H, W, C), all of one size.
+        """
+        # One hint for all images is encoded once.
+        distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
+        tensor = hint_tensor(distinct, channels=self.network.hint_channels)
+        region = None
+        if self.region is not None:
+            fitted = fit_image(self.region, size=hints[0].shape[:2])
+            region = torch.from_numpy(fitted)[None, None]
+        return self.network.attach(base, tensor, region=region, **self.acts(settings))
+
+
+def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone: bool) -> None:
+    """Refuse what a network in the place of the base's cannot do."""
+    if not control.network.replaces_base:
+        return
+    usual = _resolve_acts(ControlSpec(condition=control.condition.name), GenerateSettings())
+    if not alone or control.region is not None or control.acts(settings) != usual:
+        raise CnctlError(
+            f"{control.weights.parent} was trained by {control.network.method}: it takes the "
+            "place of the base's network and always reads one hint",
+            hint="use it alone, without scale, interval, mode or region",
+        )
+
+
+def read_region(path: Path | str | None) -> np.ndarray | None:
+    """The part of the image where a control acts: float32 (H, W) in [0, 1]; None for all of it."""
+    if path is None:
+        return None
+    return read_hint(path, channels=1)[..., 0].astype(np.float32) / 255
+
+
+def _without_folders(name: str) -> str:
+    """A hub id unchanged; of a path the last part, so that a record names no folders."""
+    return Path(name).name if Path(name).exists() else name
+
+
+def _resolve_acts(control: ControlSpec, settings: GenerateSettings) -> dict[str, Any]:
+    common = {name: getattr(settings, f"control_{name}") for name in ACTS}
+    own = {name: getattr(control, name) for name in ACTS}
+    acts = common | {name: value for name, value in own.items() if value is not None}
+    if not 0 <= acts["start"] <= acts["end"] <= 1:
+        raise CnctlError(
+            f"{control.condition} cannot control from {acts['start']} to {acts['end']}",
+            hint="give fractions of the run with 0 <= start <= end <= 1",
+        )
+    if acts["mode"] not in MODES:
+        raise CnctlError(
+            f"control mode {acts['mode']!r} is unknown", hint=f"use {', '.join(MODES)}"
+        )
+    scales = {"step_scales": control.step_scales, "residual_scales": control.residual_scales}
+    return acts | scales
