@@ -8,7 +8,11 @@ Names are loaded when they are first used: `import cnctl` alone loads nothing he
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnctl.commands.annotate.request import AnnotateRequest as AnnotateRequest
     from cnctl.commands.annotate.run import annotate as annotate
+    from cnctl.commands.convert.init_from_base import init_from_base as init_from_base
+    from cnctl.commands.convert.request import ConvertRequest as ConvertRequest
+    from cnctl.commands.convert.request import InitRequest as InitRequest
     from cnctl.commands.convert.run import convert as convert
     from cnctl.commands.evaluate.request import EvaluateRequest as EvaluateRequest
     from cnctl.commands.evaluate.run import evaluate as evaluate
@@ -24,30 +28,38 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AnnotateRequest",
     "CnctlError",
     "ControlSpec",
+    "ConvertRequest",
     "EvaluateRequest",
     "GenerateRequest",
+    "InitRequest",
     "TrainRequest",
     "annotate",
     "convert",
     "evaluate",
     "generate",
+    "init_from_base",
     "load_controlnet",
     "read_description",
     "train",
 ]
 
 _MODULES = {
+    "AnnotateRequest": "commands.annotate.request",
     "CnctlError": "errors",
+    "ConvertRequest": "commands.convert.request",
     "ControlSpec": "commands.generate.request",
     "EvaluateRequest": "commands.evaluate.request",
     "GenerateRequest": "commands.generate.request",
+    "InitRequest": "commands.convert.request",
     "TrainRequest": "commands.train.request",
     "annotate": "commands.annotate.run",
     "convert": "commands.convert.run",
     "evaluate": "commands.evaluate.run",
     "generate": "commands.generate.run",
+    "init_from_base": "commands.convert.init_from_base",
     "load_controlnet": "models.unet.load",
     "read_description": "models.unet.checkpoint.source",
     "train": "commands.train.run",

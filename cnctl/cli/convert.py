@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.cli import convert_flags as own
 from cnctl.cli import flags
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
+from cnctl.commands.convert.request import ConvertRequest, InitRequest
 from cnctl.errors import CnctlError
 
 if TYPE_CHECKING:
     from cnctl.commands.convert.output import ConvertResult
-    from cnctl.commands.convert.progress import Progress
+    from cnctl.commands.shared.events import Stage
 
 MEGABYTE = 1_000_000
 
@@ -47,45 +48,47 @@ def convert(
     """
     if target is None or bool(sources) == bool(init_from_base):
         raise CnctlError("nothing to convert", hint="give SRC and DST, or --init-from-base and DST")
-    with _bar(quiet=quiet) as advance:
-        if init_from_base:
-            _refuse("SRC", base, from_base, to_base, shares, rank, verify)
-            from cnctl.commands.convert.init_from_base import add_control
-
-            result = add_control(
-                init_from_base,
-                target,
-                to=to,
-                dtype=dtype,
-                config=config,
-                hint_channels=3 if hint_channels is None else hint_channels,
-                hint_encoder=hint_encoder or "released",
-                seed=seed or 0,
-                condition=condition,
-                overwrite=overwrite,
-                progress=advance,
-            )
-        else:
-            _refuse("--init-from-base", hint_channels, hint_encoder, seed)
-            from cnctl.commands.convert.run import convert as run
-
-            result = run(
-                sources or [],
-                target,
-                to=to,
-                dtype=dtype,
-                config=config,
-                base=base,
-                from_base=from_base,
-                to_base=to_base,
-                shares=_numbers(shares),
-                rank=rank,
-                condition=condition,
-                verify=verify,
-                overwrite=overwrite,
-                progress=advance,
-            )
+    shared: dict[str, Any] = {
+        "target": target,
+        "to": to,
+        "dtype": dtype,
+        "config": config,
+        "condition": condition,
+        "overwrite": overwrite,
+    }
+    if init_from_base:
+        _refuse("SRC", base, from_base, to_base, shares, rank, verify)
+        untrained = {"hint_channels": hint_channels, "hint_encoder": hint_encoder, "seed": seed}
+        given: dict[str, Any] = {k: v for k, v in untrained.items() if v is not None}
+        result = _init(InitRequest(base=init_from_base, **shared, **given), quiet=quiet)
+    else:
+        _refuse("--init-from-base", hint_channels, hint_encoder, seed)
+        request = ConvertRequest(
+            sources=sources or [],
+            base=base,
+            from_base=from_base,
+            to_base=to_base,
+            shares=_numbers(shares),
+            rank=rank,
+            verify=verify,
+            **shared,
+        )
+        result = _convert(request, quiet=quiet)
     _report(result, json=json, quiet=quiet)
+
+
+def _init(request: InitRequest, *, quiet: bool) -> ConvertResult:
+    from cnctl.commands.convert.init_from_base import init_from_base
+
+    with _bar(quiet=quiet) as on_event:
+        return init_from_base(request, on_event=on_event)
+
+
+def _convert(request: ConvertRequest, *, quiet: bool) -> ConvertResult:
+    from cnctl.commands.convert.run import convert
+
+    with _bar(quiet=quiet) as on_event:
+        return convert(request, on_event=on_event)
 
 
 def _refuse(needed: str, *given: object) -> None:
@@ -97,21 +100,21 @@ def _numbers(text: str | None) -> list[float]:
     try:
         return [float(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise CnctlError(f"--shares {text!r} are no numbers", hint="like 0.7,0.3") from error
+        raise CnctlError(f"--shares {text!r} are not numbers", hint="such as 0.7,0.3") from error
 
 
 @contextmanager
-def _bar(*, quiet: bool) -> Iterator[Progress]:
+def _bar(*, quiet: bool) -> Iterator[Callable[[Stage], None]]:
     """Progress in percent, for files that take a while."""
     with ExitStack() as stack:
         bars: list[Advance] = []
 
-        def advance(done: int, total: int) -> None:
-            if total < 100 * MEGABYTE:
+        def advance(event: Stage) -> None:
+            if event.total < 100 * MEGABYTE:
                 return
             if not bars:
                 bars.append(stack.enter_context(progress("converting", 100, quiet=quiet)))
-            bars[0](100 * done // total)
+            bars[0](100 * event.done // event.total)
 
         try:
             yield advance

@@ -51,7 +51,7 @@ class Detector:
     def batch(
         self, images: Sequence[np.ndarray], /, **options: OptionValue
     ) -> list[Detection | None]:
-        """What is in each of these images of one size, in one call where the detector can."""
+        """The hints of these images of one size, in one call if the detector takes several."""
         return self._loaded.batch(images, **options)
 
     def from_maps(

@@ -1,8 +1,8 @@
-"""Where detectors' weights lie, and the form of them that is safe to read.
+"""Find detectors' weights, as files that are safe to read.
 
 A file is looked for in the user's own folder (CNCTL_DETECTORS, or `detectors` in the config file),
-then in the Hugging Face cache. Nothing is fetched here. What is no safetensors file is converted
-once, by the reader of `cnctl.models.unet.checkpoint` that runs nothing of what a file holds.
+then in the Hugging Face cache. Nothing is fetched here. Other formats than safetensors are
+converted once, by the reader of `cnctl.tensorfiles` that never runs what a file holds.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ class DetectorFiles(Mapping[str, Path]):
 def open_detector(
     condition: Condition, device: str, *, commercial: bool | None = None
 ) -> Callable[..., Any]:
-    """The plugin's own detector, given its files if it has any; nothing is checked here."""
+    """The plugin's own detector, called with its files if it has any; nothing is checked here."""
     if not condition.files:
         return condition.load_detector(device)
     return condition.load_detector(device, DetectorFiles(condition, commercial=commercial))
 
 
 def find_file(file: WeightFile) -> Path | None:
-    """The file or folder as the user has it; None where it is not at hand.
+    """The installed file or folder; None where it is not installed.
 
-    A file of the hub's cache must have the published sha256; in a folder of their own, users put
-    what they like.
+    A file of the hub's cache must have the published sha256; a file of the user's own folder is
+    not checked.
     """
     for path in _own_places(file):
         if path.is_file() if file.filename else path.is_dir():
@@ -90,20 +90,20 @@ def weights_in(found: Path) -> Path:
 
 
 def safe_file(found: Path) -> Path:
-    """A path that holds no pickle: this very one, or the copy that was made of it once."""
+    """A path without a pickle: this one, or the copy that was converted from it."""
     if found.is_dir():
         return _safe_folder(found)
     return found if found.suffix == ".safetensors" else _converted(found, known_sha256(found))
 
 
 def check_sha256(file: WeightFile, found: Path) -> None:
-    """CnctlError where it is not what was published; nothing where no hash is known."""
+    """CnctlError where the file differs from the published one, if its hash is known."""
     path = weights_in(found)
     if file.sha256 and known_sha256(path) != file.sha256:
         raise CnctlError(
             f"{path} is not {title(file)}: its sha256 is {known_sha256(path)[:12]}..., not "
             f"{file.sha256[:12]}...",
-            hint="a download may have stopped early: remove it and fetch it again",
+            hint="the download may be incomplete: remove it and fetch it again",
         )
 
 
@@ -124,7 +124,7 @@ def _asked_for_commercial() -> bool:
 
 def _missing(condition: Condition, file: WeightFile) -> MissingError:
     return MissingError(
-        f"{condition.name} needs {describe(file)}, which is not at hand",
+        f"{condition.name} needs {describe(file)}, which is not installed",
         hint=f"cnctl models pull {condition.name}, or name your own folder in CNCTL_DETECTORS",
     )
 
@@ -160,7 +160,7 @@ def _whole(folder: Path) -> Path | None:
 def _safe_folder(folder: Path) -> Path:
     if not (folder / CONFIG).is_file() or not _whole(folder):
         raise CnctlError(
-            f"{folder} is no whole transformers model",
+            f"{folder} is not a complete transformers model",
             hint=f"it must hold {CONFIG} and {WHOLE[0]}",
         )
     if any((folder / name).is_file() for name in WHOLE):
@@ -179,7 +179,7 @@ def _safe_folder(folder: Path) -> Path:
 
 
 def _name_of_copy(digest: str, beside: Sequence[Path]) -> str:
-    """Another one for other weights or another configuration."""
+    """A name that differs for other weights or another configuration."""
     found = hashlib.sha256(digest.encode())
     for path in beside:
         found.update(path.name.encode() + b"\0" + path.read_bytes())

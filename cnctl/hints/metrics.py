@@ -1,9 +1,9 @@
 """Fidelity of control: the hint that was given against the hint detected again in the output.
 
 "Edges" are pixels where any channel is above 127. "Key points" are spots of one colour with a
-channel above 200, as pose hints draw them over dimmer limbs; a colour says which point it is. Two
-images that have nothing to do with each
-other do not score 0: compare a score with that of shuffled pairs, or of an output without control.
+channel above 200, as pose hints draw them over dimmer limbs; the colour identifies the point. Two
+unrelated images do not score 0: compare a score with that of shuffled pairs, or of an output
+without control.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SSIM_RADIUS = 5
 
 
 def score(metric: str | Metric, hint: np.ndarray, detected: np.ndarray | None) -> float:
-    """How well `detected` obeys `hint`: two hints of one size, (H, W, C), compared at 8 bits.
+    """How well `detected` matches `hint`: two hints of one size, (H, W, C), compared at 8 bits.
 
-    detected None means that the detector found nothing, which scores as an empty hint. Whether
-    more is better says `find_metric(metric).higher_is_better`.
+    detected: None where the detector found nothing, which scores as an empty hint.
+    `find_metric(metric).higher_is_better` says whether more is better.
     """
     if detected is None:
         detected = np.zeros_like(hint)
@@ -42,7 +42,7 @@ def score(metric: str | Metric, hint: np.ndarray, detected: np.ndarray | None) -
 
 
 def find_metric(metric: str | Metric) -> Metric:
-    """The metric of this name, or a plugin's own as it is."""
+    """The metric of this name; a plugin's own is returned unchanged."""
     if isinstance(metric, Metric):
         return metric
     if metric not in METRICS:

@@ -1,4 +1,4 @@
-"""Run a condition's detector, and hold it to its contract in both directions."""
+"""Run a condition's detector, and check what it is given and what it returns."""
 
 from __future__ import annotations
 
@@ -58,22 +58,22 @@ def load_detections(
 
 @dataclass(frozen=True)
 class LoadedDetector:
-    """A plugin's detector, behind the check of its contract that `load_detector` tells of."""
+    """A plugin's detector, behind the check of its contract that `load_detector` describes."""
 
     condition: Condition
     raw: Callable[..., Any]
 
     @property
     def takes_many(self) -> bool:
-        """Whether several images at once are other work than one after the other."""
+        """Whether the detector takes several images in one call."""
         return isinstance(self.raw, BatchDetector)
 
     def __call__(self, image: np.ndarray, **options: OptionValue) -> Detection | None:
-        """What is in one image; None where nothing is found."""
+        """The hint of one image and its data; None where nothing is found."""
         return self.batch([image], **options)[0]
 
     def batch(self, images: Sequence[np.ndarray], **options: OptionValue) -> list[Detection | None]:
-        """What is in each of these images of one size."""
+        """The hint of each of these images of one size and its data."""
         for image in images:
             _check_image(self.condition, image)
         complete = check_options(self.condition, options)
@@ -86,16 +86,16 @@ class LoadedDetector:
             raise CnctlError(
                 f"condition {self.condition.name!r} returned {len(found)} hints for "
                 f"{len(images)} images",
-                hint="this is a fault of the plugin: tell its authors",
+                hint="this is a bug of the plugin: report it to its authors",
             )
         size = images[0].shape[:2]
         return [f if f is None else check_detection(self.condition, f, size=size) for f in found]
 
 
 def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
-    """The hint that these data describe, uint8 (H, W, stored_channels); CnctlError where none."""
+    """The hint that these data describe, uint8 (H, W, stored_channels)."""
     if condition.draw is None:
-        raise CnctlError(f"{condition.name} has no data to draw from", hint="give it an image")
+        raise CnctlError(f"{condition.name} cannot draw a hint from data", hint="give it an image")
     whose = "check the file; `cnctl annotate --json` shows what such data look like"
     with _blame(condition, "could not draw these data", hint=whose):
         hint = condition.draw(data)
@@ -103,8 +103,8 @@ def draw_hint(condition: Condition, data: Mapping[str, Any]) -> np.ndarray:
 
 
 def read_ready(condition: Condition, source: Path | bytes) -> np.ndarray:
-    """A hint that lies in a file, (H, W, stored_channels): a picture, or .npz; the condition's
-    ground truth; or drawn from JSON such as a pose editor writes. bytes: of a picture or an .npz.
+    """The hint in a file, (H, W, stored_channels): a picture, or .npz; the condition's ground
+    truth; or drawn from JSON, as a pose editor writes it. bytes: of a picture or an .npz.
     """
     name = source.name if isinstance(source, Path) else _picture_name(source)
     if condition.ground_truth and name.endswith(condition.ground_truth.ending):
@@ -123,29 +123,31 @@ def read_ground_truth(
     sizes: tuple[Size, Size],
     options: Mapping[str, OptionValue],
 ) -> Detection:
-    """The hint that a data set's file states, with its data; at whatever size it comes.
+    """The hint that a data set's file states, with its data, at the file's own size.
 
-    sizes: (height, width) of the image as it lies, and of the hint that is wanted.
+    sizes: (height, width) of the image on disk, and of the hint that is wanted.
     """
     found = _from_ground_truth(condition, path, check_options(condition, options), sizes=sizes)
     if found is None:
-        raise CnctlError(f"{shown(path)} is no ground truth of {condition.name}")
+        raise CnctlError(f"{shown(path)} is not ground truth of {condition.name}")
     return found
 
 
 def hint_from_maps(
     condition: Condition, maps: Mapping[str, Any], **options: OptionValue
 ) -> np.ndarray | None:
-    """The hint of a rendered picture, see `Condition.from_maps`; None where there is nothing."""
+    """The hint of a rendered picture, see `Condition.from_maps`; None where it is empty."""
     if condition.from_maps is None:
-        raise CnctlError(f"{condition.name} reads no renderer's maps", hint="give it an image")
+        raise CnctlError(
+            f"{condition.name} does not read a renderer's maps", hint="give it an image"
+        )
     with _blame(condition, "failed on these maps"):
         hint = condition.from_maps(maps, **check_options(condition, options))
     return None if hint is None else check_hint(condition, hint, size=maps["image"].shape[:2])
 
 
 def draw_options(condition: Condition, rng: np.random.Generator) -> Mapping[str, OptionValue]:
-    """What the condition draws at random for an image of training data; {} where it draws none."""
+    """The options that the condition draws at random for a training image; {} if it draws none."""
     if condition.training_options is None:
         return {}
     with _blame(condition, "could not draw training options"):
@@ -153,22 +155,22 @@ def draw_options(condition: Condition, rng: np.random.Generator) -> Mapping[str,
 
 
 def augment_hint(condition: Condition, hint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The condition's random change of a hint, whatever it returns."""
+    """The hint after the condition's random change; what it returns is not checked."""
     assert condition.augment is not None
     with _blame(condition, "could not augment a hint"):
         return condition.augment(hint, rng)
 
 
 def check_detection(condition: Condition, found: Any, *, size: tuple[int, ...]) -> Detection:
-    """What a detector returned, checked: its hint by `check_hint`, and data that JSON can hold."""
+    """The detector's result, checked: its hint by `check_hint`, and its data for JSON."""
     if not isinstance(found, Detection):
         return Detection(hint=check_hint(condition, found, size=size))
     try:
         data = json.loads(json.dumps(dict(found.data), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise CnctlError(
-            f"condition {condition.name!r} returned data that are no JSON: {error}",
-            hint="this is a fault of the plugin: tell its authors",
+            f"condition {condition.name!r} returned data that JSON cannot hold: {error}",
+            hint="this is a bug of the plugin: report it to its authors",
         ) from error
     return Detection(hint=check_hint(condition, found.hint, size=size), data=data)
 
@@ -216,7 +218,7 @@ def check_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.
         raise CnctlError(
             f"condition {condition.name!r} returned {describe_value(hint)}; "
             f"it must be uint8 {size} with {wanted}",
-            hint="this is a fault of the plugin: tell its authors",
+            hint="this is a bug of the plugin: report it to its authors",
         )
     if as_3d.shape[2] == channels:
         return np.array(as_3d, order="C")  # a copy: the plugin may reuse its buffer
@@ -224,7 +226,7 @@ def check_hint(condition: Condition, hint: Any, *, size: tuple[int, ...]) -> np.
 
 
 def describe_range(option: Option) -> str:
-    """What an option accepts, in words: "1 to 255", "one of a, b"; "" where there is no limit."""
+    """The values that an option accepts: "1 to 255", "one of a, b"; "" where there is no limit."""
     if option.choices:
         return "one of " + ", ".join(map(str, option.choices))
     if option.minimum is not None and option.maximum is not None:
@@ -252,7 +254,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise CnctlError(
-            f"{shown(path)} is no readable JSON: {error}", hint="check the file"
+            f"{shown(path)} cannot be read as JSON: {error}", hint="check the file"
         ) from error
 
 
@@ -284,8 +286,8 @@ def _from_ground_truth(
 
 
 def _is_painted(condition: Condition, indices: np.ndarray, colours: np.ndarray) -> bool:
-    """Whether an image with a palette shows the condition's colours, as a hint of it that some
-    tool has made small; else its indices are what counts.
+    """Whether an image with a palette shows the condition's colours, as a hint that a tool has
+    compressed; otherwise its indices are the values.
 
     A map of labels may show these colours too, each label that of its own number.
     """
@@ -366,8 +368,8 @@ def _bad_value(condition: Condition, name: str, *, value: object, wanted: str) -
 def _blame(condition: Condition, what: str, *, hint: str = "") -> Iterator[None]:
     """Turn what a plugin raises into a CnctlError, and keep what it prints off stdout.
 
-    hint: what to do where it is most likely not the plugin's fault. A plugin may raise CnctlError
-    itself. sys.stdout belongs to the whole process, so it is only put aside in the main thread.
+    hint: what to do where the plugin is most likely not at fault. A plugin may raise CnctlError
+    itself. sys.stdout belongs to the whole process, so it is only redirected in the main thread.
     """
     in_main = threading.current_thread() is threading.main_thread()
     try:
@@ -386,7 +388,7 @@ def _error_class(error: BaseException) -> type[CnctlError]:
     if isinstance(error, ModuleNotFoundError):
         return MissingError
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return DeviceError  # torch's own error, told by name so that torch need not be loaded
+        return DeviceError  # torch's own error, recognised by name so that torch need not be loaded
     return CnctlError
 
 

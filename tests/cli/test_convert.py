@@ -34,9 +34,10 @@ def test_prints_the_path_and_nothing_else(cnctl, source, tmp_path) -> None:
 def test_says_what_it_left_out_on_stderr(cnctl, source, tmp_path, config_of_base) -> None:
     from safetensors.torch import load_file
 
+    from cnctl.commands.convert.request import ConvertRequest
     from cnctl.commands.convert.run import convert
 
-    convert(tmp_path / source, tmp_path / "x.safetensors")
+    convert(ConvertRequest(sources=tmp_path / source, target=tmp_path / "x.safetensors"))
     tensors = load_file(tmp_path / "x.safetensors")
     torch.save(tensors | {"betas": torch.zeros(3)}, tmp_path / "x.pth")
     run = cnctl("convert", "x.pth", "out", "--config", config_of_base)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from cnctl.cli import app
+from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.models.unet import known
 from cnctl.models.unet.checkpoint.architecture import read_encoder
@@ -52,7 +53,7 @@ def shelf(random_base, random_controlnet, tmp_path_factory) -> Path:
     )
     random_controlnet.save_pretrained(folder / "sd15-canny")
     standalone = folder / "control_v11p_sd15_canny.safetensors"
-    convert(folder / "sd15-canny", standalone)
+    convert(ConvertRequest(sources=folder / "sd15-canny", target=standalone))
     control, unet = load_file(standalone), original_unet(random_base)
     torch.save(control, folder / "control_v11p_sd15_canny.pth")
     tuned = {name: tensor + 0.01 for name, tensor in unet.items()}
@@ -92,23 +93,31 @@ def test_every_command_of_the_page_runs(page, shelf, tmp_path, monkeypatch) -> N
 def test_what_the_pages_promise(shelf, tmp_path, monkeypatch) -> None:
     """There and back, the pair of a full checkpoint, and the difference with another base."""
     monkeypatch.chdir(shelf)
-    there = convert("sd15-canny", tmp_path / "there.safetensors").path
-    back = convert(there, tmp_path / "back").path
+    there = convert(
+        ConvertRequest(sources="sd15-canny", target=tmp_path / "there.safetensors")
+    ).path
+    back = convert(ConvertRequest(sources=there, target=tmp_path / "back")).path
     for name in ("config.json", "diffusion_pytorch_model.safetensors"):
         assert (back / name).read_bytes() == (shelf / "sd15-canny" / name).read_bytes()
-    pair = convert("control_sd15_canny.pth", tmp_path / "pair", base="sd15").path
+    pair = convert(
+        ConvertRequest(sources="control_sd15_canny.pth", target=tmp_path / "pair", base="sd15")
+    ).path
     assert (pair / "base_delta.safetensors").is_file()
     assert read_description(pair)["condition"] == "canny"
     moved = convert(
-        "control_v11p_sd15_canny.safetensors",
-        tmp_path / "moved.safetensors",
-        from_base="sd15",
-        to_base="dreamshaper.safetensors",
+        ConvertRequest(
+            sources="control_v11p_sd15_canny.safetensors",
+            target=tmp_path / "moved.safetensors",
+            from_base="sd15",
+            to_base="dreamshaper.safetensors",
+        )
     ).path
     completed = convert(
-        "diff_control_sd15_canny.safetensors",
-        tmp_path / "completed.safetensors",
-        base="dreamshaper.safetensors",
+        ConvertRequest(
+            sources="diff_control_sd15_canny.safetensors",
+            target=tmp_path / "completed.safetensors",
+            base="dreamshaper.safetensors",
+        )
     ).path
     one, other = load_file(moved), load_file(completed)
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.commands.info import ImageInfo, WeightsInfo, info
 from cnctl.errors import CnctlError, MissingError
@@ -25,7 +26,9 @@ def folder(random_controlnet, tmp_path):
 
 
 def test_weights(folder, random_controlnet, tmp_path) -> None:
-    path = convert(folder, tmp_path / "x.safetensors", dtype="float16").path
+    path = convert(
+        ConvertRequest(sources=folder, target=tmp_path / "x.safetensors", dtype="float16")
+    ).path
     for source, form, dtype in (
         (folder, "diffusers", "float32"),
         (path, "original, ControlNet alone", "float16"),
@@ -43,7 +46,9 @@ def test_weights(folder, random_controlnet, tmp_path) -> None:
 
 def test_a_control_lora_and_what_was_done_to_it(folder, random_base, tmp_path) -> None:
     path = tmp_path / "lora.safetensors"
-    convert(folder, path, to="control-lora", base=random_base, rank=2)
+    convert(
+        ConvertRequest(sources=folder, target=path, to="control-lora", base=random_base, rank=2)
+    )
     found = info(path)
     assert isinstance(found, WeightsInfo)
     assert (found.form, found.rank, found.condition) == ("Control-LoRA", 2, "canny")
@@ -71,12 +76,12 @@ def test_a_published_name_tells_the_condition(
 ) -> None:
     save_controlnet(random_controlnet, tmp_path / "source", description={})
     path = tmp_path / f"{name}.safetensors"
-    convert(tmp_path / "source", path, to="bare")
+    convert(ConvertRequest(sources=tmp_path / "source", target=path, to="bare"))
     found = info(path)
     assert isinstance(found, WeightsInfo)
     assert found.condition == condition
     assert note in " ".join(found.notes)
-    copy = convert(path, tmp_path / "copy")
+    copy = convert(ConvertRequest(sources=path, target=tmp_path / "copy"))
     written = info(copy.path)
     assert isinstance(written, WeightsInfo)
     assert written.condition == condition.removesuffix(" (by its name)")
@@ -93,7 +98,9 @@ def test_hash_of_the_weights(folder) -> None:
 def test_oddities(folder, tmp_path) -> None:
     from safetensors.torch import load_file
 
-    path = convert(folder, tmp_path / "x.safetensors", to="bare").path
+    path = convert(
+        ConvertRequest(sources=folder, target=tmp_path / "x.safetensors", to="bare")
+    ).path
     tensors = load_file(path)
     tensors["time_embed.0.bias"] = tensors["time_embed.0.bias"].half()
     torch.save({"state_dict": tensors, "epoch": 2}, tmp_path / "x.pth")

@@ -98,7 +98,7 @@ def test_missing_says_which_file_from_where_how_large_under_which_licence():
     with pytest.raises(MissingError) as error:
         detect(np.zeros((8, 8, 3), np.uint8))
     assert str(error.value) == (
-        "thing needs net.pth of someone/nets (29 MB; Apache-2.0), which is not at hand"
+        "thing needs net.pth of someone/nets (29 MB; Apache-2.0), which is not installed"
     )
     assert error.value.hint.startswith("cnctl models pull thing")
     assert error.value.exit_code == 4

@@ -325,7 +325,7 @@ def test_data_that_cannot_be_drawn_are_laid_to_the_file(tmp_path):
         draw_hint(condition, {})
     assert caught.value.hint.startswith("check the file")
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    with pytest.raises(CnctlError, match=r"deep\.json is no readable JSON"):
+    with pytest.raises(CnctlError, match=r"deep\.json cannot be read as JSON"):
         read_ready(condition, tmp_path / "deep.json")
 
 

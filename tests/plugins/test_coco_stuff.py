@@ -4,6 +4,7 @@ from cnctl_conditions.coco_stuff import PALETTE, coco_stuff, read_labels
 from cnctl_conditions.shared.coco_stuff_palette import CLASSES, UNUSED
 from PIL import Image
 
+from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError
 from cnctl.hints.run import load_detections, load_detector, read_ground_truth, read_ready
@@ -67,13 +68,15 @@ def test_a_data_set_is_made_of_the_maps(tmp_path, mode):
         stored.putpalette([7, 99, 3] * 256)
     stored.save(tmp_path / "maps/7.png")
     annotate(
-        "coco-stuff",
-        [tmp_path / "images"],
-        out=tmp_path / "set",
-        dataset=True,
-        prompt="",
-        resolution=24,
-        ground_truth=tmp_path / "maps",
+        AnnotateRequest(
+            conditions="coco-stuff",
+            inputs=[tmp_path / "images"],
+            out=tmp_path / "set",
+            dataset=True,
+            prompt="",
+            resolution=24,
+            ground_truth=tmp_path / "maps",
+        )
     )
     hint = read_hint(tmp_path / "set/hints/7.png", channels=3)
     expected = np.zeros((24, 32, 3), np.uint8)
@@ -97,7 +100,7 @@ def test_a_hint_that_a_tool_has_made_small_is_still_a_hint(tmp_path, labels):
         assert small.mode == "P"
     assert np.array_equal(read_ready(coco_stuff, tmp_path / "small.png"), hint)
     sizes = (hint.shape[:2], hint.shape[:2])
-    with pytest.raises(CnctlError, match=r"small\.png is no ground truth of coco-stuff"):
+    with pytest.raises(CnctlError, match=r"small\.png is not ground truth of coco-stuff"):
         read_ground_truth(coco_stuff, tmp_path / "small.png", sizes=sizes, options={})
 
 

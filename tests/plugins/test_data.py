@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
@@ -23,7 +24,15 @@ def house(tmp_path):
 
 
 def test_annotate_tells_the_lines_of_each_hint(house, tmp_path):
-    result = annotate("hough", [house], out=tmp_path / "out", options=["method=lsd"], resolution=64)
+    result = annotate(
+        AnnotateRequest(
+            conditions="hough",
+            inputs=[house],
+            out=tmp_path / "out",
+            options=["method=lsd"],
+            resolution=64,
+        )
+    )
     document = json.loads(json.dumps(result.as_dict(), default=str))
     data = document["hints"][0]["data"]
     assert len(data["lines"]) == 4
@@ -48,7 +57,7 @@ def test_generate_draws_a_pose_from_json_without_the_detector(
 
 @pytest.mark.parametrize(
     ("condition", "text", "message"),
-    [("canny", "{}", "no data to draw from"), ("openpose", "{", "no readable JSON")],
+    [("canny", "{}", "cannot draw a hint from data"), ("openpose", "{", "cannot be read as JSON")],
 )
 def test_json_that_cannot_be_drawn_is_refused(condition, text, message, tmp_path):
     path: Path = tmp_path / "hint.json"

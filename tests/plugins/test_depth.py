@@ -10,6 +10,7 @@ from cnctl_conditions.depth import (
 )
 from PIL import Image
 
+from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.commands.conditions.check import check_condition
 from cnctl.errors import MissingError
@@ -87,8 +88,15 @@ def test_sixteen_bits_keep_what_eight_would_round(models, photo, tmp_path):
     values = models["depth"]((pixels - 0.5) / 0.5).predicted_depth[0].numpy().astype(float)
     expected = (values - values.min()) / (values.max() - values.min())
     Image.fromarray(photo).save(tmp_path / "a.png")
-    annotate("depth", [tmp_path / "a.png"], out=tmp_path / "d.png", resolution=64,
-             options=["bits=16"])  # fmt: skip
+    annotate(
+        AnnotateRequest(
+            conditions="depth",
+            inputs=[tmp_path / "a.png"],
+            out=tmp_path / "d.png",
+            resolution=64,
+            options=["bits=16"],
+        )
+    )
     hint = read_hint(tmp_path / "d.png", channels=3)
     assert hint.dtype == np.uint16
     assert np.unique(hint).size > 1000

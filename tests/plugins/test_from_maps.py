@@ -108,7 +108,7 @@ def test_straight_lines_of_a_square() -> None:
 
 
 def test_a_condition_that_reads_no_maps_says_so() -> None:
-    with pytest.raises(CnctlError, match="canny reads no renderer's maps"):
+    with pytest.raises(CnctlError, match="canny does not read a renderer's maps"):
         hint_of("canny", blank_maps())
 
 

@@ -15,6 +15,7 @@ from cnctl_conditions.normal import (
 from cnctl_conditions.shared.networks import import_network, quiet
 from PIL import Image
 
+from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.commands.shared.known_controls import known_weights
 from cnctl.errors import CnctlError
@@ -145,8 +146,17 @@ def test_diode_makes_a_training_set(tmp_path):
     values = np.tile(np.array([0, 0, 1], np.float32), (48, 64, 1))
     values[:, :32] = 0
     np.save(tmp_path / "00_indoors_000_normal.npy", values)
-    annotate("normal-diode", [tmp_path], out=tmp_path / "set", dataset=True, prompt="",
-             resolution=24, ground_truth=tmp_path)  # fmt: skip
+    annotate(
+        AnnotateRequest(
+            conditions="normal-diode",
+            inputs=[tmp_path],
+            out=tmp_path / "set",
+            dataset=True,
+            prompt="",
+            resolution=24,
+            ground_truth=tmp_path,
+        )
+    )
     hint = read_hint(tmp_path / "set/hints/00_indoors_000.png", channels=3)
     assert (hint[:, :16] == 0).all()
     assert (hint[:, 16:] == [255, 127, 127]).all(), "z, y, x, as ControlNet 1.0's"

@@ -9,6 +9,7 @@ from cnctl_conditions.openpifpaf import openpifpaf, read_predictions
 from cnctl_conditions.openpose import openpose
 from PIL import Image
 
+from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.run import draw_hint, load_detections, load_detector, read_ready
@@ -123,8 +124,15 @@ def test_predictions_beside_pictures_are_read_at_the_size_that_is_wanted(tmp_pat
     (tmp_path / "told/a.jpg.predictions.json").write_text(json.dumps(larger))
     Image.new("RGB", (64, 64)).save(tmp_path / "people/b.png")
     (tmp_path / "told/b.png.predictions.json").write_text("[]")
-    result = annotate("openpifpaf", [tmp_path / "people"], out=tmp_path / "out", resolution=96,
-                      ground_truth=tmp_path / "told")  # fmt: skip
+    result = annotate(
+        AnnotateRequest(
+            conditions="openpifpaf",
+            inputs=[tmp_path / "people"],
+            out=tmp_path / "out",
+            resolution=96,
+            ground_truth=tmp_path / "told",
+        )
+    )
     (made,) = result.hints
     hint = read_hint(made.path, channels=3)
     width = 96

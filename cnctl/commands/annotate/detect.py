@@ -1,4 +1,4 @@
-"""What is in an image: found by its condition's detector, or stated by the data set."""
+"""The hint of an image: found by its condition's detector, or stated by the data set."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class HintSource:
                 self._found |= {t.path: f for (t, _), f in zip(group, found, strict=True)}
 
     def read(self, image: ImageFile) -> np.ndarray:
-        """The picture as it lies, decoded once."""
+        """The picture at its own size, decoded once."""
         kept = self._pictures.pop(image, None)
         return read_picture(image) if kept is None else kept
 
@@ -85,7 +85,7 @@ class HintSource:
 
 
 def title(image: ImageFile) -> str:
-    """What to call it in a message."""
+    """The image's name in messages."""
     return "standard input" if image is STDIN else shown(image.path)
 
 
@@ -95,7 +95,7 @@ def read_picture(image: ImageFile) -> np.ndarray:
 
 
 def at_working_size(picture: np.ndarray, run: Run) -> np.ndarray:
-    """The picture as the detectors of this run see it."""
+    """The picture at the size that detectors of this run see."""
     size = working_size(*picture.shape[:2], resolution=run.resolution)
     return fit_image(picture, size=size)
 
@@ -118,7 +118,7 @@ def _stated(
     other_shape = abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE
     if other_shape and (rows, columns) != sizes[1]:
         raise CnctlError(
-            f"{shown(path)} is {columns} x {rows}, of another shape than its image",
-            hint="maps must lie in the tree of their images",
+            f"{shown(path)} is {columns} x {rows}, not of its image's shape",
+            hint="put maps in the tree of their images",
         )
     return replace(found, hint=fit_image(found.hint, size=sizes[1], nearest=True))

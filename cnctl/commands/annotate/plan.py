@@ -1,4 +1,4 @@
-"""What `cnctl annotate` is to do: which hint of which image goes where, checked before any work."""
+"""The plan of `cnctl annotate`: which hint of which image goes where, checked before any work."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.data.subset import choose
 from cnctl.errors import CnctlError
 from cnctl.hints.run import check_options, draw_options, parse_options
-from cnctl.images import SUFFIXES, ImageFile, find_images, hint_suffix, read_size, shown
+from cnctl.images import ImageFile, find_images, hint_suffix, read_size, shown
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
 from cnctl.settings import AnnotateSettings, resolve
@@ -25,38 +26,8 @@ STDOUT = Path("-")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Which images are meant, where their hints go, and where hints are read that are known."""
-
-    out: str | Path
-    """A folder that takes `<stem>-<condition>.png` and keeps the tree of the images; a file, or "-"
-    for stdout, where one image meets one condition."""
-    dataset: bool = False
-    """Write images/, hints/ and metadata.jsonl for `cnctl train`. Options that the condition draws
-    at random are a function of (seed, relative path); options that are given stay as given."""
-    compared: bool = False
-    """Write `<stem>-compare.png` too: an image beside its hints, if it has them all."""
-    ground_truth: Path | None = None
-    """A folder of a data set's own maps, in the tree of the images: nothing is detected."""
-    largest: int | None = None
-    """Take only so many images, those with the most pixels."""
-    sample: int | None = None
-    """Take only so many of them, at random by `seed`."""
-    seed: int = 0
-
-    @property
-    def is_one_file(self) -> bool:
-        """Whether -o names a file, or standard output, and no folder."""
-        if self.dataset:
-            return False
-        suffixes = SUFFIXES | {".npz"}
-        is_named_so = Path(self.out).suffix.lower() in suffixes
-        return self.out == "-" or (is_named_so and not os.path.isdir(self.out))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Run:
-    """One condition of this call, with what was chosen for it."""
+    """One condition of this call, with its options and resolution."""
 
     condition: Condition
     options: Mapping[str, OptionValue]
@@ -65,7 +36,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One hint to make."""
+    """One hint to write."""
 
     image: ImageFile
     run: Run
@@ -73,47 +44,46 @@ class Target:
     record: Mapping[str, Any]
     """condition, options, resolution: what the hint is a function of, with its image."""
     truth: Path | None = None
-    """The map that states this hint; None where it is to be detected."""
+    """The map that states this hint; None where it is detected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that is to be made of one image."""
+    """All that is written of one image."""
 
     image: ImageFile
     targets: Sequence[Target]
     sheet: Path | None = None
-    """Where the image and its hints are shown side by side."""
+    """The file that shows the image and its hints side by side, if one is wanted."""
 
     @property
     def outputs(self) -> list[Path]:
         return [*(target.path for target in self.targets), *filter(None, [self.sheet])]
 
 
-def plan_runs(
-    names: Sequence[str], assignments: Sequence[str], resolution: int | None
-) -> list[Run]:
-    """The conditions of these names, each once, with their options checked."""
-    names = list(dict.fromkeys(names))
+def plan_runs(request: AnnotateRequest) -> list[Run]:
+    """The conditions that are named, each once, with their options checked."""
+    given = request.conditions
+    names = list(dict.fromkeys([given] if isinstance(given, str) else given))
     if not names:
-        raise CnctlError("no condition", hint="name one: --cond canny; see cnctl conditions")
+        raise CnctlError("no condition is named", hint="name one: --cond canny")
     conditions = [get_condition(name) for name in names]
     return [
         Run(
             condition=condition,
-            options=parse_options(condition, _assignments_for(condition, names, assignments)),
-            resolution=_resolution(condition, resolution),
+            options=parse_options(condition, _assignments_for(condition, names, request.options)),
+            resolution=_resolution(condition, request.resolution),
         )
         for condition in conditions
     ]
 
 
-def plan_images(inputs: Sequence[str | Path], runs: Sequence[Run], layout: Layout) -> list[Plan]:
-    """All that is to be made, by image; CnctlError for what cannot work. No image is read."""
-    images = _choose(_find(inputs, layout.out), layout)
-    _check_layout(len(images), runs, layout, stdin=STDIN in images)
-    plans = [_plan(image, runs, layout) for image in images]
-    if not layout.is_one_file:
+def plan_images(request: AnnotateRequest, runs: Sequence[Run]) -> list[Plan]:
+    """All that is written, by image; CnctlError for what cannot work. No image is read."""
+    images = _choose(_find(request.inputs, request.out), request)
+    _check_request(len(images), runs, request, stdin=STDIN in images)
+    plans = [_plan(image, runs, request) for image in images]
+    if not request.is_one_file:
         plans = _without_own_files(plans)
     _check_paths(plans)
     return plans
@@ -160,7 +130,7 @@ def _find(inputs: Sequence[str | Path], out: str | Path) -> list[ImageFile]:
     images = [STDIN] * (len(paths) < len(inputs)) + find_images(paths)
     images = _without_output_folder(images, paths, Path(os.path.abspath(out)))
     if not images:
-        raise CnctlError("no image", hint="give files, folders or - for stdin")
+        raise CnctlError("no image is named", hint="give files, folders or - for stdin")
     return images
 
 
@@ -174,65 +144,66 @@ def _without_output_folder(
     return [image for image in images if out not in Path(os.path.abspath(image.path)).parents]
 
 
-def _choose(images: list[ImageFile], layout: Layout) -> list[ImageFile]:
-    """The part of the images that --largest and --sample ask for."""
+def _choose(images: list[ImageFile], request: AnnotateRequest) -> list[ImageFile]:
+    """The part of the images that --largest and --sample choose."""
     names = [image.relative.as_posix() for image in images]
     chosen = choose(
         names,
         lambda index: read_size(images[index].path),
-        largest=layout.largest,
-        sample=layout.sample,
-        seed=layout.seed,
+        largest=request.largest,
+        sample=request.sample,
+        seed=request.seed,
     )
     return [images[index] for index in chosen]
 
 
-# --- what is made of each -----------------------------------------------------------------------
+# --- what is written of each --------------------------------------------------------------------
 
 
-def _plan(image: ImageFile, runs: Sequence[Run], layout: Layout) -> Plan:
-    out = Path(layout.out)
+def _plan(image: ImageFile, runs: Sequence[Run], request: AnnotateRequest) -> Plan:
+    out = Path(request.out)
     targets = [
         Target(
             image=image,
             run=run,
-            path=out if layout.is_one_file else out / _hint_name(image, run, layout),
-            record=_record(image, run, layout),
-            truth=_truth(image, run, layout),
+            path=out if request.is_one_file else out / _hint_name(image, run, request),
+            record=_record(image, run, request),
+            truth=_truth(image, run, request),
         )
         for run in runs
     ]
     sheet = out / image.relative.with_name(f"{image.relative.stem}-compare.png")
-    return Plan(image=image, targets=targets, sheet=sheet if layout.compared else None)
+    return Plan(image=image, targets=targets, sheet=sheet if request.compared else None)
 
 
-def _hint_name(image: ImageFile, run: Run, layout: Layout) -> Path:
+def _hint_name(image: ImageFile, run: Run, request: AnnotateRequest) -> Path:
     """Where the hint lies below -o; the tree of an input folder is kept."""
     suffix = hint_suffix(run.condition.stored_channels)
-    if layout.dataset:
+    if request.dataset:
         return Path("hints", pair_name(image) + suffix)
     return image.relative.with_name(f"{image.relative.stem}-{run.condition.name}{suffix}")
 
 
-def _truth(image: ImageFile, run: Run, layout: Layout) -> Path | None:
+def _truth(image: ImageFile, run: Run, request: AnnotateRequest) -> Path | None:
     """The file that states this image's hint, in the tree that --ground-truth names."""
     known = run.condition.ground_truth
-    if layout.ground_truth is None or known is None:
+    if request.ground_truth is None or known is None:
         return None
     own = image.relative
-    return layout.ground_truth / own.with_name(known.name.format(stem=own.stem, name=own.name))
+    name = known.name.format(stem=own.stem, name=own.name)
+    return Path(request.ground_truth) / own.with_name(name)
 
 
-def _record(image: ImageFile, run: Run, layout: Layout) -> dict[str, Any]:
+def _record(image: ImageFile, run: Run, request: AnnotateRequest) -> dict[str, Any]:
     drawn: Mapping[str, OptionValue] = {}
-    if layout.dataset:
-        drawn = draw_options(run.condition, _rng(layout.seed, image.relative))
+    if request.dataset:
+        drawn = draw_options(run.condition, _rng(request.seed, image.relative))
     record: dict[str, Any] = {
         "condition": run.condition.name,
         "options": check_options(run.condition, {**drawn, **run.options}),
         "resolution": run.resolution,
     }
-    truth = _truth(image, run, layout)
+    truth = _truth(image, run, request)
     return record if truth is None else record | {"ground_truth": truth.name}
 
 
@@ -252,37 +223,39 @@ def _without_own_files(plans: list[Plan]) -> list[Plan]:
 # --- what cannot work ---------------------------------------------------------------------------
 
 
-def _check_layout(count: int, runs: Sequence[Run], layout: Layout, *, stdin: bool) -> None:
-    """Say which flags contradict each other before anything is loaded or written."""
-    if max(count, len(runs)) > 1 and layout.is_one_file:
+def _check_request(
+    count: int, runs: Sequence[Run], request: AnnotateRequest, *, stdin: bool
+) -> None:
+    """Refuse flags that contradict each other, before anything is loaded or written."""
+    if max(count, len(runs)) > 1 and request.is_one_file:
         raise CnctlError(
-            f"-o {shown(layout.out)} is one file for {count * len(runs)} hints",
+            f"-o {shown(request.out)} is one file for {count * len(runs)} hints",
             hint="name a folder",
         )
-    if len(runs) > 1 and layout.dataset:
+    if len(runs) > 1 and request.dataset:
         raise CnctlError("--dataset holds hints of one condition", hint="run it once for each")
-    if layout.compared and (layout.dataset or layout.is_one_file or stdin):
+    if request.compared and (request.dataset or request.is_one_file or stdin):
         raise CnctlError(
             "--compare puts images beside their hints, in a folder of files",
             hint="leave out --dataset, and name files and a folder",
         )
-    if layout.ground_truth is None:
+    if request.ground_truth is None:
         return
-    if stdin or not layout.ground_truth.is_dir():
+    if stdin or not Path(request.ground_truth).is_dir():
         raise CnctlError(
-            f"--ground-truth {shown(layout.ground_truth)} is no folder with the maps of files",
+            f"--ground-truth {shown(request.ground_truth)} is not a folder with the maps of files",
             hint="name the folder that holds the maps in the tree of the images",
         )
     for run in runs:
         if run.condition.ground_truth is None:
             raise CnctlError(
-                f"{run.condition.name} reads no ground truth",
+                f"{run.condition.name} does not read ground truth",
                 hint="leave out --ground-truth, and its hints are detected",
             )
 
 
 def _check_paths(plans: Sequence[Plan]) -> None:
-    """Say which outputs would collide, or be stored in another form than they must."""
+    """Refuse outputs that would collide, or have the suffix of another form."""
     sources: dict[Path, Path] = {}
     for plan in plans:
         source = plan.image.path

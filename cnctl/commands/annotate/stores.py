@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cnctl.commands.annotate.plan import Layout, Target, pair_name
+from cnctl.commands.annotate.plan import Target, pair_name
+from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.data import DatasetWriter, Example
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import (
@@ -33,25 +34,27 @@ class Store(Protocol):
     """Where hints go."""
 
     def holds(self, target: Target) -> bool:
-        """Whether an earlier run made this very hint. OutputError if it made another one."""
+        """Whether an earlier run wrote this very hint. OutputError if it wrote another one."""
 
     def write(self, target: Target, image: np.ndarray, hint: np.ndarray) -> None: ...
 
 
 @contextlib.contextmanager
-def open_store(layout: Layout, *, prompt: str | None, overwrite: bool) -> Iterator[Store]:
+def open_store(request: AnnotateRequest) -> Iterator[Store]:
     """The store for -o; OutputError at once if nothing can be written there."""
-    out = layout.out
+    out, overwrite = request.out, request.overwrite
     if out == "-":
         if sys.stdout.isatty():
-            raise CnctlError("a hint is no text for a terminal", hint="add > hint.png, or -o FILE")
+            raise CnctlError(
+                "a hint is not text that a terminal can show", hint="add > hint.png, or -o FILE"
+            )
         yield _Stream()
-    elif layout.dataset:
+    elif request.dataset:
         if overwrite:
             raise CnctlError("--dataset adds to a folder", hint="choose a new -o to start over")
         with DatasetWriter(out) as writer:
-            yield _Pairs(writer, prompt)
-    elif layout.is_one_file:
+            yield _Pairs(writer, request.prompt)
+    elif request.is_one_file:
         check_output(out, overwrite=overwrite)
         check_folder(Path(out).parent)
         yield _Files(overwrite)
@@ -69,7 +72,7 @@ class SheetStore:
     overwrite: bool
 
     def is_done(self) -> bool:
-        """Whether an earlier run made this very sheet. OutputError if it made another one."""
+        """Whether an earlier run wrote this very sheet. OutputError if it wrote another one."""
         return not self.overwrite and _holds(self.path, self._metadata)
 
     def write(self, picture: np.ndarray) -> None:
@@ -104,7 +107,7 @@ class _Files:
         try:
             write_hint(target.path, hint, metadata=_metadata(target), overwrite=self.overwrite)
         except OutputError:
-            if not self.holds(target):  # another run may have made it meanwhile
+            if not self.holds(target):  # another run may have written it meanwhile
                 raise
 
 
@@ -113,7 +116,7 @@ def _metadata(target: Target) -> dict[str, str]:
 
 
 def _holds(path: Path, metadata: Mapping[str, str]) -> bool:
-    """Whether the file is there with these metadata. OutputError if it has others."""
+    """Whether the file exists with these metadata. OutputError if it has others."""
     if not os.path.exists(path):
         return False
     if not path.is_file() or _stored_metadata(path) != metadata:
@@ -144,7 +147,7 @@ class _Pairs:
         if any(self.writer.entry(name).get(k) != value for k, value in target.record.items()):
             raise OutputError(
                 f"{shown(target.path)} was made with another condition, seed or options",
-                hint="give the same ones to go on, or choose a new -o",
+                hint="give the same ones to continue, or choose a new -o",
             )
         return True
 
@@ -165,7 +168,7 @@ class _Pairs:
                 raise CnctlError(f"{shown(sidecar)} cannot be read as UTF-8: {error}") from error
         if self.prompt is None:
             raise CnctlError(
-                f"{shown(image)} comes without a prompt",
+                f"{shown(image)} has no prompt",
                 hint=f"write {sidecar.name}, or give --prompt",
             )
         return self.prompt

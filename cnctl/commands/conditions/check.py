@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.commands.conditions.isolation import restored_process, seed_globals, watched
+from cnctl.commands.conditions.isolation import restored_process, run_isolated, seed_globals
 from cnctl.errors import CnctlError
 from cnctl.hints.files import open_detector
 from cnctl.hints.metrics import METRICS, score
@@ -200,7 +200,7 @@ def _check_augment(condition: Condition, augment: Callable[..., Any]) -> Iterato
 
 
 def _check_detector(condition: Condition, *, image: np.ndarray | None) -> list[str]:
-    detect, problems = watched("load_detector", lambda: open_detector(condition, "cpu"))
+    detect, problems = run_isolated("load_detector", lambda: open_detector(condition, "cpu"))
     if not callable(detect):
         return problems or [f"load_detector must return a function, not {describe_value(detect)}"]
     found = []
@@ -214,7 +214,7 @@ def _check_detector(condition: Condition, *, image: np.ndarray | None) -> list[s
     picture, hint = found[0]
     problems += _check_determinism(condition, detect, picture=picture)
     if not problems:
-        problems += _check_surroundings(condition, picture=picture, hint=hint)
+        problems += _check_isolation(condition, picture=picture, hint=hint)
     problems += _check_batch(condition, detect, picture=picture)
     problems += _check_limits(condition, detect, picture=picture)
     return problems + _check_score(condition, hint=hint)
@@ -233,7 +233,7 @@ def _detect(
         given, complete = picture.copy(), check_options(condition, options)
     except CnctlError as error:
         return None, [str(error)]
-    hint, problems = watched(step, lambda: detect(given, **complete))
+    hint, problems = run_isolated(step, lambda: detect(given, **complete))
     if not np.array_equal(given, picture):
         problems.append(f"{step} changes the image it is given; it must work on a copy")
     if hint is None:
@@ -256,9 +256,7 @@ def _check_determinism(condition: Condition, detect: Detect, *, picture: np.ndar
     return []
 
 
-def _check_surroundings(
-    condition: Condition, *, picture: np.ndarray, hint: np.ndarray
-) -> list[str]:
+def _check_isolation(condition: Condition, *, picture: np.ndarray, hint: np.ndarray) -> list[str]:
     """Load and detect once more with other arguments, then in another folder."""
     problems = []
     with tempfile.TemporaryDirectory() as elsewhere:
@@ -280,7 +278,7 @@ def _check_surroundings(
 def _load_and_detect(
     condition: Condition, *, picture: np.ndarray
 ) -> tuple[np.ndarray | None, list[str]]:
-    detect, problems = watched("load_detector", lambda: open_detector(condition, "cpu"))
+    detect, problems = run_isolated("load_detector", lambda: open_detector(condition, "cpu"))
     return (None, problems) if problems else _detect(condition, detect, picture=picture)
 
 
@@ -289,7 +287,7 @@ def _check_batch(condition: Condition, detect: Detect, *, picture: np.ndarray) -
         return []
     options = check_options(condition, {})
     two = np.stack([picture, picture[::-1]])
-    found, problems = watched("batch", lambda: list(detect.batch(two, **options)))
+    found, problems = run_isolated("batch", lambda: list(detect.batch(two, **options)))
     if not problems and len(found) != len(two):
         problems.append(f"batch returned {len(found)} hints for {len(two)} images")
     return problems

@@ -16,10 +16,10 @@ import numpy as np
 from cnctl.hints.run import describe_error
 
 
-def watched(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
+def run_isolated(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
     """The result (None where it raised), and what the call did that a plugin must not do."""
     result, problems = None, []
-    before = _surroundings()
+    before = _process_state()
     with _caught_stdout() as printed, _caught_network() as addresses:
         try:
             result = call()
@@ -28,7 +28,7 @@ def watched(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
     if any(printed):
         problems.append(f"{step} writes to stdout, which is for data")
     problems += [f"{step} reaches for the network ({address})" for address in addresses[:1]]
-    after = _surroundings()
+    after = _process_state()
     problems += [f"{step} changes {what}" for what in before if before[what] != after[what]]
     return result, problems
 
@@ -58,7 +58,7 @@ def seed_globals(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-def _surroundings() -> dict[str, Any]:
+def _process_state() -> dict[str, Any]:
     numpy_state: Any = np.random.get_state()
     return {
         "sys.argv": list(sys.argv),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-from cnctl.commands.convert.output import ConvertResult, Made, Output, measured_digest, write
-from cnctl.commands.convert.progress import Meter, Progress, silence
+from cnctl.commands.convert.output import Converted, ConvertResult, Output, measured_digest, write
+from cnctl.commands.convert.progress import Meter
+from cnctl.commands.convert.request import InitRequest
 from cnctl.commands.convert.run import find_base
+from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint import config as configs
 from cnctl.models.unet.checkpoint import keymap
@@ -33,54 +36,57 @@ STEM = "controlnet_cond_embedding."
 MAX_HINT_CHANNELS = 256
 
 
-def add_control(
-    base: str | Path,
-    target: str | Path,
-    *,
-    to: str | None = None,
-    dtype: str | None = None,
-    config: str | Path | None = None,
-    hint_channels: int = 3,
-    hint_encoder: str = "released",
-    seed: int = 0,
-    condition: str = "",
-    overwrite: bool = False,
-    progress: Progress = silence,
+def init_from_base(
+    request: InitRequest, *, on_event: Callable[[Stage], None] = ignore
 ) -> ConvertResult:
-    """Write an untrained ControlNet for a base: the original's tool_add_control.
+    """Write an untrained ControlNet for a base, as the original's tool_add_control does.
 
-    The trainable copy holds the base's encoder and middle block, what connects is zero, and the
-    hint encoder starts from `seed` as in training: it does nothing yet, exactly. base: as for
-    `cnctl train`.
-    hint_encoder: "released" or "paper", see `cnctl.models.unet.controlnet.build_controlnet`.
+    The trainable copy holds the base's encoder and middle block, the zero convolutions are zero,
+    and the hint encoder starts from the seed as in training: it changes nothing yet, exactly.
     """
-    if hint_encoder not in HINT_ENCODERS:
-        raise CnctlError(
-            f"unknown hint encoder {hint_encoder!r}", hint=f"use one of {', '.join(HINT_ENCODERS)}"
-        )
-    if not 1 <= hint_channels <= MAX_HINT_CHANNELS:
-        raise CnctlError(
-            f"a hint of {hint_channels} channels", hint=f"give 1 to {MAX_HINT_CHANNELS}"
-        )
+    _check(request)
     output = Output(
-        path=Path(target), form=choose_form(to, Path(target)), dtype=dtype, overwrite=overwrite
+        path=Path(request.target),
+        form=choose_form(request.to, Path(request.target)),
+        dtype=request.dtype,
+        overwrite=request.overwrite,
     )
-    check_target(output.path, overwrite=overwrite)
-    unet = open_unet(find_base(base))
-    architecture = _with_hint(unet.architecture, hint_channels, hint_encoder)
-    settings = _config(unet, architecture, Path(config) if config else None)
-    known = {"condition": condition, "family": shape_of(settings).name}
-    meter = Meter(progress, architecture)
-    made = Made(
-        tensors=_initial(unet, architecture, seed),
+    check_target(output.path, overwrite=output.overwrite)
+    unet = open_unet(find_base(request.base))
+    architecture = _with_hint(unet.architecture, request.hint_channels, request.hint_encoder)
+    meter = Meter(on_event, architecture)
+    untrained = _untrained(unet, architecture, request, meter)
+    return write(untrained, output, verify=False, meter=meter)
+
+
+def _check(request: InitRequest) -> None:
+    if request.hint_encoder not in HINT_ENCODERS:
+        raise CnctlError(
+            f"unknown hint encoder {request.hint_encoder!r}",
+            hint=f"use one of {', '.join(HINT_ENCODERS)}",
+        )
+    if not 1 <= request.hint_channels <= MAX_HINT_CHANNELS:
+        raise CnctlError(
+            f"a hint of {request.hint_channels} channels", hint=f"give 1 to {MAX_HINT_CHANNELS}"
+        )
+
+
+def _untrained(
+    unet: Unet, architecture: Architecture, request: InitRequest, meter: Meter
+) -> Converted:
+    settings = _config(unet, architecture, Path(request.config) if request.config else None)
+    known = {"condition": request.condition, "family": shape_of(settings).name}
+    description = {name: value for name, value in known.items() if value}
+    digest = measured_digest(unet.path, meter)
+    return Converted(
+        tensors=_initial(unet, architecture, request.seed),
         architecture=architecture,
         config=settings,
-        description={k: v for k, v in known.items() if v} | {"hint_channels": hint_channels},
-        origin={"form": "base", "sha256": measured_digest(unet.path, meter), "seed": seed},
+        description=description | {"hint_channels": request.hint_channels},
+        origin={"form": "base", "sha256": digest, "seed": request.seed},
         notes=("untrained: it changes nothing until it is trained",),
         source=unet.path,
     )
-    return write(made, output, verify=False, meter=meter)
 
 
 def _with_hint(encoder: Architecture, channels: int, form: str) -> Architecture:

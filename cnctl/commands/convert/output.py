@@ -1,4 +1,4 @@
-"""The end of every conversion: tensors that are ready, written in a form and tried out."""
+"""The end of every conversion: tensors are written in a form, and compared with their source."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DTYPES = {
     "float32": torch.float32,
 }
 RANK = 128
-"""Of stability's smaller Control-LoRAs; the larger have 256."""
+"""The rank of Stability's smaller Control-LoRAs; the larger have 256."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class Converted:
     """A ControlNet that is ready to be written."""
 
     tensors: Tensors
@@ -46,16 +46,12 @@ class Made:
     source: Path
     """For messages."""
     base_update: Tensors = field(default_factory=dict)
-    """What the base has learnt along, by its parameter names; float32."""
-
-    def changed(self, **changes: Any) -> Made:
-        """A copy with these fields."""
-        return replace(self, **changes)
+    """What the base has learnt too, by its parameter names; float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What is wanted."""
+    """Where and in which form to write."""
 
     path: Path
     form: str
@@ -76,7 +72,7 @@ class Output:
             )
         if self.rank is not None and (self.form != LORA or self.rank < 1):
             raise CnctlError(
-                f"a rank of {self.rank} makes no sense here",
+                f"a rank of {self.rank} does not apply here",
                 hint="give --rank, 1 or more, with --to control-lora",
             )
 
@@ -97,32 +93,34 @@ class ConvertResult:
     error: float | None = None
     """Share of the learnt change that a Control-LoRA loses; None for other forms."""
     difference: float | None = None
-    """Largest difference of the 13 residuals from what was to be written; None if not tried."""
+    """Largest difference of the 13 residuals from the source's; None if not compared."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self) | {"path": str(self.path)}
 
 
-def write(made: Made, output: Output, *, verify: bool, meter: Meter) -> ConvertResult:
+def write(converted: Converted, output: Output, *, verify: bool, meter: Meter) -> ConvertResult:
     """Write it; the target appears whole or not at all.
 
     Raises CnctlError for values that are not finite or do not fit the dtype, OutputError where
-    it cannot be written or, with `verify`, behaves otherwise than it should.
+    it cannot be written or, with `verify`, gives other residuals than its source.
     """
-    if output.form != "diffusers" and not made.architecture.has_original_names:
+    if output.form != "diffusers" and not converted.architecture.has_original_names:
         what = (
-            "is a ControlNet-Union" if made.architecture.union else "has the paper's hint encoder"
+            "is a ControlNet-Union"
+            if converted.architecture.union
+            else "has the paper's hint encoder"
         )
         raise CnctlError(
-            f"{made.source} {what}, unknown to the original's form", hint="use --to diffusers"
+            f"{converted.source} {what}, unknown to the original's form", hint="use --to diffusers"
         )
-    # Tried out first: the target may replace the source.
-    expected = _try_out(made) if verify else []
+    # Run first: the target may replace the source.
+    expected = _expected_residuals(converted) if verify else []
     dtype = DTYPES[output.dtype] if output.dtype else None
-    tensors = checked(made.tensors, where=made.source, dtype=dtype)
-    origin = {**made.origin, "by": f"cnctl {__version__}"}
-    table, error = keymap.pairs(made.architecture), None
+    tensors = checked(converted.tensors, where=converted.source, dtype=dtype)
+    origin = {**converted.origin, "by": f"cnctl {__version__}"}
+    table, error = keymap.pairs(converted.architecture), None
     if output.form == LORA and output.base:
         unet, rank = open_unet(output.base), output.rank or RANK
         origin["base"] = measured_digest(unet.path, meter)
@@ -134,30 +132,32 @@ def write(made: Made, output: Output, *, verify: bool, meter: Meter) -> ConvertR
     write_form(
         output.path,
         named,
-        config=made.config,
-        base_update=made.base_update,
-        description=lambda done: {**made.description, "converted": resolve(origin, wait=done)},
+        config=converted.config,
+        base_update=converted.base_update,
+        description=lambda done: {**converted.description, "converted": resolve(origin, wait=done)},
         overwrite=output.overwrite,
         advance=meter.weights(total_bytes(named)),
     )
     result = ConvertResult(
         path=output.path,
         form=output.form,
-        source_form=made.origin["form"],
+        source_form=converted.origin["form"],
         source_sha256=resolve(origin["sha256"], wait=True),
         dtype=", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in named.values()})),
         tensors=len(named),
         parameters=sum(tensor.numel for tensor in named.values()),
-        notes=made.notes,
+        notes=converted.notes,
         error=error,
     )
     return replace(result, difference=_compare(expected, output)) if verify else result
 
 
-def _try_out(made: Made) -> list[torch.Tensor]:
+def _expected_residuals(converted: Converted) -> list[torch.Tensor]:
     from cnctl.commands.convert.verify import residuals  # imports diffusers, which takes seconds
 
-    return residuals(made.tensors, made.architecture, made.config, where=made.source)
+    return residuals(
+        converted.tensors, converted.architecture, converted.config, where=converted.source
+    )
 
 
 def _compare(expected: list[torch.Tensor], output: Output) -> float:
@@ -168,5 +168,5 @@ def _compare(expected: list[torch.Tensor], output: Output) -> float:
 
 
 def measured_digest(path: Path, meter: Meter) -> Digest:
-    """The sha256 of a file, whose computing is part of the work."""
+    """The sha256 of a file, computed meanwhile as a part of the work."""
     return Digest(path, advance=meter.part(path.stat().st_size))

@@ -6,22 +6,16 @@ from collections.abc import Callable
 from math import prod
 from threading import Lock
 
+from cnctl.commands.shared.events import Stage
 from cnctl.models.unet.checkpoint import keymap
 from cnctl.models.unet.checkpoint.architecture import Architecture
 
-Progress = Callable[[int, int], None]
-"""progress(done, total), in bytes of work. Threads call it, one at a time."""
-
-
-def silence(done: int, total: int) -> None:
-    """No progress."""
-
 
 class Meter:
-    """Adds up the parts of the work."""
+    """Adds up the parts of the work, and reports them in bytes: threads do, one at a time."""
 
-    def __init__(self, progress: Progress, architecture: Architecture) -> None:
-        self._progress = progress
+    def __init__(self, on_event: Callable[[Stage], None], architecture: Architecture) -> None:
+        self._on_event = on_event
         self._lock = Lock()
         self._totals: list[int] = []
         self._done: list[int] = []
@@ -30,11 +24,11 @@ class Meter:
         self._main = self.part(self._weights)
 
     def weights(self, total: int) -> Callable[[int], None]:
-        """The main part, counted otherwise: it is done when `total` is, the first time."""
+        """Advances the main part, in units of which there are `total`."""
         return lambda done: self._main(self._weights * done // max(1, total))
 
     def part(self, total: int) -> Callable[[int], None]:
-        """A part of so many bytes; what is given back hears how many are done, and never falls."""
+        """Adds a part of so many bytes, and returns what to call with the bytes that are done."""
         with self._lock:
             self._totals.append(total)
             self._done.append(0)
@@ -43,6 +37,6 @@ class Meter:
         def advance(done: int) -> None:
             with self._lock:
                 self._done[number] = max(self._done[number], done)
-                self._progress(sum(self._done), sum(self._totals))
+                self._on_event(Stage("converting", sum(self._done), sum(self._totals)))
 
         return advance

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cnctl.commands.convert.output import ConvertResult, Made, Output, measured_digest, write
-from cnctl.commands.convert.progress import Meter, Progress, silence
+from cnctl.commands.convert.output import Converted, ConvertResult, Output, measured_digest, write
+from cnctl.commands.convert.progress import Meter
+from cnctl.commands.convert.request import ConvertRequest
+from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.unet.checkpoint import published
 from cnctl.models.unet.checkpoint.base_file import open_unet
@@ -24,59 +27,38 @@ from cnctl.tensorfiles.write import check_target
 
 
 def convert(
-    source: str | Path | Sequence[str | Path],
-    target: str | Path,
-    *,
-    to: str | None = None,
-    dtype: str | None = None,
-    config: str | Path | None = None,
-    base: str | Path | None = None,
-    from_base: str | Path | None = None,
-    to_base: str | Path | None = None,
-    shares: Sequence[float] = (),
-    rank: int | None = None,
-    condition: str = "",
-    verify: bool = False,
-    overwrite: bool = False,
-    progress: Progress = silence,
+    request: ConvertRequest, *, on_event: Callable[[Stage], None] = ignore
 ) -> ConvertResult:
     """Write a ControlNet in another form; the target appears whole or not at all.
 
-    source: any file or folder that `load_controlnet` reads, or a cached hub id; several are
-    averaged, each times its share (none given: all alike).
-    to: "diffusers", "original" (`control_model.` before each key), "bare" (no prefix), or
-    "control-lora" of this rank. None: "original" where the target ends in .safetensors, else
-    "diffusers".
-    config: a config.json to take the number of heads from, where the source does not tell it.
-    base: completes a difference file or a Control-LoRA, and is what "control-lora" subtracts. Of a
-    full checkpoint it is where its U-Net began: what that has learnt along is kept in a folder.
-    from_base, to_base: move the ControlNet from the base it was trained on to another one.
-    condition: written down where the source does not say its own.
-    Raises CnctlError when a source is no whole ControlNet, OutputError when the target exists.
+    on_event is called with bytes done and in all, by several threads, one at a time.
+    Raises CnctlError when a source is not a whole ControlNet, OutputError when the target exists.
     """
-    output = Output(
-        path=Path(target),
-        form=choose_form(to, Path(target)),
-        dtype=dtype,
-        base=find_base(base) if base else None,
-        rank=rank,
-        overwrite=overwrite,
-    )
-    check_target(output.path, overwrite=overwrite)
+    output = _output(request)
+    check_target(output.path, overwrite=output.overwrite)
+    given = request.sources
+    config = Path(request.config) if request.config else None
     sources = [
-        open_source(_find(one), config=Path(config) if config else None, base=output.base)
-        for one in ([source] if isinstance(source, str | Path) else source)
+        open_source(_find(one), config=config, base=output.base)
+        for one in ([given] if isinstance(given, str | Path) else given)
     ]
-    meter = Meter(progress, sources[0].architecture)
-    made = _join(sources, shares, condition, meter)
-    if from_base or to_base:
-        if not (from_base and to_base):
-            raise CnctlError(
-                "--from-base and --to-base come together",
-                hint="name the base that the ControlNet was trained on, and the one it is to fit",
-            )
-        made = _move(made, find_base(from_base), find_base(to_base), meter)
-    return write(_keep_delta(made, sources, output), output, verify=verify, meter=meter)
+    meter = Meter(on_event, sources[0].architecture)
+    converted = _join(sources, request.shares, request.condition, meter)
+    if request.from_base or request.to_base:
+        converted = _move(converted, request, meter)
+    converted = _keep_base_update(converted, sources, output)
+    return write(converted, output, verify=request.verify, meter=meter)
+
+
+def _output(request: ConvertRequest) -> Output:
+    return Output(
+        path=Path(request.target),
+        form=choose_form(request.to, Path(request.target)),
+        dtype=request.dtype,
+        base=find_base(request.base) if request.base else None,
+        rank=request.rank,
+        overwrite=request.overwrite,
+    )
 
 
 def find_base(source: str | Path) -> Path:
@@ -99,13 +81,15 @@ def _find(source: str | Path) -> Path:
     if cached := cached_folder(str(source)):
         return cached
     raise MissingError(
-        f"{source} is no file, no folder, and not in the Hugging Face cache",
+        f"{source} is not a file, not a folder, and not in the Hugging Face cache",
         hint="check the path, or fetch it with cnctl models pull",
     )
 
 
-def _join(sources: Sequence[Source], shares: Sequence[float], condition: str, meter: Meter) -> Made:
-    """One ControlNet of one or of several, with what is known of it."""
+def _join(
+    sources: Sequence[Source], shares: Sequence[float], condition: str, meter: Meter
+) -> Converted:
+    """The one ControlNet, or the average of several, with what is known about it."""
     first = sources[0]
     shares = shares or [1 / len(sources)] * len(sources)
     if len(shares) != len(sources):
@@ -115,7 +99,7 @@ def _join(sources: Sequence[Source], shares: Sequence[float], condition: str, me
     for other in sources[1:]:
         if other.architecture != first.architecture or other.config != first.config:
             raise CnctlError(
-                f"{other.path} is built otherwise than {first.path}",
+                f"{other.path} has another structure than {first.path}",
                 hint="only ControlNets of one family and one kind of hint can be averaged",
             )
     origins: list[dict[str, Any]] = [
@@ -128,7 +112,7 @@ def _join(sources: Sequence[Source], shares: Sequence[float], condition: str, me
         mixed = zip(origins, shares, strict=True)
         origin = origin | {"averaged": [one | {"share": share} for one, share in mixed]}
     description, said = _describe(first, condition)
-    return Made(
+    return Converted(
         tensors=tensors,
         architecture=first.architecture,
         config=first.config,
@@ -140,47 +124,59 @@ def _join(sources: Sequence[Source], shares: Sequence[float], condition: str, me
 
 
 def _describe(source: Source, condition: str) -> tuple[dict[str, Any], list[str]]:
-    """What is to be written down about the weights, and what is to be said about that."""
+    """The description to store with the weights, and notes about it for the user."""
     known = describe(source)
     description = source.description | {
         name: known[name] for name in ("family", "hint_channels") if known[name]
     }
     notes = []
-    told = published.condition_of(source.path)
+    named = published.condition_of(source.path)
     if condition or "condition" not in description:
-        description["condition"] = condition or told
-        if told and not condition:
-            notes.append(f"the condition {told} is taken from the file's name")
+        description["condition"] = condition or named
+        if named and not condition:
+            notes.append(f"the condition {named} is taken from the file's name")
     if quirk := published.known_quirk(source.path):
         description["hints"] = quirk
         notes.append(quirk)
     return {name: value for name, value in description.items() if value != ""}, notes
 
 
-def _keep_delta(made: Made, sources: Sequence[Source], output: Output) -> Made:
-    """With what the base has learnt along, where the source has that and the target can hold it."""
+def _keep_base_update(converted: Converted, sources: Sequence[Source], output: Output) -> Converted:
+    """With what the base has learnt too, where the source has that and the target can hold it."""
     first = sources[0]
     if len(sources) > 1 or (first.form.label != FULL and not has_base_update(first.path)):
-        return made
+        return converted
     if output.path.suffix == ".safetensors":
-        lost = "what its base has learnt along stays behind; a folder as DST would hold it"
-        return made.changed(notes=(*made.notes, lost)) if has_base_update(first.path) else made
+        lost = "what its base has learnt too is left out; a folder as DST would hold it"
+        kept_notes = (*converted.notes, lost)
+        return replace(converted, notes=kept_notes) if has_base_update(first.path) else converted
     if first.form.label != FULL:
         kept = {name: ready(tensor) for name, tensor in load_base_update(first.path).items()}
     elif output.base:
         kept = learnt_along(open_unet(first.path), open_unet(output.base))
     else:
-        return made
-    told = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_UPDATE} holds"
+        return converted
+    moved = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_UPDATE} holds"
     same = "its U-Net is that of the base"
-    return made.changed(base_update=kept, notes=(*made.notes, told if kept else same))
+    notes = (*converted.notes, moved if kept else same)
+    return replace(converted, base_update=kept, notes=notes)
 
 
-def _move(made: Made, old_base: Path, new_base: Path, meter: Meter) -> Made:
-    old, new = open_unet(old_base), open_unet(new_base)
-    tensors = transfer(made.tensors, old=read_encoder_tensors(old), new=read_encoder_tensors(new))
+def _move(converted: Converted, request: ConvertRequest, meter: Meter) -> Converted:
+    """The ControlNet on another base: to its copied weights is added what the bases differ by."""
+    if not (request.from_base and request.to_base):
+        raise CnctlError(
+            "--from-base and --to-base come together",
+            hint="name the base that the ControlNet was trained on, and the one it is to fit",
+        )
+    old, new = open_unet(find_base(request.from_base)), open_unet(find_base(request.to_base))
+    copied = {"old": read_encoder_tensors(old), "new": read_encoder_tensors(new)}
     moved = {
         "from_base": measured_digest(old.path, meter),
         "to_base": measured_digest(new.path, meter),
     }
-    return made.changed(tensors=tensors, origin={**made.origin, **moved})
+    return replace(
+        converted,
+        tensors=transfer(converted.tensors, **copied),
+        origin={**converted.origin, **moved},
+    )

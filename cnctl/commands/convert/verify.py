@@ -23,17 +23,17 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 def compare(
     expected: list[torch.Tensor],
-    written: Path,
+    output: Path,
     *,
     base: Path | None,
     dtype: torch.dtype | None,
     lossy: bool,
 ) -> float:
-    """The largest difference of the residuals of what was written from the expected ones.
+    """The largest difference of the residuals of the written file from the expected ones.
 
     OutputError where that is more than the dtype explains, unless the form is a lossy one.
     """
-    source = open_source(written, base=base)
+    source = open_source(output, base=base)
     found = residuals(read_tensors(source), source.architecture, source.config, where=source.path)
     pairs = list(zip(expected, found, strict=True))
     difference = max(float((one - other).abs().max()) for one, other in pairs)
@@ -41,7 +41,7 @@ def compare(
     allowed = TOLERANCE[dtype] * largest if dtype else 0.0
     if not lossy and not difference <= allowed:
         raise OutputError(
-            f"{written} behaves otherwise than it should: residuals differ by {difference:.2g}",
+            f"{output} does not give its source's residuals: they differ by {difference:.2g}",
             hint="do not use it; please report this",
         )
     return difference
@@ -51,9 +51,9 @@ def compare(
 def residuals(
     tensors: Tensors, a: Architecture, config: Mapping[str, Any], *, where: Path
 ) -> list[torch.Tensor]:
-    """What the ControlNet says to noise, an unnamed prompt and a random hint, in float32.
+    """The residuals of random latents, text features and hint, in float32.
 
-    A union says it for each kind of hint in turn.
+    Of a union: for each kind of hint in turn.
     """
     controlnet = build(
         tensors,

@@ -14,12 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnctl.commands.annotate.run import annotate
+import cnctl.commands.annotate.run as command
+from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
+from cnctl.commands.shared.events import FailedImage, Stage, ignore
 from cnctl.commands.shared.report.sheets import GAP
 from cnctl.data import open_dataset
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.hints.run import read_ready
 from cnctl.images import read_hint, read_image
+from cnctl.models.device import pick_device
 from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option
 from cnctl.registry import get_condition
 
@@ -105,11 +109,16 @@ def _paint(path: Path, shade: int = 130) -> Path:
     return path
 
 
+def annotate(conditions, inputs, *, on_event=ignore, **asked) -> AnnotateResult:
+    request = AnnotateRequest(conditions=conditions, inputs=inputs, **asked)
+    return command.annotate(request, on_event=on_event)
+
+
 def _tree(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_hint_is_what_the_detector_says_on_deviceing_size(photos):
+def test_a_hint_is_what_the_detector_says_at_working_size(photos):
     result = annotate("canny", ["photos/a.png"], resolution=96, options=["low_threshold=50"])
     assert [hint.path for hint in result.hints] == [Path("out/a-canny.png")]
     enlarged = cv2.resize(read_image("photos/a.png"), (128, 96), interpolation=cv2.INTER_CUBIC)
@@ -190,24 +199,19 @@ def test_an_interrupted_run_is_finished_by_repeating_it(photos, monkeypatch):
     assert (len(result.hints), result.skipped) == (3, 1)
 
 
-def test_a_failed_image_is_told_and_the_rest_goes_on(photos):
+def test_a_failed_image_is_reported_and_the_others_continue(photos):
     Path("photos/bad.png").write_bytes(b"<html>")
     Path("photos/sliver.png").write_bytes(b"")
     Image.new("RGB", (8000, 20)).save("photos/sliver.png")
-    told, steps = [], []
-    result = annotate(
-        "canny",
-        [photos],
-        resolution=512,
-        on_failure=told.append,
-        on_progress=lambda done, total: steps.append((done, total)),
-    )
+    events = []
+    result = annotate("canny", [photos], resolution=512, on_event=events.append)
     assert len(result.hints) == 3
-    assert told == result.failed
+    assert [event for event in events if isinstance(event, FailedImage)] == result.failed
     assert [failure.image.name for failure in result.failed] == ["bad.png", "sliver.png"]
     assert result.failed[0].error.startswith("photos/bad.png is an HTML page")
     assert result.failed[1].error.startswith("photos/sliver.png: a 8000 x 20 image would become")
-    assert steps == [(n, 5) for n in range(1, 6)]
+    steps = [event for event in events if isinstance(event, Stage)]
+    assert steps == [Stage("annotating", number, 5) for number in range(1, 6)]
 
 
 def test_a_name_that_is_too_long_fails_alone(photos):
@@ -386,7 +390,7 @@ def test_an_image_without_prompt_is_passed_over(photos):
     assert [row["image"] for row in _rows("set")] == ["images/a.png"]
     errors = {failure.image.name: failure.error for failure in result.failed}
     assert "b.txt cannot be read as UTF-8" in errors["b.jpg"]
-    assert "comes without a prompt" in errors["c.webp"]
+    assert "has no prompt" in errors["c.webp"]
 
 
 def test_a_name_that_is_no_utf8_is_no_name_in_a_data_set(photos):
@@ -446,6 +450,23 @@ def test_a_bad_image_among_several_fails_alone(photos):
     assert calls == [("together", 1)], "what is there already is not looked at"
 
 
+def test_detectors_run_on_the_device_that_every_command_picks(photos, monkeypatch):
+    devices = []
+
+    def load(device):
+        devices.append(device)
+        return lambda image: image
+
+    known = Condition(name="anywhere", summary="", load_detector=load)
+    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: known)
+    fastest = str(pick_device(None))
+    annotate("anywhere", ["photos/a.png"], out="a", resolution=32)
+    annotate("anywhere", ["photos/a.png"], out="b", resolution=32, device="cpu")
+    assert devices == [fastest, "cpu"]
+    with pytest.raises(CnctlError, match="unknown device 'gpu'"):
+        annotate("anywhere", ["photos/a.png"], out="c", resolution=32, device="gpu")
+
+
 # --- parts of a data set ------------------------------------------------------------------------
 
 
@@ -465,16 +486,17 @@ def test_only_the_largest_images_and_of_these_a_sample(photos):
 
 
 def test_a_sheet_shows_the_image_and_its_hints_as_they_lie_on_disk(photos):
-    made = []
+    events = []
     result = annotate(
-        ["canny", "shade"], [photos], resolution=48, compared=True, on_made=made.append
+        ["canny", "shade"], [photos], resolution=48, compared=True, on_event=events.append
     )
     assert [sheet.path.name for sheet in result.sheets] == [
         "a-compare.png",
         "b-compare.png",
         "c-compare.png",
     ]
-    assert made == [p for h, s in zip(_pairs_of(result), result.sheets, strict=True)
+    written = [event.path for event in events if isinstance(event, AnnotatedHint | Sheet)]
+    assert written == [p for h, s in zip(_pairs_of(result), result.sheets, strict=True)
                     for p in (*h, s.path)]  # fmt: skip
     sheet = read_image("out/a-compare.png")
     cells = [sheet[GAP : GAP + 48, x : x + 64] for x in (GAP, 2 * GAP + 64, 3 * GAP + 128)]
@@ -562,8 +584,8 @@ def test_a_ready_hint_may_be_ground_truth(photos):
 @pytest.mark.parametrize(
     ("values", "error"),
     [
-        (np.zeros((4, 4, 4)), r"maps/a_map.npy is no ground truth of stated"),
-        (np.zeros((48, 90)), r"maps/a_map.npy is 90 x 48, of another shape than its image"),
+        (np.zeros((4, 4, 4)), r"maps/a_map.npy is not ground truth of stated"),
+        (np.zeros((48, 90)), r"maps/a_map.npy is 90 x 48, not of its image's shape"),
         (np.array([object()]), r"maps/a_map.npy is damaged"),
     ],
 )
@@ -575,7 +597,7 @@ def test_a_map_that_does_not_fit_is_told(photos, values, error):
 
 
 def test_ground_truth_needs_a_folder_and_a_condition_that_reads_it(photos):
-    with pytest.raises(CnctlError, match="--ground-truth nowhere is no folder"):
+    with pytest.raises(CnctlError, match="--ground-truth nowhere is not a folder"):
         annotate("stated", [photos], ground_truth="nowhere")
-    with pytest.raises(CnctlError, match="canny reads no ground truth"):
+    with pytest.raises(CnctlError, match="canny does not read ground truth"):
         annotate("canny", [photos], ground_truth="photos")

@@ -8,7 +8,8 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from cnctl.commands.convert.init_from_base import add_control
+from cnctl.commands.convert.init_from_base import init_from_base
+from cnctl.commands.convert.request import ConvertRequest, InitRequest
 from cnctl.commands.convert.run import convert
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.unet.checkpoint.architecture import read_encoder
@@ -49,7 +50,7 @@ def state(folder: Path) -> Tensors:
 
 def as_original(control: Path, tmp_path: Path) -> Tensors:
     """Its tensors with `control_model.` before the original's names."""
-    convert(control, tmp_path / "as-original.safetensors")
+    convert(ConvertRequest(sources=control, target=tmp_path / "as-original.safetensors"))
     return load_file(tmp_path / "as-original.safetensors")
 
 
@@ -68,7 +69,11 @@ def checkpoint(base: Path, path: Path) -> Path:
 
 
 def test_transfer_is_the_tool_of_the_original(control, random_base, tuned, tmp_path) -> None:
-    result = convert(control, tmp_path / "out", from_base=random_base, to_base=tuned)
+    result = convert(
+        ConvertRequest(
+            sources=control, target=tmp_path / "out", from_base=random_base, to_base=tuned
+        )
+    )
     before, after = state(control), state(result.path)
     old, new = state(random_base / "unet"), state(tuned / "unet")
     assert before.keys() == after.keys()
@@ -83,7 +88,11 @@ def test_transfer_is_the_tool_of_the_original(control, random_base, tuned, tmp_p
 
 
 def test_transfer_to_the_same_base_changes_nothing(control, random_base, tmp_path) -> None:
-    result = convert(control, tmp_path / "out", from_base=random_base, to_base=random_base)
+    result = convert(
+        ConvertRequest(
+            sources=control, target=tmp_path / "out", from_base=random_base, to_base=random_base
+        )
+    )
     assert state(result.path).keys() == state(control).keys()
     assert all(torch.equal(state(control)[name], t) for name, t in state(result.path).items())
 
@@ -91,10 +100,18 @@ def test_transfer_to_the_same_base_changes_nothing(control, random_base, tmp_pat
 def test_transfer_reads_bases_of_either_form(control, random_base, tuned, tmp_path) -> None:
     file = checkpoint(tuned, tmp_path / "tuned.safetensors")
     torch.save({"state_dict": load_file(file), "epoch": 1}, tmp_path / "tuned.ckpt")
-    expected = convert(control, tmp_path / "a", from_base=random_base, to_base=tuned)
+    expected = convert(
+        ConvertRequest(sources=control, target=tmp_path / "a", from_base=random_base, to_base=tuned)
+    )
     for base in (file, tmp_path / "tuned.ckpt"):
         found = convert(
-            control, tmp_path / "b", from_base=random_base, to_base=base, overwrite=True
+            ConvertRequest(
+                sources=control,
+                target=tmp_path / "b",
+                from_base=random_base,
+                to_base=base,
+                overwrite=True,
+            )
         )
         assert all(
             torch.equal(state(expected.path)[name], tensor)
@@ -123,13 +140,23 @@ def test_transfer_refuses_what_makes_no_sense(
     other.save_pretrained(tmp_path / "other" / "unet")
     places = {"BASE": random_base, "CONTROL": control, "OTHER": tmp_path / "other"}
     with pytest.raises(CnctlError, match=sentence):
-        convert(control, tmp_path / "out", **{k: places[v] for k, v in options.items()})
+        convert(
+            ConvertRequest(
+                sources=control,
+                target=tmp_path / "out",
+                **{k: places[v] for k, v in options.items()},
+            )
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_base_that_is_not_there_is_missing(control, tmp_path) -> None:
     with pytest.raises(MissingError):
-        convert(control, tmp_path / "out", from_base="nowhere", to_base="nowhere")
+        convert(
+            ConvertRequest(
+                sources=control, target=tmp_path / "out", from_base="nowhere", to_base="nowhere"
+            )
+        )
 
 
 # difference files of the web interface
@@ -164,10 +191,16 @@ def test_a_difference_file_and_its_base_make_the_controlnet(
     save_file(found, tmp_path / "diff.safetensors")
     torch.save({"state_dict": found}, tmp_path / "diff.pth")
     with pytest.raises(CnctlError, match="only together with a base"):
-        convert(tmp_path / "diff.safetensors", tmp_path / "out")
+        convert(ConvertRequest(sources=tmp_path / "diff.safetensors", target=tmp_path / "out"))
     for source in ("diff.safetensors", "diff.pth"):
         result = convert(
-            tmp_path / source, tmp_path / "out", base=random_base, overwrite=True, verify=True
+            ConvertRequest(
+                sources=tmp_path / source,
+                target=tmp_path / "out",
+                base=random_base,
+                overwrite=True,
+                verify=True,
+            )
         )
         assert result.source_form == "webui difference"
         loaded, _ = load_controlnet(result.path)
@@ -175,8 +208,17 @@ def test_a_difference_file_and_its_base_make_the_controlnet(
         for name, tensor in moved.state_dict().items():
             assert torch.allclose(loaded.state_dict()[name], tensor, atol=1e-6), name
     # With another base it is the same as moving it there.
-    convert(tmp_path / "diff.safetensors", tmp_path / "there", base=tuned)
-    convert(tmp_path / "moved", tmp_path / "moved-there", from_base=random_base, to_base=tuned)
+    convert(
+        ConvertRequest(sources=tmp_path / "diff.safetensors", target=tmp_path / "there", base=tuned)
+    )
+    convert(
+        ConvertRequest(
+            sources=tmp_path / "moved",
+            target=tmp_path / "moved-there",
+            from_base=random_base,
+            to_base=tuned,
+        )
+    )
     there = state(tmp_path / "there")
     for name, tensor in state(tmp_path / "moved-there").items():
         assert torch.allclose(there[name], tensor, atol=1e-6), name
@@ -190,10 +232,18 @@ def test_a_difference_file_with_a_misshapen_tensor_is_refused(
     bad = found | {"control_model.time_embed.0.bias": torch.ones(3)}
     save_file(bad, tmp_path / "diff.safetensors")
     with pytest.raises(CnctlError, match=r"time_embed\.0\.bias is \[3\], not \[64\]"):
-        convert(tmp_path / "diff.safetensors", tmp_path / "out", base=random_base)
+        convert(
+            ConvertRequest(
+                sources=tmp_path / "diff.safetensors", target=tmp_path / "out", base=random_base
+            )
+        )
     save_file(found | {"surprise": torch.ones(3)}, tmp_path / "diff.safetensors")
     with pytest.raises(CnctlError, match="unknown tensors beside"):
-        convert(tmp_path / "diff.safetensors", tmp_path / "out", base=random_base)
+        convert(
+            ConvertRequest(
+                sources=tmp_path / "diff.safetensors", target=tmp_path / "out", base=random_base
+            )
+        )
 
 
 # bases that have learnt along
@@ -226,7 +276,9 @@ def test_what_a_base_has_learnt_along_is_kept_beside(
     unlocked, control, random_base, tmp_path
 ) -> None:
     config = random_base / "unet" / "config.json"
-    result = convert(unlocked, tmp_path / "out", base=random_base, config=config)
+    result = convert(
+        ConvertRequest(sources=unlocked, target=tmp_path / "out", base=random_base, config=config)
+    )
     unet = state(random_base / "unet")
     delta = load_base_update(result.path)
     assert set(delta) == {
@@ -236,9 +288,12 @@ def test_what_a_base_has_learnt_along_is_kept_beside(
         assert torch.allclose(tensor, torch.full_like(tensor, 0.01), atol=1e-6), name
     assert all(torch.equal(state(control)[n], tensor) for n, tensor in state(result.path).items())
     assert f"moved in {len(delta)} tensors" in result.notes[-1]
-    again = convert(result.path, tmp_path / "again")
+    again = convert(ConvertRequest(sources=result.path, target=tmp_path / "again"))
     assert load_base_update(again.path).keys() == delta.keys()
-    assert "stays behind" in convert(result.path, tmp_path / "x.safetensors").notes[-1]
+    assert (
+        "is left out"
+        in convert(ConvertRequest(sources=result.path, target=tmp_path / "x.safetensors")).notes[-1]
+    )
 
 
 def test_a_locked_base_has_learnt_nothing(control, random_base, tmp_path) -> None:
@@ -246,7 +301,12 @@ def test_a_locked_base_has_learnt_nothing(control, random_base, tmp_path) -> Non
     save_file(tensors | as_original(control, tmp_path), tmp_path / "full.safetensors")
     config = random_base / "unet" / "config.json"
     result = convert(
-        tmp_path / "full.safetensors", tmp_path / "out", base=random_base, config=config
+        ConvertRequest(
+            sources=tmp_path / "full.safetensors",
+            target=tmp_path / "out",
+            base=random_base,
+            config=config,
+        )
     )
     assert result.notes[-1] == "its U-Net is that of the base"
     assert not (result.path / "base_delta.safetensors").exists()
@@ -256,9 +316,19 @@ def test_a_locked_base_has_learnt_nothing(control, random_base, tmp_path) -> Non
 
 
 def test_an_average_is_the_weighted_sum(control, random_base, tuned, tmp_path) -> None:
-    other = convert(control, tmp_path / "other", from_base=random_base, to_base=tuned).path
-    result = convert([control, other], tmp_path / "out.safetensors", to="diffusers")
-    weighted = convert([control, other], tmp_path / "weighted", shares=[0.9, 0.3])
+    other = convert(
+        ConvertRequest(
+            sources=control, target=tmp_path / "other", from_base=random_base, to_base=tuned
+        )
+    ).path
+    result = convert(
+        ConvertRequest(
+            sources=[control, other], target=tmp_path / "out.safetensors", to="diffusers"
+        )
+    )
+    weighted = convert(
+        ConvertRequest(sources=[control, other], target=tmp_path / "weighted", shares=[0.9, 0.3])
+    )
     one, two = state(control), state(other)
     for name, tensor in load_file(result.path).items():
         assert torch.allclose(tensor, (one[name] + two[name]) / 2, atol=1e-6)
@@ -274,10 +344,10 @@ def test_only_alike_controlnets_are_averaged(control, loaded_random_base, tmp_pa
         tmp_path / "b",
         description={},
     )
-    with pytest.raises(CnctlError, match="built otherwise"):
-        convert([control, tmp_path / "b"], tmp_path / "out")
+    with pytest.raises(CnctlError, match="has another structure"):
+        convert(ConvertRequest(sources=[control, tmp_path / "b"], target=tmp_path / "out"))
     with pytest.raises(CnctlError, match="1 shares for 2"):
-        convert([control, control], tmp_path / "out", shares=[1.0])
+        convert(ConvertRequest(sources=[control, control], target=tmp_path / "out", shares=[1.0]))
 
 
 # untrained ControlNets
@@ -288,8 +358,13 @@ def test_only_alike_controlnets_are_averaged(control, loaded_random_base, tmp_pa
 def test_an_untrained_controlnet_is_that_of_training(
     random_base, loaded_random_base, tmp_path, channels, hint_encoder
 ) -> None:
-    result = add_control(
-        random_base, tmp_path / "out", hint_channels=channels, hint_encoder=hint_encoder
+    result = init_from_base(
+        InitRequest(
+            base=random_base,
+            target=tmp_path / "out",
+            hint_channels=channels,
+            hint_encoder=hint_encoder,
+        )
     )
     expected = build_controlnet(
         loaded_random_base.denoiser, hint_channels=channels, hint_encoder=hint_encoder
@@ -309,7 +384,9 @@ def test_an_untrained_controlnet_is_that_of_training(
 
 def test_an_untrained_controlnet_depends_on_its_seed(random_base, tmp_path) -> None:
     first, same, other = (
-        state(add_control(random_base, tmp_path / str(n), seed=seed).path)
+        state(
+            init_from_base(InitRequest(base=random_base, target=tmp_path / str(n), seed=seed)).path
+        )
         for n, seed in enumerate([1, 1, 2])
     )
     assert all(torch.equal(first[name], same[name]) for name in first)
@@ -322,10 +399,10 @@ def test_an_untrained_controlnet_of_a_checkpoint_needs_a_config_at_odd_widths(
 ) -> None:
     file = checkpoint(random_base, tmp_path / "base.safetensors")
     with pytest.raises(CnctlError, match="number of attention heads"):
-        add_control(file, tmp_path / "out")
+        init_from_base(InitRequest(base=file, target=tmp_path / "out"))
     config = random_base / "unet" / "config.json"
-    add_control(file, tmp_path / "out", config=config)
-    add_control(random_base, tmp_path / "expected")
+    init_from_base(InitRequest(base=file, target=tmp_path / "out", config=config))
+    init_from_base(InitRequest(base=random_base, target=tmp_path / "expected"))
     for name, tensor in state(tmp_path / "expected").items():
         assert torch.equal(state(tmp_path / "out")[name], tensor)
 
@@ -343,7 +420,7 @@ def test_what_no_untrained_controlnet_can_be_is_said(
     random_base, tmp_path, options, sentence
 ) -> None:
     with pytest.raises(CnctlError, match=sentence):
-        add_control(random_base, tmp_path / "out", **options)
+        init_from_base(InitRequest(base=random_base, target=tmp_path / "out", **options))
 
 
 # Control-LoRA
@@ -386,12 +463,20 @@ def test_a_low_rank_is_the_best_of_that_rank_and_says_what_it_lost(
     trained, random_base, tmp_path, rank
 ) -> None:
     lora = convert(
-        trained, tmp_path / "lora.safetensors", to="control-lora", base=random_base, rank=rank
+        ConvertRequest(
+            sources=trained,
+            target=tmp_path / "lora.safetensors",
+            to="control-lora",
+            base=random_base,
+            rank=rank,
+        )
     )
     expected = relative_error(state(trained), state(random_base / "unet"), rank)
     assert lora.error == pytest.approx(expected, rel=1e-4)
     # The file itself loses as much: merged, it is as far from the ControlNet.
-    merged = convert(lora.path, tmp_path / "merged", base=random_base)
+    merged = convert(
+        ConvertRequest(sources=lora.path, target=tmp_path / "merged", base=random_base)
+    )
     whole, back, base = state(trained), state(merged.path), state(random_base / "unet")
     weights = [name for name in whole if name in base and is_smaller(whole[name], rank)]
     far = sum(float((whole[n] - back[n]).square().sum()) for n in weights) ** 0.5
@@ -403,12 +488,14 @@ def test_a_low_rank_is_the_best_of_that_rank_and_says_what_it_lost(
 
 def test_full_rank_loses_nothing(trained, random_base, tmp_path) -> None:
     lora = convert(
-        trained,
-        tmp_path / "lora.safetensors",
-        to="control-lora",
-        base=random_base,
-        rank=9999,
-        verify=True,
+        ConvertRequest(
+            sources=trained,
+            target=tmp_path / "lora.safetensors",
+            to="control-lora",
+            base=random_base,
+            rank=9999,
+            verify=True,
+        )
     )
     assert lora.error is not None
     assert lora.difference is not None
@@ -429,7 +516,11 @@ def test_diffusers_reads_the_control_lora_as_we_do(
                 parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
     save_controlnet(moved, tmp_path / "moved", description={"condition": "canny"})
     path = tmp_path / "lora.safetensors"
-    convert(tmp_path / "moved", path, to="control-lora", base=random_base, rank=3)
+    convert(
+        ConvertRequest(
+            sources=tmp_path / "moved", target=path, to="control-lora", base=random_base, rank=3
+        )
+    )
     theirs = ControlNetModel.from_unet(
         loaded_random_base.denoiser,
         conditioning_embedding_out_channels=(8, 8, 8, 16),
@@ -462,8 +553,10 @@ def test_generate_reads_a_control_lora_with_its_base(
     from cnctl.registry import get_condition
 
     path = tmp_path / "lora.safetensors"
-    convert(trained, path, to="control-lora", base=random_base, rank=2)
-    merged = convert(path, tmp_path / "merged", base=random_base)
+    convert(
+        ConvertRequest(sources=trained, target=path, to="control-lora", base=random_base, rank=2)
+    )
+    merged = convert(ConvertRequest(sources=path, target=tmp_path / "merged", base=random_base))
     opened = open_control(get_condition("canny"), loaded_random_base, weights=str(path))
     for name, tensor in state(merged.path).items():
         assert torch.equal(opened.state_dict()[name], tensor)
@@ -471,7 +564,9 @@ def test_generate_reads_a_control_lora_with_its_base(
 
 def test_a_control_lora_with_one_factor_is_refused(trained, random_base, tmp_path) -> None:
     path = tmp_path / "lora.safetensors"
-    convert(trained, path, to="control-lora", base=random_base, rank=2)
+    convert(
+        ConvertRequest(sources=trained, target=path, to="control-lora", base=random_base, rank=2)
+    )
     tensors = load_file(path)
     del tensors["input_blocks.1.0.in_layers.2.down"]
     save_file(tensors, path)
@@ -492,7 +587,7 @@ def test_what_a_control_lora_needs_is_said(
 ) -> None:
     options = {k: random_base if v == "BASE" else v for k, v in options.items()}
     with pytest.raises(CnctlError, match=sentence):
-        convert(trained, tmp_path / "out.safetensors", **options)
+        convert(ConvertRequest(sources=trained, target=tmp_path / "out.safetensors", **options))
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (7, 5), (4, 4), (1, 9)])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.errors import CnctlError, MissingError, OutputError
@@ -31,8 +32,8 @@ def folder(random_controlnet, tmp_path) -> Path:
 
 @pytest.mark.parametrize("form", ["original", "bare", "diffusers"])
 def test_there_and_back_gives_the_same_bytes(folder, tmp_path, form) -> None:
-    there = convert(folder, tmp_path / "there.safetensors", to=form)
-    back = convert(there.path, tmp_path / "back")
+    there = convert(ConvertRequest(sources=folder, target=tmp_path / "there.safetensors", to=form))
+    back = convert(ConvertRequest(sources=there.path, target=tmp_path / "back"))
     assert back.form == "diffusers"
     assert (back.path / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
     assert (back.path / "config.json").read_bytes() == (folder / "config.json").read_bytes()
@@ -41,9 +42,11 @@ def test_there_and_back_gives_the_same_bytes(folder, tmp_path, form) -> None:
 def test_a_description_survives_both_ways(random_controlnet, tmp_path) -> None:
     description = {"condition": "canny", "family": "tiny", "connect": "all", "steps": 7}
     save_controlnet(random_controlnet, tmp_path / "source", description=description)
-    there = convert(tmp_path / "source", tmp_path / "there.safetensors")
+    there = convert(
+        ConvertRequest(sources=tmp_path / "source", target=tmp_path / "there.safetensors")
+    )
     assert {k: read_description(there.path)[k] for k in description} == description
-    back = convert(there.path, tmp_path / "back")
+    back = convert(ConvertRequest(sources=there.path, target=tmp_path / "back"))
     written = json.loads((back.path / "cnctl.json").read_text())
     sha256 = hashlib.sha256(there.path.read_bytes()).hexdigest()
     assert written.pop("converted") | {"by": ""} == {
@@ -59,7 +62,7 @@ def test_the_embedded_family_is_told_by_its_shapes(tmp_path) -> None:
     """A file of tiny that carries nothing but tensors needs no --config."""
     embedded = Path(str(importlib.resources.files("cnctl"))) / "tiny/weights/controls/canny"
     torch.save(load_file(embedded / WEIGHTS), tmp_path / "x.pth")
-    path = convert(tmp_path / "x.pth", tmp_path / "x").path
+    path = convert(ConvertRequest(sources=tmp_path / "x.pth", target=tmp_path / "x")).path
     config, known = (
         json.loads((folder / "config.json").read_text()) for folder in (path, embedded)
     )
@@ -79,21 +82,33 @@ def test_the_embedded_family_is_told_by_its_shapes(tmp_path) -> None:
     ],
 )
 def test_keys_of_each_form(folder, tmp_path, random_controlnet, form, key) -> None:
-    result = convert(folder, tmp_path / "out.safetensors", to=form)
+    result = convert(ConvertRequest(sources=folder, target=tmp_path / "out.safetensors", to=form))
     written = load_file(result.path)
     assert len(written) == len(random_controlnet.state_dict()) == result.tensors
     assert torch.equal(written[key], random_controlnet.conv_in.weight)
 
 
 def test_the_target_decides_the_form(folder, tmp_path) -> None:
-    assert convert(folder, tmp_path / "a.safetensors").form == "original"
-    assert convert(tmp_path / "a.safetensors", tmp_path / "b").form == "diffusers"
-    assert convert(tmp_path / "b", tmp_path / "c").form == "diffusers"
+    assert (
+        convert(ConvertRequest(sources=folder, target=tmp_path / "a.safetensors")).form
+        == "original"
+    )
+    assert (
+        convert(ConvertRequest(sources=tmp_path / "a.safetensors", target=tmp_path / "b")).form
+        == "diffusers"
+    )
+    assert (
+        convert(ConvertRequest(sources=tmp_path / "b", target=tmp_path / "c")).form == "diffusers"
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_casts_and_verifies(folder, tmp_path, dtype) -> None:
-    result = convert(folder, tmp_path / "out.safetensors", dtype=dtype, verify=True)
+    result = convert(
+        ConvertRequest(
+            sources=folder, target=tmp_path / "out.safetensors", dtype=dtype, verify=True
+        )
+    )
     assert result.dtype == dtype
     with safe_open(result.path, framework="pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {  # noqa: SIM118
@@ -114,14 +129,16 @@ def test_verify_sees_a_file_that_behaves_otherwise(folder, tmp_path, monkeypatch
 
     honest = job.rename
     monkeypatch.setattr(job, "rename", swapped)
-    with pytest.raises(OutputError, match="behaves otherwise"):
-        convert(folder, tmp_path / "out.safetensors", verify=True)
+    with pytest.raises(OutputError, match="does not give its source's residuals"):
+        convert(ConvertRequest(sources=folder, target=tmp_path / "out.safetensors", verify=True))
 
 
 def test_a_checkpoint_of_torch_with_its_whole_base(
     folder, random_controlnet, tmp_path, random_base
 ) -> None:
-    bare = convert(folder, tmp_path / "bare.safetensors", to="original")
+    bare = convert(
+        ConvertRequest(sources=folder, target=tmp_path / "bare.safetensors", to="original")
+    )
     full = load_file(bare.path) | {
         "model.diffusion_model.out.2.bias": torch.zeros(4),
         "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77),
@@ -129,10 +146,14 @@ def test_a_checkpoint_of_torch_with_its_whole_base(
     }
     torch.save({"state_dict": full, "global_step": 5}, tmp_path / "last.ckpt")
     with pytest.raises(CnctlError, match="number of attention heads") as caught:
-        convert(tmp_path / "last.ckpt", tmp_path / "out")
+        convert(ConvertRequest(sources=tmp_path / "last.ckpt", target=tmp_path / "out"))
     assert "--config" in caught.value.hint
     result = convert(
-        tmp_path / "last.ckpt", tmp_path / "out", config=random_base / "unet" / "config.json"
+        ConvertRequest(
+            sources=tmp_path / "last.ckpt",
+            target=tmp_path / "out",
+            config=random_base / "unet" / "config.json",
+        )
     )
     assert result.source_form == "original, full checkpoint"
     assert any("position ids" in note for note in result.notes)
@@ -146,16 +167,21 @@ def test_output_that_exists_is_kept(folder, tmp_path) -> None:
     target = tmp_path / "out.safetensors"
     target.write_text("precious")
     with pytest.raises(OutputError, match="exists"):
-        convert(folder, target)
+        convert(ConvertRequest(sources=folder, target=target))
     assert target.read_text() == "precious"
-    convert(folder, target, overwrite=True)
-    assert convert(folder, target, overwrite=True, dtype="float16").dtype == "float16"
+    convert(ConvertRequest(sources=folder, target=target, overwrite=True))
+    assert (
+        convert(
+            ConvertRequest(sources=folder, target=target, overwrite=True, dtype="float16")
+        ).dtype
+        == "float16"
+    )
     with pytest.raises(OutputError, match="holds more than a ControlNet"):
-        convert(folder, tmp_path, overwrite=True)
+        convert(ConvertRequest(sources=folder, target=tmp_path, overwrite=True))
 
 
 def test_can_replace_its_own_source(folder, random_controlnet) -> None:
-    convert(folder, folder, dtype="float16", overwrite=True)
+    convert(ConvertRequest(sources=folder, target=folder, dtype="float16", overwrite=True))
     loaded, _ = load_controlnet(folder)
     assert torch.equal(loaded.conv_in.weight, random_controlnet.conv_in.weight.half())
 
@@ -176,15 +202,15 @@ def test_what_cannot_be_is_said_and_nothing_is_written(
     folder, tmp_path, target, options, error, sentence
 ) -> None:
     with pytest.raises(error, match=sentence):
-        convert(folder, tmp_path / target, **options)
+        convert(ConvertRequest(sources=folder, target=tmp_path / target, **options))
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_missing_source_is_missing(tmp_path) -> None:
     with pytest.raises(MissingError, match="does not exist"):
-        convert(tmp_path / "nowhere.pth", tmp_path / "out")
+        convert(ConvertRequest(sources=tmp_path / "nowhere.pth", target=tmp_path / "out"))
     with pytest.raises(MissingError, match="not in the Hugging Face cache"):
-        convert("nobody/nothing", tmp_path / "out")
+        convert(ConvertRequest(sources="nobody/nothing", target=tmp_path / "out"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -193,7 +219,7 @@ def test_values_that_are_not_finite_are_refused(folder, tmp_path, value) -> None
     tensors["conv_in.bias"][0] = value
     save_file(tensors, folder / WEIGHTS)
     with pytest.raises(CnctlError, match=r"conv_in\.bias holds values that are not finite"):
-        convert(folder, tmp_path / "out")
+        convert(ConvertRequest(sources=folder, target=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -202,8 +228,11 @@ def test_values_too_large_for_half_precision_are_refused(folder, tmp_path) -> No
     tensors["conv_in.bias"][0] = 1e5
     save_file(tensors, folder / WEIGHTS)
     with pytest.raises(CnctlError, match="too large for float16"):
-        convert(folder, tmp_path / "out", dtype="float16")
-    assert convert(folder, tmp_path / "out", dtype="bfloat16").dtype == "bfloat16"
+        convert(ConvertRequest(sources=folder, target=tmp_path / "out", dtype="float16"))
+    assert (
+        convert(ConvertRequest(sources=folder, target=tmp_path / "out", dtype="bfloat16")).dtype
+        == "bfloat16"
+    )
 
 
 def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base, tmp_path) -> None:
@@ -212,8 +241,12 @@ def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base
     paper = build_controlnet(loaded_random_base.denoiser, hint_encoder="paper")
     save_controlnet(paper, tmp_path / "source", description={})
     with pytest.raises(CnctlError, match="paper's hint encoder"):
-        convert(tmp_path / "source", tmp_path / "out.safetensors")
-    result = convert(tmp_path / "source", tmp_path / "out", dtype="bfloat16", verify=True)
+        convert(ConvertRequest(sources=tmp_path / "source", target=tmp_path / "out.safetensors"))
+    result = convert(
+        ConvertRequest(
+            sources=tmp_path / "source", target=tmp_path / "out", dtype="bfloat16", verify=True
+        )
+    )
     assert result.form == "diffusers"
 
 
@@ -250,7 +283,18 @@ def test_there_and_back_is_the_identity_at_any_width(
         projection_class_embeddings_input_dim=40 if xl else None,
     ).to(dtype)
     controlnet.save_pretrained(tmp_path / "source")
-    convert(tmp_path / "source", tmp_path / "there.safetensors", to=form, overwrite=True)
-    convert(tmp_path / "there.safetensors", tmp_path / "back", overwrite=True)
+    convert(
+        ConvertRequest(
+            sources=tmp_path / "source",
+            target=tmp_path / "there.safetensors",
+            to=form,
+            overwrite=True,
+        )
+    )
+    convert(
+        ConvertRequest(
+            sources=tmp_path / "there.safetensors", target=tmp_path / "back", overwrite=True
+        )
+    )
     for name in (WEIGHTS, "config.json"):
         assert (tmp_path / "back" / name).read_bytes() == (tmp_path / "source" / name).read_bytes()

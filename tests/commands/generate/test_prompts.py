@@ -181,5 +181,5 @@ def test_a_captioner_that_is_not_there(
         open_captioner(None, loaded_random_base)
     assert caught.value.hint == "fetch it: cnctl models pull blip"
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CnctlError, match="is no whole transformers model"):
+    with pytest.raises(CnctlError, match="is not a complete transformers model"):
         open_captioner(str(tmp_path), loaded_random_base)

@@ -10,6 +10,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
@@ -84,7 +85,7 @@ def test_info_names_it(run: Path) -> None:
 
 def test_there_is_no_other_layout(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CnctlError, match="trained by input-concat, and has no other layout"):
-        convert(run, tmp_path / "x.safetensors")
+        convert(ConvertRequest(sources=run, target=tmp_path / "x.safetensors"))
     assert not (tmp_path / "x.safetensors").exists()
 
 

@@ -19,6 +19,7 @@ from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.commands.generate.loaded_controls import load_controls
 from cnctl.commands.generate.request import ControlSpec
@@ -388,7 +389,11 @@ def test_a_control_lora_is_small_resumes_generates_and_merges(
     size = sum(tensor.numel() * 4 for tensor in opened.values())
     assert result.controlnet.stat().st_size < 0.6 * size
 
-    convert(whole, tmp_path / "merged", to="diffusers", base=str(random_base))
+    convert(
+        ConvertRequest(
+            sources=whole, target=tmp_path / "merged", to="diffusers", base=str(random_base)
+        )
+    )
     merged = ControlNetModel.from_pretrained(tmp_path / "merged").state_dict()
     assert all(torch.equal(merged[name], tensor) for name, tensor in opened.items())
     with pytest.raises(CnctlError, match="a Control-LoRA starts from the base"):

@@ -8,6 +8,7 @@ import torch
 from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 
+from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import read_architecture
@@ -102,9 +103,11 @@ def narrow(request, tmp_path):
 @pytest.mark.parametrize("form", ["original", "bare", "diffusers"])
 def test_there_and_back_is_the_identity_and_means_the_same(narrow, tmp_path, form) -> None:
     controlnet, source = narrow
-    there = convert(source, tmp_path / "there.safetensors", to=form, verify=True)
+    there = convert(
+        ConvertRequest(sources=source, target=tmp_path / "there.safetensors", to=form, verify=True)
+    )
     assert there.difference == 0
-    convert(there.path, tmp_path / "back")
+    convert(ConvertRequest(sources=there.path, target=tmp_path / "back"))
     for name in ("config.json", "diffusion_pytorch_model.safetensors"):
         assert (tmp_path / "back" / name).read_bytes() == (source / name).read_bytes()
     loaded, _ = load_controlnet(there.path)
@@ -116,12 +119,16 @@ def test_there_and_back_is_the_identity_and_means_the_same(narrow, tmp_path, for
 
 def test_a_strangers_file_takes_its_heads_from_config(narrow, tmp_path) -> None:
     controlnet, source = narrow
-    there = convert(source, tmp_path / "there.safetensors")
+    there = convert(ConvertRequest(sources=source, target=tmp_path / "there.safetensors"))
     save_file(load_file(there.path), tmp_path / "stranger.safetensors")
     with pytest.raises(CnctlError, match="number of attention heads"):
         read_description(tmp_path / "stranger.safetensors")
     back = convert(
-        tmp_path / "stranger.safetensors", tmp_path / "back", config=source / "config.json"
+        ConvertRequest(
+            sources=tmp_path / "stranger.safetensors",
+            target=tmp_path / "back",
+            config=source / "config.json",
+        )
     )
     loaded, description = load_controlnet(back.path)
     assert description["config"]["addition_time_embed_dim"] == 4
@@ -131,8 +138,12 @@ def test_a_strangers_file_takes_its_heads_from_config(narrow, tmp_path) -> None:
 
 def test_a_config_of_other_blocks_is_refused(narrow, tmp_path) -> None:
     _, source = narrow
-    there = convert(source, tmp_path / "there.safetensors")
+    there = convert(ConvertRequest(sources=source, target=tmp_path / "there.safetensors"))
     config = json.loads((source / "config.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps(config | {"block_out_channels": [16, 32]}))
     with pytest.raises(CnctlError, match="the config says block_out_channels"):
-        convert(there.path, tmp_path / "back", config=tmp_path / "other.json")
+        convert(
+            ConvertRequest(
+                sources=there.path, target=tmp_path / "back", config=tmp_path / "other.json"
+            )
+        )

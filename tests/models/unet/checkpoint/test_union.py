@@ -7,6 +7,7 @@ import torch
 from diffusers import ControlNetUnionModel
 from safetensors.torch import load_file, save_file
 
+from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.errors import CnctlError
@@ -84,9 +85,13 @@ def folder(union, tmp_path):
 
 
 def test_there_and_back_is_the_identity_and_means_the_same(union, folder, tmp_path) -> None:
-    there = convert(folder, tmp_path / "there.safetensors", to="diffusers", verify=True)
+    there = convert(
+        ConvertRequest(
+            sources=folder, target=tmp_path / "there.safetensors", to="diffusers", verify=True
+        )
+    )
     assert there.difference == 0
-    convert(there.path, tmp_path / "back")
+    convert(ConvertRequest(sources=there.path, target=tmp_path / "back"))
     for name in ("config.json", WEIGHTS):
         assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
     loaded, _ = load_controlnet(there.path)
@@ -109,7 +114,7 @@ def test_info_says_what_it_is(folder) -> None:
 @pytest.mark.parametrize("form", ["original", "bare"])
 def test_the_originals_form_has_no_names_for_it(folder, tmp_path, form) -> None:
     with pytest.raises(CnctlError, match="is a ControlNet-Union, unknown to the original's form"):
-        convert(folder, tmp_path / "out.safetensors", to=form)
+        convert(ConvertRequest(sources=folder, target=tmp_path / "out.safetensors", to=form))
 
 
 @pytest.mark.parametrize("name", ["ControlNetModel", "ControlNetModel_Union"])
