@@ -9,6 +9,7 @@ also takes a hint that is encoded already.
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,11 @@ class ControlNet(Branch, ControlNetModel):
 
     is_trainable = True
     conv_in: Any
+
+    def to_json_string(self) -> str:
+        """The config under the name of diffusers' own class, so that diffusers loads the folder."""
+        config = json.loads(super().to_json_string()) | {"_class_name": ControlNetModel.__name__}
+        return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
     @property
     def export_name(self) -> str:

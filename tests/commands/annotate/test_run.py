@@ -327,7 +327,7 @@ def test_stdin_and_stdout(photos, monkeypatch):
 
 def test_a_terminal_gets_no_png(photos, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    with pytest.raises(CnctlError, match="no text for a terminal"):
+    with pytest.raises(CnctlError, match="not text that a terminal can show"):
         annotate("canny", ["photos/a.png"], out="-")
 
 
