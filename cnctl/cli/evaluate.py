@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cnctl.cli import flags
 from cnctl.cli.declared import Given, declares
-from cnctl.cli.report import emit, emit_json, note, progress
+from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.commands.evaluate.request import EvaluateRequest
 from cnctl.errors import SomeInputsFailed
 from cnctl.settings import GenerateSettings
 from cnctl.settings.declaration import After, Flag
+
+if TYPE_CHECKING:
+    from cnctl.commands.shared.events import Note, Stage
 
 SETTINGS = ("steps", "guidance_scale", "control_scale", "scheduler", "resolution")
 Metrics = Annotated[
@@ -44,11 +47,7 @@ def evaluate(
         metrics=[name.strip() for name in metrics.split(",") if name.strip()],
     )
     with progress("evaluating", 100, quiet=quiet) as advance:
-        found = run(
-            request,
-            note=partial(note, quiet=quiet),
-            on_stage=lambda what, done, total: advance(100 * done // total, what),
-        )
+        found = run(request, on_event=partial(_show, advance, quiet))
     if json:
         emit_json(found.as_dict())
     else:
@@ -58,3 +57,13 @@ def evaluate(
     note(f"pages: {', '.join(map(str, found.pages))}", quiet=quiet)
     if failed := len(found.failed):
         raise SomeInputsFailed(f"{failed} of {failed + len(found.ordered())} examples failed")
+
+
+def _show(advance: Advance, quiet: bool, event: Note | Stage) -> None:
+    from cnctl.commands.shared.events import Note, Stage
+
+    match event:
+        case Note(text):
+            note(text, quiet=quiet)
+        case Stage(what, done, total):
+            advance(100 * done // total, what)

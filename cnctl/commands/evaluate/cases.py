@@ -1,4 +1,4 @@
-"""The hints that an evaluation measures by, and the pictures that were to obey them."""
+"""The hints of an evaluation, and the pictures that should obey them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Detect = Callable[[np.ndarray, Options], np.ndarray | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A hint that pictures are to obey.
+    """A hint that pictures should obey.
 
-    id: unique, and fit for a file name. number: of the example that it is made from.
+    id: unique, and valid as a file name. number: of the example that it is made from.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A picture that was made from a case's hint. case: its id."""
+    """A picture that was generated from a case's hint. case: its id."""
 
     case: str
     seed: int | None
@@ -51,10 +51,10 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """What is measured by.
+    """The cases, and the detector that finds their hints again.
 
-    photograph: RGB uint8 (H, W, 3), what a case's hint was made of; None where hints came alone.
-    failed: what gave no case -> why. empty: how many hints are, which nothing can obey.
+    photograph: RGB uint8 (H, W, 3), the image that a case's hint was detected in; None where hints
+    come without images. failed: example that gave no case -> why. empty: the count of empty hints.
     """
 
     cases: Sequence[Case]
@@ -67,9 +67,9 @@ class Cases:
 def open_examples(
     data: str, condition: Condition, *, ready: bool, side: int, note: Callable[[str], None]
 ) -> Dataset:
-    """What `cnctl train --data` takes, or a folder of photographs, or (ready) one of hints.
+    """Open what `cnctl train --data` takes, or a folder of photographs, or (ready) one of hints.
 
-    Scenes are such as no training has seen.
+    Scenes are ones that training has not seen.
     """
     folder = Path(data)
     if folder.is_dir() and not any((folder / name).is_file() for name in LAYOUTS):
@@ -79,7 +79,7 @@ def open_examples(
     if ready:
         name = shown(without_credentials(data))
         raise CnctlError(
-            f"--hint is for a folder of hints, and {name} is none", hint="leave it out"
+            f"--hint is for a folder of hints, and {name} is not one", hint="leave it out"
         )
     dataset = open_dataset(data, read_hint=HintReader(condition), size=side, note=note)
     if isinstance(dataset, SceneDataset):
@@ -100,7 +100,7 @@ def make_cases(
 ) -> Cases:
     """A case for each example whose hint is not empty; the hints are written to the folder.
 
-    Examples are cut to squares of this side, as in training. prompt: where one has none.
+    Examples are cropped to squares of this side, as in training. prompt: for examples without one.
     """
     condition = detector.condition
     pairs = TrainingPairs(
@@ -129,8 +129,8 @@ def make_cases(
         name = f"{number:05}-{_slug(title)}"
         path = folder / f"{name}{hint_suffix(condition.stored_channels)}"
         write_hint(path, pair.hint, overwrite=True)
-        said = pair.prompt or prompt
-        cases.append(Case(id=name, title=title, hint=path, prompt=said, number=number))
+        case = Case(id=name, title=title, hint=path, prompt=pair.prompt or prompt, number=number)
+        cases.append(case)
     return Cases(
         cases=cases,
         detect=lambda image, _: pairs.detect_again(image),
@@ -141,7 +141,7 @@ def make_cases(
 
 
 def match_outputs(folder: Path, cases: Sequence[Case]) -> tuple[list[Output], dict[str, str]]:
-    """The pictures of a folder that are called as the examples are; what lacks one -> why."""
+    """The pictures of a folder with the examples' names; example without one -> why."""
     found = {_bare(image.relative): image.path for image in find_images([folder])}
     outputs, failed = [], {}
     for case in cases:
@@ -153,35 +153,35 @@ def match_outputs(folder: Path, cases: Sequence[Case]) -> tuple[list[Output], di
     if not outputs:
         example = shown(cases[0].title) if cases else "an example"
         raise CnctlError(
-            f"{shown(folder)} holds no output that is called as {example} is",
-            hint="give each output its example's name",
+            f"{shown(folder)} holds no output with the name of {example}",
+            hint="name each output as its example",
         )
     return outputs, failed
 
 
 def read_outputs(folder: Path, condition: Condition) -> tuple[list[Case], list[Output]]:
-    """The images of `cnctl generate` in a folder, which name their hints, and these."""
+    """The cases and images of `cnctl generate` in a folder: each image names its hint."""
     cases: dict[str, Case] = {}
     outputs = []
     for path in [image.path for image in find_images([folder])]:
         control = _control(path, condition)
         if control is None:
             continue
-        record, said = control
-        hint = find_beside(said.hint.name, path)
+        record, used = control
+        hint = find_beside(used.hint.name, path)
         case = Case(
-            id=f"{_slug(hint.stem)}-{said.hint.sha256[:8]}",
+            id=f"{_slug(hint.stem)}-{used.hint.sha256[:8]}",
             title=hint.name,
             hint=hint,
             prompt=record.prompt,
-            options=said.options,
+            options=used.options,
         )
         cases.setdefault(case.id, case)
         outputs.append(Output(case=case.id, seed=record.seed, path=path))
     if not outputs:
         raise CnctlError(
-            f"{shown(folder)} holds no image that says it was made by {condition.name}",
-            hint="name by --data what they were made from, each called as its output is",
+            f"{shown(folder)} holds no image whose record names {condition.name}",
+            hint="name with --data what they were made from, each with the name of its output",
         )
     return [*cases.values()], outputs
 

@@ -1,4 +1,4 @@
-"""What an evaluation has found: scores of pictures, their means, and how sets of them differ."""
+"""The result of an evaluation: scores of pictures, their means, and how sets of them differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = "report.html"
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A picture with its scores. chance: of the same picture by another case's hint."""
+    """A picture with its scores. chance: the fidelity of the picture to another case's hint."""
 
     case: str
     seed: int | None
@@ -60,7 +60,7 @@ class ScoredSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """failed: what could not be measured -> why. folder: where the pages lie."""
+    """All that was measured. failed: example that was not -> why. folder: of the pages."""
 
     condition: str
     metric: Metric

@@ -1,9 +1,9 @@
-"""`cnctl evaluate`: do pictures obey their hints, and which of several ControlNets more so?"""
+"""`cnctl evaluate`: how well images obey their hints, and with which of several ControlNets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.shared import events
+from cnctl.commands.shared.events import FailedImage, Note, Stage, ignore
 from cnctl.commands.shared.weights import locate_control, open_base
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError, SomeInputsFailed
@@ -44,44 +44,38 @@ ENOUGH = 10
 ENOUGH_FOR_FID = 2048
 """Features; a covariance of fewer pictures is singular."""
 
-Note = Callable[[str], None]
-OnStage = Callable[[str, int, int], None]
-"""on_stage(what, done, total): of several stages, one after the other."""
+OnEvent = Callable[[Note | Stage], None]
 Sets = dict[str, list[Output]]
 
 
-def evaluate(
-    request: EvaluateRequest,
-    *,
-    note: Note = lambda text: None,
-    on_stage: OnStage = lambda what, done, total: None,
-) -> Evaluation:
+def evaluate(request: EvaluateRequest, *, on_event: OnEvent = ignore) -> Evaluation:
     """Measure how well pictures obey their hints, and write what was found into `request.out`.
 
     Fidelity is the condition's own metric between each hint and the hint detected again. Its mean
     has a bootstrap interval over hints; sets are compared hint by hint. Writes evaluation.json,
-    plot.svg and report.html beside hints and images. An example that cannot be read is put down in
-    the result and passed over.
+    plot.svg and report.html beside hints and images. An example that cannot be read is recorded in
+    the result and left out.
     """
     condition = get_condition(request.condition)
     options = check_options(condition, parse_options(condition, request.options))
     _check(request)
     device = pick_device(request.device)
     meters = open_meters(request.metrics, clip_model=request.clip_model, device=device)
-    detector, say = Detector(condition, device=str(device)), _once(note)
+    detector, on_event = Detector(condition, device=str(device)), _without_repeats(on_event)
     if request.data is None:
-        cases, sets = _take(request, detector)
+        cases, sets = _read_sets(request, detector)
     else:
-        cases, base = _cases(request, detector, options, note=say)
+        cases, base = _cases(request, detector, options, on_event)
         if request.outputs:
-            cases, sets = _match(request, cases)
+            cases, sets = _match_sets(request, cases)
         else:
-            sets = _make(request, cases.cases, base, note=say, on_stage=on_stage)
-    _note_odd(request, cases, say)
-    scored = []
-    for name, outputs in sets.items():
-        stage = partial(on_stage, f"scoring {name}")
-        scored.append(score_set(name, outputs, cases, condition, meters, on_picture=stage))
+            sets = _generate_sets(request, cases.cases, base, on_event)
+    for text in _warnings(request, cases):
+        on_event(Note(text))
+    scored = [
+        score_set(name, outputs, cases, condition, meters, on_event=on_event)
+        for name, outputs in sets.items()
+    ]
     found = Evaluation(
         condition=condition.name,
         metric=find_metric(condition.metric),
@@ -99,7 +93,7 @@ def _check(request: EvaluateRequest) -> None:
     if request.data is None and not request.outputs:
         raise CnctlError("nothing to evaluate", hint="name --data, for example --data scenes:64")
     if request.outputs and request.weights:
-        raise CnctlError("--control is for images that are to be made", hint="leave out --outputs")
+        raise CnctlError("--control is for images that evaluate makes", hint="leave out --outputs")
     if request.data is None and request.ready_hint:
         raise CnctlError("--hint is for a folder of hints", hint="name it with --data")
     for names, flag in ((request.weights, "--control"), (request.outputs, "--outputs")):
@@ -112,8 +106,8 @@ def _check(request: EvaluateRequest) -> None:
     check_folder(out)
 
 
-def _take(request: EvaluateRequest, detector: Detector) -> tuple[Cases, Sets]:
-    """Images of `cnctl generate`, and the cases that they name."""
+def _read_sets(request: EvaluateRequest, detector: Detector) -> tuple[Cases, Sets]:
+    """The images of `cnctl generate` in folders, and the cases that they name."""
     cases: dict[str, Case] = {}
     sets: Sets = {}
     for name, folder in zip(names_of_sets(request.outputs), request.outputs, strict=True):
@@ -127,11 +121,11 @@ def _cases(
     request: EvaluateRequest,
     detector: Detector,
     options: Mapping[str, Any],
-    *,
-    note: Note,
+    on_event: OnEvent,
 ) -> tuple[Cases, str]:
-    """The cases of a data set, and what the base that they are made for is called."""
+    """The cases of a data set, and the name of the base that generates their images."""
     assert request.data is not None
+    note = partial(_note, on_event)
     condition = detector.condition
     base, side, prompt = "", request.settings.get("resolution"), DEFAULT_PROMPT
     if request.outputs:
@@ -159,8 +153,8 @@ def _cases(
     return cases, base
 
 
-def _match(request: EvaluateRequest, cases: Cases) -> tuple[Cases, Sets]:
-    """The images of folders, each called as its example is."""
+def _match_sets(request: EvaluateRequest, cases: Cases) -> tuple[Cases, Sets]:
+    """The images of folders, each with the name of its example."""
     sets: Sets = {}
     failed = dict(cases.failed)
     for name, folder in zip(names_of_sets(request.outputs), request.outputs, strict=True):
@@ -169,10 +163,10 @@ def _match(request: EvaluateRequest, cases: Cases) -> tuple[Cases, Sets]:
     return replace(cases, failed=failed), sets
 
 
-def _make(
-    request: EvaluateRequest, cases: Sequence[Case], base: str, *, note: Note, on_stage: OnStage
+def _generate_sets(
+    request: EvaluateRequest, cases: Sequence[Case], base: str, on_event: OnEvent
 ) -> Sets:
-    """A set of images for each ControlNet, from the same hints, prompts and seeds."""
+    """Generate a set of images by each ControlNet, from the same hints, prompts and seeds."""
     out = Path(request.out)
     jobs = [
         {
@@ -186,7 +180,7 @@ def _make(
     lines = "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs)
     write_file(out / JOBS, lines.encode(), overwrite=True)
     names = names_of_sets(request.weights) if request.weights else [base]
-    made = GenerateRequest(
+    shared = GenerateRequest(
         [ControlSpec(condition=request.condition)],
         jobs=out / JOBS,
         prompt="",
@@ -206,8 +200,8 @@ def _make(
     sets: Sets = {}
     for name, weights in zip(names, request.weights or [""], strict=True):
         images = generate(
-            replace(made, weights=[weights] if weights else [], out=out / _folder(name)),
-            on_event=partial(_forward, f"generating {name}", note, on_stage),
+            replace(shared, weights=[weights] if weights else [], out=out / _folder(name)),
+            on_event=partial(_forward, f"generating {name}", on_event),
         )
         sets[name] = [
             Output(case=of_hint[image.hint], seed=image.record.seed, path=image.path)
@@ -216,19 +210,23 @@ def _make(
     return sets
 
 
-def _forward(stage: str, note: Note, on_stage: OnStage, event: Event) -> None:
+def _forward(stage: str, on_event: OnEvent, event: Event) -> None:
     """Report an event of `generate` as one of this command."""
     match event:
-        case events.Note(text):
-            note(text)
-        case events.Stage(_, done, total):
-            on_stage(stage, done, total)
-        case events.FailedImage(error=error):
+        case Note():
+            on_event(event)
+        case Stage(_, done, total):
+            on_event(Stage(stage, done, total))
+        case FailedImage(error=error):
             raise SomeInputsFailed(error)
 
 
+def _note(on_event: OnEvent, text: str) -> None:
+    on_event(Note(text))
+
+
 def names_of_sets(given: Sequence[Path | str]) -> list[str]:
-    """What sets are called: as many last parts of their paths as tell them apart."""
+    """The names of sets: as many last parts of their paths as make them differ."""
     parts = [Path(name).parts for name in given]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-count:]) for part in parts]
@@ -241,22 +239,24 @@ def _folder(name: str) -> str:
     return f"outputs/{name.replace('/', '-')}"
 
 
-def _note_odd(request: EvaluateRequest, cases: Cases, note: Note) -> None:
+def _warnings(request: EvaluateRequest, cases: Cases) -> Iterator[str]:
     if cases.empty:
-        note(f"{cases.empty} hints are empty and left out: nothing can obey them")
+        yield f"{cases.empty} hints are empty and left out: nothing can obey them"
     if len(cases.cases) < ENOUGH:
-        note(f"an interval over {len(cases.cases)} hints says little; take more")
+        yield f"an interval over {len(cases.cases)} hints says little; take more"
     if "fid" in request.metrics and len(cases.cases) < ENOUGH_FOR_FID:
-        note(f"FID of fewer than {ENOUGH_FOR_FID} pictures is biased upwards; compare KID")
+        yield f"FID of fewer than {ENOUGH_FOR_FID} pictures is biased upwards; compare KID"
 
 
-def _once(note: Note) -> Note:
-    """The same without what has been said before."""
-    said: set[str] = set()
+def _without_repeats(on_event: OnEvent) -> OnEvent:
+    """The callback without notes that it has been called with before."""
+    reported: set[Note] = set()
 
-    def say(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            note(text)
+    def report(event: Note | Stage) -> None:
+        if isinstance(event, Note):
+            if event in reported:
+                return
+            reported.add(event)
+        on_event(event)
 
-    return say
+    return report

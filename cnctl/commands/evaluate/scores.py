@@ -11,6 +11,7 @@ from torch import Tensor
 from cnctl.commands.evaluate.cases import Case, Cases, Output
 from cnctl.commands.evaluate.result import Scored, ScoredSet
 from cnctl.commands.shared import perceptual
+from cnctl.commands.shared.events import Stage, ignore
 from cnctl.hints.metrics import score
 from cnctl.images import fit_hint, read_hint, read_image
 from cnctl.plugin import Condition
@@ -41,9 +42,9 @@ def score_set(
     condition: Condition,
     meters: Meters,
     *,
-    on_picture: Callable[[int, int], None] = lambda done, total: None,
+    on_event: Callable[[Stage], None] = ignore,
 ) -> ScoredSet:
-    """The pictures of one set. on_picture(done, total): after each."""
+    """The scores of the pictures of one set; on_event is called after each."""
     by_id = {case.id: case for case in cases.cases}
     ids = [*by_id]
     others = dict(zip(ids, [*ids[1:], ids[0]], strict=True))
@@ -51,12 +52,12 @@ def score_set(
     for done, output in enumerate(outputs, 1):
         case, other = by_id[output.case], by_id[others[output.case]]
         pictures.append(_score(output, case, other, cases, condition, meters.clip))
-        on_picture(done, len(outputs))
+        on_event(Stage(f"scoring {name}", done, len(outputs)))
     return ScoredSet(name=name, pictures=pictures)
 
 
 def add_distances(sets: Sequence[ScoredSet], cases: Cases, meters: Meters) -> list[ScoredSet]:
-    """FID and KID between each set and the photographs that its hints were made of."""
+    """The sets with FID and KID between each and the photographs of its hints."""
     if meters.network is None or cases.photograph is None:
         return [*sets]
     real = perceptual.embed(map(cases.photograph, cases.cases), meters.network)

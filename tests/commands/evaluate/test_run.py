@@ -141,7 +141,7 @@ def test_a_photograph_obeys_its_own_hint(tmp_path: Path) -> None:
     ("asked", "message"),
     [
         ({}, "nothing to evaluate"),
-        ({"outputs": ["a"], "weights": ["b"]}, "--control is for images that are to be made"),
+        ({"outputs": ["a"], "weights": ["b"]}, "--control is for images that evaluate makes"),
         ({"outputs": ["a"], "ready_hint": True}, "--hint is for a folder of hints"),
         ({"data": "scenes:2", "ready_hint": True}, "--hint is for a folder of hints"),
         ({"data": "scenes:2", "weights": ["a", "a"]}, "one --control is named twice"),
