@@ -9,7 +9,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -95,8 +96,24 @@ class Terminated(BaseException):
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the documentation's table promises."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    signal.signal(signal.SIGTERM, _terminate)
+    with _raise_at_sigterm():
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
+
+
+@contextmanager
+def _raise_at_sigterm() -> Iterator[None]:
+    def terminate(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    earlier = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _run(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a file name's bytes leave as they came
     try:
@@ -107,12 +124,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (Exception, KeyboardInterrupt, ClosedPipe, Terminated) as error:
         if "--debug" in arguments or os.environ.get("CNCTL_DEBUG"):
             raise
-        code = _report(error)
-    sys.exit(code)
-
-
-def _terminate(signum: int, frame: object) -> NoReturn:
-    raise Terminated
+        return _report(error)
+    return code
 
 
 def _report(error: BaseException) -> int:

@@ -100,7 +100,7 @@ def _wait(ended: queue.SimpleQueue[int], count: int, pass_on: Callable[[int], No
         except queue.Empty:
             pass_on(signal.SIGKILL)
             return code
-        # gloo may abort a process whose partner has left first; the partner knows why.
+        # NCCL may abort a process whose partner has left first; the partner knows why.
         if code in (0, -signal.SIGABRT):
             code = next_code or code
     return code

@@ -6,6 +6,7 @@ Which of them stands in the environment, where `accelerate launch --config_file`
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from typing import Any
@@ -16,6 +17,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedType, fsdp2_prepare_model, is_deepspeed_available
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
 from transformers.integrations import unset_hf_deepspeed_config
 
 from cnctl.errors import CnctlError, DeviceError, MissingError, ReportedByOtherRank
@@ -158,6 +160,24 @@ def _deepspeed_config(base: Base, settings: TrainSettings) -> dict[str, Any]:
         "fp16": {"enabled": False},
         "torch_autocast": half,
     }
+
+
+def release(accelerator: Accelerator, *modules: nn.Module) -> None:
+    """Drop the references to the process group that would outlive these modules."""
+    for parameter in itertools.chain(*(module.parameters() for module in modules)):
+        if isinstance(parameter, DTensor):
+            # torch keeps device meshes in caches.
+            getattr(parameter.device_mesh, "_pg_registry", {}).clear()
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        accelerator.free_memory()
+        _destroy_group_of_deepspeed()
+
+
+def _destroy_group_of_deepspeed() -> None:
+    from deepspeed import comm
+
+    if torch.distributed.is_initialized():
+        comm.destroy_process_group()
 
 
 def shard(accelerator: Accelerator, module: nn.Module) -> None:

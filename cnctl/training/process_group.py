@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed
-from accelerate.state import PartialState
+import torch.distributed.nn  # imported later, its default arguments would keep the group
+from accelerate.state import AcceleratorState, PartialState
 
 from cnctl.errors import CnctlError, DeviceError, ReportedByOtherRank
 from cnctl.models.device import is_out_of_memory, pick_device
@@ -29,9 +32,15 @@ class ProcessGroup:
 
     def __init__(self, device: str | None = None) -> None:
         self.rank, self.size = rank(), world_size()
-        if self.size > 1:
+        self._releases: list[Callable[[], object]] = []
+        if self.size == 1:
+            return
+        try:
             # accelerate chooses the backend: gloo for the CPU, NCCL for CUDA.
             PartialState(cpu=pick_device(device).type == "cpu", timeout=PATIENCE)
+        except BaseException as error:
+            _end_process_group(error)
+            raise
 
     def __enter__(self) -> ProcessGroup:
         return self
@@ -40,13 +49,20 @@ class ProcessGroup:
         """Part, and say so in one line where another process has gone without a word."""
         if self.size == 1:
             return
-        # Else gloo's threads abort a process that ends by an error.
-        torch.distributed.destroy_process_group()
+        try:
+            while self._releases:
+                self._releases.pop()()
+        finally:
+            _end_process_group(error)
         if isinstance(error, RuntimeError) and re.search("gloo|NCCL|[Pp]eer", str(error)):
             raise DeviceError(
                 "another process of this run has gone: killed, or its machine was lost",
                 hint="see what it said; --resume goes on from the last checkpoint",
             ) from error
+
+    def release_at_end(self, release: Callable[[], object]) -> None:
+        """Call this before the process group ends, whether by an error or not."""
+        self._releases.append(release)
 
     @property
     def main(self) -> bool:
@@ -101,6 +117,32 @@ class ProcessGroup:
         total = torch.tensor(value, dtype=torch.float64, device=device)
         torch.distributed.all_reduce(total)
         return total.item()
+
+
+def _end_process_group(error: BaseException | None) -> None:
+    """Destroy it and drop all references to it: its threads end with the last one.
+
+    When Python exits, a thread that is left may abort the process (pytorch issue 190489). A
+    parallel network refers to the group, and the frames of a traceback refer to the network.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for each in _with_causes(error):
+        traceback.clear_frames(each.__traceback__)
+    gc.collect()
+
+
+def _with_causes(error: BaseException | None) -> list[BaseException]:
+    """The error and all that came before it, each once, for they may refer to one another."""
+    found: list[BaseException] = []
+    left = [error]
+    while left:
+        each = left.pop()
+        if each is not None and each not in found:
+            found.append(each)
+            left += [each.__cause__, each.__context__]
+    return found
 
 
 def _describe(error: Exception) -> tuple[type[CnctlError], str, str]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from cnctl.training.accelerator import (
     may_shard,
     prepare,
     prepare_again,
+    release,
     shard,
 )
 from cnctl.training.batch_growth import BatchGrowth
@@ -111,6 +113,7 @@ class Training:
         if checkpoint:
             self._load_weights(checkpoint, learning)
         self._accelerator = make_accelerator(base, settings)
+        self.group.release_at_end(partial(release, self._accelerator, network, base.denoiser))
         self._lay_out_weights(list(learning))
         self._make_optimizer(checkpoint)
         self._set_growth(BatchGrowth(**checkpoint.state.get("growth", {}) if checkpoint else {}))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnctl.cli import main
 from cnctl.images import read_hint
 
 CANNY = ("annotate", "--cond", "canny", "--resolution", "64")
@@ -235,6 +236,14 @@ def test_a_signal_leaves_whole_files_and_the_run_can_be_repeated(
     assert again.returncode == 0
     assert again.stderr.startswith(f"{len(made)} hints were there already")
     assert len(files_in(tmp_path / "out")) == 400
+
+
+def test_the_sigterm_handler_is_restored():
+    before = signal.getsignal(signal.SIGTERM)
+    for flag, code in (("--version", 0), ("--no-such-flag", 2)):
+        with pytest.raises(SystemExit) as end:
+            main([flag])
+        assert (end.value.code, signal.getsignal(signal.SIGTERM)) == (code, before)
 
 
 def _wait_for(path: Path) -> None:

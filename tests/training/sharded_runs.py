@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ended_groups import threads_of_groups
 from safetensors.torch import save_file
 
 from cnctl.data import Pair
@@ -112,6 +113,7 @@ def main(base: str, out: str, batch_size: str, *names: str) -> None:
     with ProcessGroup("cpu") as group:
         for name in names:
             run(name, Path(base), Path(out), group, int(batch_size))
+    assert not threads_of_groups()
 
 
 if __name__ == "__main__":

@@ -54,9 +54,24 @@ def train(
     this with the same arguments, and the first writes.
     """
     begin = time.monotonic()
-    out = Path(out)
     load_deepspeed(request.device)
-    with ProcessGroup(request.device) as group, ExitStack() as stack:
+    with ProcessGroup(request.device) as group:
+        # Not kept in a variable: the run refers to the group, which ends here.
+        return _train(
+            group, request, Path(out), resume=resume, note=note, on_event=on_event
+        ).result(seconds=time.monotonic() - begin)
+
+
+def _train(
+    group: ProcessGroup,
+    request: TrainRequest,
+    out: Path,
+    *,
+    resume: bool,
+    note: Callable[[str], None],
+    on_event: Callable[[Event], None],
+) -> TrainingRun:
+    with ExitStack() as stack:
         with group.raise_on_all():
             if group.main:
                 _check_out(out, resume=resume)
@@ -82,7 +97,7 @@ def train(
         on_event(Started(setup.plan, training.step))
         with stop_on_signals() as stop:
             run.run(stop)
-    return run.result(seconds=time.monotonic() - begin)
+    return run
 
 
 def plan_training(
