@@ -14,7 +14,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -25,12 +24,8 @@ Command = Callable[..., None]
 Given = Mapping[type, dict[str, Any]]
 """Values by kind and name, of the flags that were given."""
 
-Part = Mapping[type, Sequence[str]]
-"""Kinds of which a command has some settings only, by name."""
-EMPTY: Part = MappingProxyType({})
 
-
-def declares(*kinds: type, part: Part = EMPTY) -> Callable[[Command], Command]:
+def declares(*kinds: type, part: Mapping[type, Sequence[str]] = {}) -> Callable[[Command], Command]:
     """Give a command the flags of these kinds, and of the kinds in `part` those named."""
     groups = {kind: declarations(kind) for kind in kinds}
     for kind, names in part.items():
