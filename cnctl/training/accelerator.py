@@ -164,20 +164,12 @@ def _deepspeed_config(base: Base, settings: TrainSettings) -> dict[str, Any]:
 
 def release(accelerator: Accelerator, *modules: nn.Module) -> None:
     """Drop the references to the process group that would outlive these modules."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        accelerator.free_memory()
     for parameter in itertools.chain(*(module.parameters() for module in modules)):
         if isinstance(parameter, DTensor):
             # torch keeps device meshes in caches.
             getattr(parameter.device_mesh, "_pg_registry", {}).clear()
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        accelerator.free_memory()
-        _destroy_group_of_deepspeed()
-
-
-def _destroy_group_of_deepspeed() -> None:
-    from deepspeed import comm
-
-    if torch.distributed.is_initialized():
-        comm.destroy_process_group()
 
 
 def shard(accelerator: Accelerator, module: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,7 +126,10 @@ def _end_process_group(error: BaseException | None) -> None:
     When Python exits, a thread that is left may abort the process (pytorch issue 190489). A
     parallel network refers to the group, and the frames of a traceback refer to the network.
     """
-    if torch.distributed.is_initialized():
+    deepspeed = sys.modules.get("deepspeed")
+    if deepspeed and deepspeed.comm.is_initialized():
+        deepspeed.comm.destroy_process_group()  # DeepSpeed refers to it too
+    elif torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     AcceleratorState._reset_state(reset_partial_state=True)
     for each in _with_causes(error):

@@ -5,6 +5,7 @@ python sharded_runs.py BASE OUT BATCH_SIZE NAME...
 """
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,9 @@ def main(base: str, out: str, batch_size: str, *names: str) -> None:
     with ProcessGroup("cpu") as group:
         for name in names:
             run(name, Path(base), Path(out), group, int(batch_size))
-    assert not threads_of_groups()
+    # ZeRO's third stage keeps the group for good.
+    if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") != "3":
+        assert not threads_of_groups()
 
 
 if __name__ == "__main__":
