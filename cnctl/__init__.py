@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from cnctl.commands.train.request import TrainRequest as TrainRequest
     from cnctl.commands.train.run import train as train
     from cnctl.errors import CnctlError as CnctlError
-    from cnctl.models.unet.checkpoint.source import read_description as read_description
-    from cnctl.models.unet.load import load_controlnet as load_controlnet
+    from cnctl.models.layouts import load_controlnet as load_controlnet
+    from cnctl.models.layouts import read_description as read_description
 
     __version__: str
 
@@ -60,8 +60,8 @@ _MODULES = {
     "evaluate": "commands.evaluate.run",
     "generate": "commands.generate.run",
     "init_from_base": "commands.convert.init_from_base",
-    "load_controlnet": "models.unet.load",
-    "read_description": "models.unet.checkpoint.source",
+    "load_controlnet": "models.layouts",
+    "read_description": "models.layouts",
     "train": "commands.train.run",
 }
 

@@ -202,9 +202,9 @@ NAMES = {"SD 1.x", "SD 2.x", "SDXL", "unet", "input-concat"}
 
 
 def sources() -> Iterator[Path]:
-    """Every file of the package but those that may know a family."""
+    """Every file but those that may know a family, and the settings, whose values users type."""
     for path in sorted((ROOT / "cnctl").rglob("*.py")):
-        if path.relative_to(ROOT / "cnctl").parts[0] not in ("models", "tiny"):
+        if path.relative_to(ROOT / "cnctl").parts[0] not in ("models", "settings", "tiny"):
             yield path
 
 

@@ -10,13 +10,9 @@ from typing import Any
 import torch
 
 from cnctl.commands.convert.progress import Meter
+from cnctl.commands.convert.verify import compare
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint import keymap
-from cnctl.models.unet.checkpoint.architecture import Architecture
-from cnctl.models.unet.checkpoint.base_file import open_unet
-from cnctl.models.unet.checkpoint.factorise import factorise
-from cnctl.models.unet.checkpoint.forms import LORA, rename, write_form
-from cnctl.models.unet.checkpoint.tensors import checked, read_encoder_tensors
+from cnctl.models.conversion import Conversion
 from cnctl.tensorfiles.digest import Digest, resolve
 from cnctl.tensorfiles.lazy import Tensors
 from cnctl.tensorfiles.stream import total_bytes
@@ -37,7 +33,7 @@ class Converted:
 
     tensors: Tensors
     """By diffusers' names; read when they are written."""
-    architecture: Architecture
+    architecture: Any
     config: Mapping[str, Any]
     description: Mapping[str, Any]
     origin: Mapping[str, Any]
@@ -55,6 +51,7 @@ class Output:
 
     path: Path
     form: str
+    files: Conversion
     dtype: str | None = None
     base: Path | None = None
     rank: int | None = None
@@ -65,12 +62,12 @@ class Output:
             raise CnctlError(
                 f"unknown dtype {self.dtype!r}", hint=f"use one of {', '.join(DTYPES)}"
             )
-        if self.form == LORA and not self.base:
+        if self.files.is_low_rank(self.form) and not self.base:
             raise CnctlError(
                 "a Control-LoRA is what a ControlNet adds to its base",
                 hint="name the base that it was trained on with --base",
             )
-        if self.rank is not None and (self.form != LORA or self.rank < 1):
+        if self.rank is not None and (not self.files.is_low_rank(self.form) or self.rank < 1):
             raise CnctlError(
                 f"a rank of {self.rank} does not apply here",
                 hint="give --rank, 1 or more, with --to control-lora",
@@ -106,30 +103,23 @@ def write(converted: Converted, output: Output, *, verify: bool, meter: Meter) -
     Raises CnctlError for values that are not finite or do not fit the dtype, OutputError where
     it cannot be written or, with `verify`, gives other residuals than its source.
     """
-    if output.form != "diffusers" and not converted.architecture.has_original_names:
-        what = (
-            "is a ControlNet-Union"
-            if converted.architecture.union
-            else "has the paper's hint encoder"
-        )
-        raise CnctlError(
-            f"{converted.source} {what}, unknown to the original's form", hint="use --to diffusers"
-        )
+    files = output.files
+    files.check_form(converted.architecture, output.form, converted.source)
     # Run first: the target may replace the source.
-    expected = _expected_residuals(converted) if verify else []
+    expected = _expected_residuals(converted, files) if verify else []
     dtype = DTYPES[output.dtype] if output.dtype else None
-    tensors = checked(converted.tensors, where=converted.source, dtype=dtype)
+    tensors = files.check(converted.tensors, where=converted.source, dtype=dtype)
     origin = {**converted.origin, "by": f"cnctl {__version__}"}
-    table, error = keymap.pairs(converted.architecture), None
-    if output.form == LORA and output.base:
-        unet, rank = open_unet(output.base), output.rank or RANK
-        origin["base"] = measured_digest(unet.path, meter)
-        base, advance = read_encoder_tensors(unet), meter.weights(total_bytes(tensors))
-        named, error = factorise(tensors, base, table, rank=rank, advance=advance)
+    architecture, error = converted.architecture, None
+    if files.is_low_rank(output.form) and output.base:
+        base, rank = files.open_base(output.base), output.rank or RANK
+        origin["base"] = measured_digest(base.path, meter)
+        copied, advance = files.read_base(base), meter.weights(total_bytes(tensors))
+        named, error = files.factorise(tensors, copied, architecture, rank=rank, advance=advance)
         origin |= {"rank": rank, "error": error}
     else:
-        named = rename(tensors, table, output.form)
-    write_form(
+        named = files.rename(tensors, architecture, output.form)
+    files.write(
         output.path,
         named,
         config=converted.config,
@@ -152,19 +142,21 @@ def write(converted: Converted, output: Output, *, verify: bool, meter: Meter) -
     return replace(result, difference=_compare(expected, output)) if verify else result
 
 
-def _expected_residuals(converted: Converted) -> list[torch.Tensor]:
-    from cnctl.commands.convert.verify import residuals  # imports diffusers, which takes seconds
-
-    return residuals(
+def _expected_residuals(converted: Converted, files: Conversion) -> list[torch.Tensor]:
+    return files.residuals(
         converted.tensors, converted.architecture, converted.config, where=converted.source
     )
 
 
 def _compare(expected: list[torch.Tensor], output: Output) -> float:
-    from cnctl.commands.convert.verify import compare
-
-    dtype = DTYPES[output.dtype] if output.dtype else None
-    return compare(expected, output.path, base=output.base, dtype=dtype, lossy=output.form == LORA)
+    return compare(
+        expected,
+        output.path,
+        files=output.files,
+        base=output.base,
+        dtype=DTYPES[output.dtype] if output.dtype else None,
+        lossy=output.files.is_low_rank(output.form),
+    )
 
 
 def measured_digest(path: Path, meter: Meter) -> Digest:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from threading import Lock
 
 from cnctl.commands.shared.events import Stage
-from cnctl.models.unet.checkpoint import keymap
-from cnctl.models.unet.checkpoint.architecture import Architecture
 
 
 class Meter:
     """Adds up the parts of the work, and reports them in bytes: threads do, one at a time."""
 
-    def __init__(self, on_event: Callable[[Stage], None], architecture: Architecture) -> None:
+    def __init__(self, on_event: Callable[[Stage], None], weights: int) -> None:
         self._on_event = on_event
         self._lock = Lock()
         self._totals: list[int] = []
         self._done: list[int] = []
         # Known before anything is read, so that the share that is done never falls much.
-        self._weights = 4 * sum(prod(pair.shape) for pair in keymap.pairs(architecture))
+        self._weights = weights
         self._main = self.part(self._weights)
 
     def weights(self, total: int) -> Callable[[int], None]:

@@ -54,7 +54,7 @@ class InitRequest:
     """A config.json to take the number of heads from, where the base does not state it."""
     hint_channels: int = 3
     hint_encoder: str = "released"
-    """"released" or "paper", see `cnctl.models.unet.controlnet.build_controlnet`."""
+    """"released" or "paper", the form of the hint encoder."""
     seed: int = 0
     """Of the hint encoder."""
     condition: str = ""

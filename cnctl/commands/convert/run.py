@@ -12,14 +12,8 @@ from cnctl.commands.convert.progress import Meter
 from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.unet.checkpoint import published
-from cnctl.models.unet.checkpoint.base_file import open_unet
-from cnctl.models.unet.checkpoint.combine import average, transfer
-from cnctl.models.unet.checkpoint.forms import choose_form
-from cnctl.models.unet.checkpoint.recognise import FULL
-from cnctl.models.unet.checkpoint.source import Source, describe, open_source
-from cnctl.models.unet.checkpoint.tensors import read_encoder_tensors, read_tensors
-from cnctl.models.unet.checkpoint.unlocked import learnt_along
+from cnctl.models.conversion import Conversion
+from cnctl.models.layouts import find_layout
 from cnctl.tensorfiles.base_update import load_base_update
 from cnctl.tensorfiles.lazy import ready
 from cnctl.tensorfiles.listing import BASE_UPDATE, has_base_update
@@ -34,26 +28,26 @@ def convert(
     on_event is called with bytes done and in all, by several threads, one at a time.
     Raises CnctlError when a source is not a whole ControlNet, OutputError when the target exists.
     """
-    output = _output(request)
-    check_target(output.path, overwrite=output.overwrite)
     given = request.sources
+    named = [given] if isinstance(given, str | Path) else given
+    files = find_layout(Path(named[0])).load_conversion()
+    output = _output(request, files)
+    check_target(output.path, overwrite=output.overwrite)
     config = Path(request.config) if request.config else None
-    sources = [
-        open_source(_find(one), config=config, base=output.base)
-        for one in ([given] if isinstance(given, str | Path) else given)
-    ]
-    meter = Meter(on_event, sources[0].architecture)
-    converted = _join(sources, request.shares, request.condition, meter)
+    sources = [files.open(_find(one), config=config, base=output.base) for one in named]
+    meter = Meter(on_event, files.bytes(sources[0].architecture))
+    converted = _join(sources, request, files, meter)
     if request.from_base or request.to_base:
-        converted = _move(converted, request, meter)
+        converted = _move(converted, request, files, meter)
     converted = _keep_base_update(converted, sources, output)
     return write(converted, output, verify=request.verify, meter=meter)
 
 
-def _output(request: ConvertRequest) -> Output:
+def _output(request: ConvertRequest, files: Conversion) -> Output:
     return Output(
+        files=files,
         path=Path(request.target),
-        form=choose_form(request.to, Path(request.target)),
+        form=files.choose_form(request.to, Path(request.target)),
         dtype=request.dtype,
         base=find_base(request.base) if request.base else None,
         rank=request.rank,
@@ -87,11 +81,11 @@ def _find(source: str | Path) -> Path:
 
 
 def _join(
-    sources: Sequence[Source], shares: Sequence[float], condition: str, meter: Meter
+    sources: Sequence[Any], request: ConvertRequest, files: Conversion, meter: Meter
 ) -> Converted:
     """The one ControlNet, or the average of several, with what is known about it."""
     first = sources[0]
-    shares = shares or [1 / len(sources)] * len(sources)
+    shares = request.shares or [1 / len(sources)] * len(sources)
     if len(shares) != len(sources):
         raise CnctlError(
             f"{len(shares)} shares for {len(sources)} ControlNets", hint="give one for each"
@@ -106,12 +100,12 @@ def _join(
         {"form": one.form.label, "sha256": measured_digest(one.path, meter)} for one in sources
     ]
     notes = [note for one in sources for note in one.notes]
-    tensors, origin = read_tensors(first), origins[0]
+    tensors, origin = files.read(first), origins[0]
     if len(sources) > 1:
-        tensors = average([read_tensors(one) for one in sources], shares)
+        tensors = files.average([files.read(one) for one in sources], shares)
         mixed = zip(origins, shares, strict=True)
         origin = origin | {"averaged": [one | {"share": share} for one, share in mixed]}
-    description, said = _describe(first, condition)
+    description, said = _describe(first, request.condition, files)
     return Converted(
         tensors=tensors,
         architecture=first.architecture,
@@ -123,37 +117,37 @@ def _join(
     )
 
 
-def _describe(source: Source, condition: str) -> tuple[dict[str, Any], list[str]]:
+def _describe(source: Any, condition: str, files: Conversion) -> tuple[dict[str, Any], list[str]]:
     """The description to store with the weights, and notes about it for the user."""
-    known = describe(source)
+    known = files.describe(source)
     description = source.description | {
         name: known[name] for name in ("family", "hint_channels") if known[name]
     }
     notes = []
-    named = published.condition_of(source.path)
+    named = files.named_condition(source.path)
     if condition or "condition" not in description:
         description["condition"] = condition or named
         if named and not condition:
             notes.append(f"the condition {named} is taken from the file's name")
-    if quirk := published.known_quirk(source.path):
+    if quirk := files.known_quirk(source.path):
         description["hints"] = quirk
         notes.append(quirk)
     return {name: value for name, value in description.items() if value != ""}, notes
 
 
-def _keep_base_update(converted: Converted, sources: Sequence[Source], output: Output) -> Converted:
+def _keep_base_update(converted: Converted, sources: Sequence[Any], output: Output) -> Converted:
     """With what the base has learnt too, where the source has that and the target can hold it."""
-    first = sources[0]
-    if len(sources) > 1 or (first.form.label != FULL and not has_base_update(first.path)):
+    first, files = sources[0], output.files
+    if len(sources) > 1 or not (files.is_full(first) or has_base_update(first.path)):
         return converted
     if output.path.suffix == ".safetensors":
         lost = "what its base has learnt too is left out; a folder as DST would hold it"
         kept_notes = (*converted.notes, lost)
         return replace(converted, notes=kept_notes) if has_base_update(first.path) else converted
-    if first.form.label != FULL:
+    if not files.is_full(first):
         kept = {name: ready(tensor) for name, tensor in load_base_update(first.path).items()}
     elif output.base:
-        kept = learnt_along(open_unet(first.path), open_unet(output.base))
+        kept = files.learnt_along(files.open_base(first.path), files.open_base(output.base))
     else:
         return converted
     moved = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_UPDATE} holds"
@@ -162,21 +156,24 @@ def _keep_base_update(converted: Converted, sources: Sequence[Source], output: O
     return replace(converted, base_update=kept, notes=notes)
 
 
-def _move(converted: Converted, request: ConvertRequest, meter: Meter) -> Converted:
+def _move(
+    converted: Converted, request: ConvertRequest, files: Conversion, meter: Meter
+) -> Converted:
     """The ControlNet on another base: to its copied weights is added what the bases differ by."""
     if not (request.from_base and request.to_base):
         raise CnctlError(
             "--from-base and --to-base come together",
             hint="name the base that the ControlNet was trained on, and the one it is to fit",
         )
-    old, new = open_unet(find_base(request.from_base)), open_unet(find_base(request.to_base))
-    copied = {"old": read_encoder_tensors(old), "new": read_encoder_tensors(new)}
+    bases = (find_base(request.from_base), find_base(request.to_base))
+    old, new = map(files.open_base, bases)
+    copied = {"old": files.read_base(old), "new": files.read_base(new)}
     moved = {
         "from_base": measured_digest(old.path, meter),
         "to_base": measured_digest(new.path, meter),
     }
     return replace(
         converted,
-        tensors=transfer(converted.tensors, **copied),
+        tensors=files.transfer(converted.tensors, **copied),
         origin={**converted.origin, **moved},
     )

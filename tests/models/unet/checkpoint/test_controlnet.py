@@ -225,14 +225,11 @@ def test_what_is_not_there_is_missing(tmp_path) -> None:
         load_controlnet(tmp_path)
 
 
-def test_the_papers_hint_encoder_needs_whoever_builds_it(small, tmp_path) -> None:
+def test_the_papers_hint_encoder_is_built_where_the_file_has_it(small, tmp_path) -> None:
     paper = ControlNetModel.from_config(small.config)
     use_paper_hint_encoder(paper)
     save_controlnet(paper, tmp_path / "paper", description={})
-    with pytest.raises(CnctlError, match="hint encoder of the paper"):
-        load_controlnet(tmp_path / "paper")
-    builders = {"paper": use_paper_hint_encoder}
-    loaded, description = load_controlnet(tmp_path / "paper", hint_encoders=builders)
+    loaded, description = load_controlnet(tmp_path / "paper")
     assert same_weights(loaded, paper)
     assert description["hint_channels"] == 2
 

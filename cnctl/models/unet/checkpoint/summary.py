@@ -1,0 +1,115 @@
+"""What a file of a ControlNet for U-Nets is, from its headers. Needs no torch."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from cnctl.models.unet.checkpoint import published
+from cnctl.models.unet.checkpoint.config import find_family
+from cnctl.models.unet.checkpoint.factors import DOWN
+from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
+from cnctl.models.unet.checkpoint.source import Source, describe, open_source
+from cnctl.models.weights_info import WeightsInfo
+from cnctl.tensorfiles.digest import sha256
+from cnctl.tensorfiles.listing import has_base_update, list_tensors
+
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3",
+    "F8_E5M2": "float8_e5m2",
+}
+
+
+def describe_weights(path: Path, *, hash: bool = False) -> WeightsInfo:
+    """What lies in this file, folder or run.
+
+    hash: also read the whole file for its sha256. CnctlError says what another file is.
+    """
+    if found := find_input_concat(path):
+        return _describe_input_concat(found, hash=hash)
+    return _describe_weights(open_source(path, whole=False), hash=hash)
+
+
+def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
+    description = describe(source)
+    converted = description.get("converted")
+    return WeightsInfo(
+        path=source.path,
+        form=source.form.label,
+        container=source.container,
+        family=description["family"],
+        condition=_condition(source, description),
+        hint_channels=source.architecture.hint_channels,
+        dtype=", ".join(DTYPES[code] for code in source.dtypes),
+        tensors=len(source.tensors),
+        parameters=source.parameters,
+        bytes=source.path.stat().st_size,
+        fits=_fits(source),
+        notes=(*source.notes, *_oddities(source)),
+        rank=max((s.shape[0] for n, s in source.tensors.items() if n.endswith(DOWN)), default=0),
+        converted=converted if isinstance(converted, dict) else {},
+        sha256=sha256(source.path) if hash else "",
+    )
+
+
+def _describe_input_concat(found: InputConcat, *, hash: bool) -> WeightsInfo:
+    listing = list_tensors(found.weights)
+    family = str(found.description.get("family", ""))
+    return WeightsInfo(
+        path=found.weights,
+        form="U-Net that reads a hint, by input-concat",
+        container=listing.container,
+        family=family,
+        condition=str(found.description.get("condition", "")),
+        hint_channels=found.hint_channels,
+        dtype=", ".join(sorted({DTYPES[spec.dtype] for spec in listing.tensors.values()})),
+        tensors=len(listing.tensors),
+        parameters=sum(prod(spec.shape) for spec in listing.tensors.values()),
+        bytes=found.weights.stat().st_size,
+        fits=f"in the place of the U-Net of {family or 'its base'}",
+        notes=("no ControlNet: cnctl generate reads it, other tools as a U-Net",),
+        sha256=sha256(found.weights) if hash else "",
+    )
+
+
+def _condition(source: Source, description: dict[str, Any]) -> str:
+    if said := str(description.get("condition", "")):
+        return said
+    told = published.condition_of(source.path)
+    return f"{told} (by its name)" if told else ""
+
+
+def _fits(source: Source) -> str:
+    a = source.architecture
+    if family := find_family(a):
+        return f"bases of {family.name}, fine-tuned ones too"
+    widths = "-".join(map(str, a.widths))
+    return f"bases with blocks of {widths} channels and text of width {a.text_width}"
+
+
+def _oddities(source: Source) -> list[str]:
+    a = source.architecture
+    family = find_family(a)
+    latents = family.latents if family else 4
+    odd = [quirk] if (quirk := published.known_quirk(source.path)) else []
+    if has_base_update(source.path):
+        odd.append("its base has learnt along with it; cnctl generate uses the pair")
+    if a.union:
+        names = ", ".join(published.UNION_KINDS[: a.union.kinds])
+        odd.append(f"a union of {a.union.kinds} kinds of hint: {names}, if it is a published one")
+    if a.hint_channels != 3:
+        odd.append(f"hints have {a.hint_channels} channels; webui and ComfyUI give 3")
+    if a.in_channels != latents:
+        odd.append(f"latents have {a.in_channels} channels, not {latents}")
+    if len(source.dtypes) > 1:
+        odd.append("tensors have different dtypes")
+    if a.hint_encoder != "released":
+        odd.append("the hint encoder has the paper's form, which only cnctl reads")
+    if a.hint_encoder == "released" and len(a.hint_widths) != 4:
+        odd.append(f"the hint encoder shrinks by {2 ** (len(a.hint_widths) - 1)}, not by 8")
+    return odd

@@ -1,0 +1,35 @@
+"""What the headers of a network's file say: what `cnctl info` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsInfo:
+    """What the headers of a ControlNet's file say."""
+
+    path: Path
+    form: str
+    container: str
+    family: str
+    condition: str
+    """"" where neither the file nor a published name tells; most files do not."""
+    hint_channels: int
+    dtype: str
+    tensors: int
+    parameters: int
+    bytes: int
+    fits: str
+    notes: tuple[str, ...]
+    rank: int = 0
+    """The largest of a Control-LoRA; 0 for other forms."""
+    converted: dict[str, Any] = field(default_factory=dict)
+    """What `cnctl convert` wrote down: form and sha256 of the source, and what was done to it."""
+    sha256: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"path": str(self.path)}
