@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,8 @@ from cnctl.settings.declaration import After, Flag
 from cnctl.system import processes
 
 if TYPE_CHECKING:
-    from cnctl.commands.train.session import Event, TrainResult
+    from cnctl.commands.train.events import Event, Stage
+    from cnctl.commands.train.session import TrainResult
 
 Out = Annotated[Path, Flag("Folder of the run.", ("--out", "-o")), After("sample")]
 Resume = Annotated[
@@ -68,8 +68,7 @@ def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet:
 
     with ExitStack() as stack:
         display = _Display(stack, quiet)
-        say = partial(note, quiet=quiet)
-        result = run(request, out, resume=resume, note=say, on_event=display)
+        result = run(request, out, resume=resume, on_event=display)
     if processes.rank() > 0:
         return
     if json:
@@ -82,7 +81,8 @@ def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet:
 def _plan(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: bool) -> None:
     from cnctl.commands.train.run import plan_training
 
-    plan = plan_training(request, out, resume=resume, note=partial(note, quiet=quiet))
+    with ExitStack() as stack:
+        plan = plan_training(request, out, resume=resume, on_event=_Display(stack, quiet))
     if json:
         emit_json({"plan": plan.as_dict()})
     else:
@@ -100,13 +100,6 @@ def _check(
     from cnctl.commands.train.run import check_data
 
     with ExitStack() as stack:
-        advances: list[Advance] = []
-
-        def on_example(done: int, total: int) -> None:
-            if not advances:
-                advances.append(stack.enter_context(progress("checking", total, quiet=quiet)))
-            advances[0](done, "")
-
         report = check_data(
             cond,
             asked.get("data"),
@@ -115,8 +108,7 @@ def _check(
             largest=settings.get("largest"),
             sample=settings.get("sample"),
             seed=settings.get("seed", 0),
-            note=partial(note, quiet=quiet),
-            on_example=on_example,
+            on_event=_Display(stack, quiet),
         )
     if json:
         emit_json(report.as_dict())
@@ -131,34 +123,48 @@ def _check(
 
 
 class _Display:
-    """What a person sees while a run goes on; opened when the run says how long it is."""
+    """What a person sees while a run or a check goes on; its bar opens with the first count."""
 
     def __init__(self, stack: ExitStack, quiet: bool) -> None:
         self.stack = stack
         self.quiet = quiet
         self.fidelity = ""
+        self.opened = False
         self.advance: Advance = silence
 
-    def __call__(self, event: Event) -> None:
-        from cnctl.commands.train.session import BatchGrown, Converged, Previewed, Started
+    def __call__(self, event: Event | Stage) -> None:
+        from cnctl.commands.train import events
 
-        if isinstance(event, Started):
-            for line in event.plan.lines():
-                note(line, quiet=self.quiet)
-            bar = progress("training", event.plan.settings.steps, quiet=self.quiet)
-            self.advance = self.stack.enter_context(bar)
-            self.advance(event.step, "first look ..." if event.step == 0 else "")
-        elif isinstance(event, Previewed):
-            if event.fidelity is not None:
-                self.fidelity = f"{event.metric} {event.fidelity:.3f}"
-            note(f"step {event.step}: {self.fidelity} {event.path}", quiet=self.quiet)
-        elif isinstance(event, Converged):
-            note(f"control has set in at step {event.step}", quiet=self.quiet)
-        elif isinstance(event, BatchGrown):
-            note(f"from step {event.step} on, {event.batch} examples to each", quiet=self.quiet)
-        else:
-            text = f"loss {event.loss:.4f} {self.fidelity} {event.seconds:.2f} s/step"
-            self.advance(event.step, text)
+        match event:
+            case events.Note(text):
+                self._note(text)
+            case events.Started(plan, step):
+                for line in plan.lines():
+                    self._note(line)
+                self._open("training", plan.settings.steps)
+                self.advance(step, "first look ..." if step == 0 else "")
+            case events.Stage(what, done, total):
+                self._open(what, total)
+                self.advance(done)
+            case events.Previewed(step, metric, fidelity, path):
+                if fidelity is not None:
+                    self.fidelity = f"{metric} {fidelity:.3f}"
+                self._note(f"step {step}: {self.fidelity} {path}")
+            case events.Converged(step):
+                self._note(f"control has set in at step {step}")
+            case events.BatchGrown(step, batch):
+                self._note(f"from step {step} on, {batch} examples to each")
+            case events.StepReport(step=step, loss=loss, seconds=seconds):
+                self.advance(step, f"loss {loss:.4f} {self.fidelity} {seconds:.2f} s/step")
+
+    def _note(self, text: str) -> None:
+        note(text, quiet=self.quiet)
+
+    def _open(self, label: str, total: int) -> None:
+        """Show the bar, which stays until the command ends."""
+        if not self.opened:
+            self.opened = True
+            self.advance = self.stack.enter_context(progress(label, total, quiet=self.quiet))
 
 
 def _summarize(result: TrainResult, out: Path, *, quiet: bool) -> None:

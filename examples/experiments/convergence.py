@@ -22,8 +22,9 @@ import numpy as np
 from cnctl import TrainRequest, train
 from cnctl.commands.shared.report.plots import plot
 from cnctl.commands.shared.report.sheets import GAP, arrange, labelled
-from cnctl.commands.train.session import LOG, PREVIEWS, StepReport
+from cnctl.commands.train.session import LOG, PREVIEWS
 from cnctl.images import read_image, write_image
+from cnctl.training.trainer import StepReport
 
 METHODS = ("controlnet", "input-concat")
 SIDE = 128

@@ -18,9 +18,9 @@ from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedd
 from torch import Tensor
 from torch.nn import functional as F
 
+from cnctl.commands.train.events import Event, Previewed
 from cnctl.commands.train.request import TrainRequest
 from cnctl.commands.train.run import train
-from cnctl.commands.train.session import Event, Previewed
 from cnctl.models.unet.controlnet import HINT_STARTS, RELEASED_WIDTHS, start_gaussian
 
 CAT = Path(__file__).parents[2] / "examples" / "images" / "cat.jpg"

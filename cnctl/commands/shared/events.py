@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,3 +33,8 @@ class FailedImage:
 
 def ignore(event: object) -> None:
     """The `on_event` of a caller who wants no events."""
+
+
+def notes(on_event: Callable[[Note], None]) -> Callable[[str], None]:
+    """A function that reports each line that it is given as a Note."""
+    return lambda text: on_event(Note(text))

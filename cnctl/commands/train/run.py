@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from cnctl.commands.shared.events import Stage, ignore, notes
 from cnctl.commands.shared.weights import read_base_defaults
+from cnctl.commands.train.events import OnCheck, OnEvent, Started
 from cnctl.commands.train.interrupts import stop_on_signals
 from cnctl.commands.train.plan import TrainPlan
 from cnctl.commands.train.request import TrainRequest
@@ -18,8 +19,6 @@ from cnctl.commands.train.session import (
     PREVIEWS,
     REPORT,
     TRACKER,
-    Event,
-    Started,
     TrainingRun,
     TrainResult,
 )
@@ -31,7 +30,7 @@ from cnctl.images import check_folder
 from cnctl.models.network import EXPORTS
 from cnctl.plugin import Condition
 from cnctl.training.accelerator import check_sharding, load_deepspeed
-from cnctl.training.checkpoints import LOCK, lock_folder, newest_checkpoint
+from cnctl.training.checkpoints import LOCK, Checkpoint, lock_folder, newest_checkpoint
 from cnctl.training.process_group import ProcessGroup
 from cnctl.training.trainer import Training
 
@@ -43,23 +42,22 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
-    note: Callable[[str], None] = lambda text: None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> TrainResult:
     """Train a ControlNet for a condition; afterwards `out` serves as weights for generate.
 
-    out: a new folder, or with `resume` one to go on with; condition, data and base are then those
-    that it was begun with. SIGINT and SIGTERM save after the step at hand, and are raised again.
-    Where the environment says that several processes train together (torchrun), each of them calls
-    this with the same arguments, and the first writes.
+    out: a new folder, or with `resume` that of a run to resume; condition, data and base are then
+    those that it was started with. SIGINT and SIGTERM save after the current step, and are raised
+    again. Where the environment says that several processes train together (torchrun), each of
+    them calls this with the same arguments, and the first writes.
     """
     begin = time.monotonic()
     load_deepspeed(request.device)
     with ProcessGroup(request.device) as group:
         # Not kept in a variable: the run refers to the group, which ends here.
-        return _train(
-            group, request, Path(out), resume=resume, note=note, on_event=on_event
-        ).result(seconds=time.monotonic() - begin)
+        return _train(group, request, Path(out), resume=resume, on_event=on_event).result(
+            seconds=time.monotonic() - begin
+        )
 
 
 def _train(
@@ -68,8 +66,7 @@ def _train(
     out: Path,
     *,
     resume: bool,
-    note: Callable[[str], None],
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> TrainingRun:
     with ExitStack() as stack:
         with group.raise_on_all():
@@ -77,8 +74,8 @@ def _train(
                 _check_out(out, resume=resume)
                 stack.enter_context(lock_folder(out))
         with group.raise_on_all():
-            checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
-            setup = prepare(request, checkpoint, note=note)
+            checkpoint = _find_checkpoint(out, on_event) if resume else None
+            setup = prepare(request, checkpoint, on_event=on_event)
             begun = checkpoint.step if checkpoint else 0
             check_sharding(setup.settings, setup.base.dtype, begun)
             check_folder(out)
@@ -91,7 +88,7 @@ def _train(
             group=group,
             checkpoint=checkpoint,
         )
-        run = TrainingRun(setup, training, out, note, on_event)
+        run = TrainingRun(setup, training, out, on_event)
         if checkpoint is not None:
             run.restore(checkpoint.state)
         on_event(Started(setup.plan, training.step))
@@ -105,13 +102,13 @@ def plan_training(
     out: str | Path,
     *,
     resume: bool = False,
-    note: Callable[[str], None] = lambda text: None,
+    on_event: OnEvent = ignore,
 ) -> TrainPlan:
     """What `train` would do with the same arguments; nothing is written."""
     out = Path(out)
     _check_out(out, resume=resume)
-    checkpoint = newest_checkpoint(out / CHECKPOINTS, note=note) if resume else None
-    return prepare(request, checkpoint, dry=True, note=note).plan
+    checkpoint = _find_checkpoint(out, on_event) if resume else None
+    return prepare(request, checkpoint, dry=True, on_event=on_event).plan
 
 
 def check_data(
@@ -123,25 +120,28 @@ def check_data(
     largest: int | None = None,
     sample: int | None = None,
     seed: int = 0,
-    note: Callable[[str], None] = lambda text: None,
-    on_example: Callable[[int, int], None] = lambda done, total: None,
+    on_event: OnCheck = ignore,
 ) -> DataReport:
     """Read every example as training would, or those of a part; nothing is trained.
 
-    largest, sample and seed are those of `cnctl.data.take_part`. on_example(done, total).
+    largest, sample and seed are those of `cnctl.data.take_part`.
     """
     known = find_condition(condition)
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     resolution = resolution or read_base_defaults(base).get("resolution") or known.train.resolution
-    whole = open_dataset(data, read_hint=HintReader(known), size=resolution, note=note)
+    whole = open_dataset(data, read_hint=HintReader(known), size=resolution, note=notes(on_event))
     dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
     return check_dataset(
         dataset,
         detect=Detector(known),
         resolution=resolution,
-        on_example=lambda done: on_example(done, len(dataset)),
+        on_example=lambda done: on_event(Stage("checking", done, len(dataset))),
     )
+
+
+def _find_checkpoint(out: Path, on_event: OnEvent) -> Checkpoint | None:
+    return newest_checkpoint(out / CHECKPOINTS, note=notes(on_event))
 
 
 def _check_out(out: Path, *, resume: bool) -> None:

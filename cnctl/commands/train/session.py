@@ -1,18 +1,19 @@
-"""A training run in its folder: what it writes there, when, and what it tells."""
+"""A training run in its folder: what it writes there, when, and what it reports."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cnctl.commands.shared.events import Note
 from cnctl.commands.train.convergence import find_convergence, growth_on
+from cnctl.commands.train.events import BatchGrown, Converged, OnEvent, Previewed
 from cnctl.commands.train.interrupts import StopRequest
-from cnctl.commands.train.plan import TrainPlan
 from cnctl.commands.train.previews import Preview, make_preview
 from cnctl.commands.train.report import write_report
 from cnctl.commands.train.setup import Setup
@@ -31,42 +32,6 @@ LOG = "log.jsonl"
 PREVIEWS = "previews"
 REPORT = "report.html"
 TRACKER = "tracker"
-
-
-@dataclass(frozen=True)
-class Started:
-    """The run is about to train from this step."""
-
-    plan: TrainPlan
-    step: int
-
-
-@dataclass(frozen=True)
-class Previewed:
-    """A preview after this step. fidelity: mean of the condition's metric, None if unknown."""
-
-    step: int
-    metric: str
-    fidelity: float | None
-    path: Path
-
-
-@dataclass(frozen=True)
-class Converged:
-    """Control has set in at this step, as the previews since then show."""
-
-    step: int
-
-
-@dataclass(frozen=True)
-class BatchGrown:
-    """From this step on each takes so many examples."""
-
-    step: int
-    batch: int
-
-
-Event = Started | StepReport | Previewed | Converged | BatchGrown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +56,12 @@ class TrainResult:
 
 @dataclass
 class TrainingRun:
-    """A training run with its folder: what it writes, and what it tells."""
+    """A training run with its folder: what it writes, and what it reports."""
 
     setup: Setup
     training: Training
     out: Path
-    note: Callable[[str], None]
-    on_event: Callable[[Event], None]
+    on_event: OnEvent
     fidelity: dict[str, float] = field(default_factory=dict)
     """By step."""
     previewed: int = -1
@@ -161,10 +125,8 @@ class TrainingRun:
             if self.group.main:
                 write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
         if self.training.step < chosen.steps:
-            self.note(
-                f"saved after step {self.training.step} of {chosen.steps}; "
-                f"go on with: cnctl train -o {self.out} --resume"
-            )
+            saved = f"saved after step {self.training.step} of {chosen.steps}; "
+            self.on_event(Note(f"{saved}go on with: cnctl train -o {self.out} --resume"))
 
     def result(self, *, seconds: float) -> TrainResult:
         scores = list(self.fidelity.values())

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cnctl.commands.shared.events import ignore, notes
 from cnctl.commands.shared.weights import locate_control, open_base, open_control
+from cnctl.commands.train.events import OnEvent
 from cnctl.commands.train.plan import TrainPlan, make_plan
 from cnctl.commands.train.previews import ValidationSet
 from cnctl.commands.train.record import RunRecord, describe_run, read_run
@@ -52,12 +54,13 @@ def prepare(
     checkpoint: Checkpoint | None,
     *,
     dry: bool = False,
-    note: Callable[[str], None],
+    on_event: OnEvent = ignore,
 ) -> Setup:
     """Load and check everything. Raises CnctlError where the checkpoint's run was another one.
 
     dry: only to plan by; the base is an outline, and there are no examples to measure with.
     """
+    note = notes(on_event)
     started = read_run(checkpoint) if checkpoint else None
     asked, settings = complete_request(request, started)
     condition = find_condition(asked.condition)

@@ -23,10 +23,11 @@ from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.commands.generate.loaded_controls import load_controls
 from cnctl.commands.generate.request import ControlSpec
+from cnctl.commands.shared.events import Note, Stage, ignore
 from cnctl.commands.shared.weights import open_control
 from cnctl.commands.train import previews
+from cnctl.commands.train.events import Converged, OnEvent, Previewed, Started
 from cnctl.commands.train.run import TrainRequest, check_data, plan_training, train
-from cnctl.commands.train.session import Converged, Previewed, Started
 from cnctl.commands.train.setup import prepare
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import write_hint, write_image
@@ -60,13 +61,17 @@ def whole(random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(base: Path, out: Path, **changes: Any) -> Any:
     settings = SETTINGS | {k: changes.pop(k) for k in list(changes) if k in NAMES}
-    how = {k: changes.pop(k) for k in ("resume", "note", "on_event") if k in changes}
+    how = {k: changes.pop(k) for k in ("resume", "on_event") if k in changes}
     asked: dict[str, Any] = {"condition": "canny", "data": "scenes:12"} | changes
     return train(TrainRequest(base=str(base), settings=settings, **asked), out, **how)
 
 
-def go_on(out: Path, note: Callable[[str], None] = lambda text: None, **settings: Any) -> Any:
-    return train(TrainRequest(settings=settings), out, resume=True, note=note)
+def go_on(out: Path, on_event: OnEvent = ignore, **settings: Any) -> Any:
+    return train(TrainRequest(settings=settings), out, resume=True, on_event=on_event)
+
+
+def notes_in(events: list[Any]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Note)]
 
 
 def weights(out: Path) -> bytes:
@@ -96,7 +101,7 @@ def test_a_plan_needs_no_weights_and_is_that_of_the_run(
         condition="canny", data="scenes:12", base=str(copied), settings={**SETTINGS, **kind}
     )
     plan = plan_training(asked, tmp_path / "out")
-    whole = prepare(replace(asked, base=str(random_base)), None, note=lambda text: None).plan
+    whole = prepare(replace(asked, base=str(random_base)), None).plan
     assert plan == replace(whole, base=plan.base)
     assert plan.parameters > 1000
 
@@ -143,14 +148,23 @@ def test_a_signal_saves_says_how_to_go_on_and_is_raised_again(
     whole: Path, random_base: Path, tmp_path: Path, number: int, raised: type[BaseException]
 ) -> None:
     out = tmp_path / "run"
-    said: list[str] = []
+    events: list[Any] = []
+    stop = stop_at(3, number)
+
+    def on_event(event: object) -> None:
+        events.append(event)
+        stop(event)
+
     earlier = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         with pytest.raises(raised):
-            start(random_base, out, on_event=stop_at(3, number), note=said.append)
+            start(random_base, out, on_event=on_event)
     finally:
         signal.signal(signal.SIGTERM, earlier)
-    assert said[-1] == f"saved after step 3 of 4; go on with: cnctl train -o {out} --resume"
+    assert (
+        notes_in(events)[-1]
+        == f"saved after step 3 of 4; go on with: cnctl train -o {out} --resume"
+    )
     assert read_description(out / "controlnet")["steps"] == 3
     go_on(out)
     assert weights(out) == weights(whole)
@@ -201,9 +215,9 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    said: list[str] = []
-    go_on(out, said.append)
-    assert [line for line in said if "damaged" in line] == [
+    events: list[Any] = []
+    go_on(out, events.append)
+    assert [line for line in notes_in(events) if "damaged" in line] == [
         f"{path.parent} is damaged (optimizer.safetensors has changed); the one before is used"
     ]
     assert weights(out) == weights(whole)
@@ -454,9 +468,9 @@ def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
         lines.append(json.dumps(entry))
     index = tmp_path / "set/metadata.jsonl"
     index.write_text("\n".join(lines))
-    said: list[str] = []
-    start(random_base, tmp_path / "run", data=str(tmp_path / "set"), note=said.append)
-    assert any("too few examples to hold any out" in line for line in said)
+    events: list[Any] = []
+    start(random_base, tmp_path / "run", data=str(tmp_path / "set"), on_event=events.append)
+    assert any("too few examples to hold any out" in line for line in notes_in(events))
     index.write_text("\n".join(lines[:2]))
     with pytest.raises(
         CnctlError, match=r"the data have shrunk: .* holds 2 examples, this run was"
@@ -546,7 +560,11 @@ def test_a_part_of_the_data_is_trained_on_and_part_of_the_run(
     assert run["examples"] == 4
     with pytest.raises(CnctlError, match="sample was 4, not 3"):
         go_on(tmp_path / "run", sample=3)
-    report = check_data("canny", data, base=str(random_base), resolution=64, largest=6)
+    stages: list[Any] = []
+    report = check_data(
+        "canny", data, base=str(random_base), resolution=64, largest=6, on_event=stages.append
+    )
+    assert stages[-1] == Stage("checking", 6, 6)
     assert sorted(width for _, width in report.sizes) == list(range(70, 76))
 
 
