@@ -4,8 +4,10 @@ import importlib.util
 import inspect
 import json
 import os
+import random
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -30,6 +32,16 @@ if TYPE_CHECKING:
     from cnctl.models.base import Base
 
 TEXT_WIDTH = 32
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """What a test draws does not depend on the tests before it."""
+    random.seed(0)
+    if np := sys.modules.get("numpy"):
+        np.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture

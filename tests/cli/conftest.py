@@ -37,7 +37,7 @@ def cnctl(command) -> Run:
 
     def run(*arguments: object, input: bytes = b"", **settings) -> subprocess.CompletedProcess:
         with command(*arguments, stdin=subprocess.PIPE, **settings) as process:
-            output, errors = process.communicate(input, timeout=120)
+            output, errors = process.communicate(input, timeout=600)
         texts = ((stream or b"").decode("utf-8", "surrogateescape") for stream in (output, errors))
         return subprocess.CompletedProcess(arguments, process.returncode, *texts)
 

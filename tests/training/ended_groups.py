@@ -6,6 +6,7 @@ python ended_groups.py RANK PORT...: one port for each way.
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -60,7 +61,10 @@ def end(way: str) -> dict[str, object]:
 
 def threads_of_groups() -> list[str]:
     """Threads of this process that belong to a process group, by name (on Linux)."""
-    names = (path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # the thread has just ended
+            names.append(path.read_text().strip())
     return [name for name in names if name.startswith(("gloo", "pt_gloo", "pt_tcpstore"))]
 
 
