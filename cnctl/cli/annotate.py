@@ -15,6 +15,7 @@ from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.settings import AnnotateSettings
 
 if TYPE_CHECKING:
+    from cnctl.commands.annotate.result import AnnotateResult
     from cnctl.commands.annotate.run import Event
 
 Inputs = Annotated[
@@ -57,6 +58,10 @@ def annotate(
 
     with progress("annotating", 100, quiet=quiet) as advance:
         result = run(request, on_event=_Display(advance, paths=not (json or to_stdout)))
+    _report(result, json=json, quiet=quiet)
+
+
+def _report(result: AnnotateResult, *, json: bool, quiet: bool) -> None:
     if json:
         emit_json(result.as_dict())
     if result.skipped:

@@ -11,7 +11,6 @@ import numpy as np
 
 from cnctl.data.examples import Example
 from cnctl.errors import CnctlError
-from cnctl.tiny.reader import load_reader
 from cnctl.tiny.scenes import exact_maps, render_scene
 from cnctl.tiny.shapes import CLASSES
 
@@ -52,6 +51,8 @@ class SceneDataset:
 
     @cached_property
     def _reader(self) -> Any:
+        from cnctl.tiny.reader import load_reader  # imports torch, which takes seconds
+
         return load_reader()
 
     def name(self, index: int) -> str:

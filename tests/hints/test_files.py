@@ -143,7 +143,7 @@ def test_a_transformers_folder_is_handed_over_without_pickles(own_folder):
     folder = own_folder / "someone" / "nets"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    with pytest.raises(CnctlError, match="no whole transformers model"):
+    with pytest.raises(CnctlError, match="not a complete transformers model"):
         DetectorFiles(wanted)["net"]
     torch.save(TENSORS, folder / "pytorch_model.bin")
     copy = DetectorFiles(wanted)["net"]

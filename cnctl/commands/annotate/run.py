@@ -57,14 +57,21 @@ def _open_detectors(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[Hint
     """The detectors in memory, and how many images they see at once."""
     if request.ground_truth is not None:
         return HintSource([]), 1
-    from cnctl.models.device import pick_device  # imports torch, which takes seconds
-
-    device = pick_device(request.device)
+    device = _device(request, runs)
     detectors = [
-        Detector(run.condition, device=str(device), commercial=request.commercial or None)
+        Detector(run.condition, device=device, commercial=request.commercial or None)
         for run in runs
     ]
-    return HintSource(detectors), request.batch or (1 if device.type == "cpu" else BATCH)
+    return HintSource(detectors), request.batch or (1 if device == "cpu" else BATCH)
+
+
+def _device(request: AnnotateRequest, runs: Sequence[Run]) -> str:
+    """The device that is asked for, or the fastest; the CPU where no condition has weights."""
+    if request.device in (None, "cpu") and not any(run.condition.files for run in runs):
+        return "cpu"
+    from cnctl.models.device import pick_device  # imports torch, which takes seconds
+
+    return str(pick_device(request.device))
 
 
 def _missing(plans: Sequence[Plan], store: Store) -> list[Target]:

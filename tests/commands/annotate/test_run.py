@@ -23,8 +23,7 @@ from cnctl.data import open_dataset
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.hints.run import read_ready
 from cnctl.images import read_hint, read_image
-from cnctl.models.device import pick_device
-from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option
+from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option, WeightFile
 from cnctl.registry import get_condition
 
 calls: list[tuple[str, int]] = []
@@ -450,21 +449,34 @@ def test_a_bad_image_among_several_fails_alone(photos):
     assert calls == [("together", 1)], "what is there already is not looked at"
 
 
-def test_detectors_run_on_the_device_that_every_command_picks(photos, monkeypatch):
+def test_networks_run_on_the_device_that_every_command_picks(photos, monkeypatch):
+    """A condition without weights stays on the CPU, so that it need not wait for torch."""
     devices = []
 
-    def load(device):
+    def load(device, files=None):
         devices.append(device)
         return lambda image: image
 
-    known = Condition(name="anywhere", summary="", load_detector=load)
-    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: known)
-    fastest = str(pick_device(None))
-    annotate("anywhere", ["photos/a.png"], out="a", resolution=32)
-    annotate("anywhere", ["photos/a.png"], out="b", resolution=32, device="cpu")
-    assert devices == [fastest, "cpu"]
+    net = {"net": WeightFile(repo="someone/nets", filename="net.pth")}
+    known = {
+        "network": Condition(name="network", summary="", load_detector=load, files=net),
+        "filter": Condition(name="filter", summary="", load_detector=load),
+    }
+    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", known.__getitem__)
+    monkeypatch.setattr("cnctl.models.device.pick_device", lambda name: name or "fastest")
+    for name, device in [
+        ("network", None),
+        ("network", "cpu"),
+        ("filter", None),
+        ("filter", "mps"),
+    ]:
+        annotate(name, ["photos/a.png"], out=f"{name}-{device}", resolution=32, device=device)
+    assert devices == ["fastest", "cpu", "cpu", "mps"]
+
+
+def test_an_unknown_device_is_refused(photos):
     with pytest.raises(CnctlError, match="unknown device 'gpu'"):
-        annotate("anywhere", ["photos/a.png"], out="c", resolution=32, device="gpu")
+        annotate("shade", ["photos/a.png"], resolution=32, device="gpu")
 
 
 # --- parts of a data set ------------------------------------------------------------------------
