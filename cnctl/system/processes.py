@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cnctl.errors import CnctlError
 
@@ -62,6 +63,21 @@ def launch(arguments: Sequence[str], count: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+def free_port() -> int:
+    """Return a free port of this machine.
+
+    It is below the ports that systems assign, so that no other program gets it before it is used.
+    """
+    import random  # here, for `cnctl --help` loads this module too
+
+    with socket.socket() as probe:
+        for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise CnctlError("no port of this machine is free")
+
+
 def follow_the_launcher() -> None:
     """Send this process SIGTERM when the process that launched it ends for any reason."""
     if not os.environ.pop(LIFELINE, None):
@@ -76,10 +92,7 @@ def follow_the_launcher() -> None:
 
 
 def _environments(count: int) -> list[dict[str, str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, LIFELINE: "1"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), LIFELINE: "1"}
     sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     numbers = [{"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(count)]
     return [{**os.environ, **shared, **sizes, **own} for own in numbers]

@@ -1,11 +1,11 @@
 """How process groups end: threads that are left abort a process by chance when Python ends."""
 
 import json
-import socket
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
+
+from cnctl.system.processes import free_port
 
 SCRIPT = Path(__file__).with_name("ended_groups.py")
 ERRORS = {
@@ -19,7 +19,7 @@ ERRORS = {
 
 
 def test_no_thread_outlives_the_group_however_it_ends() -> None:
-    ports = free_ports(len(ERRORS))
+    ports = [str(free_port()) for _ in ERRORS]
     processes = [
         subprocess.Popen([sys.executable, SCRIPT, rank, *ports], stdout=subprocess.PIPE, text=True)
         for rank in "01"
@@ -30,11 +30,3 @@ def test_no_thread_outlives_the_group_however_it_ends() -> None:
         ends = [json.loads(line) for line in output.splitlines() if line]
         expected = {way: errors[rank] for way, errors in ERRORS.items() if errors[rank] is not None}
         assert ends == [{w: {"error": e, "threads": []}} for w, e in expected.items()]
-
-
-def free_ports(count: int) -> list[str]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [str(probe.getsockname()[1]) for probe in probes]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+
+from cnctl.system.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("sharded_runs.py")
@@ -58,10 +59,7 @@ def steps(folder: Path) -> dict[str, float]:
 
 def launch(kind: str, *command: object) -> None:
     """Run a script in two processes as examples/accelerate says."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     config = ROOT / f"examples/accelerate/{kind}.yaml"
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
-    launcher += ["--num_processes", "2", "--main_process_port", str(port)]
+    launcher += ["--num_processes", "2", "--main_process_port", str(free_port())]
     subprocess.run([*launcher, *map(str, command)], check=True, timeout=600)
