@@ -1,4 +1,4 @@
-"""accelerate, as a run configures it: one process, many with whole weights, or weights in shards.
+"""accelerate as a run configures it: one process, several with full weights, or sharded weights.
 
 Which of them stands in the environment, where `accelerate launch --config_file` puts it.
 """
@@ -30,12 +30,12 @@ PRECISIONS = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"
 
 
 def may_shard() -> bool:
-    """Whether the environment asks for weights or moments in shards."""
+    """Whether the environment asks for sharded weights or a sharded optimizer state."""
     return wants_fsdp() or wants_deepspeed()
 
 
 def wants_fsdp() -> bool:
-    """Whether the environment asks for weights in shards, by FSDP."""
+    """Whether the environment asks for FSDP."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
@@ -56,7 +56,7 @@ def load_deepspeed(device: str | None) -> None:
         raise ReportedByOtherRank(str(error), exit_code=error.exit_code) if rank() else error
     kind = pick_device(device).type
     os.environ["DS_ACCELERATOR"] = kind
-    # It tells its warnings to what standard output is now; ours is for paths.
+    # DeepSpeed logs to the current standard output; ours is for paths.
     with contextlib.redirect_stdout(sys.stderr):
         import deepspeed
     if kind == "cpu":
@@ -93,17 +93,18 @@ def _check_deepspeed(settings: TrainSettings, step: int) -> None:
     stage = config["zero_optimization"]["stage"]
     if stage == 0:
         raise CnctlError(
-            "ZeRO 0 shards nothing, and tells no norm of gradients",
+            "ZeRO 0 shards nothing and does not report the norm of gradients",
             hint="take ZeRO 1, 2 or 3, or launch without DeepSpeed",
         )
     if settings.ema and stage == 3:
         raise CnctlError(
-            "weights are not averaged in shards of ZeRO 3", hint="take ZeRO 2 or FSDP, or no --ema"
+            "EMA does not work with the sharded weights of ZeRO 3",
+            hint="take ZeRO 2 or FSDP, or no --ema",
         )
     if step < settings.unlock_after:
         raise CnctlError(
-            "DeepSpeed takes in no weights in the midst of a run, as --unlock-after does",
-            hint=f"train {settings.unlock_after} steps without it, then go on with --resume "
+            "DeepSpeed cannot add weights during a run, as --unlock-after does",
+            hint=f"train {settings.unlock_after} steps without it, then run it with --resume "
             f"--unlock-after {settings.unlock_after} and more --steps",
         )
 
@@ -149,7 +150,7 @@ def _of_kind(base: Base, settings: TrainSettings, **common: Any) -> Accelerator:
 
 
 def _deepspeed_config(base: Base, settings: TrainSettings) -> dict[str, Any]:
-    """What cnctl's own settings say, whatever the configuration does."""
+    """The keys that follow from cnctl's settings; they override the configuration."""
     half = {"enabled": base.dtype == torch.bfloat16, "dtype": "bfloat16"}
     return {
         "train_micro_batch_size_per_gpu": settings.batch_size,
@@ -173,7 +174,7 @@ def release(accelerator: Accelerator, *modules: nn.Module) -> None:
 
 
 def shard(accelerator: Accelerator, module: nn.Module) -> None:
-    """Lay its weights out in shards, in place, where FSDP is asked for; its parameters are new."""
+    """Shard its weights in place where FSDP is asked for; this replaces its parameters."""
     if accelerator.is_fsdp2:
         fsdp2_prepare_model(accelerator, module)
 
@@ -181,14 +182,14 @@ def shard(accelerator: Accelerator, module: nn.Module) -> None:
 def prepare(
     accelerator: Accelerator, objective: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Any, Any]:
-    """What to call in the place of these. Parts of the objective must be in shards already."""
+    """The objective and the optimizer to use instead. FSDP's shards must be made before."""
     if accelerator.is_fsdp2:
         return objective, accelerator.prepare_optimizer(optimizer)
     return accelerator.prepare(objective, optimizer)
 
 
 def prepare_again(accelerator: Accelerator, objective: nn.Module) -> Any:
-    """The same for an objective in which more learns than in the one before."""
+    """The objective to use instead, after more of its parameters were unfrozen."""
     return objective if accelerator.is_fsdp2 else accelerator.prepare(objective)
 
 

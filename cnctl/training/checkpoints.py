@@ -1,4 +1,4 @@
-"""Checkpoints to resume from: each whole or not there, damage found by hash, never a pickle.
+"""Checkpoints to resume from: written atomically, checked by hash, without pickle.
 
 A checkpoint is a folder step-00000100 with safetensors files, state.json and, written last,
 MANIFEST.json with the size and sha256 of each file. It is made under another name and renamed,
@@ -60,7 +60,7 @@ def save_checkpoint(
     """
     target = _path(folder, step)
     hint = "free some space, then resume from the checkpoint before it with --resume"
-    # What it may replace is a damaged checkpoint of the same step, which was passed over.
+    # A damaged checkpoint of the same step, which was skipped, may be replaced.
     with writing(target, hint=hint), atomic_path(target, overwrite=True) as new:
         new.mkdir()
         _write_files(new, step, tensors, state)
@@ -73,9 +73,10 @@ def save_checkpoint(
 def newest_checkpoint(
     folder: Path, *, note: Callable[[str], None] = lambda text: None
 ) -> Checkpoint | None:
-    """The newest whole checkpoint, or None where there is none at all.
+    """The newest undamaged checkpoint, or None where there is none.
 
-    `note` hears of each damaged one that is passed over. Raises CnctlError when all are damaged.
+    `note` is called with a line about each damaged one that is skipped. Raises CnctlError when all
+    are damaged.
     """
     steps = _steps(folder)
     for step in sorted(steps, reverse=True):
@@ -120,9 +121,9 @@ def _write_files(
     state: Mapping[str, Any],
 ) -> None:
     for group, named in tensors.items():
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
         try:
-            save_file(whole, folder / f"{group}.safetensors")
+            save_file(contiguous, folder / f"{group}.safetensors")
         except SafetensorError as error:  # a full disk, for instance
             raise OSError(str(error)) from error
     (folder / STATE).write_text(json.dumps(state, indent=1))
@@ -167,5 +168,5 @@ def _path(folder: Path, step: int) -> Path:
 
 
 def _newest(folder: Path, step: int, keep: int) -> list[int]:
-    """The steps to keep; what lies beyond the present step was damaged."""
+    """The steps to keep; later checkpoints than the current step were damaged."""
     return sorted(old for old in _steps(folder) if old <= step)[-keep:]

@@ -1,4 +1,4 @@
-"""What a run will take, told before it starts: memory on the device and room on the disk."""
+"""The memory and disk space that a run will need, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from cnctl.models.network import Network
 from cnctl.settings import TrainSettings
 
 MOMENT_BYTES = {"adamw": 8, "adamw8bit": 2}
-"""Of the optimizer, per trained parameter."""
+"""Bytes of optimizer state per trained parameter."""
 CHECKPOINTS_AT_ONCE = 3
 """The two that are kept, and the one that is being written."""
 
 
 def expected_memory(base: Base, network: Network, *, settings: TrainSettings) -> int:
-    """Bytes that a run takes on the device, roughly: weights, gradients, moments, activations.
+    """Bytes on the device, roughly: weights, gradients, optimizer state, activations.
 
-    Where the base learns along, from then on: its denoiser is then in float32.
+    With `unlock_after`, the estimate is for the steps after it, with the denoiser in float32.
     """
     frozen = sum(
         parameter.numel() * parameter.element_size()
@@ -41,18 +41,18 @@ def expected_disk(base: Base, network: Network, *, settings: TrainSettings) -> i
     learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
     weights = 4 * (learning + unlocked)
     per_parameter = MOMENT_BYTES[settings.optimizer] + (4 if settings.ema else 0)
-    moments = per_parameter * (trained_count(network, settings) + unlocked)
-    return CHECKPOINTS_AT_ONCE * (weights + moments) + weights
+    state = per_parameter * (trained_count(network, settings) + unlocked)
+    return CHECKPOINTS_AT_ONCE * (weights + state) + weights
 
 
 def unlocked_count(base: Base, settings: TrainSettings) -> int:
-    """Parameters of the base that will learn along."""
+    """Number of the base's parameters that `unlock_after` unfreezes."""
     if not settings.unlock_after:
         return 0
     return sum(p.numel() for p in base.family.unlockable(base.denoiser, settings.unlock).values())
 
 
 def trained_count(network: Network, settings: TrainSettings) -> int:
-    """Parameters of the network that are trained."""
+    """Number of the network's parameters that are trained."""
     trained = network.learning_parameters(connect=settings.connect)
     return sum(parameter.numel() for parameter in trained.values())

@@ -12,29 +12,29 @@ from cnctl.training.sharding import shard_like
 
 
 class EMA:
-    """The average of these parameters, which lies as they do. decay: 0 for none."""
+    """Exponential moving average of these parameters, sharded as they are. decay: 0 for none."""
 
     def __init__(self, named: Mapping[str, nn.Parameter], decay: float) -> None:
         self._named = dict(named) if decay else {}
         self._model = EMAModel(self._named.values(), decay)
 
     def add(self, named: Mapping[str, nn.Parameter]) -> None:
-        """Take in more parameters, whose average begins with what they are now."""
+        """Average more parameters, starting from their current values."""
         if self._named:
             self._named |= named
             self._model.shadow_params += [p.detach().clone() for p in named.values()]
 
     def step(self) -> None:
-        """Take in what the parameters are now."""
+        """Update the average from the current parameters."""
         if self._named:
             self._model.step(self._named.values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name; {} where there is no average."""
+        """The averages by name; {} where the decay is 0."""
         return dict(zip(self._named, self._model.shadow_params, strict=True))
 
     def restore(self, kept: Mapping[str, Tensor], step: int) -> None:
-        """Go on with these whole tensors; what was not averaged until now begins with its own."""
+        """Resume with these full tensors; parameters without one keep their current values."""
         for name, shadow in self.tensors().items():
             if name in kept:
                 shadow.copy_(shard_like(shadow, kept[name]))
@@ -42,7 +42,7 @@ class EMA:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The parameters are their averages within."""
+        """Replace the parameters by their averages inside the block."""
         self._model.store(self._named.values())
         self._model.copy_to(self._named.values())
         try:

@@ -1,4 +1,4 @@
-"""What the locked parts of a base say of images and prompts, kept on disk from epoch to epoch."""
+"""Encoded images and prompts, kept on disk between epochs and runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnctl.system.atomic import atomic_file
 
 
 class EncodingCache:
-    """Moments of the autoencoder's posterior and text features, each in a file of its own.
+    """Moments of the autoencoder's posterior, and text features, each in its own file.
 
     A file is named by the sha256 of what went in: the pixels or the prompt, and the weights that
     read them. So one folder serves any number of runs, also at once, and outlives none of its
@@ -34,11 +34,11 @@ class EncodingCache:
         self._base = base
 
     def moments(self, images: np.ndarray) -> Tensor:
-        """What the autoencoder says of images uint8 (B, H, W, 3): (B, 2 C, h, w)."""
+        """Moments of the autoencoder's posterior (B, 2 C, h, w) for images uint8 (B, H, W, 3)."""
         return torch.cat([self._moments_of(image) for image in images])
 
     def text(self, prompts: Sequence[str]) -> TextFeatures:
-        """As `encode_prompts`."""
+        """The features that `encode_prompts` returns for these prompts."""
         return join([self._text_of(prompt) for prompt in prompts])
 
     def _moments_of(self, image: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Convolutions that keep nothing for the way back but what a locked network needs."""
+"""Convolutions that save only the weight for the backward pass while it is frozen."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn.grad import conv2d_input
 
 
 class FrozenConv2d(nn.Conv2d):
-    """A convolution that, while its weight is locked, does not keep its input.
+    """A convolution that does not save its input for the backward pass while its weight is frozen.
 
-    torch's own keeps the input of every convolution through which gradient flows, though the
+    torch's saves the input of every convolution through which gradient flows, though the
     gradient with respect to the input needs the weight alone. In Stable Diffusion's locked decoder
-    that is a tenth of all that a training step keeps.
+    that is a tenth of all that a training step saves.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -28,7 +28,7 @@ class FrozenConv2d(nn.Conv2d):
 
 
 def use_frozen_convs(module: nn.Module) -> None:
-    """Make all plain convolutions of a module FrozenConv2d, where they are."""
+    """Turn all plain convolutions of a module into FrozenConv2d, in place."""
     for part in module.modules():
         if type(part) is nn.Conv2d:
             part.__class__ = FrozenConv2d

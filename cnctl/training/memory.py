@@ -1,4 +1,4 @@
-"""Memory for time, and what to say where there is too little."""
+"""Ways to save memory, and the hint for a run that is out of it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cnctl.training.frozen_conv import use_frozen_convs
 
 
 def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
-    """Trade time for memory, and find faster layouts; what is computed stays the same."""
+    """Apply the settings that trade time for memory, and faster layouts; results stay the same."""
     use_frozen_convs(base.denoiser)
     if settings.lora:
         use_frozen_convs(network)
     if settings.gradient_checkpointing:
         base.denoiser.enable_gradient_checkpointing()
-        # The locked encoder keeps nothing anyway; checkpoints would keep its blocks' inputs.
+        # The frozen encoder saves nothing anyway; checkpointing would save its blocks' inputs.
         for block in base.family.blocks_before_control(base.denoiser):
             block.gradient_checkpointing = False
         network.enable_gradient_checkpointing()
@@ -29,10 +29,12 @@ def save_memory(base: Base, network: Network, settings: TrainSettings) -> None:
 
 
 def how_to_take_less(settings: TrainSettings) -> str:
-    whole = settings.batch_size * settings.gradient_accumulation
+    batch = settings.batch_size * settings.gradient_accumulation
     ways = {
         "--gradient-checkpointing": not settings.gradient_checkpointing,
-        f"--batch-size 1 --gradient-accumulation {whole}": settings.batch_size > 1,
+        f"--batch-size 1 --gradient-accumulation {batch}": settings.batch_size > 1,
         "another device": True,
     }
-    return f"go on with --resume and {', or '.join(way for way, open_ in ways.items() if open_)}"
+    return (
+        f"run again with --resume and {', or '.join(way for way, open_ in ways.items() if open_)}"
+    )

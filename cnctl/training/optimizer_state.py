@@ -1,6 +1,6 @@
-"""What an optimizer knows of each parameter, by name: AdamW's moments and its count of steps.
+"""The optimizer's state by parameter name: AdamW's moments and its count of steps.
 
-This is the form that they have in a checkpoint, however they lie in memory.
+A checkpoint holds this form, however the state is laid out in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OptimizerState: TypeAlias = Mapping[str, Tensor | float]
 
 
 def read_tensors(optimizer: Any, named: Named) -> Iterator[tuple[str, Tensor]]:
-    """Those that are tensors, which may lie in shards; by all processes, in the same order."""
+    """The tensors, which may be sharded. All processes call this, in the same order."""
     parameters = list(named.values())
     if zero.is_zero(optimizer):
         states = zero.read_state(optimizer, parameters)
@@ -30,7 +30,7 @@ def read_tensors(optimizer: Any, named: Named) -> Iterator[tuple[str, Tensor]]:
 
 
 def read_numbers(optimizer: Any, named: Named) -> dict[str, float]:
-    """Those that are numbers, as some optimizers have."""
+    """The values that are plain numbers, which some optimizers have."""
     return {
         f"{kind}/{name}": value
         for name, parameter in named.items()
@@ -40,7 +40,7 @@ def read_numbers(optimizer: Any, named: Named) -> dict[str, float]:
 
 
 def restore(optimizer: Any, named: Named, state: OptimizerState) -> None:
-    """Take up what was known of these parameters; one that was not known starts anew."""
+    """Load the state of these parameters; one without a saved state starts from none."""
     known: dict[nn.Parameter, dict[str, Any]] = {}
     for key, value in state.items():
         kind, _, name = key.partition("/")
@@ -55,7 +55,7 @@ def restore(optimizer: Any, named: Named, state: OptimizerState) -> None:
 
 
 def group_by_step(named: Named, state: OptimizerState) -> list[list[nn.Parameter]]:
-    """The parameters in groups of those that have been trained for as many steps."""
+    """The parameters in groups that were trained for the same number of steps."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named.items():
         groups.setdefault(float(state.get(f"step/{name}", 0)), []).append(parameter)

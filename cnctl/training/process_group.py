@@ -26,7 +26,7 @@ PATIENCE = timedelta(hours=2)
 
 
 class ProcessGroup:
-    """As many processes as the environment says, one by default; each has a device of its own.
+    """As many processes as the environment says, one by default; each has its own device.
 
     All methods are to be called by all of them, in the same order.
     """
@@ -58,7 +58,7 @@ class ProcessGroup:
         if isinstance(error, RuntimeError) and re.search("gloo|NCCL|[Pp]eer", str(error)):
             raise DeviceError(
                 "another process of this run has gone: killed, or its machine was lost",
-                hint="see what it said; --resume goes on from the last checkpoint",
+                hint="see its messages; --resume continues from the last checkpoint",
             ) from error
 
     def release_at_end(self, release: Callable[[], object]) -> None:
@@ -67,7 +67,7 @@ class ProcessGroup:
 
     @property
     def main(self) -> bool:
-        """Whether this process is the one that writes and tells."""
+        """Whether this process is the one that writes and reports."""
         return self.rank == 0
 
     def any(self, value: bool) -> bool:
@@ -75,11 +75,11 @@ class ProcessGroup:
         return self._sum(float(value)) > 0
 
     def mean(self, value: float) -> float:
-        """Over all of them."""
+        """The mean over all processes."""
         return self._sum(value) / self.size
 
     def broadcast(self, value: T) -> T:
-        """The main process's value."""
+        """The value of the main process, in all of them."""
         values = [value]
         if self.size > 1:
             torch.distributed.broadcast_object_list(values, src=0)
@@ -87,7 +87,7 @@ class ProcessGroup:
 
     @contextmanager
     def raise_on_all(self) -> Iterator[None]:
-        """Let no process go on alone: where the block fails in one, it fails in all of them.
+        """Raise in all processes where the block fails in one of them.
 
         The main process raises the error of the first that has failed, the others
         `ReportedByOtherRank`.

@@ -1,7 +1,6 @@
-"""Tensors that may lie in shards, of which each process holds one: made whole, and laid out alike.
+"""Tensors that may be sharded, one shard in each process: gathered, and sharded alike.
 
-FSDP and the third stage of ZeRO shard weights. A tensor knows how it lies, so nothing else asks.
-What gathers is to be called by all processes, in the same order.
+FSDP and the third stage of ZeRO shard weights. All processes call what gathers, in the same order.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from cnctl.models.network import Network
 
 
 def in_shards(network: nn.Module) -> bool:
-    """Whether a process holds a part of its weights alone."""
+    """Whether this process holds only a part of its weights."""
     return any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in network.parameters())
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """All of a tensor, which is itself where it does not lie in shards."""
+    """The full tensor; the tensor itself where it is not sharded."""
     if isinstance(tensor, DTensor):
         return tensor.full_tensor()
     if hasattr(tensor, "ds_id"):
@@ -34,7 +33,7 @@ def full_tensor(tensor: Tensor) -> Tensor:
 
 
 def gather(tensors: Iterable[tuple[str, Tensor]], *, keep: bool) -> dict[str, Tensor]:
-    """Whole tensors by name, on the CPU, one after the other; {} in a process that keeps none."""
+    """Full tensors by name, on the CPU, gathered one at a time; {} where `keep` is false."""
     kept = {}
     for name, tensor in tensors:
         full = full_tensor(tensor.detach())
@@ -44,7 +43,7 @@ def gather(tensors: Iterable[tuple[str, Tensor]], *, keep: bool) -> dict[str, Te
 
 
 def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor as this parameter lies: on its device, and of it this process's shard."""
+    """A full tensor sharded as this parameter is, on its device."""
     placed = value.to(parameter.device)
     if isinstance(parameter, DTensor) and value.shape == parameter.shape:
         mesh, placements = parameter.device_mesh, parameter.placements
@@ -53,14 +52,14 @@ def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def to_meta(network: Network) -> Network:
-    """The network without its weights, to be `materialize`d with them."""
+    """A copy of the network on the meta device, without weights, for `materialize`."""
     weights = list(network.parameters())
     without = (nn.Parameter(w.detach().to("meta"), requires_grad=w.requires_grad) for w in weights)
     return copy.deepcopy(network, dict(zip(map(id, weights), without, strict=True)))
 
 
 def materialize(meta: Network, weights: Mapping[str, Tensor], device: torch.device) -> Network:
-    """A network like this one with these weights, by name; without weights it stays so."""
+    """A copy of the network, in eval mode, with these weights by name; the others stay on meta."""
     network = copy.deepcopy(meta)
     placed = {name: weight.to(device) for name, weight in weights.items()}
     network.load_state_dict(placed, strict=False, assign=True)

@@ -72,13 +72,13 @@ class DivergedError(CnctlError):
 
 
 class Training:
-    """A run in memory: a ControlNet that learns beside a locked base, or later together with it.
+    """A run in memory: a ControlNet trained beside a locked base, or later together with it.
 
-    Or a network that learns in the place of the base's. What learns, in float32,
+    Or a network that replaces the base's. What is trained, in float32,
     is moved to the base's device; where the base is in half precision it computes in it too (mixed
     precision). `step` counts the finished steps. In a group of processes each is given the same,
     and reads its own part of each batch; what they learn is the same in all. Where accelerate is
-    configured so it lies in shards, and is to be looked at by `averaged` and `tensors` alone.
+    configured so, the weights are sharded, and only `averaged` and `tensors` read them.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Training:
         group: ProcessGroup | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Begin, or go on from a checkpoint; links that it was trained without are new then.
+        """Start, or resume from a checkpoint; connections that it was trained without are new then.
 
         Raises CnctlError where the checkpoint does not fit.
         """
@@ -105,7 +105,7 @@ class Training:
         self.step = checkpoint.step if checkpoint else 0
         self._cache = cache
         self._locked: dict[str, Tensor] = {}
-        """What of the base learns along, as it was before."""
+        """The unfrozen weights of the base, as they were before."""
         learning = network.learning_parameters()
         connected = network.learning_parameters(connect=settings.connect)
         for name in learning.keys() - connected.keys():
@@ -124,7 +124,7 @@ class Training:
         if shapes != {name: parameter.shape for name, parameter in learning.items()}:
             raise CnctlError(
                 f"{checkpoint.path} does not fit this base and condition",
-                hint="resume with the ones that it was begun with",
+                hint="resume with those that it was started with",
             )
         self.network.load_state_dict(kept, strict=False)
         if checkpoint.state.get("unlocked") or self._is_unlocked_by_now():
@@ -133,7 +133,7 @@ class Training:
             self.base.denoiser.load_state_dict(checkpoint.tensors("base"), strict=False)
 
     def _lay_out_weights(self, learning: Sequence[str]) -> None:
-        """Have weights lie as accelerate is configured. learning: what of the network may learn."""
+        """Shard weights as accelerate is configured. learning: names of trainable parameters."""
         if may_shard():
             self._on_meta = to_meta(self.network), to_meta(self.base.denoiser)
         shard(self._accelerator, self.network)
@@ -208,7 +208,7 @@ class Training:
     def averaged(self) -> Iterator[tuple[Base, Network]]:
         """The base and the network to use: with averaged weights where the settings ask for them.
 
-        By all processes; where weights lie in shards the main process alone gets them, gathered.
+        All processes call this; of sharded weights only the main process gets the full ones.
         """
         if in_shards(self.network):
             yield self._gather_networks()
@@ -294,7 +294,7 @@ class Training:
         return 0 < self.settings.unlock_after <= self.step
 
     def _unfreeze(self) -> None:
-        """Let the base learn along; what the optimizer knows of the ControlNet stays."""
+        """Unfreeze the base; the optimizer's state of the ControlNet stays."""
         self._unfreeze_base()
         opened = self._shard_base()
         self._trainable |= opened
@@ -310,7 +310,7 @@ class Training:
             self.base.denoiser.enable_gradient_checkpointing()
 
     def _shard_base(self) -> dict[str, nn.Parameter]:
-        """What of the unlocked base learns, by name, as it lies then."""
+        """The unfrozen parameters of the base by name, sharded."""
         shard(self._accelerator, self.base.denoiser)
         named = dict(self.base.denoiser.named_parameters())
         return {f"base.{name}": named[name] for name in self._locked}
@@ -334,7 +334,7 @@ class Training:
         return self.group.mean(sum(losses) / len(losses)), norm
 
     def _loss_of(self, batches: Iterator[Batch]) -> Tensor:
-        """Of the next batch. Where weights lie in shards, processes speak while they compute it."""
+        """The loss of the next batch. With sharded weights the processes communicate in it."""
         with self.group.raise_on_all():
             batch = next(batches)
             inputs = self._inputs(batch)
@@ -349,7 +349,7 @@ class Training:
             names = ", ".join(self.examples.name(index) for _, index in batch.keys)
             raise DivergedError(
                 f"the loss is {value} at step {self.step + 1} ({names})",
-                hint="lower the learning rate, or look at these examples",
+                hint="lower the learning rate, or check these examples",
             )
 
     def _clip_gradient(self) -> float | None:

@@ -1,6 +1,6 @@
-"""DeepSpeed's ZeRO: moments of a group of parameters end to end, of which each process has a part.
+"""DeepSpeed's ZeRO: each process holds a part of the flattened moments of each parameter group.
 
-Steps are counted for the group. What is read whole is to be read by all processes, in one order.
+Steps are counted per group. All processes read full tensors, in the same order.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ def is_zero(optimizer: Any) -> bool:
 
 
 def read_state(optimizer: Any, parameters: Sequence[nn.Parameter]) -> Iterator[dict[str, Tensor]]:
-    """Of each parameter what AdamW knows of it, whole; nothing before the first step."""
+    """AdamW's full state of each parameter; {} before the first step."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
     flat_of = {id(p): flat for group, flat in _partitions(optimizer) for p in group}
     for parameter in parameters:
         state = optimizer.state.get(flat_of[id(parameter)])
-        whole = {kind: safe_get_full_optimizer_state(parameter, kind) for kind in MOMENTS if state}
-        yield whole | ({"step": state["step"].clone()} if state else {})
+        full = {kind: safe_get_full_optimizer_state(parameter, kind) for kind in MOMENTS if state}
+        yield full | ({"step": state["step"].clone()} if state else {})
 
 
 def write_state(optimizer: Any, moments: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:
-    """Give each parameter these moments, or none. Those of a group must agree in their step."""
+    """Set the state of each parameter; those of one group must have the same step."""
     from deepspeed.utils import lazy_init_hp_params_optimizer_state as link
 
     for group, flat in _partitions(optimizer):
@@ -59,7 +59,7 @@ def _write(parameter: Any, value: Tensor, kind: str) -> None:
     if not hasattr(parameter, "ds_id"):
         utils.safe_set_full_optimizer_state(parameter, value, kind)
         return
-    # ZeRO's third stage fills up the last part, for which its own way to write a whole fails.
+    # ZeRO's third stage pads the last part, where its function to write a full tensor fails.
     size, rank = parameter.ds_tensor.numel(), torch.distributed.get_rank()
     padded = F.pad(value.flatten(), (0, size * torch.distributed.get_world_size() - value.numel()))
     utils.safe_set_local_optimizer_state(parameter, padded[rank * size :][:size], kind)

@@ -39,7 +39,7 @@ def test_an_unlocked_weight_learns_as_ever() -> None:
 
 
 def test_a_locked_unet_keeps_less_and_its_encoder_nothing(random_base: Path) -> None:
-    unet = load_base(random_base).unet
+    unet = load_base(random_base).denoiser
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 4, 8, 8, generator=generator)
     text = torch.randn(1, 5, unet.config.cross_attention_dim, generator=generator)

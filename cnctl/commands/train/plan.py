@@ -1,4 +1,4 @@
-"""What a training run will do and take, told before it does it."""
+"""What a training run will do, and the memory and disk it needs, before it starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnctl.training.cost import expected_disk, expected_memory, trained_count, u
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPlan:
-    """What a run will do, told before it does it."""
+    """What a run will do; memory and disk are estimates."""
 
     condition: str
     base: str
@@ -31,7 +31,7 @@ class TrainPlan:
     hints: str
     parameters: int
     unlocked: int
-    """Parameters of the base that learn along, from `unlock_after` on."""
+    """Number of the base's parameters that are unfrozen at `unlock_after`."""
     memory: int
     """Bytes on the device, roughly."""
     disk: int
@@ -121,8 +121,8 @@ def _unlocked(settings: TrainSettings, count: int) -> list[str]:
 
 
 def _buckets(counts: Mapping[str, int]) -> list[str]:
-    told = ", ".join(f"{count} of {size}" for size, count in counts.items())
-    return [f"buckets     {told}"]
+    counted = ", ".join(f"{count} of {size}" for size, count in counts.items())
+    return [f"buckets     {counted}"]
 
 
 def _changes(settings: TrainSettings) -> str:

@@ -1,4 +1,4 @@
-"""What a trained network does with held-out examples: a picture to look at, and a number."""
+"""Previews: a picture of what the network makes of held-out examples, and its fidelity."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class Preview:
-    """fidelity: mean over the examples, None where the detector's weights are not at hand.
+    """fidelity: mean over the examples, None where the detector's weights are not installed.
 
     picture: RGB uint8 (H, W, 3).
     """

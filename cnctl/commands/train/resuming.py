@@ -60,7 +60,7 @@ def _check_unchanged(
 ) -> None:
     before = started.settings
     same_batch = settings.effective_batch == before.effective_batch
-    asked = {"condition": condition_name(request.condition), "base": request.base} | given
+    asked = {"condition": condition_name(request.condition), "base": request.base, **given}
     known = {"condition": started.condition, "base": started.base} | asdict(before)
     changed = [
         f"{name} was {known[name]!r}, not {value!r}"

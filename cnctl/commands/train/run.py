@@ -76,8 +76,8 @@ def _train(
         with group.raise_on_all():
             checkpoint = _find_checkpoint(out, on_event) if resume else None
             setup = prepare(request, checkpoint, on_event=on_event)
-            begun = checkpoint.step if checkpoint else 0
-            check_sharding(setup.settings, setup.base.dtype, begun)
+            step = checkpoint.step if checkpoint else 0
+            check_sharding(setup.settings, setup.base.dtype, step)
             check_folder(out)
         training = Training(
             setup.base,
@@ -152,7 +152,7 @@ def _check_out(out: Path, *, resume: bool) -> None:
     if resume and names and not names & OURS:
         raise OutputError(f"{out} holds no training run", hint="choose another -o")
     if names and not resume:
-        begun = bool(names & OURS)
-        go_on = "--resume goes on with it, or choose another -o" if begun else "choose another -o"
-        what = "holds a training run" if begun else "is not empty"
-        raise OutputError(f"{out} {what}", hint=go_on)
+        started = bool(names & OURS)
+        hint = "--resume resumes it, or choose another -o" if started else "choose another -o"
+        what = "holds a training run" if started else "is not empty"
+        raise OutputError(f"{out} {what}", hint=hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -27,10 +27,8 @@ def resolve_settings(condition: Condition, base: Base, flags: Mapping[str, Any])
 def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
     """The settings, or CnctlError that names those that the base or other settings rule out."""
     check_tracker(settings.tracker)
-    for name, must in _ruled_out(settings, base).items():
-        if must:
-            option = declarations(TrainSettings)[name].option
-            raise out_of_range(option, getattr(settings, name), must)
+    for name, must in _ruled_out(settings, base):
+        raise out_of_range(declarations(TrainSettings)[name].option, getattr(settings, name), must)
     if settings.lora and (settings.unlock_after or settings.hint_encoder != "released"):
         raise CnctlError(
             "a Control-LoRA stands on a locked base and has the released hint encoder",
@@ -41,22 +39,21 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
     return settings
 
 
-def _ruled_out(settings: TrainSettings, base: Base) -> dict[str, str | bool]:
-    """What a setting must be, by name, and False where it is."""
+def _ruled_out(settings: TrainSettings, base: Base) -> Iterator[tuple[str, str]]:
+    """The name of each setting that does not fit, and what it must be."""
     family, factor = base.family, base.latent_factor
-    known = {
+    choices = {
         "hint_encoder": family.hint_encoders,
         "hint_start": family.hint_starts,
         "unlock": family.unlocks,
     }
-    return {
-        name: getattr(settings, name) not in choices and " or ".join(choices)
-        for name, choices in known.items()
-    } | {
-        "lr_warmup": settings.lr_warmup > settings.steps
-        and f"at most the number of steps, {settings.steps}",
-        "resolution": settings.resolution % factor != 0 and f"a multiple of {factor}",
-    }
+    for name, known in choices.items():
+        if getattr(settings, name) not in known:
+            yield name, " or ".join(known)
+    if settings.lr_warmup > settings.steps:
+        yield "lr_warmup", f"at most the number of steps, {settings.steps}"
+    if settings.resolution % factor:
+        yield "resolution", f"a multiple of {factor}"
 
 
 def _check_without_controlnet(settings: TrainSettings) -> None:

@@ -84,7 +84,7 @@ class TrainingRun:
         return find_metric(self.setup.condition.metric)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the log and the scores where a checkpoint left them."""
+        """Restore the log and the scores to what they were at a checkpoint."""
         self.fidelity = dict(state["fidelity"])
         self.previewed = state.get("previewed", self.training.step)
         self.converged = self._find_convergence()
@@ -92,7 +92,7 @@ class TrainingRun:
             os.truncate(self.out / LOG, min(state["log_bytes"], (self.out / LOG).stat().st_size))
 
     def run(self, stop: StopRequest) -> None:
-        """Train, look and save, until the last step or a request to stop; then export."""
+        """Train, preview and save until the last step or a request to stop; then export."""
         chosen = self.setup.settings
         with self.group.raise_on_all():
             name = chosen.tracker if self.group.main else ""
@@ -126,7 +126,7 @@ class TrainingRun:
                 write_report(self.out / LOG, self.out / PREVIEWS, self.out / REPORT)
         if self.training.step < chosen.steps:
             saved = f"saved after step {self.training.step} of {chosen.steps}; "
-            self.on_event(Note(f"{saved}go on with: cnctl train -o {self.out} --resume"))
+            self.on_event(Note(f"{saved}resume with: cnctl train -o {self.out} --resume"))
 
     def result(self, *, seconds: float) -> TrainResult:
         scores = list(self.fidelity.values())
@@ -143,7 +143,7 @@ class TrainingRun:
         )
 
     def _preview_if_due(self, stop: StopRequest) -> bool:
-        """Make the preview where it is due; returns whether the run has converged and is to end."""
+        """Make the preview where it is due. Returns whether the run has converged and must end."""
         step, chosen = self.training.step, self.setup.settings
         due = step == chosen.steps or _is_due(step, chosen.preview_every)
         if not due or step == self.previewed:
@@ -197,7 +197,7 @@ class TrainingRun:
         return find_convergence(scores, self.metric)
 
     def _has_just_converged(self) -> bool:
-        """Whether the last preview shows it for the first time, which is then told."""
+        """Report convergence where the last preview is the first that shows it; whether it does."""
         if self.converged is not None:
             return False
         self.converged = self._find_convergence()
@@ -257,8 +257,8 @@ class TrainingRun:
 
     def _with_what_is_kept(self, error: CnctlError) -> CnctlError:
         kept = newest_checkpoint(self.out / CHECKPOINTS)
-        told = f"; the checkpoint of step {kept.step} is kept" if kept else ""
-        return type(error)(f"{error}{told}", hint=error.hint)
+        kept_too = f"; the checkpoint of step {kept.step} is kept" if kept else ""
+        return type(error)(f"{error}{kept_too}", hint=error.hint)
 
 
 class _Stopped(Exception):

@@ -58,7 +58,7 @@ def prepare(
 ) -> Setup:
     """Load and check everything. Raises CnctlError where the checkpoint's run was another one.
 
-    dry: only to plan by; the base is an outline, and there are no examples to measure with.
+    dry: only for a plan; the base has no weights, and there is no validation set.
     """
     note = notes(on_event)
     started = read_run(checkpoint) if checkpoint else None
@@ -80,7 +80,7 @@ def prepare(
     tried = [] if dry else held or train[: chosen.held_out]
     network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
     if network.replaces_base:
-        base = replace(base, denoiser=network)  # the locked one is of no use then
+        base = replace(base, denoiser=network)  # the locked one is not used then
     return Setup(
         condition=condition,
         base=base,
@@ -112,9 +112,11 @@ def open_training_data(
 
     CnctlError where files are missing.
     """
-    whole = open_dataset(data, read_hint=HintReader(condition), size=settings.resolution, note=note)
+    dataset = open_dataset(
+        data, read_hint=HintReader(condition), size=settings.resolution, note=note
+    )
     part = {"largest": settings.largest or None, "sample": settings.sample or None}
-    dataset = take_part(whole, **part, seed=settings.seed)
+    dataset = take_part(dataset, **part, seed=settings.seed)
     if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
         raise CnctlError(
             f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",
@@ -128,8 +130,8 @@ def _pairs(
 ) -> TrainingPairs:
     if settings.flip and condition.flip is None and dataset.ready_hints:
         raise CnctlError(
-            f"a hint of {condition.name} has no mirror image: it does not tell left from right",
-            hint="leave out --flip, or the hints: what is detected on the way has one",
+            f"hints of {condition.name} cannot be mirrored",
+            hint="leave out --flip, or the hints, which are then detected in the mirrored images",
         )
     side = settings.resolution
     # A worker is a fork, which must not touch the parent's CUDA.
@@ -186,7 +188,8 @@ def _open_earlier(
         )
     if network.method != settings.method:
         raise CnctlError(
-            f"{weights} was trained by another method", hint=f"go on with --method {network.method}"
+            f"{weights} was trained by another method",
+            hint=f"train it with --method {network.method}",
         )
     return network.requires_grad_(True)
 

@@ -1,4 +1,4 @@
-"""Trackers of experiments, by accelerate: what log.jsonl says, told to TensorBoard, wandb, ..."""
+"""accelerate's trackers, which send the numbers of log.jsonl to TensorBoard, wandb, ..."""
 
 from __future__ import annotations
 

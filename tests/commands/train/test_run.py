@@ -163,7 +163,7 @@ def test_a_signal_saves_says_how_to_go_on_and_is_raised_again(
         signal.signal(signal.SIGTERM, earlier)
     assert (
         notes_in(events)[-1]
-        == f"saved after step 3 of 4; go on with: cnctl train -o {out} --resume"
+        == f"saved after step 3 of 4; resume with: cnctl train -o {out} --resume"
     )
     assert read_description(out / "controlnet")["steps"] == 3
     go_on(out)
@@ -187,7 +187,7 @@ def test_the_command_saves_on_sigterm_and_goes_on_by_its_own_words(
         process.terminate()
         output, errors = process.communicate(timeout=300)
     assert (process.returncode, output) == (143, "")
-    assert "go on with: cnctl train -o run --resume" in errors
+    assert "resume with: cnctl train -o run --resume" in errors
     assert errors.splitlines()[-1] == "cnctl: terminated"
     done = max(int(p.name[5:]) for p in (tmp_path / "run/checkpoints").iterdir())
     resumed = subprocess.run(
@@ -493,7 +493,7 @@ def test_a_folder_in_use_or_not_empty_is_refused(
 ) -> None:
     with pytest.raises(OutputError, match="holds a training run") as caught:
         start(random_base, whole)
-    assert "--resume goes on with it" in caught.value.hint
+    assert "--resume resumes it" in caught.value.hint
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/one.txt").touch()
     with pytest.raises(OutputError, match="is not empty"):

@@ -93,7 +93,7 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
         ("fsdp", {}, {"optimizer": "adamw8bit"}, "train here by AdamW"),
         ("deepspeed", {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "0"}, {}, "ZeRO 0 shards nothing"),
         ("deepspeed", {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {"ema": 0.9}, "not averaged"),
-        ("deepspeed", {}, {"unlock_after": 2}, "takes in no weights in the midst of a run"),
+        ("deepspeed", {}, {"unlock_after": 2}, "cannot add weights during a run"),
     ],
 )
 def test_what_shards_cannot_do_is_said_before_anything_is_trained(
