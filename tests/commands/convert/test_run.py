@@ -119,7 +119,7 @@ def test_casts_and_verifies(folder, tmp_path, dtype) -> None:
 
 
 def test_verify_sees_a_file_that_behaves_otherwise(folder, tmp_path, monkeypatch) -> None:
-    import cnctl.commands.convert.output as job
+    import cnctl.models.unet.conversion as job
 
     def swapped(tensors, table, form):
         names = dict(honest(tensors, table, form))
