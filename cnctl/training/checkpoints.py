@@ -142,7 +142,7 @@ def _sha256(path: Path) -> str:
 
 
 def _find_damage(path: Path, step: int) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """The first damage found in a checkpoint, or None."""
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         if manifest["format"] != FORMAT or manifest["step"] != step:

@@ -44,19 +44,19 @@ class Pair(Protocol):
 
 
 class Examples(Protocol):
-    """What is trained on. `load` is a function of its arguments alone."""
+    """The examples to train on. `load` is a function of its arguments alone."""
 
     def __len__(self) -> int: ...
 
     @property
     def groups(self) -> Sequence[int] | np.ndarray:
-        """Of each example a number; where it is the same the sizes are, and those share batches."""
+        """A number per example; examples of one group have one size and may share a batch."""
 
     def load(self, index: int, rng: np.random.Generator | None) -> Pair:
         """Example `index`, with augmentations drawn from `rng` alone (None: without any)."""
 
     def name(self, index: int) -> str:
-        """What to call an example in a message."""
+        """The name of an example in messages."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Objective(nn.Module):
         self._snr_gamma = settings.snr_gamma
 
     def forward(self, **inputs: Any) -> Tensor:
-        """As `noise_prediction_loss`."""
+        """The loss, a scalar; see `noise_prediction_loss` for the inputs."""
         return noise_prediction_loss(
             self._base,
             self.network,

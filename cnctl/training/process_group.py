@@ -150,7 +150,7 @@ def _with_causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _describe(error: Exception) -> tuple[type[CnctlError], str, str]:
-    """What can be sent: the kind, the sentence and the hint."""
+    """The error as it is sent to the others: its type, sentence and hint."""
     if isinstance(error, CnctlError):
         return type(error), str(error), error.hint
     if is_out_of_memory(error):

@@ -139,7 +139,7 @@ class Training:
         shard(self._accelerator, self.network)
         named = dict(self.network.named_parameters())
         self._learning = {name: named[name] for name in learning}
-        """What of the network a checkpoint keeps: all, or what low-rank adapters leave."""
+        """The network's parameters that a checkpoint keeps: all, or a Control-LoRA's."""
         self._trainable = self.network.learning_parameters()
         if self._locked:
             self._trainable |= self._shard_base()
@@ -217,14 +217,14 @@ class Training:
             yield self.base, self.network
 
     def base_update(self, base: Base) -> dict[str, Tensor]:
-        """What this base has learnt: differences to its own weights, {} while all is locked."""
+        """The trained base minus its locked weights, by name; {} while all of it is locked."""
         learnt = dict(base.denoiser.named_parameters())
         return {name: learnt[name].detach().cpu() - locked for name, locked in self._locked.items()}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps, by name. Raises DivergedError if weights are not finite.
+        """The tensors that a checkpoint keeps, by group and name; {} in all but the main process.
 
-        By all processes; in the main one alone there is something.
+        All processes call this. Raises DivergedError if weights are not finite.
         """
         known = optimizer_state.read_tensors(self._optimizer, self._trainable)
         kept = {
@@ -242,7 +242,7 @@ class Training:
         return kept
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside tensors."""
+        """The values that a checkpoint keeps beside tensors, as JSON can hold them."""
         scaler = self._accelerator.scaler
         return {
             "step": self.step,

@@ -81,7 +81,7 @@ def make_plan(
     *,
     examples: Selection,
 ) -> TrainPlan:
-    """What this run will do. examples: those of the data set that are trained on."""
+    """The plan of this run. examples: those of the data set that are trained on."""
     return TrainPlan(
         condition=condition.name,
         base=base.name,

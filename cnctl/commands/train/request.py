@@ -14,7 +14,7 @@ from cnctl.settings.declaration import After, Declared, Flag
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(Declared):
-    """What a user asks for. None: not said.
+    """The request for a training run. None: not given.
 
     data: what `cnctl.data.open_dataset` opens. init_from: a ControlNet to start from, else a
     copy of the base. settings: TrainSettings by name, None for the default. cache: a folder,

@@ -80,7 +80,7 @@ def _check_unchanged(
 def _split_again(
     before: TrainSettings, after: TrainSettings, given: Mapping[str, Any]
 ) -> TrainSettings:
-    """With as many accumulated batches as make the same examples a step on other processes."""
+    """The settings with gradient accumulation that keeps the effective batch unless it is given."""
     at_once = after.batch_size * after.num_processes
     if "gradient_accumulation" in given or before.effective_batch % at_once:
         return after

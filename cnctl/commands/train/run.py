@@ -104,7 +104,7 @@ def plan_training(
     resume: bool = False,
     on_event: OnEvent = ignore,
 ) -> TrainPlan:
-    """What `train` would do with the same arguments; nothing is written."""
+    """The plan of what `train` would do with the same arguments; nothing is written."""
     out = Path(out)
     _check_out(out, resume=resume)
     checkpoint = _find_checkpoint(out, on_event) if resume else None

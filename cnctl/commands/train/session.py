@@ -63,7 +63,7 @@ class TrainingRun:
     out: Path
     on_event: OnEvent
     fidelity: dict[str, float] = field(default_factory=dict)
-    """By step."""
+    """Fidelity by step."""
     previewed: int = -1
     """The last step that a preview was made after."""
     converged: int | None = None
@@ -75,12 +75,12 @@ class TrainingRun:
 
     @property
     def exported(self) -> Path:
-        """What serves as weights for generate."""
+        """The weights that the run exports."""
         return self.out / self.setup.network.export_name
 
     @property
     def metric(self) -> Metric:
-        """What fidelity is measured by."""
+        """The metric of fidelity."""
         return find_metric(self.setup.condition.metric)
 
     def restore(self, state: Mapping[str, Any]) -> None:

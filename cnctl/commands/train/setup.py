@@ -153,7 +153,7 @@ def _pairs(
 def _open_network(
     asked: TrainRequest, condition: Condition, base: Base, settings: TrainSettings, *, fresh: bool
 ) -> Network:
-    """What the run begins with; what it begins with is of no matter where a checkpoint follows."""
+    """The network to train; a checkpoint, where there is one, replaces its weights later."""
     if asked.init_from and fresh:
         return _open_earlier(asked.init_from, condition, base, settings)
     return base.family.build_network(
@@ -170,7 +170,7 @@ def _open_network(
 def _open_earlier(
     weights: str, condition: Condition, base: Base, settings: TrainSettings
 ) -> Network:
-    """What `--init-from` names."""
+    """The network that `--init-from` names."""
     if settings.lora:
         raise CnctlError(
             "a Control-LoRA starts from the base", hint="leave out --init-from, or --lora"
