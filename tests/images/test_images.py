@@ -101,7 +101,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 def test_thirty_two_bits_are_refused(tmp_path):
     path = saved(tmp_path / "depth.tiff", Image.fromarray(np.ones((8, 8), np.float32)))
-    with pytest.raises(CnctlError, match=r"depth\.tiff holds 32-bit numbers"):
+    with pytest.raises(CnctlError, match=r"depth\.tiff has 32-bit samples"):
         read_image(path)
 
 

@@ -107,7 +107,7 @@ def recognise(location: Location) -> Family | None:
     shape = shape_of(config)
     if shape.name in {known.name for known in KNOWN if not known.takes_control}:
         raise CnctlError(
-            f"{location.name} is an {shape.name}, which takes no ControlNet",
+            f"{location.name} is of the family {shape.name}, which takes no ControlNet",
             hint="give the base that it refines",
         )
     return replace(UNET, name=shape.name, controlnets=CONTROLNETS.get(shape.name, {}))
