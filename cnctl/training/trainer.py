@@ -222,9 +222,10 @@ class Training:
         return {name: learnt[name].detach().cpu() - locked for name, locked in self._locked.items()}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """The tensors that a checkpoint keeps, by group and name; {} in all but the main process.
+        """The tensors that a checkpoint keeps, by group and name.
 
-        All processes call this. Raises DivergedError if weights are not finite.
+        All processes call this; only the main one gets tensors. Raises DivergedError if weights are
+        not finite.
         """
         known = optimizer_state.read_tensors(self._optimizer, self._trainable)
         kept = {

@@ -92,7 +92,12 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
         ("fsdp", {"FSDP_VERSION": "1"}, {}, "FSDP 1 is not supported"),
         ("fsdp", {}, {"optimizer": "adamw8bit"}, "train here by AdamW"),
         ("deepspeed", {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "0"}, {}, "ZeRO 0 shards nothing"),
-        ("deepspeed", {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {"ema": 0.9}, "not averaged"),
+        (
+            "deepspeed",
+            {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"},
+            {"ema": 0.9},
+            "EMA does not work with the sharded weights of ZeRO 3",
+        ),
         ("deepspeed", {}, {"unlock_after": 2}, "cannot add weights during a run"),
     ],
 )
