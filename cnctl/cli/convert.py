@@ -4,38 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from cnctl.cli import convert_flags as own
+import typer
+
 from cnctl.cli import flags
+from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.commands.convert.request import ConvertRequest, InitRequest
 from cnctl.errors import CnctlError
+from cnctl.settings.declaration import After, Flag
 
 if TYPE_CHECKING:
     from cnctl.commands.convert.output import ConvertResult
     from cnctl.commands.shared.events import Stage
 
 MEGABYTE = 1_000_000
+SHARED = {"to", "dtype", "config", "condition"}
+"""Flags that an untrained ControlNet takes too."""
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SRC...",
+        show_default=False,
+        help="A diffusers folder, a .safetensors, .pth or .ckpt, a run, or a hub id. "
+        "Several are averaged.",
+    ),
+]
+Target = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DST", show_default=False, help="A folder, or a file that ends in .safetensors."
+    ),
+]
 
 
+@declares(ConvertRequest, part={InitRequest: ("hint_channels", "hint_encoder", "seed")})
 def convert(
-    sources: own.Sources = None,
-    target: own.Target = None,
-    to: own.To = None,
-    dtype: own.Dtype = None,
-    config: own.Config = None,
-    base: own.Base = None,
-    from_base: own.FromBase = None,
-    to_base: own.ToBase = None,
-    shares: own.Shares = None,
-    rank: own.Rank = None,
-    init_from_base: own.InitFromBase = None,
-    hint_channels: own.HintChannels = None,
-    hint_encoder: own.HintEncoder = None,
-    seed: own.Seed = None,
-    condition: own.Condition = "",
-    verify: own.Verify = False,
+    sources: Sources = None,
+    target: Target = None,
+    *,
+    given: Given,
+    shares: Annotated[
+        str | None,
+        Flag("Of each SRC in the average.", metavar="0.7,0.3", default="alike"),
+        After("to_base"),
+    ] = None,
+    init_from_base: Annotated[
+        str | None,
+        Flag("Instead of SRC: an untrained ControlNet for a base.", metavar="BASE"),
+        After("rank"),
+    ] = None,
     overwrite: flags.Overwrite = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
@@ -48,32 +68,25 @@ def convert(
     """
     if target is None or bool(sources) == bool(init_from_base):
         raise CnctlError("nothing to convert", hint="give SRC and DST, or --init-from-base and DST")
-    shared: dict[str, Any] = {
-        "target": target,
-        "to": to,
-        "dtype": dtype,
-        "config": config,
-        "condition": condition,
-        "overwrite": overwrite,
-    }
+    asked, untrained = given[ConvertRequest], given[InitRequest]
     if init_from_base:
-        _refuse("SRC", base, from_base, to_base, shares, rank, verify)
-        untrained = {"hint_channels": hint_channels, "hint_encoder": hint_encoder, "seed": seed}
-        given: dict[str, Any] = {k: v for k, v in untrained.items() if v is not None}
-        result = _init(InitRequest(base=init_from_base, **shared, **given), quiet=quiet)
-    else:
-        _refuse("--init-from-base", hint_channels, hint_encoder, seed)
-        request = ConvertRequest(
-            sources=sources or [],
-            base=base,
-            from_base=from_base,
-            to_base=to_base,
-            shares=_numbers(shares),
-            rank=rank,
-            verify=verify,
-            **shared,
+        _refuse("SRC", *(value for name, value in asked.items() if name not in SHARED), shares)
+        request = InitRequest(
+            base=init_from_base, target=target, overwrite=overwrite, **asked, **untrained
         )
-        result = _convert(request, quiet=quiet)
+        result = _init(request, quiet=quiet)
+    else:
+        _refuse("--init-from-base", *untrained.values())
+        result = _convert(
+            ConvertRequest(
+                sources=sources or [],
+                target=target,
+                shares=_numbers(shares),
+                overwrite=overwrite,
+                **asked,
+            ),
+            quiet=quiet,
+        )
     _report(result, json=json, quiet=quiet)
 
 

@@ -15,8 +15,6 @@ from cnctl.models.conversion import Conversion
 from cnctl.models.layouts import find_layout
 from cnctl.tensorfiles.write import check_target
 
-MAX_HINT_CHANNELS = 256
-
 
 def init_from_base(
     request: InitRequest, *, on_event: Callable[[Stage], None] = ignore
@@ -65,8 +63,4 @@ def _check(request: InitRequest, files: Conversion) -> None:
         raise CnctlError(
             f"unknown hint encoder {request.hint_encoder!r}",
             hint=f"use one of {', '.join(files.hint_encoders)}",
-        )
-    if not 1 <= request.hint_channels <= MAX_HINT_CHANNELS:
-        raise CnctlError(
-            f"a hint of {request.hint_channels} channels", hint=f"give 1 to {MAX_HINT_CHANNELS}"
         )

@@ -5,43 +5,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cnctl.settings.declaration import After, Declared, Flag, at_least, at_most
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertRequest:
+class ConvertRequest(Declared):
     """ControlNets to write in another form, on another base, or averaged."""
 
     sources: str | Path | Sequence[str | Path]
     """Files or folders that `load_controlnet` reads, or cached hub ids; several are averaged."""
     target: str | Path
     """A folder, or a file that ends in .safetensors."""
-    to: str | None = None
-    """"diffusers", "original" (`control_model.` before each key), "bare" (no prefix), or
-    "control-lora". None: "original" where the target ends in .safetensors, else "diffusers"."""
-    dtype: str | None = None
-    """"float16", "bfloat16" or "float32"; None for the source's own."""
-    config: str | Path | None = None
-    """A config.json to take the number of heads from, where the source does not state it."""
-    base: str | Path | None = None
-    """Completes a difference file or a Control-LoRA, and is what "control-lora" subtracts. For a
-    full checkpoint: the base that its U-Net began from; what the U-Net has learnt since is kept in
-    a folder."""
-    from_base: str | Path | None = None
-    """The base that the ControlNet was trained on, to move it to `to_base`."""
-    to_base: str | Path | None = None
+    to: Annotated[
+        str | None,
+        Flag(
+            "diffusers, original (control_model. before each key), bare (no prefix), control-lora.",
+            metavar="FORM",
+            default="original for a file, diffusers for a folder",
+        ),
+    ] = None
+    dtype: Annotated[
+        str | None, Flag("float16, bfloat16, float32.", default="the source's own")
+    ] = None
+    config: Annotated[
+        str | Path | None,
+        Flag("config.json to take the number of heads from, if SRC has none.", metavar="FILE"),
+    ] = None
+    base: Annotated[
+        str | None,
+        Flag(
+            "Base that completes a difference file or a Control-LoRA, or that a full checkpoint "
+            "began from: what its U-Net learnt along is kept in a folder as DST."
+        ),
+    ] = None
+    from_base: Annotated[str | None, Flag("Base that SRC was trained on, with --to-base.")] = None
+    to_base: Annotated[
+        str | None, Flag("Base that DST is to fit: adds what differs to the copy.")
+    ] = None
     shares: Sequence[float] = ()
     """The weight of each source in the average; () for equal weights."""
-    rank: int | None = None
-    """Of "control-lora"; None for 128."""
-    condition: str = ""
-    """Recorded where the source does not state its own."""
-    verify: bool = False
-    """Run source and result on random input and compare."""
+    rank: Annotated[
+        int | None,
+        Flag("Of --to control-lora, which needs --base.", default="128"),
+        at_least(1),
+    ] = None
+    condition: Annotated[
+        str, Flag("Recorded, if SRC does not say its own.", ("--cond",)), After("seed")
+    ] = ""
+    verify: Annotated[bool, Flag("Run both on random input and compare.")] = False
     overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitRequest:
+class InitRequest(Declared):
     """An untrained ControlNet to write for a base."""
 
     base: str | Path
@@ -52,10 +70,10 @@ class InitRequest:
     dtype: str | None = None
     config: str | Path | None = None
     """A config.json to take the number of heads from, where the base does not state it."""
-    hint_channels: int = 3
-    hint_encoder: str = "released"
-    """"released" or "paper", the form of the hint encoder."""
-    seed: int = 0
-    """Of the hint encoder."""
+    hint_channels: Annotated[
+        int, Flag("Of an untrained ControlNet."), at_least(1), at_most(256), After("init_from_base")
+    ] = 3
+    hint_encoder: Annotated[str, Flag("Of an untrained ControlNet: released, paper.")] = "released"
+    seed: Annotated[int, Flag("Of an untrained hint encoder."), at_least(0)] = 0
     condition: str = ""
     overwrite: bool = False

@@ -410,8 +410,8 @@ def test_an_untrained_controlnet_of_a_checkpoint_needs_a_config_at_odd_widths(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"hint_channels": 0}, "a hint of 0 channels"),
-        ({"hint_channels": 10**9}, "a hint of 1000000000 channels"),
+        ({"hint_channels": 0}, "--hint-channels is 0; it must be at least 1"),
+        ({"hint_channels": 10**9}, "--hint-channels is 1000000000"),
         ({"hint_encoder": "other"}, "unknown hint encoder 'other'"),
         ({"hint_encoder": "paper", "to": "original"}, r"does not end in \.safetensors"),
     ],
