@@ -7,6 +7,7 @@ import torch
 from cnctl.errors import OutputError
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
+from cnctl.models.latents import KLLatents
 from cnctl.models.prompts import encode_prompts
 from cnctl.training import encoding_cache as module
 from cnctl.training.encoding_cache import EncodingCache
@@ -23,9 +24,9 @@ def images() -> np.ndarray:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the base was asked for."""
     asked: list[str] = []
-    for name in ("encode_moments", "encode_prompts"):
-        original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, n=name, f=original: asked.append(n) or f(*a))
+    for owner, name in [(KLLatents, "encode"), (module, "encode_prompts")]:
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, n=name, f=original: asked.append(n) or f(*a))
     return asked
 
 
@@ -36,15 +37,14 @@ def files(folder: Path) -> list[Path]:
 def test_it_says_what_the_base_says_and_asks_it_once(
     loaded_random_base: Base, tmp_path: Path, images: np.ndarray, calls: list[str]
 ) -> None:
+    expected_moments = loaded_random_base.family.latents.encode(loaded_random_base, images)
+    expected_text = encode_prompts(loaded_random_base, PROMPTS)
+    calls.clear()
     for _ in range(2):  # another run with the same folder
         cache = EncodingCache(tmp_path, loaded_random_base)
-        moments, text = cache.moments(images), cache.text(PROMPTS)
-        torch.testing.assert_close(
-            moments, loaded_random_base.family.latents.encode(loaded_random_base, images)
-        )
-        expected = encode_prompts(loaded_random_base, PROMPTS)
-        torch.testing.assert_close(text.tokens, expected.tokens)
-    assert calls == ["encode_moments"] * 3 + ["encode_prompts"] * 2
+        torch.testing.assert_close(cache.moments(images), expected_moments)
+        torch.testing.assert_close(cache.text(PROMPTS).tokens, expected_text.tokens)
+    assert calls == ["encode"] * 3 + ["encode_prompts"] * 2
     assert len(files(tmp_path)) == 5
 
 

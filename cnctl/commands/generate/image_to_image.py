@@ -54,6 +54,13 @@ class EditedImage:
         return np.where(self.mask[..., None], whole, self.picture)
 
 
+def check_edit(image: Path | str | None, mask: Path | str | None, strength: float | None) -> None:
+    """Raise CnctlError where a mask or a strength is given without an image to edit."""
+    if image is None and (mask is not None or strength is not None):
+        flag = "--mask" if mask is not None else "--strength"
+        raise CnctlError(f"{flag} is for an image to edit", hint="name it with --image")
+
+
 def read_edit(
     image: Path | str | None,
     mask: Path | str | None,
@@ -63,9 +70,6 @@ def read_edit(
 ) -> EditedImage | None:
     """Read the image, the mask and the strength; None where no image is given."""
     if image is None:
-        if mask is not None or strength is not None:
-            flag = "--mask" if mask is not None else "--strength"
-            raise CnctlError(f"{flag} is for an image to edit", hint="name it with --image")
         return None
     if strength is None:
         strength = STRENGTH if mask is None else 1.0

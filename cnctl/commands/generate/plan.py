@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnctl.commands.generate.controls import defer_to, parse_all_options, parse_control
+from cnctl.commands.generate.image_to_image import check_edit
 from cnctl.commands.generate.outputs import Task
 from cnctl.commands.generate.prompts import (
     DEFAULT_PROMPT,
@@ -46,6 +47,7 @@ def plan_run(request: GenerateRequest) -> RunPlan:
         for c in request.controls
     ]
     tasks = _list_tasks(request, controls)
+    check_edit(request.image, request.mask, request.strength)
     _check_inputs(controls, tasks)
     conditions = [get_condition(control.condition) for control in controls]
     return RunPlan(

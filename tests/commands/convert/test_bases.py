@@ -578,7 +578,7 @@ def test_a_control_lora_with_one_factor_is_refused(trained, random_base, tmp_pat
     ("options", "sentence"),
     [
         ({"to": "control-lora"}, "name the base|what a ControlNet adds to its base"),
-        ({"to": "control-lora", "base": "BASE", "rank": 0}, "a rank of 0"),
+        ({"to": "control-lora", "base": "BASE", "rank": 0}, "--rank is 0; it must be at least 1"),
         ({"to": "original", "rank": 4}, "a rank of 4"),
     ],
 )

@@ -45,7 +45,7 @@ def test_the_condition_tells_the_kind(
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("shuffle", "shuffle is no kind of hint that it knows"), ("tile", "knows 6 kinds of hint")],
+    [("shuffle", "shuffle is not a kind of hint that it knows"), ("tile", "knows 6 kinds of hint")],
 )
 def test_a_condition_that_it_does_not_know_is_refused(
     loaded_sdxl_base: Base, union: Path, name: str, error: str
