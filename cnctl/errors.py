@@ -58,10 +58,15 @@ def writing(path: str | Path, *, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        usual = "free some space, then run the same command again" if full else "choose another -o"
-        why = "the disk is full" if full else reason(error)
-        raise OutputError(f"{shown(path)} cannot be written: {why}", hint=hint or usual) from error
+        raise write_error(path, error, hint=hint) from error
+
+
+def write_error(path: str | Path, error: OSError, *, hint: str = "") -> OutputError:
+    """Return the error that says why the path cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    usual = "free some space, then run the same command again" if full else "choose another -o"
+    why = "the disk is full" if full else reason(error)
+    return OutputError(f"{shown(path)} cannot be written: {why}", hint=hint or usual)
 
 
 @contextmanager

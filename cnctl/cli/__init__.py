@@ -25,7 +25,7 @@ from cnctl.cli.generate import generate
 from cnctl.cli.info import info
 from cnctl.cli.models import app as models
 from cnctl.cli.train import train
-from cnctl.errors import CnctlError, ReportedByOtherRank
+from cnctl.errors import CnctlError, ReportedByOtherRank, write_error
 from cnctl.system.processes import rank
 
 EPILOG = (
@@ -157,7 +157,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
         case MemoryError():
             return "out of memory; try a smaller size or batch", 5
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EROFS):
-            return f"could not write: {error}; free some space or choose another folder", 6
+            return _describe(write_error(error.filename or "the output", error))
     if type(error).__name__ == "OutOfMemoryError":
         return "out of device memory; try a smaller size or batch", 5
     return f"unexpected {type(error).__name__}: {_one_line(str(error))}; see it with --debug", 1

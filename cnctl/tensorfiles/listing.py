@@ -19,8 +19,6 @@ WEIGHTS_NAMES = (
 CONFIG = "config.json"
 DESCRIPTION = "cnctl.json"
 """A description of the weights beside it, written by cnctl."""
-BASE_UPDATE = "base_delta.safetensors"
-"""Beside weights that were trained together with their base: what the base has learnt."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +29,6 @@ class Listing:
     metadata: dict[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     """Keys that hold no tensors."""
-
-
-def has_base_update(source: Path) -> bool:
-    """Returns whether these weights (a folder, or a file in one) were trained with their base."""
-    return base_update_of(source).is_file()
-
-
-def base_update_of(source: Path) -> Path:
-    """Where what the base has learnt along lies, if it is there."""
-    return (source if source.is_dir() else source.parent) / BASE_UPDATE
 
 
 def list_tensors(path: Path) -> Listing:

@@ -10,8 +10,9 @@ from typing import Any
 
 from cnctl.errors import OutputError, writing
 from cnctl.system.atomic import atomic_path
+from cnctl.tensorfiles.base_update_file import BASE_UPDATE
 from cnctl.tensorfiles.lazy import Tensors
-from cnctl.tensorfiles.listing import BASE_UPDATE, CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
 from cnctl.tensorfiles.stream import Advance, Metadata, write_tensors
 
 OURS = frozenset({BASE_UPDATE, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})

@@ -88,7 +88,7 @@ def set_rates(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> Non
                 group["lr"] = rate
 
 
-class Average:
+class ExponentialMovingAverage:
     """An exponential moving average of parameters."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from cnctl.tiny.pictures import to_tensor
 from examples.tiny.base import Base, save_half
 from examples.tiny.dataset import held_out_scenes
-from examples.tiny.optim import Average, BrainFloatTwin, Muon, captured, cosine, set_rates
+from examples.tiny.optim import (
+    BrainFloatTwin,
+    ExponentialMovingAverage,
+    Muon,
+    captured,
+    cosine,
+    set_rates,
+)
 from examples.tiny.sample import SHEET_PROMPTS, sample, write_grid
 
 PROMPT_DROPOUT = 0.1
@@ -132,7 +139,7 @@ def train_unet(
     generator = torch.Generator().manual_seed(seed)
     unet = base.unet.train()
     optimizers = make_optimizers(unet, rate=rate, muon=muon)
-    average, twin = Average(unet.parameters(), EMA_DECAY), BrainFloatTwin(unet)
+    average, twin = ExponentialMovingAverage(unet.parameters(), EMA_DECAY), BrainFloatTwin(unet)
     noising = Noising(base.scheduler.alphas_cumprod.to(unet.device))
     take_step = make_step(twin, noising, optimizers)
     watch = Watch(base, noising)

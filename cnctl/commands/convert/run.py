@@ -14,9 +14,8 @@ from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.conversion import Conversion
 from cnctl.models.layouts import find_layout
-from cnctl.tensorfiles.base_update import load_base_update
+from cnctl.tensorfiles.base_update_file import BASE_UPDATE, has_base_update, load_base_update
 from cnctl.tensorfiles.lazy import ready
-from cnctl.tensorfiles.listing import BASE_UPDATE, has_base_update
 from cnctl.tensorfiles.write import check_target
 
 

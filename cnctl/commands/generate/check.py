@@ -10,7 +10,7 @@ import numpy as np
 
 from cnctl.commands.generate.adapters import check_adapters
 from cnctl.commands.generate.events import OnEvent
-from cnctl.commands.generate.image_to_image import EditedImage, read_edit
+from cnctl.commands.generate.image_to_image import ImageToEdit, read_edit
 from cnctl.commands.generate.loaded_controls import read_region
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
@@ -31,7 +31,7 @@ class CheckedRun:
     plan: RunPlan
     images: Sequence[PlannedImage]
     pictures: Pictures
-    edited: EditedImage | None
+    to_edit: ImageToEdit | None
     regions: Sequence[np.ndarray | None]
     failures: Failures
 
@@ -43,7 +43,7 @@ def check_run(plan: RunPlan, on_event: OnEvent) -> CheckedRun:
     where nothing is left, and OutputError where an output exists.
     """
     request, pictures = plan.request, Pictures()
-    edited = read_edit(request.image, request.mask, request.strength, pictures=pictures)
+    to_edit = read_edit(request.image, request.mask, request.strength, pictures=pictures)
     regions = [read_region(control.region) for control in plan.controls]
     failures = Failures(on_event, alone=len(plan.images) == 1)
     check_sources(
@@ -61,7 +61,7 @@ def check_run(plan: RunPlan, on_event: OnEvent) -> CheckedRun:
         plan=replace(plan, tasks=tasks),
         images=images,
         pictures=pictures,
-        edited=edited,
+        to_edit=to_edit,
         regions=regions,
         failures=failures,
     )

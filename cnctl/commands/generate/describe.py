@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cnctl.commands.generate.controls import ACTS
-from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.image_to_image import ImageToEdit
 from cnctl.commands.generate.loaded_controls import LoadedControl
 from cnctl.commands.generate.outputs import PlannedImage
 from cnctl.commands.generate.record import (
@@ -52,7 +52,7 @@ def plan_record(setup: Setup, image: PlannedImage, sources: Sequence[Path]) -> P
         loras=setup.adapters.loras,
         embeddings=setup.adapters.embeddings,
         size=setup.request.size,
-        edit=_edit(setup.edited) if setup.edited else None,
+        edit=_edit(setup.to_edit) if setup.to_edit else None,
     )
 
 
@@ -121,12 +121,12 @@ def _control(control: LoadedControl, source: Path, settings: GenerateSettings) -
     )
 
 
-def _edit(edited: EditedImage) -> EditRecord:
+def _edit(to_edit: ImageToEdit) -> EditRecord:
     """The image that is edited, its mask and the strength."""
     return EditRecord(
-        image=_file(edited.path),
-        mask=_file(edited.mask_path) if edited.mask_path else None,
-        strength=edited.strength,
+        image=_file(to_edit.path),
+        mask=_file(to_edit.mask_path) if to_edit.mask_path else None,
+        strength=to_edit.strength,
     )
 
 

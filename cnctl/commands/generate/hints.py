@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.image_to_image import ImageToEdit
 from cnctl.commands.generate.loaded_controls import LoadedControl
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.sources import list_sources
@@ -27,22 +27,22 @@ def make_hints(
     pictures: Pictures,
     settings: GenerateSettings,
     size: tuple[int, int] | None = None,
-    edited: EditedImage | None = None,
+    to_edit: ImageToEdit | None = None,
 ) -> tuple[list[np.ndarray], list[Path]]:
     """One hint for each control, uint8 (h, w, C), all of one working size; and their sources.
 
-    The size is (height, width) if given, else the edited image's, else the first source's, its
-    short side the resolution of the settings. What is masked in an edited image is
+    The size is (height, width) if given, else the image to edit's, else the first source's, its
+    short side the resolution of the settings. What is masked in an image to edit is
     the mask of conditions whose hints have one, unless they have their own source.
     """
     sources = list_sources(controls, image)
-    if edited:
-        size = size or edited.size(settings.resolution)
+    if to_edit:
+        size = size or to_edit.size(settings.resolution)
     hints = []
     for control, source in zip(controls, sources, strict=True):
         hint = None
-        if edited and size and control.condition.masked and source == edited.path:
-            hint = edited.hint(size)
+        if to_edit and size and control.condition.masked and source == to_edit.path:
+            hint = to_edit.hint(size)
         if hint is None:
             hint = _make_hint(control, source, pictures=pictures, size=size, settings=settings)
         size = size or hint.shape[:2]

@@ -18,7 +18,7 @@ STRENGTH = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditedImage:
+class ImageToEdit:
     """An image to edit.
 
     picture: RGB uint8 (H, W, 3). mask: bool (H, W), True where it may change.
@@ -67,7 +67,7 @@ def read_edit(
     strength: float | None,
     *,
     pictures: Pictures,
-) -> EditedImage | None:
+) -> ImageToEdit | None:
     """Read the image, the mask and the strength; None where no image is given."""
     if image is None:
         return None
@@ -75,7 +75,7 @@ def read_edit(
         strength = STRENGTH if mask is None else 1.0
     picture = pictures.photograph(Path(image))
     mask_path = None if mask is None else Path(mask)
-    return EditedImage(
+    return ImageToEdit(
         path=Path(image),
         picture=picture,
         mask_path=mask_path,

@@ -78,7 +78,7 @@ def _prepare_alike(setup: Setup, images: Sequence[PlannedImage]) -> list[Prepare
         pictures=setup.pictures,
         settings=settings,
         size=(request.size[1], request.size[0]) if request.size else None,
-        edited=setup.edited,
+        to_edit=setup.to_edit,
     )
     note_dead_hints(hints, sources, setup.note)
     note_other_aspects(sources, hints, settings, note=setup.note)

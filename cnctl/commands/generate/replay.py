@@ -33,7 +33,7 @@ KEPT = (
 def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
     """The request that made this image, with the changes that `asked` makes.
 
-    Hints and edited images are looked for by their names, beside the image and in the working
+    Hints and images to edit are looked for by their names, beside the image and in the working
     folder. Raises MissingError where one is not found, CnctlError where the image has no record.
     """
     record = read_record(path)

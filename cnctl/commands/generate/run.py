@@ -121,7 +121,7 @@ def _make(
         sheets.add(batch[0].settings.steps, pictures)
     for place in places:
         image, picture = batch[place], pictures[place]
-        whole = setup.edited.paste(picture) if setup.edited else picture
+        whole = setup.to_edit.paste(picture) if setup.to_edit else picture
         record = _record(setup, batch, place, whole)
         for difference in unasked_differences(record, request.origin) if request.origin else ():
             setup.note(difference)
@@ -156,7 +156,7 @@ def _sample(
             guidance_scale=settings.guidance_scale,
             scheduler=settings.scheduler,
             options=prompt_options(settings),
-            edit=setup.edited.fitted((height, width)) if setup.edited else None,
+            edit=setup.to_edit.fitted((height, width)) if setup.to_edit else None,
             on_step=counter.count_batch(len(batch), settings.steps),
             on_preview=on_preview,
             preview_every=setup.request.save_steps or 1,

@@ -12,7 +12,7 @@ from cnctl.commands.generate.adapters import Adapters, load_adapters
 from cnctl.commands.generate.check import CheckedRun, check_run
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
 from cnctl.commands.generate.events import OnEvent
-from cnctl.commands.generate.image_to_image import EditedImage
+from cnctl.commands.generate.image_to_image import ImageToEdit
 from cnctl.commands.generate.loaded_controls import LoadedControl, load_controls
 from cnctl.commands.generate.memory import out_of_memory_hint
 from cnctl.commands.generate.outputs import PlannedImage, Task
@@ -46,7 +46,7 @@ class Setup:
     recaption: Caption | None
     """In the automatic mode: a first image to the prompt that the second is made with."""
     pictures: Pictures
-    edited: EditedImage | None
+    to_edit: ImageToEdit | None
     adapters: Adapters
     on_event: OnEvent
     failures: Failures
@@ -90,7 +90,7 @@ def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
         settings=settings,
         recaption=_open_captioner(request, base) if request.prompt_mode == "automatic" else None,
         pictures=checked.pictures,
-        edited=checked.edited,
+        to_edit=checked.to_edit,
         adapters=adapters,
         on_event=on_event,
         failures=checked.failures,

@@ -20,7 +20,7 @@ from cnctl.models.location import read_defaults
 from cnctl.models.network import Network
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import common_settings
-from cnctl.tensorfiles.base_update import load_base_update
+from cnctl.tensorfiles.base_update_file import load_base_update
 from cnctl.tensorfiles.listing import WEIGHTS
 
 Note = Callable[[str], None]

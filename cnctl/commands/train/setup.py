@@ -28,7 +28,7 @@ from cnctl.models.network import Network
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
-from cnctl.tensorfiles.listing import has_base_update
+from cnctl.tensorfiles.base_update_file import has_base_update
 from cnctl.training.batch_sampler import hold_out
 from cnctl.training.checkpoints import Checkpoint
 from cnctl.training.encoding_cache import EncodingCache

@@ -19,7 +19,7 @@ from cnctl.models.unet.checkpoint.save import save_controlnet
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.load import load_controlnet
-from cnctl.tensorfiles.base_update import load_base_update
+from cnctl.tensorfiles.base_update_file import load_base_update
 
 UNET = "model.diffusion_model."
 Tensors = dict[str, torch.Tensor]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from examples.tiny.optim import Average, Muon, cosine, orthogonal
+from examples.tiny.optim import ExponentialMovingAverage, Muon, cosine, orthogonal
 
 
 def test_orthogonal_evens_out_singular_values():
@@ -37,7 +37,7 @@ def test_cosine_warms_up_and_ends_low():
 
 def test_average_swaps_back_and_forth():
     layer = torch.nn.Linear(2, 2)
-    average = Average(layer.parameters(), 0.5)
+    average = ExponentialMovingAverage(layer.parameters(), 0.5)
     before = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight.add_(1)

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, MissingError
+from cnctl.errors import CnctlError, MissingError, reading
 from cnctl.models.unet.checkpoint import config as configs
 from cnctl.models.unet.checkpoint import keymap
 from cnctl.models.unet.checkpoint.architecture import Architecture, read_architecture, read_hint
@@ -78,17 +78,14 @@ def open_source(
             hint="cnctl generate takes it as it is, and diffusers as a UNet2DConditionModel",
         )
     path, folder = _locate(Path(source))
-    try:
-        return _open(path, folder, config, base, whole)
-    except CnctlError as error:
-        named = (path, config, base)
-        if any(str(one) in str(error) for one in named if one is not None):
-            raise
-        raise type(error)(f"{path}: {error}", hint=error.hint) from error
-    except OSError as error:
-        raise CnctlError(
-            f"{path} cannot be read: {error.strerror}", hint="check the path"
-        ) from error
+    with reading(path, hint="check the path"):
+        try:
+            return _open(path, folder, config, base, whole)
+        except CnctlError as error:
+            named = (path, config, base)
+            if any(str(one) in str(error) for one in named if one is not None):
+                raise
+            raise type(error)(f"{path}: {error}", hint=error.hint) from error
 
 
 def read_description(source: str | Path, *, base: Path | None = None) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from cnctl.models.unet.checkpoint.factors import DOWN
 from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
 from cnctl.models.weights_info import WeightsInfo
+from cnctl.tensorfiles.base_update_file import has_base_update
 from cnctl.tensorfiles.digest import sha256
-from cnctl.tensorfiles.listing import has_base_update, list_tensors
+from cnctl.tensorfiles.listing import list_tensors
 
 DTYPES = {
     "F64": "float64",
