@@ -44,6 +44,10 @@ class OutputError(CnctlError):
     exit_code = 6
 
 
+class OutputExists(OutputError):
+    """Something has the name of the output already, perhaps since a moment ago."""
+
+
 class ReportedByOtherRank(CnctlError):
     """Another process of this run has failed and reports it; this one only ends with its code."""
 

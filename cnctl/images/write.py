@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from cnctl.errors import CnctlError, OutputError, shown, writing
+from cnctl.errors import CnctlError, OutputError, OutputExists, shown, writing
 from cnctl.system.atomic import atomic_file, temporary_name
+from cnctl.system.rename import NameTaken
 
 
 def write_image(
@@ -76,13 +77,18 @@ def hint_suffix(channels: int) -> str:
 def write_file(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
     """Write a file whole or not at all, and create the folders above it.
 
-    Raises OutputError when it exists and `overwrite` is false, or cannot be written; whatever is
-    raised meanwhile, a signal's exception too, no partial file is left.
+    Raises OutputExists when it exists and `overwrite` is false, also where another process has
+    written it meanwhile; OutputError when it cannot be written. Whatever is raised, a signal's
+    exception too, no partial file is left.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
-    with writing(path), atomic_file(path, overwrite=overwrite) as file:
-        file.write(data)
+    with writing(path):
+        try:
+            with atomic_file(path, overwrite=overwrite) as file:
+                file.write(data)
+        except NameTaken:
+            raise _exists(path) from None
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> None:
@@ -92,7 +98,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
         if path.exists() and not path.is_file():
             raise OutputError(f"{shown(path)} is not a regular file", hint="choose another -o")
         if path.exists() and not overwrite:
-            raise OutputError(f"{shown(path)} exists already", hint="--overwrite replaces it")
+            raise _exists(path)
 
 
 def check_folder(folder: str | Path) -> None:
@@ -103,6 +109,10 @@ def check_folder(folder: str | Path) -> None:
         probe = existing / temporary_name()
         probe.touch(exist_ok=False)
         probe.unlink()
+
+
+def _exists(path: Path) -> OutputExists:
+    return OutputExists(f"{shown(path)} exists already", hint="--overwrite replaces it")
 
 
 def _save_settings(suffix: str, metadata: Mapping[str, str]) -> dict:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import secrets
 import shutil
@@ -13,14 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from cnctl.system.rename import exchange, rename_new
+
 try:
     import fcntl
 except ImportError:  # Windows: nothing there says whether a process still writes
     fcntl = None  # type: ignore[assignment]
 
 PREFIX = ".cnctl-"
-RENAME_EXCHANGE = 2
-AT_FDCWD = -100
 
 
 @contextmanager
@@ -28,8 +26,8 @@ def atomic_file(path: Path, *, overwrite: bool, durable: bool = True) -> Iterato
     """Yield a file to write to, which becomes `path` in one step when the block ends.
 
     If the block raises, `path` is as it was and no other file is left. durable: write the content
-    to the disk first. Raises OSError where that is refused, FileExistsError where something is at
-    `path` already and `overwrite` is false.
+    to the disk first. Without `overwrite` the name is claimed: of several processes one gets it,
+    and the others NameTaken. Raises OSError where the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(temporary_name())
@@ -39,9 +37,9 @@ def atomic_file(path: Path, *, overwrite: bool, durable: bool = True) -> Iterato
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        _refuse_existing(path, overwrite)
         # The folder is not synced: a rename that power loss undoes leaves no file at all.
-        os.replace(temporary, path)
+        publish = os.replace if overwrite else rename_new
+        publish(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -60,8 +58,11 @@ def atomic_path(path: Path, *, overwrite: bool) -> Iterator[Path]:
         new = folder / "new"
         yield new
         _sync_all(new)
-        _refuse_existing(path, overwrite)
-        _publish(new, path, old=folder / "old")
+        if overwrite:
+            _replace(new, path, old=folder / "old")
+        else:
+            rename_new(new, path)
+        sync(path.parent)
 
 
 def remove_folder(path: Path) -> None:
@@ -84,30 +85,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def exchange(one: Path, other: Path) -> bool:
-    """Swap two paths, files or folders, in one step, so that neither is ever absent.
-
-    Returns False, and does nothing, where the system or the file system cannot: not Linux, or NFS
-    and some others. Raises OSError where one of them does not exist or may not be moved.
-    """
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
-    names = os.fsencode(one), os.fsencode(other)
-    if renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-        return False
-    raise OSError(code, os.strerror(code), os.fspath(one), None, os.fspath(other))
-
-
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if not overwrite and os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, "it exists already", os.fspath(path))
-
-
 def _sync_all(path: Path) -> None:
     if path.is_dir():
         for inner in path.iterdir():
@@ -115,12 +92,11 @@ def _sync_all(path: Path) -> None:
     sync(path)
 
 
-def _publish(new: Path, path: Path, *, old: Path) -> None:
+def _replace(new: Path, path: Path, *, old: Path) -> None:
     if not os.path.lexists(path) or not (new.is_dir() or path.is_dir()):
         os.replace(new, path)
     elif not exchange(new, path):
         _replace_in_two_steps(new, path, old)
-    sync(path.parent)
 
 
 def _replace_in_two_steps(new: Path, path: Path, old: Path) -> None:

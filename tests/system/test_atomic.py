@@ -9,7 +9,8 @@ import pytest
 
 from cnctl.errors import OutputError, writing
 from cnctl.system import atomic
-from cnctl.system.atomic import PREFIX, atomic_file, atomic_path, exchange, remove_folder
+from cnctl.system.atomic import PREFIX, atomic_file, atomic_path, remove_folder
+from cnctl.system.rename import exchange
 
 KILLED_AT_EACH_LINE = """
 import os, signal, sys
