@@ -26,6 +26,7 @@ from cnctl.images import (
     write_hint,
     write_image,
 )
+from cnctl.system.lines import read_lines
 
 METADATA_KEY = "cnctl"
 
@@ -162,10 +163,7 @@ class _Pairs:
         """The text beside the image in one line, or else the prompt for all."""
         sidecar = image.with_suffix(".txt")
         if sidecar.is_file():
-            try:
-                return " ".join(sidecar.read_text(encoding="utf-8-sig").split())
-            except (OSError, UnicodeDecodeError) as error:
-                raise CnctlError(f"{shown(sidecar)} cannot be read as UTF-8: {error}") from error
+            return " ".join(" ".join(read_lines(sidecar)).split())
         if self.prompt is None:
             raise CnctlError(
                 f"{shown(image)} has no prompt",

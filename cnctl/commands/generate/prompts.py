@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, reading, shown
+from cnctl.errors import CnctlError, shown
+from cnctl.system.lines import decode, read_lines, split_lines
 
 DEFAULT_PROMPT = "a professional, detailed, high-quality image"
 """The paper's default prompt (section 4.1): it names nothing in the image.
@@ -46,12 +46,15 @@ def gather_prompts(prompt: str | None, source: str | None) -> list[str]:
 
 def read_prompts(source: str) -> list[str]:
     """The prompts in a text file, one per line, or of standard input for "-"."""
-    with reading(source):
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = split_lines(_standard_input()) if source == "-" else read_lines(source)
+    prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise CnctlError(f"{shown(source)} holds no prompt", hint="write one per line")
     return prompts
+
+
+def _standard_input() -> str:
+    return decode(sys.stdin.buffer.read(), "standard input")
 
 
 def with_added(prompt: str, added: str) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.commands.generate.outputs import Task
-from cnctl.errors import CnctlError, reading, shown
+from cnctl.errors import CnctlError, shown
 from cnctl.images import ImageFile
 from cnctl.settings import GenerateSettings, parse_setting
+from cnctl.system.lines import read_lines
 
 JOB_KEYS = ("image", "prompt", "negative_prompt", "seed", "name")
 
@@ -115,9 +116,7 @@ def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -
 
 def _read_lines(path: Path, defaults: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the object of each line that is not blank, with the defaults filled in."""
-    with reading(path):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:

@@ -388,7 +388,7 @@ def test_an_image_without_prompt_is_passed_over(photos):
     result = annotate("shade", [photos], out="set", dataset=True, resolution=32)
     assert [row["image"] for row in _rows("set")] == ["images/a.png"]
     errors = {failure.image.name: failure.error for failure in result.failed}
-    assert "b.txt cannot be read as UTF-8" in errors["b.jpg"]
+    assert "b.txt, line 1, is not UTF-8 text" in errors["b.jpg"]
     assert "has no prompt" in errors["c.webp"]
 
 

@@ -153,9 +153,9 @@ def test_each_prompt_makes_its_own_images_of_one_hint(make: Make) -> None:
 def test_prompts_come_from_a_file_or_standard_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "prompts.txt").write_text("\ufeffa cat\n\n  a dog  \n", encoding="utf-8")
-    assert gather_prompts(None, str(tmp_path / "prompts.txt")) == ["a cat", "a dog"]
-    monkeypatch.setattr("sys.stdin", io.StringIO("a bird\n"))
+    (tmp_path / "prompts.txt").write_text("\ufeffa cat\n\n  a\u2028dog  \n", encoding="utf-8")
+    assert gather_prompts(None, str(tmp_path / "prompts.txt")) == ["a cat", "a\u2028dog"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa bird\n")))
     assert gather_prompts(None, "-") == ["a bird"]
     assert gather_prompts("", None) == [""]
     assert gather_prompts(None, None) == []

@@ -109,6 +109,12 @@ class TestJobs:
         assert (second.prompt, second.negative_prompt) == ("b", "n")
         assert (second.seed, second.stem) == (3, "best")
 
+    def test_a_line_ends_at_a_line_feed_alone(self, tmp_path: Path) -> None:
+        job = {"image": "a.png", "prompt": "a\u2028b\u0085c"}
+        (tmp_path / "jobs.jsonl").write_text(json.dumps(job, ensure_ascii=False) + "\n")
+        (task,) = read_jobs(tmp_path / "jobs.jsonl", conditions="canny", prompt="p")
+        assert task.prompt == job["prompt"]
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
