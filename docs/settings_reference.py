@@ -77,7 +77,8 @@ def _section(kind: type) -> str:
 
 def _row(setting: Setting) -> str:
     default = setting.shown_default or ("false" if setting.type is bool else "none")
-    cells = (f"`{setting.name}`", _value(setting), default, setting.flag.help)
+    former = f" (formerly `{setting.flag.former}`)" if setting.flag.former else ""
+    cells = (f"`{setting.name}`{former}", _value(setting), default, setting.flag.help)
     return f"| {' | '.join(cells)} |"
 
 

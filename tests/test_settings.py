@@ -38,6 +38,17 @@ def test_defaults_are_taken_in_order_then_the_papers() -> None:
     assert resolve(GenerateSettings, **nothing).guidance_scale == 9.0
 
 
+def test_former_names_are_accepted_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "cnctl.toml").write_text("[train]\nunlock_after = 3\n")
+    sources: dict = {"config": {}, "environ": {}, "flags": {}}
+    for source in (
+        {"flags": {"unlock_after": 3}},
+        {"environ": {"CNCTL_TRAIN_UNLOCK_AFTER": "3"}},
+        {"config": read_config(tmp_path)},
+    ):
+        assert resolve(TrainSettings, **sources | source).unfreeze_after == 3
+
+
 def test_environment_of_the_wrong_type_is_named() -> None:
     with pytest.raises(CnctlError, match="CNCTL_GENERATE_STEPS='many' is not a whole number"):
         resolve(GenerateSettings, flags={}, config={}, environ={"CNCTL_GENERATE_STEPS": "many"})

@@ -115,10 +115,8 @@ def _in_order(runs: list[_Run]) -> list[inspect.Parameter]:
 def _parameter(setting: Setting, *, default: Any, has_negation: bool = False) -> inspect.Parameter:
     is_list = setting.is_list or setting.flag.repeat
     value: Any = list[setting.type] if is_list else setting.type  # type: ignore[name-defined]
-    # Without a name of its own, Typer gives a switch its negation.
-    is_named = setting.flag.names or (setting.type is bool and not has_negation)
     option = typer.Option(
-        *(setting.flag.names or [setting.option] if is_named else []),
+        *_flag_names(setting, has_negation=has_negation),
         help=_help(setting),
         metavar=setting.metavar,
         envvar=setting.flag.variable,
@@ -130,6 +128,15 @@ def _parameter(setting: Setting, *, default: Any, has_negation: bool = False) ->
         default=default,
         annotation=Annotated[value | None, option],
     )
+
+
+def _flag_names(setting: Setting, *, has_negation: bool) -> tuple[str, ...]:
+    """The names that Typer is given; with none, it adds its negation to a switch."""
+    if setting.flag.names:
+        return setting.flag.names
+    if setting.former_option:
+        return setting.option, setting.former_option
+    return () if has_negation or setting.type is not bool else (setting.option,)
 
 
 def _help(setting: Setting) -> str:

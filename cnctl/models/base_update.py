@@ -11,13 +11,13 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 
 
-def unfreeze(base: Base, unlock: str) -> dict[str, nn.Parameter]:
+def unfreeze(base: Base, part: str) -> dict[str, nn.Parameter]:
     """Open part of the denoiser to gradients, and have the whole of it in float32 to learn in.
 
-    unlock: one of the family's `unlocks`.
+    part: one of the family's `unfreezable`.
     """
     base.denoiser.float()
-    parameters = base.family.unlockable(base.denoiser, unlock)
+    parameters = base.family.parameters_to_unfreeze(base.denoiser, part)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     return parameters

@@ -41,8 +41,8 @@ class Conversion:
     """What of an opened base a ControlNet copies."""
     transfer: Callable[..., Tensors]
     """transfer(tensors, old=, new=): the ControlNet moved from one base to another."""
-    learnt_along: Callable[[Any, Any], Tensors]
-    """learnt_along(of, base): what the base in a full checkpoint has learnt, by its names."""
+    base_update: Callable[[Any, Any], Tensors]
+    """base_update(of, base): what the base in a full checkpoint has learnt, by its names."""
     is_full: Callable[[Any], bool]
     """Whether a source is a full checkpoint, with its base."""
 

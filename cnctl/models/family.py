@@ -100,10 +100,10 @@ class Family:
     """Forms of hint encoder that a fresh ControlNet may have; the first is the default."""
     hint_starts: tuple[str, ...] = ()
 
-    unlocks: tuple[str, ...] = ()
+    unfreezable: tuple[str, ...] = ()
     """Names of the parts of a base that may learn along (section 3.4)."""
-    unlockable: Callable[[nn.Module, str], dict[str, nn.Parameter]]
-    """unlockable(denoiser, unlock): what of a denoiser may learn along, by name."""
+    parameters_to_unfreeze: Callable[[nn.Module, str], dict[str, nn.Parameter]]
+    """parameters_to_unfreeze(denoiser, part): what of a denoiser may learn along, by name."""
     blocks_before_control: Callable[[nn.Module], Iterable[Any]]
     """Blocks of a denoiser that run before any residual is added: no gradient passes them."""
     activation_bytes: Callable[[nn.Module, bool], float]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -33,6 +33,8 @@ class Flag:
     """Environment variable that the command line reads for it."""
     repeat: bool = False
     """Whether it may be given several times, although the setting is one value."""
+    former: str = ""
+    """The setting's former name, which is accepted too."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Setting:
         return self.flag.names[0] if self.flag.names else f"--{self.name.replace('_', '-')}"
 
     @property
+    def former_option(self) -> str:
+        """The flag under the setting's former name; "" without one."""
+        return self.flag.former and f"--{self.flag.former.replace('_', '-')}"
+
+    @property
     def must(self) -> str:
         """What a value must be, in words; "" for anything."""
         return " and ".join(limit.must for limit in self.limits)
@@ -143,6 +150,12 @@ class Declared:
 def declarations(kind: type) -> dict[str, Setting]:
     """The declared fields of a dataclass, by name and in order; fields without a Flag are not."""
     return _declarations(kind)
+
+
+def with_current_names(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of settings of this kind, with former names replaced by current ones."""
+    current = {s.flag.former: name for name, s in declarations(kind).items() if s.flag.former}
+    return {current.get(name, name): value for name, value in values.items()}
 
 
 @cache

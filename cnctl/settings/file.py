@@ -11,7 +11,7 @@ from typing import Any
 from cnctl.errors import CnctlError
 from cnctl.settings.annotate import AnnotateSettings
 from cnctl.settings.common import CommonSettings
-from cnctl.settings.declaration import Setting, declarations
+from cnctl.settings.declaration import Setting, declarations, with_current_names
 from cnctl.settings.generate import GenerateSettings
 from cnctl.settings.train import TrainSettings
 from cnctl.settings.values import did_you_mean, value_from_toml
@@ -62,7 +62,8 @@ def _checked(content: Mapping[str, Any], path: Path, *, prefix: str = "") -> dic
                 f"{path} has {name} = {content[name]!r}", hint=f"{name} is a table: write [{name}]"
             )
         where = _where(path, f"{prefix}.{name}".lstrip("."))
-        checked[name] = _checked_table(content[name], declarations(tables[name]), where=where)
+        table = with_current_names(tables[name], content[name])
+        checked[name] = _checked_table(table, declarations(tables[name]), where=where)
     return checked
 
 

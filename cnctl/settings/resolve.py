@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from cnctl.errors import CnctlError
 from cnctl.settings.common import CommonSettings
-from cnctl.settings.declaration import declarations
+from cnctl.settings.declaration import declarations, with_current_names
 from cnctl.settings.file import read_config
 from cnctl.settings.values import did_you_mean, value_from_text
 
@@ -30,6 +30,7 @@ def resolve(
     config = read_config() if config is None else config
     section: str = kind.SECTION  # type: ignore[attr-defined]
     given = {name: value for name, value in flags.items() if value is not None}
+    given = with_current_names(kind, given)
     file = config.get(section, {}) if section else config
     values: dict[str, Any] = {}
     for source in (given, _from_environment(kind, environ), file, *defaults):
@@ -59,7 +60,8 @@ def common_settings() -> CommonSettings:
 
 def _from_environment(kind: type, environ: Mapping[str, str]) -> dict[str, Any]:
     return {
-        name: value_from_text(setting, environ[variable], variable)
-        for name, setting in declarations(kind).items()
-        if environ.get(variable := variable_of(kind, name))
+        setting.name: value_from_text(setting, environ[variable], variable)
+        for setting in declarations(kind).values()
+        for name in (setting.flag.former, setting.name)
+        if name and environ.get(variable := variable_of(kind, name))
     }

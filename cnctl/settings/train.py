@@ -98,12 +98,18 @@ class TrainSettings(Declared):
         Flag("Train a Control-LoRA of this rank.", metavar="RANK", default="{}, the copy itself"),
         at_least(0),
     ] = 0
-    unlock_after: Annotated[
+    unfreeze_after: Annotated[
         int,
-        Flag("Steps after which the base learns too (section 3.4).", default="{}, never"),
+        Flag(
+            "Steps after which the base learns too (section 3.4).",
+            default="{}, never",
+            former="unlock_after",
+        ),
         at_least(0),
     ] = 0
-    unlock: Annotated[str, Flag("What of the base then learns.", metavar="decoder|all")] = "decoder"
+    unfreeze: Annotated[
+        str, Flag("What of the base then learns.", metavar="decoder|all", former="unlock")
+    ] = "decoder"
     checkpoint_every: Annotated[int, Flag("Steps between checkpoints."), at_least(1)] = 500
     preview_every: Annotated[
         int, Flag("Steps between previews with their scores; 0 for none."), at_least(0)

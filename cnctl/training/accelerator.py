@@ -101,11 +101,11 @@ def _check_deepspeed(settings: TrainSettings, step: int) -> None:
             "EMA does not work with the sharded weights of ZeRO 3",
             hint="take ZeRO 2 or FSDP, or no --ema",
         )
-    if step < settings.unlock_after:
+    if step < settings.unfreeze_after:
         raise CnctlError(
-            "DeepSpeed cannot add weights during a run, as --unlock-after does",
-            hint=f"train {settings.unlock_after} steps without it, then run it with --resume "
-            f"--unlock-after {settings.unlock_after} and more --steps",
+            "DeepSpeed cannot add weights during a run, as --unfreeze-after does",
+            hint=f"train {settings.unfreeze_after} steps without it, then run it with --resume "
+            f"--unfreeze-after {settings.unfreeze_after} and more --steps",
         )
 
 

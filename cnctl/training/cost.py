@@ -15,7 +15,7 @@ CHECKPOINTS_AT_ONCE = 3
 def expected_memory(base: Base, network: Network, *, settings: TrainSettings) -> int:
     """Bytes on the device, roughly: weights, gradients, optimizer state, activations.
 
-    With `unlock_after`, the estimate is for the steps after it, with the denoiser in float32.
+    With `unfreeze_after`, the estimate is for the steps after it, with the denoiser in float32.
     """
     frozen = sum(
         parameter.numel() * parameter.element_size()
@@ -24,9 +24,9 @@ def expected_memory(base: Base, network: Network, *, settings: TrainSettings) ->
     )
     learner = 4 * sum(parameter.numel() for parameter in network.parameters())
     average = 4 if settings.ema else 0
-    trained = trained_count(network, settings) + unlocked_count(base, settings)
+    trained = trained_count(network, settings) + unfrozen_count(base, settings)
     learning = (4 + MOMENT_BYTES[settings.optimizer] + average) * trained
-    if settings.unlock_after:
+    if settings.unfreeze_after:
         widened = 4 - base.dtype.itemsize
         frozen += widened * sum(parameter.numel() for parameter in base.denoiser.parameters())
     pixels = (settings.resolution / base.latent_factor) ** 2
@@ -37,19 +37,20 @@ def expected_memory(base: Base, network: Network, *, settings: TrainSettings) ->
 
 def expected_disk(base: Base, network: Network, *, settings: TrainSettings) -> int:
     """Bytes that a run's folder grows to, without its log and pictures."""
-    unlocked = unlocked_count(base, settings)
+    unfrozen = unfrozen_count(base, settings)
     learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    weights = 4 * (learning + unlocked)
+    weights = 4 * (learning + unfrozen)
     per_parameter = MOMENT_BYTES[settings.optimizer] + (4 if settings.ema else 0)
-    state = per_parameter * (trained_count(network, settings) + unlocked)
+    state = per_parameter * (trained_count(network, settings) + unfrozen)
     return CHECKPOINTS_AT_ONCE * (weights + state) + weights
 
 
-def unlocked_count(base: Base, settings: TrainSettings) -> int:
-    """Number of the base's parameters that `unlock_after` unfreezes."""
-    if not settings.unlock_after:
+def unfrozen_count(base: Base, settings: TrainSettings) -> int:
+    """Number of the base's parameters that `unfreeze_after` unfreezes."""
+    if not settings.unfreeze_after:
         return 0
-    return sum(p.numel() for p in base.family.unlockable(base.denoiser, settings.unlock).values())
+    unfrozen = base.family.parameters_to_unfreeze(base.denoiser, settings.unfreeze)
+    return sum(parameter.numel() for parameter in unfrozen.values())
 
 
 def trained_count(network: Network, settings: TrainSettings) -> int:

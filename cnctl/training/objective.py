@@ -13,14 +13,14 @@ from cnctl.training.loss import noise_prediction_loss
 
 
 class Objective(nn.Module):
-    """The loss of a network beside a base, which is part of it only where it is unlocked."""
+    """The loss of a network beside a base, which is part of it only where it is unfrozen."""
 
     def __init__(
-        self, base: Base, network: Network, settings: TrainSettings, *, unlocked: bool
+        self, base: Base, network: Network, settings: TrainSettings, *, unfrozen: bool
     ) -> None:
         super().__init__()
         self.network: Any = network
-        if unlocked:
+        if unfrozen:
             self.denoiser = base.denoiser  # seen by what sums gradients over the processes
         self._base = base
         self._connect = settings.connect

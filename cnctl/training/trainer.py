@@ -127,9 +127,10 @@ class Training:
                 hint="resume with those that it was started with",
             )
         self.network.load_state_dict(kept, strict=False)
-        if checkpoint.state.get("unlocked") or self._is_unlocked_by_now():
+        was_unfrozen = checkpoint.state.get("unfrozen", checkpoint.state.get("unlocked"))
+        if was_unfrozen or self._is_unfrozen_by_now():
             self._unfreeze_base()
-        if checkpoint.state.get("unlocked"):
+        if was_unfrozen:
             self.base.denoiser.load_state_dict(checkpoint.tensors("base"), strict=False)
 
     def _lay_out_weights(self, learning: Sequence[str]) -> None:
@@ -151,7 +152,7 @@ class Training:
         optimizer = make_optimizer(
             optimizer_state.group_by_step(self._trainable, known), self.settings
         )
-        objective = Objective(self.base, self.network, self.settings, unlocked=bool(self._locked))
+        objective = Objective(self.base, self.network, self.settings, unfrozen=bool(self._locked))
         self._objective, self._stepper = prepare(self._accelerator, objective, optimizer)
         self._optimizer = self._stepper.optimizer
         if not checkpoint:
@@ -174,7 +175,7 @@ class Training:
             begin = time.perf_counter()
             if growth != self._growth:
                 growth, batches = self._growth, self._read()
-            if self._is_unlocked_by_now() and not self._locked:
+            if self._is_unfrozen_by_now() and not self._locked:
                 self._unfreeze()
             learning_rate = learning_rate_at(self.step, self.settings)
             try:
@@ -249,7 +250,7 @@ class Training:
             "step": self.step,
             "scaler": scaler.state_dict() if scaler else None,
             "optimizer": optimizer_state.read_numbers(self._optimizer, self._trainable),
-            "unlocked": bool(self._locked),
+            "unfrozen": bool(self._locked),
             "growth": asdict(self._growth),
         }
 
@@ -291,8 +292,8 @@ class Training:
         first, end = map(self._growth.read_before, (self.step, self.settings.steps))
         return read_batches(self.examples, range(first, end), self.settings, rank=self.group.rank)
 
-    def _is_unlocked_by_now(self) -> bool:
-        return 0 < self.settings.unlock_after <= self.step
+    def _is_unfrozen_by_now(self) -> bool:
+        return 0 < self.settings.unfreeze_after <= self.step
 
     def _unfreeze(self) -> None:
         """Unfreeze the base; the optimizer's state of the ControlNet stays."""
@@ -301,11 +302,11 @@ class Training:
         self._trainable |= opened
         self._optimizer.add_param_group({"params": list(opened.values())})
         self._ema.add(opened)
-        objective = Objective(self.base, self.network, self.settings, unlocked=True)
+        objective = Objective(self.base, self.network, self.settings, unfrozen=True)
         self._objective = prepare_again(self._accelerator, objective)
 
     def _unfreeze_base(self) -> None:
-        opened = unfreeze(self.base, self.settings.unlock)
+        opened = unfreeze(self.base, self.settings.unfreeze)
         self._locked = {name: p.detach().cpu().clone() for name, p in opened.items()}
         if self.settings.gradient_checkpointing:
             self.base.denoiser.enable_gradient_checkpointing()

@@ -43,7 +43,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from cnctl.models.base import lock
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.unet.controlnet import build_controlnet
-from cnctl.models.unet.unfreeze import unlockable_parameters
+from cnctl.models.unet.unfreeze import unfreezable_parameters
 from cnctl.settings import TrainSettings
 from cnctl.training.loss import noise_prediction_loss
 from cnctl.training.memory import save_memory
@@ -83,7 +83,7 @@ def steps(batch: int) -> dict[str, Callable[[], Step]]:
         "ControlNet": lambda: control(batch),
         "ControlNet, gradient checkpointing": lambda: control(batch, gradient_checkpointing=True),
         "ControlNet, middle block only": lambda: control(batch, connect="middle"),
-        "ControlNet, decoder unlocked": lambda: control(batch, unlock_after=1),
+        "ControlNet, decoder unfrozen": lambda: control(batch, unfreeze_after=1),
     }
 
 
@@ -160,8 +160,8 @@ def control(batch: int, **changes: Any) -> Step:
         controlnet = build_controlnet(unet)
     _place(controlnet, torch.float32)
     trained = [*controlnet.learning_parameters(connect=settings.connect).values()]
-    if settings.unlock_after:
-        opened = unlockable_parameters(unet, settings.unlock).values()
+    if settings.unfreeze_after:
+        opened = unfreezable_parameters(unet, settings.unfreeze).values()
         trained += [parameter.requires_grad_(True) for parameter in opened]
     else:
         _place(unet, torch.bfloat16)

@@ -194,7 +194,8 @@ def test_a_full_disk(cnctl, tmp_path, settings):
 @pytest.mark.parametrize("words", [("--json",), ("-o", "-")])
 def test_a_full_disk_behind_stdout(cnctl, photo, words):
     with open("/dev/full", "wb") as full:
-        assert_refused(cnctl(*CANNY, photo, *words, stdout=full), 6, "write")
+        run = cnctl(*CANNY, photo, *words, stdout=full)
+    assert_refused(run, 6, "the output cannot be written: the disk is full")
 
 
 @pytest.mark.parametrize("words", [(), ("-o", "-")])

@@ -33,6 +33,7 @@ class Settings(Declared):
         float, Flag("A rate.", default="{}, none"), After("first"), at_least(0), less_than(1)
     ] = 0.0
     mode: Annotated[str, Flag("A mode.", repeat=True), one_of("soft", "hard")] = "soft"
+    fast: Annotated[int, Flag("Fast.", former="quick")] = 0
     wide: Annotated[bool, Flag("Wide."), After("absent")] = False
 
 
@@ -79,6 +80,8 @@ def test_help_shows_flags_where_they_are_declared_to_stand() -> None:
             {},
             1,
         ),
+        (["--fast", "2"], {}, {"fast": 2}, 1),
+        (["--quick", "2"], {}, {"fast": 2}, 1),
         (["--mode", "hard", "--no-wide"], {}, {"mode": ["hard"], "wide": False}, 1),
     ],
 )

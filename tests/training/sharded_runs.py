@@ -40,12 +40,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "middle-to-all": {"resume": "middle"},
     "lora": {"lora": 4},
     "concat": {"method": "input-concat", "learning_rate": 1e-4},
-    "unlocked": {"unlock_after": 2, "ema": 0.9, "learning_rate": 1e-4},
+    "unfrozen": {"unfreeze_after": 2, "ema": 0.9, "learning_rate": 1e-4},
     "locked": {"steps": 2, "learning_rate": 1e-4},
-    "unlocked-later": {
+    "unfrozen-later": {
         "resume": "locked",
-        "unlock_after": 2,
-        "unlock": "all",
+        "unfreeze_after": 2,
+        "unfreeze": "all",
         "learning_rate": 1e-4,
     },
     "grown": {"grow": 2},

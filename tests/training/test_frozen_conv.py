@@ -30,7 +30,7 @@ def test_the_gradient_is_torchs_own(geometry: dict) -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_an_unlocked_weight_learns_as_ever() -> None:
+def test_an_unfrozen_weight_learns_as_ever() -> None:
     convolution = nn.Conv2d(2, 2, 3)
     use_frozen_convs(convolution)
     convolution(torch.ones(1, 2, 5, 5)).sum().backward()

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("sharded_runs.py")
 BEGUN = ["middle", "locked"]
 RUNS = {
-    "fsdp": ["everything", "middle-to-all", "lora", "concat", "unlocked"],
-    "deepspeed-zero2": ["everything", "middle-to-all", "lora", "concat", "unlocked-later"],
+    "fsdp": ["everything", "middle-to-all", "lora", "concat", "unfrozen"],
+    "deepspeed-zero2": ["everything", "middle-to-all", "lora", "concat", "unfrozen-later"],
     "deepspeed-zero3": ["grown", "middle-to-all"],
 }
 

@@ -261,7 +261,7 @@ def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> Non
 def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
     base = load_base(random_base)
     before = {name: tensor.clone() for name, tensor in base.denoiser.state_dict().items()}
-    training = start(base, unlock_after=2)
+    training = start(base, unfreeze_after=2)
     moved = []
     for _ in training.run():
         now = base.denoiser.state_dict()
@@ -282,10 +282,10 @@ def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
 
 
 @pytest.mark.parametrize("killed", [2, 3])
-def test_an_unlocked_run_resumes_bit_for_bit(
+def test_an_unfrozen_run_resumes_bit_for_bit(
     random_base: Path, tmp_path: Path, killed: int
 ) -> None:
-    how = {"unlock_after": 2, "unlock": "all", "ema": 0.5, "learning_rate": 1e-3}
+    how = {"unfreeze_after": 2, "unfreeze": "all", "ema": 0.5, "learning_rate": 1e-3}
     whole = start(load_base(random_base), **how)
     losses = [report.loss for report in whole.run()]
     begun = start(load_base(random_base), **how)

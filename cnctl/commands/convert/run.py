@@ -146,7 +146,7 @@ def _keep_base_update(converted: Converted, sources: Sequence[Any], output: Outp
     if not files.is_full(first):
         kept = {name: ready(tensor) for name, tensor in load_base_update(first.path).items()}
     elif output.base:
-        kept = files.learnt_along(files.open_base(first.path), files.open_base(output.base))
+        kept = files.base_update(files.open_base(first.path), files.open_base(output.base))
     else:
         return converted
     moved = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_UPDATE} holds"

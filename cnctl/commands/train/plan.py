@@ -13,7 +13,7 @@ from cnctl.models.base import Base
 from cnctl.models.network import Network, replaces_base
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings
-from cnctl.training.cost import expected_disk, expected_memory, trained_count, unlocked_count
+from cnctl.training.cost import expected_disk, expected_memory, trained_count, unfrozen_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,8 @@ class TrainPlan:
     held_out: int
     hints: str
     parameters: int
-    unlocked: int
-    """Number of the base's parameters that are unfrozen at `unlock_after`."""
+    unfrozen: int
+    """Number of the base's parameters that are unfrozen at `unfreeze_after`."""
     memory: int
     """Bytes on the device, roughly."""
     disk: int
@@ -54,7 +54,7 @@ class TrainPlan:
             f"data        {self.data}{_part(chosen)}: {self.examples} examples to train on, "
             f"{self.held_out} held out",
             f"trained     {self.parameters:,} parameters, {_attached(chosen)}",
-            *_unlocked(chosen, self.unlocked),
+            *_unfrozen(chosen, self.unfrozen),
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
             f"seed {chosen.seed}",
             f"optimizer   {chosen.optimizer}, {_rate(chosen)}",
@@ -95,7 +95,7 @@ def make_plan(
         parameters=trained_count(network, settings),
         memory=expected_memory(base, network, settings=settings),
         disk=expected_disk(base, network, settings=settings),
-        unlocked=unlocked_count(base, settings),
+        unfrozen=unfrozen_count(base, settings),
         sizes={f"{width} x {height}": n for (height, width), n in examples.sizes.most_common()},
         settings=settings,
     )
@@ -113,11 +113,11 @@ def _attached(settings: TrainSettings) -> str:
     return f"connected: {settings.connect}" + (f", rank {settings.lora}" if settings.lora else "")
 
 
-def _unlocked(settings: TrainSettings, count: int) -> list[str]:
+def _unfrozen(settings: TrainSettings, count: int) -> list[str]:
     if not count:
         return []
-    what = "its decoder" if settings.unlock == "decoder" else "all of it"
-    return [f"unlocked    after step {settings.unlock_after}, {what}: {count:,} parameters"]
+    what = "its decoder" if settings.unfreeze == "decoder" else "all of it"
+    return [f"unfrozen    after step {settings.unfreeze_after}, {what}: {count:,} parameters"]
 
 
 def _buckets(counts: Mapping[str, int]) -> list[str]:

@@ -14,6 +14,7 @@ from cnctl.errors import CnctlError, shown
 from cnctl.models.base import Base
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings
+from cnctl.settings.declaration import with_current_names
 from cnctl.training.checkpoints import Checkpoint
 from cnctl.version import __version__
 
@@ -53,6 +54,9 @@ class RunRecord:
         record.
         """
         _check_format(document)
+        settings = document.get("settings")
+        if isinstance(settings, Mapping):
+            document = {**document, "settings": with_current_names(TrainSettings, settings)}
         _check_settings(document)
         own = {name: v for name, v in document.items() if name != "format" and v is not None}
         record: RunRecord = typed_json.from_json(cls, own, "run")

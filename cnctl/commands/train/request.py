@@ -34,7 +34,7 @@ class TrainRequest(Declared):
     init_from: Annotated[
         str | None,
         Flag("ControlNet to start from.", metavar="WEIGHTS", default="the base"),
-        After("unlock"),
+        After("unfreeze"),
     ] = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     cache: Annotated[

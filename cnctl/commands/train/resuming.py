@@ -12,6 +12,7 @@ from cnctl.commands.train.request import TrainRequest
 from cnctl.data.urls import HIDDEN, is_url
 from cnctl.errors import CnctlError
 from cnctl.settings import TrainSettings
+from cnctl.settings.declaration import with_current_names
 
 FREE = {
     "checkpoint_every",
@@ -43,6 +44,7 @@ def complete_request(
     if started is None:
         return request, None
     given = {name: value for name, value in request.settings.items() if value is not None}
+    given = with_current_names(TrainSettings, given)
     settings = _split_again(started.settings, replace(started.settings, **given), given)
     _check_unchanged(request, started, given, settings)
     if request.data is None and is_url(started.data) and HIDDEN in started.data:
@@ -90,8 +92,8 @@ def _split_again(
 def _may_change(name: str, started: object, asked: object, before: TrainSettings) -> bool:
     if name == "steps":
         return before.lr_schedule == "constant"  # else it is part of each step's learning rate
-    if name in ("unlock", "unlock_after"):
-        return not before.unlock_after
+    if name in ("unfreeze", "unfreeze_after"):
+        return not before.unfreeze_after
     return name in FREE or (name, started, asked) == ("connect", "middle", "all")
 
 

@@ -14,7 +14,7 @@ from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings, resolve
 from cnctl.settings.declaration import declarations, out_of_range
 
-OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "lora", "unlock_after")
+OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "lora", "unfreeze_after")
 """Settings that mean nothing without one."""
 
 
@@ -29,10 +29,10 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
     check_tracker(settings.tracker)
     for name, must in _ruled_out(settings, base):
         raise out_of_range(declarations(TrainSettings)[name].option, getattr(settings, name), must)
-    if settings.lora and (settings.unlock_after or settings.hint_encoder != "released"):
+    if settings.lora and (settings.unfreeze_after or settings.hint_encoder != "released"):
         raise CnctlError(
             "a Control-LoRA stands on a locked base and has the released hint encoder",
-            hint="leave out --lora, or --unlock-after and --hint-encoder",
+            hint="leave out --lora, or --unfreeze-after and --hint-encoder",
         )
     if replaces_base(settings.method):
         _check_without_controlnet(settings)
@@ -45,7 +45,7 @@ def _ruled_out(settings: TrainSettings, base: Base) -> Iterator[tuple[str, str]]
     choices = {
         "hint_encoder": family.hint_encoders,
         "hint_start": family.hint_starts,
-        "unlock": family.unlocks,
+        "unfreeze": family.unfreezable,
     }
     for name, known in choices.items():
         if getattr(settings, name) not in known:

@@ -17,10 +17,10 @@ from cnctl.models.unet.checkpoint.base_file import Unet, open_unet
 from cnctl.models.unet.checkpoint.combine import average, transfer
 from cnctl.models.unet.checkpoint.factorise import factorise
 from cnctl.models.unet.checkpoint.forms import LORA, choose_form, rename, write_form
+from cnctl.models.unet.checkpoint.full_checkpoint import base_update
 from cnctl.models.unet.checkpoint.recognise import FULL
 from cnctl.models.unet.checkpoint.source import describe, open_source
 from cnctl.models.unet.checkpoint.tensors import checked, read_encoder_tensors, read_tensors
-from cnctl.models.unet.checkpoint.unlocked import learnt_along
 from cnctl.tensorfiles.lazy import Tensors
 
 HINT_ENCODERS = ("released", "paper")
@@ -91,7 +91,7 @@ CONVERSION = Conversion(
     open_base=open_unet,
     read_base=read_encoder_tensors,
     transfer=transfer,
-    learnt_along=learnt_along,
+    base_update=base_update,
     is_full=lambda source: source.form.label == FULL,
     choose_form=choose_form,
     check_form=check_form,

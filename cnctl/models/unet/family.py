@@ -27,7 +27,7 @@ from cnctl.models.unet.shape import shape_of
 from cnctl.models.unet.single_file_configs import read_shapes, read_unet_config
 from cnctl.models.unet.text import ClipPrompts
 from cnctl.models.unet.textual_inversion import add_embedding
-from cnctl.models.unet.unfreeze import UNLOCKS, unlockable_parameters
+from cnctl.models.unet.unfreeze import UNFREEZABLE, unfreezable_parameters
 from cnctl.models.unet.weights import find_weights, open_network, weights_file
 
 PART = "unet"
@@ -86,8 +86,8 @@ UNET = Family(
     weights_file=weights_file,
     hint_encoders=HINT_ENCODERS,
     hint_starts=HINT_STARTS,
-    unlocks=UNLOCKS,
-    unlockable=unlockable_parameters,
+    unfreezable=UNFREEZABLE,
+    parameters_to_unfreeze=unfreezable_parameters,
     blocks_before_control=blocks_before_control,
     activation_bytes=activation_bytes,
     read_lora=read_lora,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-UNLOCKS = ("decoder", "all")
+UNFREEZABLE = ("decoder", "all")
 DECODER = ("up_blocks.", "conv_norm_out.", "conv_out.")
 
 
-def unlockable_parameters(unet: UNet2DConditionModel, unlock: str) -> dict[str, nn.Parameter]:
+def unfreezable_parameters(unet: UNet2DConditionModel, part: str) -> dict[str, nn.Parameter]:
     """What may learn along, by name: the "decoder" (the original's `sd_locked=False`) or "all"."""
     named = unet.named_parameters()
-    return {name: p for name, p in named if unlock == "all" or name.startswith(DECODER)}
+    return {name: p for name, p in named if part == "all" or name.startswith(DECODER)}

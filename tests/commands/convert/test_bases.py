@@ -262,7 +262,7 @@ def test_the_names_of_a_whole_unet_are_those_that_diffusers_knows(
 
 
 @pytest.fixture
-def unlocked(control, random_base, tmp_path) -> Path:
+def unfrozen(control, random_base, tmp_path) -> Path:
     """A full checkpoint whose decoder was trained too."""
     tensors = load_file(checkpoint(random_base, tmp_path / "base.safetensors"))
     for name, tensor in tensors.items():
@@ -273,11 +273,11 @@ def unlocked(control, random_base, tmp_path) -> Path:
 
 
 def test_what_a_base_has_learnt_along_is_kept_beside(
-    unlocked, control, random_base, tmp_path
+    unfrozen, control, random_base, tmp_path
 ) -> None:
     config = random_base / "unet" / "config.json"
     result = convert(
-        ConvertRequest(sources=unlocked, target=tmp_path / "out", base=random_base, config=config)
+        ConvertRequest(sources=unfrozen, target=tmp_path / "out", base=random_base, config=config)
     )
     unet = state(random_base / "unet")
     delta = load_base_update(result.path)

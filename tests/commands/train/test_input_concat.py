@@ -127,7 +127,10 @@ def test_it_begins_with_what_it_has_learnt(run: Path, random_base: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("changes", "flag"),
-    [({"lora": 4}, "--lora"), ({"connect": "middle", "unlock_after": 1}, "--connect and --unlock")],
+    [
+        ({"lora": 4}, "--lora"),
+        ({"connect": "middle", "unfreeze_after": 1}, "--connect and --unfreeze"),
+    ],
 )
 def test_flags_of_controlnets_are_refused(
     random_base: Path, tmp_path: Path, changes: dict[str, Any], flag: str

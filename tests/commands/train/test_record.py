@@ -57,6 +57,11 @@ def test_the_first_form_is_read() -> None:
     assert read() == RunRecord(**expected, settings=settings)  # type: ignore[arg-type]
 
 
+def test_former_names_of_settings_are_read() -> None:
+    settings = read(settings={"unlock_after": 3, "unlock": "all"}).settings
+    assert (settings.unfreeze_after, settings.unfreeze) == (3, "all")
+
+
 def test_what_is_written_is_read_and_holds_defaults_too() -> None:
     record = replace(read(), cache="/tmp/cache")
     document = json.loads(json.dumps(record.to_json()))

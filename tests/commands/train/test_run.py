@@ -91,7 +91,9 @@ def stop_at(step: int, number: int) -> Callable[[object], None]:
     return on_event
 
 
-@pytest.mark.parametrize("kind", [{}, {"lora": 2}, {"method": "input-concat"}, {"unlock_after": 2}])
+@pytest.mark.parametrize(
+    "kind", [{}, {"lora": 2}, {"method": "input-concat"}, {"unfreeze_after": 2}]
+)
 def test_a_plan_needs_no_weights_and_is_that_of_the_run(
     random_base: Path, tmp_path: Path, kind: dict[str, Any]
 ) -> None:
@@ -279,7 +281,7 @@ def test_a_cache_serves_each_epoch_and_the_run_after(random_base: Path, tmp_path
 def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, steps=2)
-    go_on(out, steps=4, unlock_after=2)
+    go_on(out, steps=4, unfreeze_after=2)
     learnt = load_file(out / "checkpoints/step-00000004/base.safetensors")
     base, canny = load_base(random_base), get_condition("canny")
     control = [ControlSpec(condition="canny")]
@@ -299,8 +301,8 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
     assert not torch.equal(now["conv_out.bias"], load_base(random_base).denoiser.conv_out.bias)
     with pytest.raises(CnctlError, match="was trained together with its base"):
         start(random_base, tmp_path / "next", init_from=str(out))
-    with pytest.raises(CnctlError, match="unlock_after was 2, not 3"):
-        go_on(out, steps=6, unlock_after=3)
+    with pytest.raises(CnctlError, match="unfreeze_after was 2, not 3"):
+        go_on(out, steps=6, unfreeze_after=3)
 
 
 def test_a_run_stops_where_control_sets_in_and_can_go_on(
@@ -521,7 +523,7 @@ def test_a_folder_in_use_or_not_empty_is_refused(
         ("ema", 1.0, "it must be at least 0 and less than 1"),
         ("on_convergence", "rest", "it must be continue, stop, or accumulate=N"),
         ("tracker", "tensorbord", "unknown tracker 'tensorbord'"),
-        ("unlock", "encoder", "it must be decoder or all"),
+        ("unfreeze", "encoder", "it must be decoder or all"),
         ("resolution", 65, "it must be a multiple of 8"),
         ("connect", "some", "it must be all or middle"),
     ],

@@ -98,7 +98,7 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
             {"ema": 0.9},
             "EMA does not work with the sharded weights of ZeRO 3",
         ),
-        ("deepspeed", {}, {"unlock_after": 2}, "cannot add weights during a run"),
+        ("deepspeed", {}, {"unfreeze_after": 2}, "cannot add weights during a run"),
     ],
 )
 def test_what_shards_cannot_do_is_said_before_anything_is_trained(

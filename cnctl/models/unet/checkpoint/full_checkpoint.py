@@ -16,7 +16,7 @@ SAME = 1e-6
 """Differences below this are rounding; the web interface's own script says the same."""
 
 
-def learnt_along(own: Unet, base: Unet) -> Tensors:
+def base_update(own: Unet, base: Unet) -> Tensors:
     """What `own` has beyond `base`, float32, by the parameter names of diffusers' U-Net.
 
     Tensors that are the same are left out; often that is the whole encoder. CnctlError where the
