@@ -70,15 +70,19 @@ def test_pipe(photos):
 
 
 def test_find_xargs(photos):
+    (photos / "of toys").mkdir()
+    shutil.copy(EXAMPLES / "images/rocket.jpg", photos / "of toys/cat.jpg")
     output, errors = run_script("find-xargs.sh", photos)
     assert errors == ""
     out = photos.parent / "out"
-    assert len(output) == 4
+    assert len(output) == 6
     assert all((photos.parent / line).is_file() for line in output)
-    folders = ("", "low-150/", "low-50/")
-    expected = [f"{folder}{name}-canny.png" for folder in folders for name in ("cat", "rocket")]
+    folders, names = ("", "low-150/", "low-50/"), ("of pets/cat", "of toys/cat", "rocket")
+    expected = [f"{folder}{name}-canny.png" for folder in folders for name in names]
     assert images_below(out) == sorted(expected)
-    few, many = (read_hint(out / f"low-{low}/cat-canny.png", channels=1) for low in (150, 50))
+    few, many = (
+        read_hint(out / f"low-{low}/of pets/cat-canny.png", channels=1) for low in (150, 50)
+    )
     assert (few > 0).sum() < (many > 0).sum()
 
 

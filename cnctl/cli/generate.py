@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PREVIEW_COLUMNS = 64
 
 Images = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Argument(
         metavar="[IMAGE]...", help="Photographs to detect the hint in.", show_default=False
     ),

@@ -12,8 +12,8 @@ from typing import Any
 
 from cnctl.data.examples import Example
 from cnctl.data.folder import METADATA
-from cnctl.errors import CnctlError, writing
-from cnctl.images import hint_suffix, shown, write_hint, write_image
+from cnctl.errors import CnctlError, OutputError, OutputExists, reading, writing
+from cnctl.images import encode_hint, encode_image, hint_suffix, shown, write_file
 from cnctl.system.locks import lock_file
 
 
@@ -69,8 +69,8 @@ class DatasetWriter:
         """Write one pair. name: its path below images/ and hints/ without suffix, "a/b".
         record: more entries for its line, for example how the hint was made.
 
-        Files of this name without a line are left from an interruption, and are replaced.
-        Raises OutputError where they cannot be written; the folder is then unchanged.
+        Files of this name without a line are kept if they are the same, as an interruption leaves
+        them. Raises OutputError where they are others or cannot be written.
         """
         if name in self._entries:
             raise CnctlError(f"{shown(name)} is already in {shown(self.folder)}")
@@ -79,8 +79,8 @@ class DatasetWriter:
         assert example.hint is not None, "a pair has a hint"
         image = f"images/{name}.png"
         hint = f"hints/{name}{hint_suffix(example.hint.shape[2])}"
-        write_image(self.folder / image, example.image, overwrite=True)
-        write_hint(self.folder / hint, example.hint, overwrite=True)
+        _write_new(self.folder / image, encode_image(example.image, ".png", {}))
+        _write_new(self.folder / hint, encode_hint(example.hint, {}))
         entry = {**(record or {}), "image": image, "hint": hint, "prompt": example.prompt}
         self._append(entry)
         self._entries[name] = entry
@@ -106,6 +106,20 @@ class DatasetWriter:
             os.ftruncate(self._file, len(whole))
         entries = [json.loads(line) for line in whole.splitlines() if line.strip()]
         return {_name(entry["image"]): entry for entry in entries}
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file, or leave it where it has this content already; OutputError if another."""
+    try:
+        write_file(path, content)
+    except OutputExists as error:
+        with reading(path):
+            found = path.read_bytes()
+        if found != content:
+            raise OutputError(
+                f"{shown(path)} exists already and {METADATA} does not list it",
+                hint="remove it if an interrupted run has left it, or choose a new -o",
+            ) from error
 
 
 def _name(image: str) -> str:

@@ -7,6 +7,7 @@ from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, worki
 from cnctl.images.read import (
     MAX_BYTES,
     MAX_PIXELS,
+    read_bytes,
     read_hint,
     read_image,
     read_metadata,
@@ -44,6 +45,7 @@ __all__ = [
     "fit_pair",
     "half_blocks",
     "hint_suffix",
+    "read_bytes",
     "read_hint",
     "read_image",
     "read_metadata",

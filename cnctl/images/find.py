@@ -27,7 +27,8 @@ def find_images(inputs: Iterable[str | Path]) -> list[ImageFile]:
     """Return the image files among files, folders and globs, each path once, in natural order.
 
     Folders are searched recursively; hidden names and links to folders are skipped, so that a loop
-    of links is harmless. A file that is given by name is taken whatever its suffix.
+    of links is harmless. A file that is given by name is taken whatever its suffix; what follows
+    "/./" in it is its path below a folder, as rsync has it: photos/./pets/cat.jpg.
     Raises CnctlError for a missing input or a folder without images.
     """
     found = [image for item in inputs for image in _find_below(str(item))]
@@ -40,10 +41,15 @@ def _find_below(item: str) -> list[ImageFile]:
     if path.is_dir():
         return _walk(path)
     if path.exists():
-        return [ImageFile(path, Path(path.name))]
+        return [ImageFile(path, _relative(item))]
     if files := _expand(item):
         return files
     raise CnctlError(f"{shown(item)}: no such file or folder", hint="check the name")
+
+
+def _relative(name: str) -> Path:
+    folder, _, below = name.rpartition(f"{os.sep}.{os.sep}")
+    return Path(below) if folder and ".." not in Path(below).parts else Path(Path(name).name)
 
 
 def _expand(pattern: str) -> list[ImageFile]:

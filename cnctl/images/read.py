@@ -34,14 +34,18 @@ MAX_BYTES = 512 * 2**20
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    source: str | Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Return an image file, or the bytes of one, as RGB uint8 (H, W, 3) in sRGB, upright.
 
     EXIF orientation is applied, alpha is blended with white, an embedded ICC profile is applied
     (CMYK without one is converted plainly), 16 bits are scaled to 8, and of an
     animation the first frame is read. A broken profile or EXIF block is ignored, as browsers do.
+    name: what messages call bytes.
     """
-    data, name = _read_bytes(source)
+    data, found = _read_bytes(source)
+    name = name or found
     with _decoded(data, name, max_pixels) as image:
         return _flatten(_to_srgb(_eight_bits(image, name)), background=255)
 
@@ -57,6 +61,11 @@ def read_hint(source: str | Path | bytes, *, channels: int) -> np.ndarray:
     data, name = _read_bytes(source)
     hint = _read_npz(data, name) if data[:2] == b"PK" else _read_picture(data, name, channels)
     return _with_channels(hint, channels, name)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of a file; CnctlError where it cannot be read or is too large."""
+    return _read_bytes(path)[0]
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """cnctl annotate: what is on stdout, what is on stderr, what is loaded."""
 
 import ast
+import hashlib
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ def test_one_path_per_line_and_nothing_else(cnctl, photo, tmp_path):
 
 def test_a_batch_with_failures_is_one_json_document_and_exit_3(cnctl, photo, tmp_path):
     (tmp_path / "set/sub").mkdir(parents=True)
-    (tmp_path / photo).rename(tmp_path / "set/sub/a.png")
+    content = (tmp_path / photo).rename(tmp_path / "set/sub/a.png").read_bytes()
     (tmp_path / "set/bad.jpg").write_bytes(b"no image")
     run = cnctl("annotate", "--cond", "canny", "set", "--resolution", "64", "--json")
     document = json.loads(run.stdout)
@@ -33,6 +34,7 @@ def test_a_batch_with_failures_is_one_json_document_and_exit_3(cnctl, photo, tmp
             "condition": "canny",
             "options": {"low_threshold": 100, "high_threshold": 200},
             "resolution": 64,
+            "source_sha256": hashlib.sha256(content).hexdigest(),
             "skipped": False,
         }
     ]

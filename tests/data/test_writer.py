@@ -43,12 +43,26 @@ def test_a_folder_is_gone_on_with_and_a_torn_line_is_cut_off(tmp_path: Path) -> 
     assert [json.loads(line)["image"] for line in lines] == ["images/one.png", "images/two.png"]
 
 
-def test_files_without_a_line_are_replaced(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images/cat.png").write_bytes(b"half a fi")
+def test_files_without_a_line_are_kept_if_they_are_the_same(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path) as writer:
+        writer.add("cat", example())
+    (tmp_path / "metadata.jsonl").write_bytes(b"")  # interrupted before its line
     with DatasetWriter(tmp_path) as writer:
         writer.add("cat", example())
     np.testing.assert_array_equal(open_dataset(tmp_path)[0].image, IMAGE)
+
+
+@pytest.mark.parametrize("name", ["images/cat.png", "hints/cat.png"])
+def test_other_peoples_files_without_a_line_are_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(b"a photograph")
+    with (
+        DatasetWriter(tmp_path) as writer,
+        pytest.raises(OutputError, match=r"does not list it"),
+    ):
+        writer.add("cat", example())
+    assert (tmp_path / name).read_bytes() == b"a photograph"
+    assert len(writer) == 0
 
 
 def test_names_are_held_to_the_folder(tmp_path: Path) -> None:

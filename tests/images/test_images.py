@@ -330,6 +330,22 @@ def test_files_globs_and_repetitions(tmp_path, monkeypatch):
     assert find_images(["[x].png"])[0].path == Path("[x].png")
 
 
+@pytest.mark.parametrize(
+    ("name", "relative"),
+    [("t/./u/c.png", "u/c.png"), ("./t/u/c.png", "c.png"), ("././t/u/c.png", "t/u/c.png")],
+)
+def test_a_name_says_what_its_path_below_a_folder_is(tmp_path, monkeypatch, name, relative):
+    monkeypatch.chdir(tmp_path)
+    _touch(Path("t/u/c.png"))
+    assert find_images([name]) == [ImageFile(Path("t/u/c.png"), Path(relative))]
+
+
+def test_a_relative_path_stays_below_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _touch(Path("t/u/c.png"), Path("c.png"))
+    assert find_images(["t/./u/../../c.png"])[0].relative == Path("c.png")
+
+
 def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CnctlError, match="no such file or folder"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cnctl.commands.annotate.plan import STDIN, Run, Target
+from cnctl.commands.annotate.inputs import InputImages, title
+from cnctl.commands.annotate.plan import Run, Target
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
 from cnctl.hints.run import Size, read_ground_truth
-from cnctl.images import MAX_BYTES, ImageFile, fit_image, read_image, shown, working_size
+from cnctl.images import fit_image, shown, working_size
 from cnctl.plugin import Condition, Detection, OptionValue
 
 ASPECT_TOLERANCE = 0.02
@@ -30,7 +30,7 @@ class HintSource:
 
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self._loaded = {detector.condition.name: detector.load() for detector in detectors}
-        self._pictures: dict[ImageFile, np.ndarray] = {}
+        self.images = InputImages()
         self._found: dict[Path, Detection | None] = {}
         """By the path of the hint."""
 
@@ -39,14 +39,13 @@ class HintSource:
 
         A target that fails here is detected alone later, and its error is reported then.
         """
-        self._pictures.clear()
         self._found.clear()
         alike: dict[tuple[str, Size, str], list[tuple[Target, np.ndarray]]] = defaultdict(list)
         for target in targets:
-            if target.truth or target.image is STDIN or not self._takes_many(target):
+            if target.truth or not self._takes_many(target):
                 continue
             with suppress(CnctlError):
-                image = at_working_size(self._keep(target.image), target.run)
+                image = at_working_size(self.images.picture(target.image), target.run)
                 options = json.dumps(target.record["options"], sort_keys=True)
                 alike[_name(target), image.shape[:2], options].append((target, image))
         for (name, _, _), group in alike.items():
@@ -55,13 +54,9 @@ class HintSource:
                 found = self._loaded[name].batch(together, **group[0][0].record["options"])
                 self._found |= {t.path: f for (t, _), f in zip(group, found, strict=True)}
 
-    def read(self, image: ImageFile) -> np.ndarray:
-        """The picture at its own size, decoded once."""
-        kept = self._pictures.pop(image, None)
-        return read_picture(image) if kept is None else kept
-
-    def __call__(self, target: Target, picture: np.ndarray) -> tuple[np.ndarray, Detection]:
+    def __call__(self, target: Target) -> tuple[np.ndarray, Detection]:
         """The picture at working size, and what is in it; CnctlError where there is nothing."""
+        picture = self.images.picture(target.image)
         image = at_working_size(picture, target.run)
         options = target.record["options"]
         if target.truth:
@@ -77,21 +72,6 @@ class HintSource:
 
     def _takes_many(self, target: Target) -> bool:
         return self._loaded[_name(target)].takes_many
-
-    def _keep(self, image: ImageFile) -> np.ndarray:
-        if image not in self._pictures:
-            self._pictures[image] = read_picture(image)
-        return self._pictures[image]
-
-
-def title(image: ImageFile) -> str:
-    """The image's name in messages."""
-    return "standard input" if image is STDIN else shown(image.path)
-
-
-def read_picture(image: ImageFile) -> np.ndarray:
-    """The picture in this file, or on standard input."""
-    return read_image(sys.stdin.buffer.read(MAX_BYTES + 1) if image is STDIN else image.path)
 
 
 def at_working_size(picture: np.ndarray, run: Run) -> np.ndarray:

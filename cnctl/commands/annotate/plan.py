@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,23 @@ from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.data.subset import choose
 from cnctl.errors import CnctlError
 from cnctl.hints.run import check_options, draw_options, parse_options
-from cnctl.images import ImageFile, find_images, hint_suffix, read_size, shown
+from cnctl.images import MAX_BYTES, ImageFile, find_images, hint_suffix, read_size, shown
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
 from cnctl.settings import AnnotateSettings, resolve
 
-STDIN = ImageFile(Path("-"), Path("stdin.png"))
 STDOUT = Path("-")
+
+
+class StandardInput(ImageFile):
+    """The image on standard input, which is read when it is first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("-"), Path("stdin.png"))
+
+    @cached_property
+    def content(self) -> bytes:
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +54,8 @@ class Target:
     run: Run
     path: Path
     record: Mapping[str, Any]
-    """condition, options, resolution: what the hint is a function of, with its image."""
+    """condition, options, resolution; and, when it is written, source_sha256: what the hint is a
+    function of."""
     truth: Path | None = None
     """The map that states this hint; None where it is detected."""
 
@@ -81,7 +94,8 @@ def plan_runs(request: AnnotateRequest) -> list[Run]:
 def plan_images(request: AnnotateRequest, runs: Sequence[Run]) -> list[Plan]:
     """All that is written, by image; CnctlError for what cannot work. No image is read."""
     images = _choose(_find(request.inputs, request.out), request)
-    _check_request(len(images), runs, request, stdin=STDIN in images)
+    stdin = any(isinstance(image, StandardInput) for image in images)
+    _check_request(len(images), runs, request, stdin=stdin)
     plans = [_plan(image, runs, request) for image in images]
     if not request.is_one_file:
         plans = _without_own_files(plans)
@@ -127,7 +141,9 @@ def _resolution(condition: Condition, given: int | None) -> int:
 
 def _find(inputs: Sequence[str | Path], out: str | Path) -> list[ImageFile]:
     paths = [item for item in inputs if item != "-"]
-    images = [STDIN] * (len(paths) < len(inputs)) + find_images(paths)
+    images = find_images(paths)
+    if len(paths) < len(inputs):
+        images = [StandardInput(), *images]
     images = _without_output_folder(images, paths, Path(os.path.abspath(out)))
     if not images:
         raise CnctlError("no image is named", hint="give files, folders or - for stdin")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-
-from cnctl.commands.annotate.detect import HintSource, at_working_size, read_picture, title
+from cnctl.commands.annotate.detect import HintSource, at_working_size
+from cnctl.commands.annotate.inputs import InputImages, title
 from cnctl.commands.annotate.plan import Plan, Run, Target, plan_images, plan_runs
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
@@ -32,9 +30,10 @@ def annotate(
 ) -> AnnotateResult:
     """Write the hints of images; each image is decoded once for all conditions.
 
-    Hints of an earlier run with the same options are kept, so a run that was stopped can be
-    repeated. An image that fails is recorded in the result and reported to `on_event`, and the
-    others continue; a single one raises its CnctlError. OutputError ends the run.
+    Hints that an earlier run made of the same images with the same options are kept, so a run that
+    was stopped can be repeated; OutputError where a file is another hint. An image that fails is
+    recorded in the result and reported to `on_event`, and the others continue; a single one raises
+    its CnctlError.
     """
     runs = plan_runs(request)
     plans = plan_images(request, runs)
@@ -44,11 +43,12 @@ def annotate(
         source, batch = _open_detectors(request, runs)
         for done, plan in enumerate(plans):
             if batch > 1 and done % batch == 0:
-                source.look_ahead(_missing(plans[done : done + batch], store))
+                source.look_ahead(_missing(plans[done : done + batch], store, source.images))
             with failures.of(plan.image.path, title=title(plan.image)):
-                for written in _write_all(plan, store, source, request.overwrite, failures):
+                for written in _write_all(plan, store, source, request, failures):
                     result.add(written)
                     on_event(written)
+            source.images.forget(plan.image)
             on_event(Stage("annotating", done + 1, len(plans)))
     return replace(result, failed=failures.failed)
 
@@ -74,12 +74,13 @@ def _device(request: AnnotateRequest, runs: Sequence[Run]) -> str:
     return str(pick_device(request.device))
 
 
-def _missing(plans: Sequence[Plan], store: Store) -> list[Target]:
+def _missing(plans: Sequence[Plan], store: Store, images: InputImages) -> list[Target]:
     """The hints that are not written yet; what cannot be written raises later, in its turn."""
     missing = []
     for target in (target for plan in plans for target in plan.targets):
         with suppress(CnctlError):
-            missing += [] if store.holds(target) else [target]
+            known = images.identify(target)
+            missing += [] if store.holds(known) else [known]
     return missing
 
 
@@ -87,30 +88,41 @@ def _missing(plans: Sequence[Plan], store: Store) -> list[Target]:
 
 
 def _write_all(
-    plan: Plan, store: Store, source: HintSource, overwrite: bool, failures: Failures
+    plan: Plan,
+    store: Store,
+    source: HintSource,
+    request: AnnotateRequest,
+    failures: Failures,
 ) -> Iterator[AnnotatedHint | Sheet]:
     """Write all that is planned of one image; no sheet where one of its hints has failed."""
-    count = 0
-    for hint in _write_hints(plan.targets, store, source, failures):
-        count += 1
+    records = {}
+    for hint in _write_hints(plan, store, source, failures):
+        records[hint.path] = hint.record
         yield hint
-    if plan.sheet and count == len(plan.targets):
-        yield _write_sheet(plan, plan.sheet, overwrite=overwrite)
+    if plan.sheet and len(records) == len(plan.targets):
+        made_of = [records[target.path] for target in plan.targets]
+        store_of_sheet = SheetStore(plan.sheet, made_of, overwrite=request.overwrite)
+        yield _write_sheet(plan, store_of_sheet, source.images)
 
 
 def _write_hints(
-    targets: Sequence[Target],
-    store: Store,
-    source: HintSource,
-    failures: Failures,
+    plan: Plan, store: Store, source: HintSource, failures: Failures
 ) -> Iterator[AnnotatedHint]:
-    """The hints of one image, which is decoded once, and only if one is missing."""
-    missing = [target for target in targets if not store.holds(target)]
-    yield from (replace(_hint(t), skipped=True) for t in targets if t not in missing)
-    picture = source.read(targets[0].image) if missing else np.empty(0)
+    """The hints of one image, which is read once, and decoded only if one is missing."""
+    images, missing = source.images, []
+    images.sha256(plan.image)  # an image that cannot be read fails once
+    for target in plan.targets:
+        with failures.of(plan.image.path, title=title(plan.image)):
+            known = images.identify(target)
+            if store.holds(known):
+                yield replace(_hint(known), skipped=True)
+            else:
+                missing.append(known)
+    if missing:
+        images.picture(plan.image)
     for target in missing:
-        with failures.of(target.image.path, title=title(target.image)):
-            image, found = source(target, picture)
+        with failures.of(plan.image.path, title=title(plan.image)):
+            image, found = source(target)
             store.write(target, image, found.hint)
             yield replace(_hint(target), data=found.data)
 
@@ -119,13 +131,12 @@ def _hint(target: Target) -> AnnotatedHint:
     return AnnotatedHint(path=target.path, image=target.image.path, record=target.record)
 
 
-def _write_sheet(plan: Plan, path: Path, *, overwrite: bool) -> Sheet:
+def _write_sheet(plan: Plan, store: SheetStore, images: InputImages) -> Sheet:
     """The image beside its hints as they lie on disk, at the size of the first."""
-    store = SheetStore(path, [target.record for target in plan.targets], overwrite=overwrite)
-    sheet = Sheet(path=path, image=plan.image.path)
+    sheet = Sheet(path=store.path, image=plan.image.path)
     if store.is_done():
         return replace(sheet, skipped=True)
-    source = at_working_size(read_picture(plan.image), plan.targets[0].run)
+    source = at_working_size(images.picture(plan.image), plan.targets[0].run)
     hints = {}
     for target in plan.targets:
         condition = target.run.condition

@@ -16,7 +16,7 @@ import numpy as np
 from cnctl.commands.annotate.plan import Target, pair_name
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.data import DatasetWriter, Example
-from cnctl.errors import CnctlError, OutputError
+from cnctl.errors import CnctlError, OutputError, OutputExists
 from cnctl.images import (
     check_folder,
     check_output,
@@ -29,6 +29,14 @@ from cnctl.images import (
 from cnctl.system.lines import read_lines
 
 METADATA_KEY = "cnctl"
+CALLED = {
+    "source_sha256": "image",
+    "options": "set of options",
+    "ground_truth": "map",
+    "ground_truth_sha256": "map",
+    "compared": "set of hints",
+}
+"""What messages call the entries of a record."""
 
 
 class Store(Protocol):
@@ -74,14 +82,18 @@ class SheetStore:
 
     def is_done(self) -> bool:
         """Whether an earlier run wrote this very sheet. OutputError if it wrote another one."""
-        return not self.overwrite and _holds(self.path, self._metadata)
+        return not self.overwrite and _holds(self.path, self._record)
 
     def write(self, picture: np.ndarray) -> None:
-        write_image(self.path, picture, metadata=self._metadata, overwrite=self.overwrite)
+        metadata = _metadata(self._record)
+        try:
+            write_image(self.path, picture, metadata=metadata, overwrite=self.overwrite)
+        except OutputExists:  # another run has written it meanwhile
+            self.is_done()
 
     @property
-    def _metadata(self) -> dict[str, str]:
-        return {METADATA_KEY: json.dumps({"compared": [dict(r) for r in self.records]})}
+    def _record(self) -> dict[str, Any]:
+        return {"compared": [dict(record) for record in self.records]}
 
 
 class _Stream:
@@ -91,7 +103,7 @@ class _Stream:
         return False
 
     def write(self, target: Target, image: np.ndarray, hint: np.ndarray) -> None:
-        sys.stdout.buffer.write(encode_hint(hint, _metadata(target)))
+        sys.stdout.buffer.write(encode_hint(hint, _metadata(target.record)))
         sys.stdout.buffer.flush()
 
 
@@ -102,36 +114,46 @@ class _Files:
     overwrite: bool
 
     def holds(self, target: Target) -> bool:
-        return not self.overwrite and _holds(target.path, _metadata(target))
+        return not self.overwrite and _holds(target.path, target.record)
 
     def write(self, target: Target, image: np.ndarray, hint: np.ndarray) -> None:
+        metadata = _metadata(target.record)
         try:
-            write_hint(target.path, hint, metadata=_metadata(target), overwrite=self.overwrite)
-        except OutputError:
-            if not self.holds(target):  # another run may have written it meanwhile
-                raise
+            write_hint(target.path, hint, metadata=metadata, overwrite=self.overwrite)
+        except OutputExists:  # another run has written it meanwhile
+            self.holds(target)
 
 
-def _metadata(target: Target) -> dict[str, str]:
-    return {METADATA_KEY: json.dumps(target.record, sort_keys=True)}
+def _metadata(record: Mapping[str, Any]) -> dict[str, str]:
+    return {METADATA_KEY: json.dumps(record, sort_keys=True)}
 
 
-def _holds(path: Path, metadata: Mapping[str, str]) -> bool:
-    """Whether the file exists with these metadata. OutputError if it has others."""
-    if not os.path.exists(path):
+def _holds(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the file exists and was made of this; OutputError if of anything else."""
+    if not os.path.lexists(path):
         return False
-    if not path.is_file() or _stored_metadata(path) != metadata:
+    if differs := _difference(_stored_record(path), record):
         raise OutputError(
-            f"{shown(path)} exists already and is not this hint",
+            f"{shown(path)} exists already and {differs}",
             hint="--overwrite replaces it; or choose another -o",
         )
     return True
 
 
-def _stored_metadata(path: Path) -> dict[str, str]:
-    with contextlib.suppress(CnctlError):  # not an image at all
-        return read_metadata(path)
+def _stored_record(path: Path) -> Mapping[str, Any]:
+    """What a file says it was made of; {} for one that annotate has not written."""
+    with contextlib.suppress(CnctlError, ValueError, TypeError):
+        return dict(json.loads(read_metadata(path).get(METADATA_KEY, "")))
     return {}
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What an output was made with that it would not be now, as the end of a sentence; else ""."""
+    names = [n for n in (*wanted, "ground_truth") if found.get(n) != wanted.get(n)]
+    called = [*dict.fromkeys(CALLED.get(name, name) for name in names)]
+    if any(name in found for name in names):
+        return f"was made with another {' and '.join(called)}"
+    return f"does not name its {called[0]}" if names else ""
 
 
 @dataclass(frozen=True)
@@ -145,10 +167,11 @@ class _Pairs:
         name = pair_name(target.image)
         if name not in self.writer:
             return False
-        if any(self.writer.entry(name).get(k) != value for k, value in target.record.items()):
+        wanted = {**target.record, "prompt": self._prompt_of(target.image.path)}
+        if differs := _difference(self.writer.entry(name), wanted):
             raise OutputError(
-                f"{shown(target.path)} was made with another condition, seed or options",
-                hint="give the same ones to continue, or choose a new -o",
+                f"{shown(target.path)} exists already and {differs}",
+                hint="give the same to continue, rename the image, or choose a new -o",
             )
         return True
 

@@ -1,5 +1,6 @@
 """Annotating one image, trees and data sets; hints are compared with cv2 called directly."""
 
+import hashlib
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from cnctl.commands.shared.report.sheets import GAP
 from cnctl.data import open_dataset
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.hints.run import read_ready
-from cnctl.images import read_hint, read_image
+from cnctl.images import read_hint, read_image, read_metadata
 from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option, WeightFile
 from cnctl.registry import get_condition
 
@@ -134,8 +135,8 @@ def test_the_tree_is_kept(photos):
 def test_several_conditions_decode_each_image_once(photos, monkeypatch):
     opened = []
     monkeypatch.setattr(
-        "cnctl.commands.annotate.detect.read_image",
-        lambda path: opened.append(path) or read_image(path),
+        "cnctl.commands.annotate.inputs.read_image",
+        lambda data, name: opened.append(name) or read_image(data, name=name),
     )
     options = ["shade.strength=3", "canny.high_threshold=90"]
     result = annotate(["canny", "shade", "six"], [photos], resolution=32, options=options)
@@ -163,11 +164,41 @@ def test_a_second_run_makes_only_what_is_missing(photos):
 
 def test_a_hint_made_otherwise_is_not_taken_for_done(photos):
     annotate("shade", [photos], resolution=32)
-    for changed in ({"resolution": 40}, {"resolution": 32, "options": ["strength=5"]}):
-        with pytest.raises(OutputError, match="exists already and is not this hint"):
+    for what, changed in [
+        ("resolution", {"resolution": 40}),
+        ("set of options", {"resolution": 32, "options": ["strength=5"]}),
+    ]:
+        with pytest.raises(OutputError, match=f"exists already and was made with another {what}"):
             annotate("shade", [photos], **changed)
     annotate("shade", [photos], resolution=40, overwrite=True)
     assert read_hint("out/a-shade.png", channels=1).shape == (40, 56, 1)
+
+
+def test_a_hint_of_another_image_is_not_taken_for_done(photos):
+    _paint(Path("other/a.png"), shade=60)
+    annotate("canny", ["photos/a.png"], resolution=32)
+    kept = Path("out/a-canny.png").read_bytes()
+    with pytest.raises(OutputError, match=r"a-canny\.png exists already .* another image"):
+        annotate("canny", ["other/a.png"], resolution=32)
+    Path("other/a.png").replace("photos/a.png")  # the same name, another picture
+    with pytest.raises(OutputError, match=r"a-canny\.png exists already .* another image"):
+        annotate("canny", ["photos/a.png"], resolution=32)
+    assert Path("out/a-canny.png").read_bytes() == kept
+    result = annotate("canny", ["photos/a.png"], resolution=32, overwrite=True)
+    sha256 = hashlib.sha256(Path("photos/a.png").read_bytes()).hexdigest()
+    assert result.hints[0].record["source_sha256"] == sha256
+    assert json.loads(read_metadata("out/a-canny.png")["cnctl"])["source_sha256"] == sha256
+
+
+def test_another_image_on_standard_input_is_not_taken_for_done(photos, monkeypatch):
+    def run(path: Path) -> AnnotateResult:
+        stream = io.TextIOWrapper(io.BytesIO(path.read_bytes()))
+        monkeypatch.setattr(sys, "stdin", stream)
+        return annotate("canny", ["-"], resolution=32)
+
+    assert [run(photos / "a.png").skipped for _ in range(2)] == [0, 1]
+    with pytest.raises(OutputError, match=r"stdin-canny\.png .* another image"):
+        run(_paint(Path("other.png"), shade=60))
 
 
 @pytest.mark.parametrize("foreign", [b"", b"mine"])
@@ -376,10 +407,33 @@ def test_a_data_set_goes_on_where_it_stopped(photos):
     result = run()
     assert (len(result.hints), result.skipped) == (3, 2)
     assert Path("set/metadata.jsonl").read_bytes() == whole
-    with pytest.raises(OutputError, match="another condition, seed or options"):
+    with pytest.raises(OutputError, match="another set of options"):
         run(seed=3)
     with pytest.raises(CnctlError, match="adds to a folder"):
         run(overwrite=True)
+
+
+def test_a_data_set_never_drops_an_image_of_an_equal_name(photos):
+    def run(image: Path, prompt: str) -> AnnotateResult:
+        settings = {"out": "set", "dataset": True, "prompt": prompt, "resolution": 32}
+        return annotate("shade", [image], **settings)
+
+    other = _paint(Path("other/a.png"), shade=60)
+    run(photos / "a.png", "grey")
+    with pytest.raises(OutputError, match=r"hints/a\.png exists already .* another .*image"):
+        run(other, "grey")
+    with pytest.raises(OutputError, match=r"hints/a\.png exists already .* another prompt"):
+        run(photos / "a.png", "dark")
+    assert [row["prompt"] for row in _rows("set")] == ["grey"]
+
+
+def test_a_data_set_in_the_folder_of_its_images_replaces_none(photos):
+    """photos/images/a.png is the name of the image in the set, too."""
+    source = _paint(photos / "images/a.png")
+    before = source.read_bytes()
+    with pytest.raises(OutputError, match="does not list it"):
+        annotate("shade", [photos / "images"], out=photos, dataset=True, prompt="", resolution=32)
+    assert source.read_bytes() == before
 
 
 def test_an_image_without_prompt_is_passed_over(photos):
@@ -573,6 +627,10 @@ def test_hints_are_read_where_a_data_set_knows_them(photos):
     for name in ("a", "sub/b"):
         assert np.array_equal(read_hint(f"set/hints/{name}.png", channels=1)[..., 0], expected)
     assert [row["ground_truth"] for row in _rows("set")] == ["a_map.npy", "b_map.npy"]
+    np.save("maps/a_map.npy", np.zeros((48, 64), int))
+    with pytest.raises(OutputError, match=r"hints/a\.png exists already .* another map"):
+        annotate("stated", [photos], out="set", dataset=True, prompt="", resolution=24,
+                 ground_truth="maps")  # fmt: skip
     assert [failure.error for failure in result.failed] == [
         "photos/sub/deep/c.webp: maps/sub/deep/c_map.npy: no such file"
     ]
