@@ -1,6 +1,6 @@
-"""The part of docs/conditions/ that the conditions themselves state: run it after changing one.
+"""Write the generated part of docs/conditions/ from the conditions; run it after changing one.
 
-Each page keeps what stands above the marker and gets its facts below; index.md is written whole.
+Each page keeps its text above the marker, and gets its facts below; index.md is generated whole.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def facts(condition: Condition) -> Iterator[str]:
             yield f"| `{name}` | {default} | {describe_range(option)} | {option.help} |"
         yield ""
     yield from ("## Weights of the detector", "")
-    yield from [f"- {describe(file)}" for file in condition.files.values()] or ["None are needed."]
+    yield from [f"- {describe(file)}" for file in condition.files.values()] or [
+        "The detector needs no weights."
+    ]
     if condition.files:
         yield from ("", f"`cnctl models pull {condition.name}` fetches them.")
     yield from ("", "## ControlNets", "")
@@ -65,10 +67,10 @@ def on_tiny(condition: Condition) -> Iterator[str]:
             found = scores[weights.source.removeprefix("tiny/")]
             yield ""
             yield (
-                f"On the embedded base, 64 held-out scenes, `{found['metric']}`: {found['with']} "
-                f"with control, {found['without']} without, {found['wrong_hint']} against another "
-                f"scene's hint; the scenes themselves reach {found['ceiling']} after the "
-                "autoencoder (`python tests/benchmarks/tiny.py`)."
+                f"On the embedded base, `{found['metric']}` on 64 held-out scenes is "
+                f"{found['with']} with control, {found['without']} without, and "
+                f"{found['wrong_hint']} against another scene's hint; the scenes themselves, after "
+                f"the autoencoder, reach {found['ceiling']} (`python tests/benchmarks/tiny.py`)."
             )
 
 
@@ -88,19 +90,18 @@ def index(conditions: list[Condition]) -> str:
         [
             "# Conditions",
             "",
-            "Kinds of hint that cnctl brings along. `cnctl conditions` lists these and those of",
+            "The kinds of hint that come with cnctl. `cnctl conditions` lists these and those of",
             "other packages; [write a condition](../write-a-condition.md) to add one.",
             "",
-            "Where a detector needs weights that are not installed, one line says which, how large",
-            "they are and under which licence. `cnctl models pull NAME` fetches them at the commit",
-            "that this version was written for, reads all of what came to compare its sha256, and",
-            "converts it once to safetensors without running what it holds; your own are",
-            "found in the folder that `CNCTL_DETECTORS` (or `detectors` in `cnctl.toml`) names.",
-            "`cnctl annotate --commercial`, or `CNCTL_COMMERCIAL=1`, refuses weights for research",
-            "only.",
+            "If a detector needs weights that are not installed, an error says which, how large",
+            "they are and under which licence. `cnctl models pull NAME` fetches them at a fixed",
+            "commit, checks their sha256, and converts them once to safetensors without running",
+            "code in them. cnctl finds your own weights in the folder that `CNCTL_DETECTORS` (or",
+            "`detectors` in `cnctl.toml`) names. `cnctl annotate --commercial`, or",
+            "`CNCTL_COMMERCIAL=1`, refuses weights that are licensed for research only.",
             "",
             "`cnctl annotate --cond canny,hed,depth photos` makes several hints in one pass, and",
-            "`--compare` shows each photo beside them, as figures 23 to 25 of the paper do.",
+            "`--compare` shows each photo beside them, like figures 23 to 25 of the paper.",
             "",
             "| name | hint | licence of the detector |",
             "|---|---|---|",
@@ -116,7 +117,7 @@ def index(conditions: list[Condition]) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Every page as it should stand."""
+    """Every page as it should be."""
     conditions = own_conditions()
     texts = {FOLDER / "index.md": index(conditions)}
     for condition in conditions:

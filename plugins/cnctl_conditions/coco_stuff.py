@@ -83,7 +83,7 @@ coco_stuff = Condition(
             repo="facebook/maskformer-resnet101-coco-stuff",
             revision="a3030115f23b2b1ecb4bf1cc18ae59fcc8358318",
             size=242_000_000,
-            licence="not stated; MaskFormer, whose it is, is CC BY-NC 4.0",
+            licence="not stated; MaskFormer's is CC BY-NC 4.0",
             commercial=False,
         )
     },
@@ -94,7 +94,7 @@ coco_stuff = Condition(
         "400 RTX 3090TI GPU-hours",
     ),
     metric="mean_iou",
-    licence="not stated; MaskFormer, whose it is, is CC BY-NC 4.0. COCO-Stuff's maps: CC BY 4.0",
+    licence="not stated; MaskFormer's is CC BY-NC 4.0. COCO-Stuff's maps: CC BY 4.0",
     references=(
         SECTION,
         f"Palette: {NAME}",

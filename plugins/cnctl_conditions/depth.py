@@ -94,7 +94,7 @@ depth = Condition(
     summary="Depth by MiDaS, near is bright",
     load_detector=load_detector,
     files={"model": MIDAS_FILE},
-    options={"bits": Option(8, "16 keep what 8 would round", choices=(8, 16))},
+    options={"bits": Option(8, "16 bits avoid the rounding to 8", choices=(8, 16))},
     train=TrainDefaults(
         recipe="3M depth-image-caption pairs from the internet; 500 A100 80G GPU-hours. Small "
         "scale: the 200k of them with the highest resolution",

@@ -93,7 +93,7 @@ hed = Condition(
 softedge_safe = replace(
     hed,
     name="softedge-safe",
-    summary="Soft edges in three steps, as ControlNet 1.1 was trained on",
+    summary="Soft edges in three levels, as in ControlNet 1.1",
     options={"safe": Option(True, "quantise to black, grey and white")},
     train=TrainDefaults(recipe="not of the paper: ControlNet 1.1, three quarters quantised maps"),
     references=(*hed.references, "ControlNet 1.1, model card of control_v11p_sd15_softedge"),

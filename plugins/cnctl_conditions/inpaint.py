@@ -67,13 +67,13 @@ inpaint = Condition(
     load_detector=load_detector,
     masked=True,
     options={
-        "share": Option(0.3, "least share that is masked at random", minimum=0.0, maximum=MOST),
-        "seed": Option(0, "of the random mask", minimum=0, maximum=MAX_SEED),
+        "share": Option(0.3, "least share to mask at random", minimum=0.0, maximum=MOST),
+        "seed": Option(0, "seed of the random mask", minimum=0, maximum=MAX_SEED),
     },
     training_options=random_options,
     train=TrainDefaults(
-        recipe="not of the paper: ControlNet 1.1, half of the masks random, half where optical "
-        "flow says that something was hidden; cnctl masks at random only",
+        recipe="not of the paper: ControlNet 1.1, half of the masks random, half from optical "
+        "flow (occlusions); cnctl uses only random masks",
     ),
     metric=Metric(name="kept_rmse", score=kept_rmse, higher_is_better=False),
     licence="Apache-2.0",

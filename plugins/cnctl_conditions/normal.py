@@ -150,7 +150,7 @@ ORDER = Option(
 
 normal_bae = Condition(
     name="normal-bae",
-    summary="Surface normals by Bae et al., as ControlNet 1.1 was trained on",
+    summary="Surface normals by Bae et al., as in ControlNet 1.1",
     load_detector=load_bae,
     files={
         "bae": annotator(
@@ -177,7 +177,7 @@ normal_bae = Condition(
 normal_diode = replace(
     normal_bae,
     name="normal-diode",
-    summary="Surface normals as DIODE states them",
+    summary="Surface normals as DIODE measured them",
     options={"order": replace(ORDER, default="zyx")},
     flip=partial(flip, order="zyx"),
     ground_truth=GroundTruth(name="{stem}_normal.npy", read=read_diode),
@@ -199,16 +199,17 @@ normal = Condition(
     load_detector=load_detector,
     files={"model": MIDAS_FILE},
     options={
-        "strength": Option(2 * math.pi, "larger is flatter", minimum=0.1, maximum=100.0),
+        "strength": Option(
+            2 * math.pi, "larger values make flatter surfaces", minimum=0.1, maximum=100.0
+        ),
         "background": Option(
-            0.4, "what is farther faces the viewer; 0 farthest", minimum=0.0, maximum=1.0
+            0.4, "farther surfaces face the viewer; 0 is farthest", minimum=0.0, maximum=1.0
         ),
         "order": replace(ORDER, default="zyx"),
     },
     train=TrainDefaults(
         start_from="normal-diode",
-        recipe="normals from MiDaS' depth, which starts from the DIODE model; 200 A100 80G "
-        "GPU-hours",
+        recipe="normals from MiDaS' depth; starts from the DIODE model; 200 A100 80G GPU-hours",
     ),
     flip=partial(flip, order="zyx"),
     from_maps=from_maps,

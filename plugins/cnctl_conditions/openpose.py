@@ -234,9 +234,9 @@ def thirty_percent(rng: np.random.Generator) -> dict[str, OptionValue]:
 
 POSE_OPTIONS = {
     "min_keypoints": Option(
-        0.0, "least share of the points that someone must show", minimum=0.0, maximum=1.0
+        0.0, "least share of points that one person must show", minimum=0.0, maximum=1.0
     ),
-    "style": Option("1.1", "drawn as for this version of ControlNet", choices=STYLES),
+    "style": Option("1.1", "version of ControlNet to draw for", choices=STYLES),
     "stick_width": Option(4, "half the width of limbs, in pixels", minimum=1, maximum=64),
 }
 POSE_BASE = "stabilityai/stable-diffusion-2-1"

@@ -83,10 +83,10 @@ def load_ip2p(device: str) -> Detector:
 
 shuffle = Condition(
     name="shuffle",
-    summary="The picture's parts moved about: its colours and textures, not its layout",
+    summary="The picture distorted at random: its colours and textures, not its layout",
     load_detector=load_shuffle,
     options={
-        "seed": Option(0, "of the random flow", minimum=0, maximum=MAX_SEED),
+        "seed": Option(0, "seed of the random flow", minimum=0, maximum=MAX_SEED),
         "scale": Option(256, "length of the flow's waves, in pixels", minimum=8, maximum=1024),
     },
     training_options=random_seed,
@@ -101,9 +101,7 @@ tile = Condition(
     summary="The picture without its detail",
     load_detector=load_tile,
     options={
-        "factor": Option(
-            1.0, "shrunk by this and grown again; 1 keeps all", minimum=1.0, maximum=8.0
-        )
+        "factor": Option(1.0, "block size in pixels; 1 keeps all detail", minimum=1.0, maximum=8.0)
     },
     train=TrainDefaults(recipe=NOT_THE_PAPERS),
     metric="rmse",
@@ -116,18 +114,24 @@ blur_gaussian = replace(
     name="blur-gaussian",
     summary="The picture out of focus",
     load_detector=load_blur,
-    options={"sigma": Option(9.0, "of the blur, in pixels", minimum=0.01, maximum=64.0)},
-    train=TrainDefaults(recipe="not of the paper, nor of ControlNet 1.1: the web interfaces' own"),
+    options={
+        "sigma": Option(
+            9.0, "standard deviation of the blur, in pixels", minimum=0.01, maximum=64.0
+        )
+    },
+    train=TrainDefaults(
+        recipe="not of the paper, nor of ControlNet 1.1: used by the web interfaces"
+    ),
     references=("sd-webui-controlnet, preprocessor blur_gaussian, for tile models",),
 )
 
 ip2p = Condition(
     name="ip2p",
-    summary="The picture itself, to be changed as the prompt tells",
+    summary="The picture itself, to be changed as the prompt says",
     load_detector=load_ip2p,
     train=TrainDefaults(
         recipe="not of the paper: ControlNet 1.1, on pairs before and after an edit; half of the "
-        "prompts instructions, half descriptions",
+        "prompts are instructions, half descriptions",
     ),
     metric="ssim",
     licence="Apache-2.0",

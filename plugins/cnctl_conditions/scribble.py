@@ -164,17 +164,19 @@ scribble = Condition(
     files={"hed": HED_FILE},
     options={
         "drawing": Option(False, "the image is a drawing, of either polarity; needs no weights"),
-        "threshold": Option(127, "weaker edges become no stroke", minimum=1, maximum=254),
+        "threshold": Option(127, "weaker edges do not become strokes", minimum=1, maximum=254),
         "thin": Option("nms", "how edges become lines", choices=("nms", "skeleton")),
         "width": Option(
             0.0,
-            "of strokes, px at 512; 0 as for the released models",
+            "width of strokes, px at 512; 0 as for the released models",
             minimum=0.0,
             maximum=24.0,
         ),
-        "brush": Option("disc", "with a width", choices=("disc", "square", "cross")),
+        "brush": Option(
+            "disc", "shape of the brush, if width is not 0", choices=("disc", "square", "cross")
+        ),
         "keep": Option(1.0, "share of strokes that is not masked out", minimum=0.0, maximum=1.0),
-        "seed": Option(0, "of what is masked out", minimum=0, maximum=MAX_SEED),
+        "seed": Option(0, "seed of the masking", minimum=0, maximum=MAX_SEED),
     },
     training_options=random_scribble,
     from_maps=from_maps,
