@@ -75,6 +75,26 @@ def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def random_sd2_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in the structure of Stable Diffusion 2.x: linear projections, heads by block, v."""
+    import torch
+
+    tokenizer = _tokenizer(pad_token="!")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models = {
+            "vae": _vae(),
+            "unet": _unet(attention_head_dim=(2, 4, 4, 4), use_linear_projection=True),
+            "text_encoder": _text_encoder(len(tokenizer), hidden_act="gelu"),
+        }
+    return _save_base(
+        tmp_path_factory.mktemp("bases") / "random-sd2",
+        {**models, "tokenizer": tokenizer},
+        prediction_type="v_prediction",
+    )
+
+
+@pytest.fixture(scope="session")
 def random_sdxl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same in SDXL's structure: two text encoders, three resolutions, sizes told.
 
@@ -162,19 +182,19 @@ def own_base(random_base: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stock() -> "Callable[..., torch.Tensor]":
-    """Latents by diffusers' own pipeline of this kind, with a base's parts and a ControlNet."""
+def stock_of() -> "Callable[..., Any]":
+    """Diffusers' own pipeline of this kind, with a base's parts and a ControlNet."""
 
-    def run(
-        kind: Any, base: "Base", controlnet: "torch.nn.Module", *prompts: Any, **arguments: Any
-    ) -> "torch.Tensor":
+    def build(
+        kind: Any, base: "Base", controlnet: "torch.nn.Module | None", scheduler: Any = None
+    ) -> Any:
         parts: dict[str, Any] = {
             "vae": base.vae,
             "text_encoder": base.text_encoders[0].model,
             "tokenizer": base.text_encoders[0].tokenizer,
             "unet": base.denoiser,
             "controlnet": controlnet,
-            "scheduler": arguments.pop("scheduler", base.process.scheduler),
+            "scheduler": scheduler or base.process.scheduler,
         }
         if len(base.text_encoders) > 1:
             parts |= {
@@ -187,6 +207,24 @@ def stock() -> "Callable[..., torch.Tensor]":
             parts |= {"requires_safety_checker": False}
         pipeline = kind(**parts)
         pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def stock(stock_of: Any) -> "Callable[..., torch.Tensor]":
+    """Latents by diffusers' own pipeline of this kind, with a base's parts and a ControlNet."""
+
+    def run(
+        kind: Any,
+        base: "Base",
+        controlnet: "torch.nn.Module",
+        *prompts: Any,
+        scheduler: Any = None,
+        **arguments: Any,
+    ) -> "torch.Tensor":
+        pipeline = stock_of(kind, base, controlnet, scheduler)
         return pipeline(*prompts, output_type="latent", **arguments).images
 
     return run
@@ -230,16 +268,17 @@ def fill_zero_convs(controlnet: "ControlNetModel", *, seed: int) -> "ControlNetM
     return controlnet
 
 
-def _unet() -> "torch.nn.Module":
+def _unet(**changes: Any) -> "torch.nn.Module":
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 32, 32, 32),
-        norm_num_groups=8,
-        attention_head_dim=2,
-        cross_attention_dim=TEXT_WIDTH,
-    )
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "block_out_channels": (16, 32, 32, 32),
+        "norm_num_groups": 8,
+        "attention_head_dim": 2,
+        "cross_attention_dim": TEXT_WIDTH,
+    }
+    return UNet2DConditionModel(**{**config, **changes})
 
 
 def _sdxl_unet() -> "torch.nn.Module":
@@ -277,7 +316,7 @@ def _vae(scaling_factor: float = 0.18215) -> "torch.nn.Module":
 
 
 def _text_encoder(
-    vocabulary: int, *, width: int = TEXT_WIDTH, projected: bool = False
+    vocabulary: int, *, width: int = TEXT_WIDTH, projected: bool = False, **changes: Any
 ) -> "torch.nn.Module":
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -293,6 +332,7 @@ def _text_encoder(
             bos_token_id=vocabulary - 2,
             eos_token_id=vocabulary - 1,
             pad_token_id=vocabulary - 1,
+            **changes,
         )
     )
 
@@ -308,7 +348,9 @@ def _tokenizer(**options: str) -> "CLIPTokenizer":
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77, **options)
 
 
-def _save_base(folder: Path, parts: dict[str, Any], **index: Any) -> Path:
+def _save_base(
+    folder: Path, parts: dict[str, Any], *, prediction_type: str = "epsilon", **index: Any
+) -> Path:
     """Write a diffusers folder of these parts and Stable Diffusion's noise schedule."""
     from diffusers import DDIMScheduler
 
@@ -319,6 +361,7 @@ def _save_base(folder: Path, parts: dict[str, Any], **index: Any) -> Path:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
+        prediction_type=prediction_type,
     )
     for name, part in {**parts, "scheduler": scheduler}.items():
         part.save_pretrained(folder / name)

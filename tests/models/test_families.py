@@ -11,16 +11,9 @@ from cnctl.models.unet.shape import Shape, check_same_shape, shape_of
 
 SD15 = {"block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768}
 SD21 = {**SD15, "cross_attention_dim": 1024}
-SDXL = {"block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048}
 
 
 class TestFamily:
-    @pytest.mark.parametrize(
-        ("config", "name"), [(SD15, "SD 1.x"), (SD21, "SD 2.x"), (SDXL, "SDXL")]
-    )
-    def test_by_shape(self, config: dict, name: str) -> None:
-        assert shape_of(config).name == name
-
     def test_of_the_embedded_base(self) -> None:
         assert read_family("tiny").name == "tiny"
         assert load_base("tiny").family == read_family("tiny")

@@ -30,15 +30,6 @@ def folder(random_controlnet, tmp_path) -> Path:
     return tmp_path / "source"
 
 
-@pytest.mark.parametrize("form", ["original", "bare", "diffusers"])
-def test_there_and_back_gives_the_same_bytes(folder, tmp_path, form) -> None:
-    there = convert(ConvertRequest(sources=folder, target=tmp_path / "there.safetensors", to=form))
-    back = convert(ConvertRequest(sources=there.path, target=tmp_path / "back"))
-    assert back.form == "diffusers"
-    assert (back.path / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
-    assert (back.path / "config.json").read_bytes() == (folder / "config.json").read_bytes()
-
-
 def test_a_description_survives_both_ways(random_controlnet, tmp_path) -> None:
     description = {"condition": "canny", "family": "tiny", "connect": "all", "steps": 7}
     save_controlnet(random_controlnet, tmp_path / "source", description=description)

@@ -1,86 +1,22 @@
-"""SDXL bases of reduced width: prompts and denoising against diffusers' own pipelines."""
+"""What only SDXL has: two text encoders, zeros for an empty prompt, sizes that it is told."""
 
-import copy
+import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    ControlNetModel,
-    EulerDiscreteScheduler,
-    MultiControlNetModel,
-    StableDiffusionXLControlNetImg2ImgPipeline,
-    StableDiffusionXLControlNetInpaintPipeline,
-    StableDiffusionXLControlNetPipeline,
-    StableDiffusionXLPipeline,
-)
-from torch import Tensor
+from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 
-from cnctl.errors import CnctlError
+from cnctl.commands.train.run import TrainRequest, train
+from cnctl.images import write_image
 from cnctl.models.base import Base
-from cnctl.models.control import Control
 from cnctl.models.families import load_base
 from cnctl.models.prompts import PromptOptions, count_chunks, encode_prompts
-from cnctl.models.text_features import whole_picture
-from cnctl.sampling.denoise import denoise, draw_noise, sample
-from cnctl.sampling.image_to_image import Edit, encode_edit
-from cnctl.training.loss import noise_prediction_loss
 
-SIZE = {"height": 64, "width": 96}
-PROMPTS, NEGATIVE = ["a red house", "a cat"], ["ugly", "blurry"]
-STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def hint() -> Tensor:
-    return torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
-
-
-def generators() -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
-
-
-def ours(base: Base, controls: list[Control], edit: Edit | None = None, **settings: Any) -> Tensor:
-    """Latents of two images, in the way of `sample`."""
-    own = generators()
-    latent_edit = encode_edit(base, edit, own) if edit else None
-    return denoise(
-        base,
-        controls,
-        draw_noise(base, own, **SIZE),
-        text=encode_prompts(base, PROMPTS),
-        negative_text=encode_prompts(base, NEGATIVE),
-        generators=own,
-        edit=latent_edit,
-        guidance_scale=5.0,
-        **{"steps": STEPS, **settings},
-    )
-
-
-@pytest.fixture(scope="module")
-def theirs(stock: Any, loaded_sdxl_base: Base) -> Callable[..., Tensor]:
-    """Latents of the same two images by a pipeline of diffusers."""
-
-    def run(kind: Any, controlnet: Any, **settings: Any) -> Tensor:
-        given = {
-            "negative_prompt": NEGATIVE,
-            "generator": generators(),
-            "guidance_scale": 5.0,
-            "num_inference_steps": STEPS,
-            "controlnet_conditioning_scale": 1.0,
-        }
-        return stock(kind, loaded_sdxl_base, controlnet, PROMPTS, **{**given, **settings})
-
-    return run
+PROMPTS = ["a red house", "a cat"]
 
 
 def test_prompts_are_as_diffusers_encodes_them(loaded_sdxl_base: Base) -> None:
@@ -146,180 +82,51 @@ def test_a_long_prompt_is_read_in_chunks_by_both_encoders(loaded_sdxl_base: Base
         torch.testing.assert_close(features.tokens[:1, 77:, place], expected)
 
 
-class TestEqualsDiffusers:
-    """The same latents in float32, sizes told as diffusers tells them."""
-
-    def test_one_control(
-        self,
-        loaded_sdxl_base: Base,
-        sdxl_controlnet: ControlNetModel,
-        hint: Tensor,
-        theirs: Any,
-        assert_same: Any,
-    ) -> None:
-        expected = theirs(StableDiffusionXLControlNetPipeline, sdxl_controlnet, image=hint, **SIZE)
-        latents = ours(loaded_sdxl_base, [Control(sdxl_controlnet, hint)])
-        assert_same(latents, expected)
-        assert (latents - ours(loaded_sdxl_base, [])).abs().max() > 0.1
-
-    def test_no_negative_prompt(
-        self,
-        loaded_sdxl_base: Base,
-        sdxl_controlnet: ControlNetModel,
-        hint: Tensor,
-        theirs: Any,
-        assert_same: Any,
-    ) -> None:
-        """Zeros, where the base was trained with them."""
-        expected = theirs(
-            StableDiffusionXLControlNetPipeline,
-            sdxl_controlnet,
-            image=hint,
-            negative_prompt=None,
-            **SIZE,
-        )
-        latents = denoise(
-            loaded_sdxl_base,
-            [Control(sdxl_controlnet, hint)],
-            draw_noise(loaded_sdxl_base, generators(), **SIZE),
-            text=encode_prompts(loaded_sdxl_base, PROMPTS),
-            negative_text=encode_prompts(loaded_sdxl_base, ["", ""]),
-            steps=STEPS,
-            guidance_scale=5.0,
-        )
-        assert_same(latents, expected)
-
-    @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
-    def test_two_controls_from_start_to_end_by_euler(
-        self,
-        loaded_sdxl_base: Base,
-        sdxl_controlnet: ControlNetModel,
-        hint: Tensor,
-        theirs: Any,
-        assert_same: Any,
-    ) -> None:
-        other = copy.deepcopy(sdxl_controlnet)
-        with torch.no_grad():
-            for parameter in other.parameters():
-                parameter.mul_(0.8)
-        scheduler = EulerDiscreteScheduler.from_config(loaded_sdxl_base.process.scheduler.config)
-        expected = theirs(
-            StableDiffusionXLControlNetPipeline,
-            MultiControlNetModel([sdxl_controlnet, other]),
-            image=[hint, 1 - hint],
-            controlnet_conditioning_scale=[0.5, 1.0],
-            control_guidance_start=[0.0, 0.5],
-            control_guidance_end=[0.75, 1.0],
-            scheduler=scheduler,
-            **SIZE,
-        )
-        controls = [
-            Control(sdxl_controlnet, hint, scale=0.5, end=0.75),
-            Control(other, 1 - hint, start=0.5),
-        ]
-        assert_same(ours(loaded_sdxl_base, controls, scheduler="euler"), expected)
-
-    def test_image_to_image(
-        self,
-        loaded_sdxl_base: Base,
-        sdxl_controlnet: ControlNetModel,
-        hint: Tensor,
-        images: np.ndarray,
-        theirs: Any,
-        assert_same: Any,
-    ) -> None:
-        expected = theirs(
-            StableDiffusionXLControlNetImg2ImgPipeline,
-            sdxl_controlnet,
-            image=torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255,
-            control_image=hint,
-            num_inference_steps=5,
-            strength=0.6,
-            **SIZE,
-        )
-        control, edit = Control(sdxl_controlnet, hint), Edit(images, strength=0.6)
-        assert_same(ours(loaded_sdxl_base, [control], edit, steps=3), expected)
-
-    @pytest.mark.parametrize(("strength", "total"), [(1.0, 3), (0.6, 5)])
-    def test_masked_diffusion(
-        self,
-        loaded_sdxl_base: Base,
-        sdxl_controlnet: ControlNetModel,
-        hint: Tensor,
-        images: np.ndarray,
-        theirs: Any,
-        assert_same: Any,
-        strength: float,
-        total: int,
-    ) -> None:
-        mask = np.zeros((2, 64, 96), bool)
-        mask[0, 16:48, 24:64] = True
-        mask[1, :, :40] = True
-        expected = theirs(
-            StableDiffusionXLControlNetInpaintPipeline,
-            sdxl_controlnet,
-            image=torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255,
-            mask_image=torch.from_numpy(mask)[:, None].float(),
-            control_image=hint,
-            num_inference_steps=total,
-            strength=strength,
-            **SIZE,
-        )
-        control, edit = Control(sdxl_controlnet, hint), Edit(images, mask, strength)
-        assert_same(ours(loaded_sdxl_base, [control], edit, steps=3), expected)
-
-
-def test_images_of_their_own_seeds(
-    loaded_sdxl_base: Base, sdxl_controlnet: ControlNetModel, hint: Tensor
-) -> None:
-    settings: dict[str, Any] = {"steps": 2, **SIZE}
-    control = Control(sdxl_controlnet, hint)
-    both = sample(loaded_sdxl_base, [control], PROMPTS, seeds=[1, 2], **settings)
-    alone = sample(loaded_sdxl_base, [control], PROMPTS[1:], seeds=[2], **settings)
-    assert both.shape == (2, 64, 96, 3)
-    assert np.abs(both[1].astype(int) - alone[0]).max() <= 1
-
-
 def test_half_precision_keeps_the_autoencoder_in_float32(random_sdxl_base: Path) -> None:
     base = load_base(random_sdxl_base, dtype="float16")
     assert base.text_encoders[1].model.dtype == base.denoiser.dtype == torch.float16
     assert base.vae.dtype == torch.float32
 
 
-def test_a_controlnet_for_another_family_is_refused(
-    loaded_sdxl_base: Base, random_controlnet: ControlNetModel, hint: Tensor
-) -> None:
-    with pytest.raises(CnctlError, match="this ControlNet was made for"):
-        sample(loaded_sdxl_base, [Control(random_controlnet, hint)], ["a"], seeds=[1], **SIZE)
+def photographs(folder: Path) -> Path:
+    """Twelve of 40x80 pixels, of which training at 64 pixels sees a part."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(12):
+        write_image(folder / f"{number}.png", rng.integers(0, 256, (40, 80, 3), dtype=np.uint8))
+        lines.append(json.dumps({"image": f"{number}.png", "prompt": f"a {number}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
 
 
-def test_the_loss_is_that_of_the_networks_told_of_sizes(
-    loaded_sdxl_base: Base, sdxl_controlnet: ControlNetModel
+def test_training_tells_the_sizes_and_crops_that_there_were(
+    random_sdxl_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Equation 10 with SDXL's further conditions, by diffusers' networks called by hand."""
-    base, generator = loaded_sdxl_base, torch.Generator().manual_seed(0)
-    latents, noise = torch.randn(2, 2, 4, 8, 8, generator=generator)
-    hint = torch.rand(2, 3, 64, 64, generator=generator)
-    timesteps = torch.tensor([20, 800])
-    sizes = [(100, 200, 0, 30, 64, 64), (64, 64, 0, 0, 64, 64)]
-    text = encode_prompts(base, ["a cat", ""]).of_pictures(sizes)
-    added = {"text_embeds": text.pooled, "time_ids": torch.tensor(sizes)}
-    given = {"latents": latents, "hint": hint, "timesteps": timesteps, "noise": noise}
-    with torch.no_grad():
-        loss = noise_prediction_loss(base, sdxl_controlnet, text=text, **given)
-        noisy = base.process.scheduler.add_noise(latents, noise, timesteps)
-        down, middle = sdxl_controlnet(
-            noisy, timesteps, text.tokens, hint, added_cond_kwargs=added, return_dict=False
-        )
-        predicted = base.denoiser(
-            noisy,
-            timesteps,
-            text.tokens,
-            added_cond_kwargs=added,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-        ).sample
-        plain = text.of_pictures([whole_picture(64, 64)] * 2)
-        other = noise_prediction_loss(base, sdxl_controlnet, text=plain, **given)
-    torch.testing.assert_close(loss, ((predicted - noise) ** 2).mean())
-    assert other != loss
+    told = []
+    forward = UNet2DConditionModel.forward
+
+    def listening(self: UNet2DConditionModel, *given: Any, **named: Any) -> Any:
+        told.extend(named["added_cond_kwargs"]["time_ids"].int().tolist())
+        return forward(self, *given, **named)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", listening)
+    request = TrainRequest(
+        condition="canny",
+        data=str(photographs(tmp_path)),
+        base=str(random_sdxl_base),
+        settings={
+            "steps": 3,
+            "batch_size": 4,
+            "resolution": 64,
+            "random_crop": True,
+            "preview_every": 0,
+        },
+    )
+    train(request, tmp_path / "run")
+    assert len(told) == 12
+    # 40x80 becomes 64x128, and up to 64 columns stand over.
+    assert {(*size[:3], *size[4:]) for size in told} == {(40, 80, 0, 64, 64)}
+    lefts = [size[3] for size in told]
+    assert min(lefts) >= 0
+    assert max(lefts) <= 64
+    assert len(set(lefts)) > 6

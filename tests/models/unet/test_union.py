@@ -1,17 +1,26 @@
-"""A union as a ControlNet for one kind of hint: as diffusers' own pipeline samples with it."""
+"""A union is a ControlNet for one kind of hint, which the condition tells."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetUnionModel, StableDiffusionXLControlNetUnionPipeline
+from PIL import Image
 from torch import Tensor
 
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
+from cnctl.commands.generate.run import generate
+from cnctl.commands.shared.weights import open_control
+from cnctl.commands.train.run import TrainRequest, train
 from cnctl.errors import CnctlError
+from cnctl.images import write_image
 from cnctl.models.base import Base
 from cnctl.models.control import Control
 from cnctl.models.prompts import encode_prompts
-from cnctl.models.unet.union import view_of
+from cnctl.models.unet.union import UnionView, view_of
+from cnctl.registry import get_condition
 from cnctl.sampling.denoise import denoise, draw_noise
 
 SIZE = {"height": 64, "width": 96}
@@ -91,3 +100,82 @@ def test_views_share_weights_and_leave_the_union_as_it_is(
 def test_a_kind_that_it_does_not_know(sdxl_union: ControlNetUnionModel, kind: int) -> None:
     with pytest.raises(CnctlError, match="knows 6 kinds of hint"):
         view_of(sdxl_union, kind)
+
+
+@pytest.fixture
+def union(sdxl_union: ControlNetUnionModel, tmp_path: Path) -> Path:
+    sdxl_union.save_pretrained(tmp_path / "union")
+    return tmp_path / "union"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("openpose", 0),
+        ("depth", 1),
+        ("scribble", 2),
+        ("canny", 3),
+        ("normal-bae", 4),
+        ("ade20k", 5),
+    ],
+)
+def test_the_condition_tells_the_kind(
+    loaded_sdxl_base: Base, union: Path, name: str, kind: int
+) -> None:
+    network = open_control(get_condition(name), loaded_sdxl_base, weights=str(union))
+    assert isinstance(network, UnionView)
+    assert network.control_type == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("shuffle", "shuffle is not a kind of hint that it knows"), ("tile", "knows 6 kinds of hint")],
+)
+def test_a_condition_that_it_does_not_know_is_refused(
+    loaded_sdxl_base: Base, union: Path, name: str, error: str
+) -> None:
+    with pytest.raises(CnctlError, match=error) as caught:
+        open_control(get_condition(name), loaded_sdxl_base, weights=str(union))
+    assert caught.value.hint
+
+
+def test_generates_otherwise_for_another_kind(
+    random_sdxl_base: Path, union: Path, tmp_path: Path
+) -> None:
+    pixels = np.full((64, 64, 3), 40, np.uint8)
+    pixels[20:50, 30:60] = (230, 120, 40)
+    write_image(tmp_path / "box.png", pixels)
+    made = [
+        next(
+            iter(
+                generate(
+                    GenerateRequest(
+                        controls=[ControlSpec(condition=name)],
+                        images=[tmp_path / "box.png"],
+                        ready_hint=True,
+                        prompt="a cat",
+                        weights=[str(union)],
+                        base=str(random_sdxl_base),
+                        settings={"steps": 2, "guidance_scale": 5.0},
+                        out=tmp_path / name,
+                    )
+                )
+            )
+        )
+        for name in ("canny", "depth")
+    ]
+    one, other = (np.asarray(Image.open(image.path)) for image in made)
+    assert one.shape == other.shape == (64, 64, 3)
+    assert not np.array_equal(one, other)
+
+
+def test_is_not_trained(random_sdxl_base: Path, union: Path, tmp_path: Path) -> None:
+    request = TrainRequest(
+        condition="canny",
+        data="scenes:4",
+        base=str(random_sdxl_base),
+        init_from=str(union),
+        settings={"steps": 1, "batch_size": 1, "resolution": 64},
+    )
+    with pytest.raises(CnctlError, match="is a ControlNet-Union, which is not trained here"):
+        train(request, tmp_path / "run")
