@@ -18,7 +18,7 @@ class CheckpointLayout:
     """The files of one folder of families, as a value."""
 
     holds: Callable[[Path], bool]
-    """holds(path): whether weights of these families lie there, told from headers."""
+    """holds(path): whether weights lie there that no tensor tells, but what cnctl wrote does."""
     describe: Callable[..., WeightsInfo]
     """describe(path, hash=): what they are; CnctlError where they are something else."""
     read_description: Callable[..., dict[str, Any]]

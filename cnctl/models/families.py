@@ -10,8 +10,10 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.device import pick_device, pick_dtype
 from cnctl.models.family import Family, Recognise
+from cnctl.models.identify import check_role
 from cnctl.models.locate import locate_base
 from cnctl.models.location import Location
+from cnctl.models.signatures import BASE
 from cnctl.models.unet.family import recognise as recognise_unet
 
 RECOGNISERS: tuple[Recognise, ...] = (recognise_unet,)
@@ -50,7 +52,8 @@ def read_family(source: str | Path) -> Family:
 
 
 def find_family(location: Location) -> Family:
-    """The family of the base at this place; CnctlError where none knows it."""
+    """The family of the base at this place; CnctlError where none knows it, or it is no base."""
+    check_role(location.path, BASE)
     for recognise in RECOGNISERS:
         if family := recognise(location):
             return family

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cnctl.models import signatures
 from cnctl.models.checkpoint_layout import CheckpointLayout
+from cnctl.models.identify import check_role
+from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.layout import LAYOUT as UNET
 
-LAYOUTS = (UNET,)
+LAYOUTS = {signatures.UNET: UNET}
+"""By the names that the table of signatures has for them."""
 
 
 def load_controlnet(source: str | Path, **options: Any) -> tuple[Any, dict[str, Any]]:
@@ -25,6 +29,14 @@ def read_description(source: str | Path, **options: Any) -> dict[str, Any]:
     return find_layout(Path(source)).read_description(source, **options)
 
 
-def find_layout(path: Path) -> CheckpointLayout:
-    """The layout of the weights at this path; the last one where none knows them, to say so."""
-    return next((layout for layout in LAYOUTS if layout.holds(path)), LAYOUTS[-1])
+def find_layout(path: Path, role: str = CONTROLNET) -> CheckpointLayout:
+    """The layout of the weights at this path; CnctlError where they are something else.
+
+    role: what they are to serve as, of `cnctl.models.signatures`.
+    """
+    for layout in LAYOUTS.values():
+        if layout.holds(path):
+            return layout
+    row = check_role(path, role)
+    # What no row knows, the first layout refuses, and says what is wrong with it.
+    return LAYOUTS[row.read_by] if row else next(iter(LAYOUTS.values()))

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -18,8 +19,13 @@ from cnctl.errors import CnctlError
 from cnctl.tensorfiles.header import MAX_TENSORS, TensorSpec
 from cnctl.tensorfiles.pickles import MAX_BYTES, Pickle, Tensor, UnsafePickleError, read_pickle
 
-WRAPPERS = ("state_dict", "model", "string_to_param")
-"""Keys under which Lightning, authors of detectors or webui (textual inversion) put tensors."""
+WRAPPERS = (
+    "state_dict", "model_state_dict", "model", "module", "net", "params", "params_ema", "ema",
+    "ema_state_dict", "string_to_param",
+)  # fmt: skip
+"""Keys under which trainers and webui (textual inversion) put tensors, in order of preference."""
+MAX_WRAPPERS = 3
+"""Dictionaries in one another: a file may hold one that holds itself."""
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PROTOCOL = 1001
@@ -51,9 +57,9 @@ class TorchListing:
     """Of the same names; each tensor lies within the file."""
     byteorder: ByteOrder
     wrapper: str
-    """The key under which the tensors lie, one of WRAPPERS; "" where there is none."""
+    """The key under which the tensors lie, "a.b" for b within a; "" where there is none."""
     others: tuple[str, ...]
-    """Keys beside the tensors that hold none (epoch, optimizer states, ...)."""
+    """Keys beside them that are left out (epoch, optimizer states, a second set of weights ...)."""
 
 
 def list_torch_file(path: Path) -> TorchListing:
@@ -243,10 +249,44 @@ def _listing(container: _Container) -> TorchListing:
 
 
 def _tensors(tree: Any) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
+    """The tensors of the network, the key that they lie under, and the keys that are left out."""
     if type(tree) is not dict:
         raise ValueError("it does not hold a dictionary of tensors")
-    wrapper = next((key for key in WRAPPERS if type(tree.get(key)) is dict), "")
-    inner = tree[wrapper] if wrapper else tree
-    tensors = {name: value for name, value in inner.items() if type(value) is Tensor}
-    others = [name for name in (*tree, *inner) if type(name) is str and name not in tensors]
-    return tensors, wrapper, tuple(name for name in others if name != wrapper)
+    wrappers: list[str] = []
+    others: list[str] = []
+    while len(wrappers) < MAX_WRAPPERS and (key := _wrapper(tree)):
+        wrappers.append(key)
+        others += [name for name in tree if type(name) is str and name != key]
+        tree = tree[key]
+    tensors = {name: value for name, value in tree.items() if type(value) is Tensor}
+    if not tensors:
+        tensors = dict(_grouped(tree))
+    kept = {name.split(".")[0] for name in tensors} | tensors.keys()
+    others += [name for name in tree if type(name) is str and name not in kept]
+    return tensors, ".".join(wrappers), tuple(others)
+
+
+def _wrapper(tree: dict[Any, Any]) -> str:
+    """The key of the dictionary that holds the network; "" where this one does."""
+    groups = [name for name, value in tree.items() if type(name) is str and _holds_tensors(value)]
+    known = next((name for name in WRAPPERS if name in groups), "")
+    if known or len(groups) != 1 or any(type(value) is Tensor for value in tree.values()):
+        return known
+    return groups[0]
+
+
+def _holds_tensors(value: Any, *, deeper: int = MAX_WRAPPERS) -> bool:
+    if type(value) is not dict:
+        return False
+    if any(type(one) is Tensor for one in value.values()):
+        return True
+    return deeper > 0 and any(_holds_tensors(one, deeper=deeper - 1) for one in value.values())
+
+
+def _grouped(tree: dict[Any, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a network that is kept in several dictionaries, as an IP-Adapter's are."""
+    for group, value in tree.items():
+        if type(group) is str and type(value) is dict:
+            for name, tensor in value.items():
+                if type(name) is str and type(tensor) is Tensor:
+                    yield f"{group}.{name}", tensor

@@ -109,7 +109,7 @@ def test_oddities(folder, tmp_path) -> None:
     assert found.container == "torch, under state_dict"
     assert found.family == ""
     dropped, heads, mixed = found.notes
-    assert dropped == "left out what holds no weights: epoch"
+    assert dropped == "left out beside the weights: epoch"
     assert heads.startswith("the number of attention heads is not in this file")
     assert mixed == "tensors have different dtypes"
 

@@ -13,6 +13,7 @@ from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError
 from cnctl.models.conversion import Conversion
 from cnctl.models.layouts import find_layout
+from cnctl.models.signatures import BASE
 from cnctl.tensorfiles.write import check_target
 
 
@@ -25,7 +26,7 @@ def init_from_base(
     and the hint encoder starts from the seed as in training: it changes nothing yet, exactly.
     """
     base_path = find_base(request.base)
-    files = find_layout(base_path).load_conversion()
+    files = find_layout(base_path, BASE).load_conversion()
     _check(request, files)
     output = Output(
         path=Path(request.target),

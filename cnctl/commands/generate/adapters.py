@@ -12,6 +12,8 @@ from cnctl.commands.generate.record import EmbeddingRecord, LoraRecord
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
 from cnctl.models.base_update import add_base_update
+from cnctl.models.identify import check_role
+from cnctl.models.signatures import EMBEDDING, LORA
 from cnctl.tensorfiles.digest import known_sha256
 
 
@@ -24,10 +26,16 @@ class Adapters:
 
 
 def check_adapters(loras: Sequence[str], embeddings: Sequence[str]) -> None:
-    """Raise MissingError for what is not there, before anything slow happens."""
-    for path, _ in (*map(parse_lora, loras), *map(parse_embedding, embeddings)):
+    """Raise before anything slow happens.
+
+    MissingError for what is not there, CnctlError for what is neither a LoRA nor an embedding.
+    """
+    given = [(path, LORA) for path, _ in map(parse_lora, loras)]
+    given += [(path, EMBEDDING) for path, _ in map(parse_embedding, embeddings)]
+    for path, role in given:
         if not path.is_file():
             raise MissingError(f"there is no file {path}", hint="give a LoRA's or embedding's file")
+        check_role(path, role)
 
 
 def load_adapters(base: Base, loras: Sequence[str], embeddings: Sequence[str]) -> Adapters:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.models.checkpoint_layout import CheckpointLayout
+from cnctl.models.unet.checkpoint.input_concat import find_input_concat
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.checkpoint.summary import describe_weights
 
@@ -28,8 +29,7 @@ def load(source: str | Path, **options: Any) -> tuple[Any, dict[str, Any]]:
 
 
 LAYOUT = CheckpointLayout(
-    # The last in the list: it says what other files are.
-    holds=lambda path: True,
+    holds=lambda path: find_input_concat(path) is not None,
     describe=describe_weights,
     read_description=read_description,
     load=load,

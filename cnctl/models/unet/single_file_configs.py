@@ -28,7 +28,6 @@ TEXT_ENCODERS: tuple[dict[str, str], ...] = (
     },
 )
 """What the text encoders' keys begin with in SD 1.x, SD 2.x and SDXL, by diffusers' names."""
-REFINER = "conditioner.embedders.0.model."
 UNTOLD = ("attention_head_dim", "num_attention_heads", "upcast_attention", "norm_num_groups")
 """What no shape tells of a U-Net."""
 
@@ -46,7 +45,7 @@ def read_shapes(path: Path) -> Shapes:
         raise CnctlError(
             f"{path} is not a whole safetensors file: {error}", hint="fetch it again"
         ) from error
-    _check_kind(path, shapes)
+    _check_whole(path, shapes)
     return shapes
 
 
@@ -100,14 +99,8 @@ def text_config(shapes: Shapes, prefix: str, *, single: bool) -> Config:
     }
 
 
-def _check_kind(path: Path, shapes: Shapes) -> None:
-    """Refuse what is not a base of the known families, and name it."""
-    if any("input_hint_block" in name or "controlnet_" in name for name in shapes):
-        raise CnctlError(f"{path} is a ControlNet, not a base", hint="give it as --control")
-    if _has(shapes, REFINER):
-        raise CnctlError(
-            f"{path} is SDXL's refiner, which takes no ControlNet", hint="give SDXL's base"
-        )
+def _check_whole(path: Path, shapes: Shapes) -> None:
+    """CnctlError where a base lacks one of its networks."""
     whole = "give the whole checkpoint of an SD 1.x, SD 2.x or SDXL base, or a diffusers folder"
     found = {
         "U-Net": _has(shapes, UNET),

@@ -1,4 +1,4 @@
-"""Which form a file of weights has, told by the names of its tensors, never by the file's name."""
+"""Which form a file of a ControlNet has, told by its tensors' names, never by the file's name."""
 
 from __future__ import annotations
 
@@ -40,24 +40,6 @@ SCHEDULE = frozenset(
     }
 )
 
-LORA = "a LoRA"
-# What people hand in by mistake: how a key of it begins -> what it is.
-STRANGERS = {
-    "lllite_": "a ControlNet-LLLite",
-    "lora_": LORA,
-    "adapter.body.": "a T2I-Adapter",
-    "body.0.block": "a T2I-Adapter",
-    "image_proj.": "an IP-Adapter",
-    "down_blocks.0.motion_modules.": "a motion module",
-    "double_blocks.": "a model or ControlNet of FLUX",
-    "transformer_blocks.0.attn.": "a model or ControlNet of a diffusion transformer",
-    "model.diffusion_model.": "a Stable Diffusion checkpoint without a ControlNet",
-    "up_blocks.": "a U-Net of diffusers, not a ControlNet",
-    "text_model.": "a text encoder",
-    "decoder.": "a VAE",
-}
-
-
 # An empty tensor of this name marks what is whole with a base only: mark -> what the file holds.
 MARKS = {"difference": "webui difference", "lora_controlnet": "Control-LoRA"}
 
@@ -76,7 +58,7 @@ class Form:
 
 
 def detect(names: Iterable[str]) -> Form:
-    """Tell the form; CnctlError says what the file holds instead, with five of its keys."""
+    """The form of a file; CnctlError, with five of its keys, where it is not a ControlNet's."""
     names = list(names)
     dropped = dict(sorted(Counter(what for name in names if (what := _companion(name))).items()))
     if mark := next((mark for mark in MARKS if mark in names), ""):
@@ -85,18 +67,17 @@ def detect(names: Iterable[str]) -> Form:
     if any(name.startswith("controlnet_cond_embedding.") for name in names):
         label = "diffusers, union" if UNION_MARK in names else "diffusers"
         return Form("diffusers", label, dropped=dropped)
-    if UNION_MARK in names:
-        raise _refused("a ControlNet-Union by other names than diffusers'", names)
     if any(name.startswith(PREFIX) for name in names):
         full = any(name.startswith("model.diffusion_model.") for name in names)
         label = FULL if full else "original, ControlNet alone"
         return Form("original", label, PREFIX, dropped)
     if any(name.startswith("input_hint_block.") for name in names):
         return Form("bare", "original, bare keys", dropped=dropped)
-    for mark, what in STRANGERS.items():
-        if any(name.startswith(mark) for name in names):
-            raise _refused(what, names)
-    raise _refused("no ControlNet of a known form", names)
+    raise CnctlError(
+        "this file holds no ControlNet of a known form; its keys begin "
+        + (first_few(sorted(names)) or "(none)"),
+        hint="cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL",
+    )
 
 
 def select(names: Iterable[str], form: Form) -> dict[str, str]:
@@ -118,12 +99,3 @@ def _companion(name: str) -> str:
     if name.endswith(".position_ids"):
         return "position ids of the text encoder"
     return next((what for start, what in COMPANIONS.items() if name.startswith(start)), "")
-
-
-def _refused(what: str, names: list[str]) -> CnctlError:
-    known = "cnctl reads ControlNets for Stable Diffusion 1.x, 2.x and XL"
-    hints = {LORA: f"{known}; add a LoRA to the base: cnctl generate --lora FILE"}
-    return CnctlError(
-        f"this file holds {what}; its keys begin {first_few(sorted(names)) or '(none)'}",
-        hint=hints.get(what, known),
-    )

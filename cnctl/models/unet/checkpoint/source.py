@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError, reading
+from cnctl.models.identify import check_tensors
+from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.checkpoint import config as configs
 from cnctl.models.unet.checkpoint import keymap
 from cnctl.models.unet.checkpoint.architecture import Architecture, read_architecture, read_hint
@@ -112,6 +114,7 @@ def _open(
     path: Path, folder: Path | None, config_file: Path | None, base: Path | None, whole: bool
 ) -> Source:
     listing = list_tensors(path)
+    check_tensors(listing.tensors, CONTROLNET, subject=str(path))
     form = detect(listing.tensors)
     tensors = {n: listing.tensors[full] for n, full in select(listing.tensors, form).items()}
     unet = open_unet(base) if base and form.mark else None
@@ -232,7 +235,7 @@ def _notes(form: Form, others: tuple[str, ...]) -> list[str]:
         for what, count in form.dropped.items()
     ]
     if others:
-        notes.append(f"left out what holds no weights: {keymap.first_few(list(others))}")
+        notes.append(f"left out beside the weights: {keymap.first_few(list(others))}")
     if form.label == FULL:
         notes.append(
             "this checkpoint brings its own U-Net; with another base its images may differ"

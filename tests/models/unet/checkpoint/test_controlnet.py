@@ -71,7 +71,7 @@ def test_a_training_checkpoint_of_torch(
         open_source(path)
     source = open_source(path, config=config_file)
     assert source.container == "torch, under state_dict"
-    assert source.notes[-2] == "left out what holds no weights: epoch, global_step"
+    assert source.notes[-2] == "left out beside the weights: epoch, global_step"
     assert same_weights(load_controlnet(source)[0], small)
 
 
