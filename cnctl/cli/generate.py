@@ -110,6 +110,7 @@ def generate(
     from cnctl.commands.generate.prompts import gather_prompts
     from cnctl.commands.generate.replay import replay
     from cnctl.commands.generate.tasks import parse_size, parse_sweep
+    from cnctl.images import check_output
 
     asked, settings = given[GenerateRequest], given[GenerateSettings]
     # Given once, a mode is a setting of the run; given more often, each control's own.
@@ -131,6 +132,8 @@ def generate(
         size=parse_size(size),
     )
     request = replay(made_before, request) if made_before else request
+    if gallery:
+        check_output(gallery, overwrite=request.overwrite or request.resume)
     made, failed = _run(request, json=json, preview=preview, quiet=quiet)
     pages = _show(made, request, grid=grid, gallery=gallery)
     if json:
@@ -206,9 +209,13 @@ def _show(
     from cnctl.commands.generate.gallery import write_gallery, write_grids
     from cnctl.commands.generate.step_sheets import sheet_path
 
+    overwrite = request.overwrite
     sheets = [sheet_path(image.path) for image in made] if request.save_steps else []
-    pages = [*filter(Path.is_file, sheets), *(write_grids(made) if grid else [])]
+    pages = [
+        *filter(Path.is_file, sheets),
+        *(write_grids(made, overwrite=overwrite) if grid else []),
+    ]
     if gallery:
-        write_gallery(made, gallery)
+        write_gallery(made, gallery, overwrite=overwrite or request.resume)
         pages.append(gallery)
     return pages

@@ -2,7 +2,7 @@
 
 from cnctl.errors import shown
 from cnctl.images.bits import eight_bits
-from cnctl.images.find import SUFFIXES, ImageFile, find_images
+from cnctl.images.find import SUFFIXES, ImageFile, find_images, names_a_file
 from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, working_size
 from cnctl.images.read import (
     MAX_BYTES,
@@ -45,6 +45,7 @@ __all__ = [
     "fit_pair",
     "half_blocks",
     "hint_suffix",
+    "names_a_file",
     "read_bytes",
     "read_hint",
     "read_image",

@@ -13,6 +13,11 @@ from pathlib import Path
 from cnctl.errors import CnctlError, reason, shown
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+"""Of images that can be read."""
+OTHER_SUFFIXES = frozenset(
+    {".avif", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".npz", ".pgm", ".ppm", ".svg", ".tga"}
+)
+"""Of hints, and of images that are not read here."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,14 @@ def find_images(inputs: Iterable[str | Path]) -> list[ImageFile]:
     found = [image for item in inputs for image in _find_below(str(item))]
     unique = {os.path.abspath(image.path): image for image in reversed(found)}
     return [image for image in found if unique.pop(os.path.abspath(image.path), None)]
+
+
+def names_a_file(out: str | Path) -> bool:
+    """Return whether an output's name is a file's: it ends as images and hints do, in a format that
+    can be written or not, and is not a folder. Any other name, out.v2 for one, is a folder's.
+    """
+    ends_so = Path(out).suffix.lower() in SUFFIXES | OTHER_SUFFIXES
+    return ends_so and not os.path.isdir(out)
 
 
 def _find_below(item: str) -> list[ImageFile]:

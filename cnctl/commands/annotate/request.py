@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +69,6 @@ class AnnotateRequest(Declared):
         """Whether `out` names a file, or standard output, and not a folder."""
         if self.dataset:
             return False
-        from cnctl.images import SUFFIXES  # imports numpy, which `cnctl --help` need not load
+        from cnctl.images import names_a_file  # imports numpy, which `cnctl --help` need not load
 
-        is_named_so = Path(self.out).suffix.lower() in SUFFIXES | {".npz"}
-        return self.out == "-" or (is_named_so and not os.path.isdir(self.out))
+        return self.out == "-" or names_a_file(self.out)

@@ -29,6 +29,7 @@ class CheckedRun:
     """
 
     plan: RunPlan
+    layout: OutputLayout
     images: Sequence[PlannedImage]
     pictures: Pictures
     to_edit: ImageToEdit | None
@@ -55,10 +56,12 @@ def check_run(plan: RunPlan, on_event: OnEvent) -> CheckedRun:
         failures=failures,
     )
     tasks = _without(failures, plan.tasks)
-    images = _layout(request).plan(tasks)
+    layout = _layout(request)
+    images = layout.plan(tasks)
     check_adapters(request.loras, request.embeddings)
     return CheckedRun(
         plan=replace(plan, tasks=tasks),
+        layout=layout,
         images=images,
         pictures=pictures,
         to_edit=to_edit,
@@ -82,6 +85,7 @@ def _layout(request: GenerateRequest) -> OutputLayout:
         name=request.name,
         count=request.count,
         seed=request.seed,
+        save_steps=request.save_steps is not None,
         overwrite=request.overwrite,
         resume=request.resume,
     )

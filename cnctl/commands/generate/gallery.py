@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -13,35 +14,54 @@ import numpy as np
 from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.shared.report.pages import render
 from cnctl.commands.shared.report.sheets import arrange, labelled
-from cnctl.images import SUFFIXES, fit_image, read_image, write_file, write_image
+from cnctl.errors import OutputExists
+from cnctl.images import SUFFIXES, encode_image, fit_image, read_image, write_file
 
 LONGEST_PROMPT = 30
 """In letters; of a longer prompt a caption gives the number only."""
 
 
-def write_grids(made: Sequence[GeneratedImage]) -> list[Path]:
+def write_grids(made: Sequence[GeneratedImage], *, overwrite: bool = False) -> list[Path]:
     """Write a sheet for each input, X-grid.png beside X-hint.png: the hint, then its images.
 
     From column to column the setting of a sweep changes, or else the seed, or else the prompt;
-    everything else changes from row to row.
+    everything else changes from row to row. Where X-grid.png is another one and `overwrite` is
+    false, the sheet becomes X-grid-1a2b3c4d.png by its content.
     """
-    paths = []
-    for hint, images in _by_hint(made):
-        path = _beside(images[0], hint)
-        write_image(path, _grid(hint, images), overwrite=True)
-        paths.append(path)
-    return paths
+    return [
+        _write_grid(
+            _beside(images[0], hint),
+            encode_image(_grid(hint, images), ".png", {}),
+            overwrite=overwrite,
+        )
+        for hint, images in _by_hint(made)
+    ]
 
 
-def write_gallery(made: Sequence[GeneratedImage], path: Path) -> None:
-    """Write a page that shows the files of each input's hint and images, with captions."""
+def write_gallery(made: Sequence[GeneratedImage], path: Path, *, overwrite: bool = False) -> None:
+    """Write a page that shows the files of each input's hint and images, with captions.
+
+    Raises OutputExists where there is a file already and `overwrite` is false.
+    """
     inputs = []
     for hint, images in _by_hint(made):
         shown = [("hint", hint)] if hint.suffix in SUFFIXES else []
         shown += [(_words(image), image.path) for image in images]
         inputs.append([(text, os.path.relpath(source, path.parent)) for text, source in shown])
     page = render("gallery.html.j2", title="cnctl generate", inputs=inputs)
-    write_file(path, page.encode("utf-8", "backslashreplace"), overwrite=True)
+    write_file(path, page.encode("utf-8", "backslashreplace"), overwrite=overwrite)
+
+
+def _write_grid(path: Path, content: bytes, *, overwrite: bool) -> Path:
+    """Write a sheet; returns its path."""
+    try:
+        write_file(path, content, overwrite=overwrite)
+    except OutputExists:
+        mark = hashlib.sha256(content).hexdigest()[:8]
+        if path.read_bytes() != content:
+            path = path.with_name(f"{path.stem}-{mark}{path.suffix}")
+            write_file(path, content, overwrite=True)
+    return path
 
 
 def _by_hint(made: Sequence[GeneratedImage]) -> list[tuple[Path, list[GeneratedImage]]]:

@@ -17,13 +17,14 @@ OTHER = "take another --seed or -o, or --overwrite"
 
 def kept_images(setup: Setup) -> list[GeneratedImage]:
     """The images that exist; OutputError where this run would make one otherwise."""
-    kept = [_keep(setup, planned) for planned in setup.images if planned.done]
+    kept = [keep_image(setup, planned) for planned in setup.images if planned.done]
     if kept:
         setup.note(f"{len(kept)} images were there already")
     return kept
 
 
-def _keep(setup: Setup, image: PlannedImage) -> GeneratedImage:
+def keep_image(setup: Setup, image: PlannedImage) -> GeneratedImage:
+    """The image at this path; OutputError where this run would make it otherwise."""
     sources = list_sources(setup.controls, image.task.image)
     planned, found = plan_record(setup, image, sources), _read(image)
     if setup.recaption:

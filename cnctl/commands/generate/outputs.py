@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cnctl.commands.generate.parameters import format_parameters
-from cnctl.commands.generate.record import KEY, ImageRecord, hint_sha256
+from cnctl.commands.generate.record import KEY, ImageRecord
 from cnctl.commands.generate.request import NAME
-from cnctl.errors import CnctlError, OutputError
-from cnctl.images import hint_suffix, read_hint, write_hint, write_image
+from cnctl.commands.generate.step_sheets import sheet_path
+from cnctl.errors import CnctlError, OutputError, OutputExists
+from cnctl.images import names_a_file, write_image
 
 MAX_SEED = 2**63 - 1
 EVERYWHERE = {"stem": "s", "input": "i", "conditions": "c", "variant": "v", "prompt": 1, "seed": 0}
@@ -72,12 +75,14 @@ class OutputLayout:
     """The paths of images. out: a folder, or the .png of a single image. name: as `NAME`.
 
     seed: of the first image of each task; None for the first from 0 whose files are free.
+    save_steps: an image has a sheet of its steps beside it.
     """
 
     out: Path
     name: str = NAME
     count: int = 1
     seed: int | None = None
+    save_steps: bool = False
     overwrite: bool = False
     resume: bool = False
 
@@ -99,30 +104,54 @@ class OutputLayout:
                         else f"two images would both become {path}",
                         hint="generate into different folders, or give names by --name",
                     )
-                if path.exists() and not (self.overwrite or self.resume):
-                    hint = "take another --seed or -o, or --overwrite, or --resume"
-                    raise OutputError(f"{path} exists", hint=hint)
+                if not (self.overwrite or self.resume):
+                    self._refuse_existing(path)
                 done = self.resume and path.exists()
                 images[path] = PlannedImage(task=task, seed=seed, path=path, done=done)
         return list(images.values())
 
+    def plan_again(self, image: PlannedImage, taken: Container[Path]) -> PlannedImage:
+        """The image with the next free seed, as another run has written a file of its name.
+
+        taken: the paths of this run's images. Raises OutputExists where its seed was asked for.
+        """
+        if not self._chooses_seed(image.task):
+            raise _exists(image.path)
+        seed = self._free_seed(image.task, taken, first=image.seed + 1)
+        return replace(image, seed=seed, path=self.path(image.task, seed))
+
+    def existing(self, path: Path) -> Path | None:
+        """The file that is there of an image and its sheet; None where their names are free."""
+        paths = [path, sheet_path(path)] if self.save_steps else [path]
+        return next(filter(os.path.lexists, paths), None)
+
     def path(self, task: Task, seed: int) -> Path:
         """The path of an image."""
-        if self.out.suffix:
+        if names_a_file(self.out):
             return self.out
         return self.out / task.folder / f"{task.name(self.name, seed)}.png"
 
-    def _first_seed(self, task: Task, taken: Mapping[Path, PlannedImage]) -> int:
-        if task.seed is not None:
-            return task.seed
-        if self.seed is not None or self.out.suffix or self.resume or "{seed}" not in self.name:
-            return self.seed or 0
-        first = 0
-        while True:
-            paths = [self.path(task, first + offset) for offset in range(self.count)]
-            if not any(path.exists() or path in taken for path in paths):
-                return first
-            first += 1
+    def _first_seed(self, task: Task, taken: Container[Path]) -> int:
+        if not self._chooses_seed(task):
+            return next(seed for seed in (task.seed, self.seed, 0) if seed is not None)
+        return self._free_seed(task, taken, first=0, count=self.count)
+
+    def _chooses_seed(self, task: Task) -> bool:
+        """Whether the task's seeds are those whose files are free."""
+        is_given = task.seed is not None or self.seed is not None
+        return not (is_given or self.resume or names_a_file(self.out) or "{seed}" not in self.name)
+
+    def _free_seed(self, task: Task, taken: Container[Path], *, first: int, count: int = 1) -> int:
+        """The first seed from here on that starts `count` whose files are free."""
+        for seed in itertools.count(first):
+            paths = [self.path(task, seed + offset) for offset in range(count)]
+            if not any(self.existing(path) or path in taken for path in paths):
+                return seed
+        raise AssertionError
+
+    def _refuse_existing(self, path: Path) -> None:
+        if found := self.existing(path):
+            raise _exists(found)
 
     def _check(self, tasks: Sequence[Task]) -> None:
         if self.count < 1:
@@ -131,9 +160,10 @@ class OutputLayout:
             if seed is not None and not 0 <= seed <= MAX_SEED - self.count:
                 most = MAX_SEED - self.count
                 raise CnctlError(f"seed {seed} is out of range", hint=f"use 0 to {most}")
-        if self.out.suffix and len(tasks) * self.count > 1:
+        is_file = names_a_file(self.out)
+        if is_file and len(tasks) * self.count > 1:
             raise CnctlError(f"-o {self.out} is one file for several images", hint="name a folder")
-        if self.out.suffix not in ("", ".png"):
+        if is_file and self.out.suffix.lower() != ".png":
             hint = f"-o {self.out.with_suffix('.png')}"
             raise CnctlError(f"-o {self.out}: images are PNG", hint=hint)
         try:
@@ -165,57 +195,22 @@ class GeneratedImage:
         return self.path.read_bytes()
 
 
-def hint_paths(task: Task, out: Path, channels: Sequence[int]) -> list[Path]:
-    """The paths of a task's hints, beside its images: X-hint.png, X-hint-2.png, ..."""
-    folder = out.parent if out.suffix else out / task.folder
-    return [
-        folder / f"{task.stem}-hint{'' if i == 1 else f'-{i}'}{hint_suffix(count)}"
-        for i, count in enumerate(channels, 1)
-    ]
-
-
-def write_hints(
-    paths: Sequence[Path], hints: Sequence[np.ndarray], *, overwrite: bool, written: set[Path]
-) -> list[Path]:
-    """Write hints, (H, W, C); returns their paths.
-
-    Where another hint is, X-hint.png becomes X-hint-1a2b3c4d.png by its content, so that images
-    that were made of the other can be made again. overwrite: it is replaced, unless it is `written`
-    by this run, to which what is written now is added.
-    """
-    places = []
-    for path, hint in zip(paths, hints, strict=True):
-        may_replace = overwrite and path not in written
-        place = path if may_replace or not _is_other(path, hint) else _by_content(path, hint)
-        if may_replace or not place.exists():
-            write_hint(place, hint, overwrite=True)
-        written.add(place)
-        places.append(place)
-    return places
-
-
-def _is_other(path: Path, hint: np.ndarray) -> bool:
-    """Whether the file exists and is not this hint."""
-    if not path.exists():
-        return False
-    try:
-        found = read_hint(path, channels=hint.shape[2])
-    except CnctlError:
-        return True
-    return not np.array_equal(found, hint)
-
-
-def _by_content(path: Path, hint: np.ndarray) -> Path:
-    return path.with_name(f"{path.stem}-{hint_sha256(hint)[:8]}{path.suffix}")
-
-
 def write_generated(
-    planned: PlannedImage, image: np.ndarray, hint: Path, record: ImageRecord, *, private: bool
+    planned: PlannedImage,
+    image: np.ndarray,
+    hint: Path,
+    record: ImageRecord,
+    *,
+    private: bool,
+    overwrite: bool,
 ) -> GeneratedImage:
-    """Write an image, uint8 (H, W, 3), with all that made it in its metadata unless private."""
+    """Write an image, uint8 (H, W, 3), with all that made it in its metadata unless private.
+
+    Raises OutputExists where another run has written a file of its name meanwhile.
+    """
     document = json.dumps(record.to_json(), ensure_ascii=False, default=str)
     texts = {} if private else {KEY: document, "parameters": format_parameters(record)}
-    write_image(planned.path, image, metadata=texts, overwrite=True)
+    write_image(planned.path, image, metadata=texts, overwrite=overwrite)
     return generated(planned, hint, record)
 
 
@@ -223,3 +218,8 @@ def generated(planned: PlannedImage, hint: Path, record: ImageRecord) -> Generat
     """An image that is on disk."""
     variant = {**planned.task.variant, "seed": planned.seed}
     return GeneratedImage(path=planned.path, hint=hint, record=record, variant=variant)
+
+
+def _exists(path: Path) -> OutputExists:
+    hint = "take another --seed or -o, or --overwrite, or --resume"
+    return OutputExists(f"{path} exists", hint=hint)

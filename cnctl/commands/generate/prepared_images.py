@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cnctl.commands.generate.hint_files import hint_paths, write_hints
 from cnctl.commands.generate.hints import make_hints, note_dead_hints, note_other_aspects
-from cnctl.commands.generate.outputs import PlannedImage, Task, hint_paths, write_hints
+from cnctl.commands.generate.outputs import PlannedImage, Task
 from cnctl.commands.generate.setup import Setup
 from cnctl.settings import GenerateSettings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from cnctl.commands.generate.describe import (
     unasked_differences,
 )
 from cnctl.commands.generate.events import OnEvent, Preview
+from cnctl.commands.generate.free_names import with_free_names
 from cnctl.commands.generate.kept import kept_images
 from cnctl.commands.generate.memory import out_of_memory_hint
 from cnctl.commands.generate.outputs import GeneratedImage, PlannedImage, write_generated
@@ -26,7 +27,7 @@ from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.setup import Setup, set_up
 from cnctl.commands.generate.step_sheets import StepSheets
 from cnctl.commands.shared.events import Stage, ignore
-from cnctl.errors import SomeInputsFailed
+from cnctl.errors import OutputExists, SomeInputsFailed
 from cnctl.sampling.denoise import OnPreview, sample
 
 
@@ -47,9 +48,7 @@ def generate(
     images = [planned for planned in setup.images if not planned.done]
     counter = _StepCounter(setup, images)
     for batch in _batches(setup, prepare_images(setup, images, leave_out=counter.leave_out)):
-        batch = batch * request.in_batch[1]
-        for alike in _recaptioned(setup, batch, counter) if setup.recaption else [batch]:
-            yield from _make(setup, alike, counter)
+        yield from _make_batch(setup, batch, counter)
     if on_event is None and (failed := setup.failures.failed):
         raise SomeInputsFailed(f"{len(failed)} inputs failed: {failed[0].error}")
 
@@ -67,6 +66,10 @@ class _StepCounter:
         before, self.before = self.before, self.before + images * steps
         report = self.setup.on_event
         return lambda step: report(Stage("denoising", before + step * images, self.total))
+
+    def add(self, images: Sequence[PlannedImage]) -> None:
+        """These images are made once more."""
+        self.total += self._steps(images)
 
     def leave_out(self, images: Sequence[PlannedImage]) -> None:
         """These images are not made."""
@@ -92,6 +95,18 @@ def _chunks(setup: Setup, image: PreparedImage) -> int:
     return prompt_chunks(setup.base, image.task, image.settings)
 
 
+def _make_batch(
+    setup: Setup, batch: Sequence[PreparedImage], counter: _StepCounter
+) -> Iterator[GeneratedImage]:
+    """Make a batch, and once more those of its images whose names other runs take meanwhile."""
+    while batch := (yield from with_free_names(setup, batch)):
+        taken: list[PreparedImage] = []
+        for alike in _recaptioned(setup, batch, counter) if setup.recaption else [batch]:
+            taken += yield from _make(setup, alike, counter)
+        counter.add([image.planned for image in taken])
+        batch = taken
+
+
 def _recaptioned(
     setup: Setup, batch: Sequence[PreparedImage], counter: _StepCounter
 ) -> Iterator[Sequence[PreparedImage]]:
@@ -106,11 +121,18 @@ def _recaptioned(
 
 def _make(
     setup: Setup, batch: Sequence[PreparedImage], counter: _StepCounter
-) -> Iterator[GeneratedImage]:
-    """Denoise and write a batch, with the sheets of its steps where they are asked for."""
-    request = setup.request
+) -> Generator[GeneratedImage, None, list[PreparedImage]]:
+    """Denoise and write a batch, with the sheets of its steps where they are asked for.
+
+    Returns the images that are not written, as another run has taken the names.
+    """
+    request, taken = setup.request, []
+    batch = [*batch] * request.in_batch[1]
     places = _places(request, batch)
-    sheets = StepSheets({place: batch[place].planned.path for place in places})
+    sheets = StepSheets(
+        {place: batch[place].planned.path for place in places},
+        overwrite=request.overwrite or request.resume,
+    )
 
     def show(step: int, pictures: np.ndarray) -> None:
         sheets.add(step, pictures)
@@ -125,8 +147,22 @@ def _make(
         record = _record(setup, batch, place, whole)
         for difference in unasked_differences(record, request.origin) if request.origin else ():
             setup.note(difference)
-        hint = image.stored[0]
-        yield write_generated(image.planned, whole, hint, record, private=request.private)
+        try:
+            sheets.check(place)
+            made = write_generated(
+                image.planned,
+                whole,
+                image.stored[0],
+                record,
+                private=request.private,
+                overwrite=request.overwrite,
+            )
+        except OutputExists:
+            sheets.remove(place)
+            taken.append(image)
+        else:
+            yield made
+    return taken
 
 
 def _sample(

@@ -15,7 +15,7 @@ from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.image_to_image import ImageToEdit
 from cnctl.commands.generate.loaded_controls import LoadedControl, load_controls
 from cnctl.commands.generate.memory import out_of_memory_hint
-from cnctl.commands.generate.outputs import PlannedImage, Task
+from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.plan import plan_run
 from cnctl.commands.generate.prompt_reading import note_long_prompts, precompute, prompt_options
@@ -38,6 +38,7 @@ class Setup:
     """All that a run needs, in memory."""
 
     request: GenerateRequest
+    layout: OutputLayout
     images: Sequence[PlannedImage]
     base: Base
     controls: Sequence[LoadedControl]
@@ -50,6 +51,8 @@ class Setup:
     adapters: Adapters
     on_event: OnEvent
     failures: Failures
+    paths: set[Path]
+    """Of the images."""
     written: set[Path] = field(default_factory=set)
     """The hints that this run has written."""
 
@@ -84,7 +87,9 @@ def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
     _check_controls(controls, every, request)
     return Setup(
         request=request,
+        layout=checked.layout,
         images=checked.images,
+        paths={image.path for image in checked.images},
         base=base,
         controls=controls,
         settings=settings,

@@ -18,6 +18,7 @@ from cnctl.commands.generate.prompts import DEFAULT_PROMPT, choose_prompts
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.step_sheets import sheet_path
+from cnctl.commands.shared.events import Note, Stage
 from cnctl.commands.shared.report.sheets import GAP
 from cnctl.errors import CnctlError, DeviceError, MissingError, OutputError
 
@@ -341,3 +342,123 @@ def test_too_little_memory_is_told_with_what_takes_less(
     with pytest.raises(DeviceError) as caught:
         next(generate(replace(request, low_memory=True, overwrite=True)))
     assert "--low-memory" not in caught.value.hint
+
+
+class OtherRun:
+    """Writes its files as soon as this run denoises, as another process might."""
+
+    def __init__(self, *paths: Path) -> None:
+        self.paths = paths
+        self.notes: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Note):
+            self.notes.append(event.text)
+        elif isinstance(event, Stage):
+            for path in self.paths:
+                path.write_bytes(b"theirs")
+
+    def has_all(self) -> bool:
+        return all(path.read_bytes() == b"theirs" for path in self.paths)
+
+
+def test_an_image_whose_name_another_run_takes_gets_the_next_free_seed(
+    base: str, photo: Path, tmp_path: Path
+) -> None:
+    request = GenerateRequest(CANNY, [photo], "a", base=base, count=3, settings={"steps": 1})
+    other = OtherRun(tmp_path / "box-canny-1.png")
+    made = list(generate(replace(request, out=tmp_path), on_event=other))
+    assert [image.path.name for image in made] == [f"box-canny-{seed}.png" for seed in (0, 2, 3)]
+    assert [image.record.seed for image in made] == [0, 2, 3]
+    assert other.has_all()
+    assert len([text for text in other.notes if "box-canny-1.png is another run's" in text]) == 1
+    (same,) = generate(replace(request, out=tmp_path / "own", count=1, seed=3))
+    assert np.array_equal(pixels(made[2].path), pixels(same.path))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("box-canny-4.png", {"seed": 4}),
+        ("one.png", {"out": "one.png"}),
+        ("same.png", {"name": "same"}),
+    ],
+)
+def test_a_name_that_was_asked_for_and_is_taken_meanwhile_is_an_error(
+    base: str, photo: Path, tmp_path: Path, name: str, asked: dict[str, Any]
+) -> None:
+    asked = {"out": ".", **asked}
+    asked["out"] = tmp_path / asked["out"]
+    request = GenerateRequest(CANNY, [photo], "a", base=base, settings={"steps": 1}, **asked)
+    other = OtherRun(tmp_path / name)
+    with pytest.raises(OutputError, match=rf"{name} exists"):
+        list(generate(request, on_event=other))
+    assert other.has_all()
+
+
+def test_a_sheet_of_another_run_is_never_replaced(base: str, photo: Path, tmp_path: Path) -> None:
+    """Its image is another run's too, even if it is not there yet."""
+    request = GenerateRequest(
+        CANNY, [photo], "a", out=tmp_path, base=base, save_steps=1, settings={"steps": 2}
+    )
+    other = OtherRun(tmp_path / "box-canny-0-steps.png")
+    other.paths[0].write_bytes(b"theirs")
+    (made,) = generate(request, on_event=other)
+    assert made.path.name == "box-canny-1.png"
+    late = OtherRun(tmp_path / "box-canny-2.png")  # taken after this run's sheet was begun
+    (made,) = generate(request, on_event=late)
+    assert made.path.name == "box-canny-3.png"
+    assert not (tmp_path / "box-canny-2-steps.png").exists()
+    assert other.has_all()
+    assert late.has_all()
+    with pytest.raises(OutputError, match=r"box-canny-0-steps.png exists"):
+        next(generate(replace(request, seed=0)))
+
+
+def test_a_resumed_run_keeps_what_another_one_makes_meanwhile(
+    base: str, photo: Path, tmp_path: Path
+) -> None:
+    request = GenerateRequest(
+        CANNY, [photo], "a", out=tmp_path, base=base, resume=True, settings={"steps": 1}
+    )
+    by_others: list[bytes] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Stage) and not by_others:
+            (made,) = generate(request)
+            by_others.append(made.path.read_bytes())
+
+    (made,) = generate(request, on_event=on_event)
+    assert made.path.read_bytes() == by_others[0]
+
+
+def test_the_hint_of_another_image_of_the_same_name_is_kept(
+    base: str, photo: Path, tmp_path: Path
+) -> None:
+    other = photo.with_name("other") / photo.name
+    other.parent.mkdir()
+    Image.fromarray(pixels(photo)[::-1, ::2].copy()).save(other)
+    request = GenerateRequest(CANNY, [photo], "a", out=tmp_path, base=base, settings={"steps": 1})
+    hints = [next(generate(replace(request, images=[each]))).hint for each in (photo, other, photo)]
+    assert hints[0] == hints[2] != hints[1]
+
+
+@pytest.mark.parametrize("folder", ["tmp.AbC123", "out.v2", "folder.png", "folder.jpg"])
+def test_a_folder_is_a_folder_whatever_its_name(
+    base: str, photo: Path, tmp_path: Path, folder: str
+) -> None:
+    if not folder.startswith("out"):
+        (tmp_path / folder).mkdir()
+    request = GenerateRequest(
+        CANNY, [photo], "a", out=tmp_path / folder, base=base, settings={"steps": 1}
+    )
+    (made,) = generate(request)
+    assert made.path == tmp_path / folder / "box-canny-0.png"
+    assert made.hint == tmp_path / folder / "box-canny-hint.png"
+
+
+@pytest.mark.parametrize("name", ["one.jpg", "one.JPEG", "one.avif", "one.npz"])
+def test_other_image_formats_are_refused(base: str, photo: Path, tmp_path: Path, name: str) -> None:
+    request = GenerateRequest(CANNY, [photo], "a", out=tmp_path / name, base=base)
+    with pytest.raises(CnctlError, match="images are PNG"):
+        next(generate(request))

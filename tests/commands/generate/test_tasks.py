@@ -178,7 +178,11 @@ def test_each_point_of_a_sweep_is_the_image_of_these_settings(make: Make) -> Non
     (alone,) = make(**{**photo, "controls": CANNY}, settings=settings)
     assert np.array_equal(pixels(made[1].path), pixels(alone.path))
     grid = write_grids(made)
-    assert grid == [Path("out/a-canny-grid.png")]
+    assert grid == write_grids(made) == [Path("out/a-canny-grid.png")]
+    (fewer,) = write_grids(made[:2])
+    assert fewer.name.startswith("a-canny-grid-")
+    assert not np.array_equal(pixels(fewer), pixels(grid[0]))
+    assert write_grids(made[:2]) == [fewer]
     sheet = pixels(grid[0])
     # Two rows of three cells of 64 pixels, gaps of 4, and a line of text below each cell.
     assert sheet.shape == (2 * (64 + 24 + 4) + 4, 3 * 68 + 4, 3)
@@ -201,6 +205,8 @@ def test_jobs_run_and_a_page_shows_them(make: Make, tmp_path: Path) -> None:
     made = make(jobs="jobs.jsonl", seed=2)
     assert [image.path.name for image in made] == ["x-2.png", "a-canny-2.png"]
     write_gallery(made, Path("out/gallery.html"))
+    with pytest.raises(OutputError, match=r"gallery.html exists already"):
+        write_gallery(made[:1], Path("out/gallery.html"))
     page = Path("out/gallery.html").read_text()
     for image in made:
         assert f'src="{image.path.name}"' in page
