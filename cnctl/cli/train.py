@@ -103,6 +103,7 @@ def _check(
         report = check_data(
             cond,
             asked.get("data"),
+            columns=asked.get("columns"),
             base=asked.get("base"),
             resolution=settings.get("resolution"),
             largest=settings.get("largest"),
@@ -115,6 +116,8 @@ def _check(
     else:
         emit(report.problems)
         note(report.summary(), quiet=quiet)
+    if report.refused:
+        raise SomeInputsFailed("training would refuse these data", hint="their problems say why")
     if report.fatal:
         raise SomeInputsFailed(
             f"training would stop at {report.fatal} of {report.examples} examples",

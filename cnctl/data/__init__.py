@@ -1,9 +1,10 @@
 """Pairs of image and hint with a prompt: read, checked, prepared for training, written."""
 
-from cnctl.data.check import DataReport, Problem, check_dataset
+from cnctl.data.check import DataReport, check_dataset
 from cnctl.data.examples import Dataset, Example
 from cnctl.data.open import open_dataset
 from cnctl.data.pairs import Pair, Selection, TrainingPairs
+from cnctl.data.problems import Problem
 from cnctl.data.subset import take_part
 from cnctl.data.writer import DatasetWriter
 

@@ -12,21 +12,10 @@ import numpy as np
 
 from cnctl.data.examples import Dataset, Example
 from cnctl.data.pairs import Detect
+from cnctl.data.problems import Problem
 from cnctl.errors import CnctlError
 
 ASPECT_TOLERANCE = 0.02
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one example. fatal: it would stop training."""
-
-    name: str
-    what: str
-    fatal: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
 
 
 @dataclass
@@ -36,6 +25,8 @@ class DataReport:
     examples: int
     problems: list[Problem] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    refused: bool = False
+    """Whether training would not start with these data."""
     detected: int = 0
     """Examples whose hint is not in the data and has to be detected."""
 
@@ -73,7 +64,8 @@ def check_dataset(
     on_example: Callable[[int], None] = lambda done: None,
 ) -> DataReport:
     """Read all examples and report what is missing, damaged, empty, too small or duplicated."""
-    report = DataReport(len(dataset))
+    refused = any(problem.fatal for problem in dataset.problems)
+    report = DataReport(len(dataset), [*dataset.problems], refused=refused)
     seen: dict[bytes, str] = {}
     for index in range(len(dataset)):
         name = dataset.name(index)
@@ -86,6 +78,8 @@ def check_dataset(
             report.sizes[example.image.shape[:2]] += 1
             report.detected += example.hint is None
             whats = [*_look(example, hint, resolution), *_twin(example, name, seen)]
+            if example.hint is None and dataset.ready_hints:
+                whats.append("it has no hint, and others have one")
             report.problems += [Problem(name, what) for what in whats]
         on_example(index + 1)
     return report

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
+from cnctl.data.problems import Problem
 from cnctl.images import read_hint
-
-COLUMNS = (
-    ("image", "file_name", "image_file_name"),
-    ("hint", "hint_file_name", "conditioning_image", "conditioning_image_file_name"),
-    ("prompt", "text", "caption"),
-)
-"""Names of image, hint and prompt: cnctl's, then those of Hugging Face's imagefolder."""
 
 read_colours = partial(read_hint, channels=3)
 
@@ -44,6 +38,14 @@ class Dataset(Protocol):
     @property
     def ready_hints(self) -> int:
         """How many examples include a hint."""
+
+    @property
+    def ready_prompts(self) -> int:
+        """How many examples include a prompt."""
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong with the files around the examples, or is not read of them."""
 
     def __len__(self) -> int: ...
 

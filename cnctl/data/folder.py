@@ -1,48 +1,44 @@
-"""Pairs of files listed in an index: metadata.jsonl, metadata.csv or prompt.json."""
+"""Pairs of image files: those of an index, metadata.jsonl, metadata.csv or prompt.json."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cnctl.data.examples import COLUMNS, Example
+from cnctl.data.columns import (
+    COLUMNS,
+    FLAG,
+    Names,
+    check_given,
+    names_image,
+    unread_hints,
+    unread_names,
+)
+from cnctl.data.examples import Example
+from cnctl.data.index import TABLE, Entry, read_entries
+from cnctl.data.problems import Problem
 from cnctl.errors import CnctlError
 from cnctl.images import read_image, read_size, shown
 
 METADATA = "metadata.jsonl"
-TABLE = "metadata.csv"
 FILL50K = "prompt.json"
-LAYOUTS = {
-    METADATA: COLUMNS,
-    TABLE: COLUMNS,
-    FILL50K: (("target",), ("source",), ("prompt",)),  # the original repository's names
-}
-"""Index files, and the names of image, hint and prompt in each."""
+INDEXES = (METADATA, "metadata.csv", FILL50K)
+"""Names of index files, the preferred ones first."""
+FILL50K_COLUMNS = Names(("target",), ("source",), ("prompt",))
+"""The original repository's."""
 
-
-def open_folder(path: Path, *, read_hint: Callable[[Path | bytes], np.ndarray]) -> FolderDataset:
-    """Open an index file, or the folder that holds one. Only the index is read."""
-    index = _find_index(path)
-    return FolderDataset(index=index, rows=tuple(_read_rows(index)), read_hint=read_hint)
-
-
-def is_folder_of_pairs(path: Path) -> bool:
-    """Return whether this folder has an index file."""
-    return any((path / name).is_file() for name in LAYOUTS)
+HintSource = Path | bytes
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of an index."""
+    """One pair."""
 
     image: Path
     hint: Path | None
@@ -51,21 +47,23 @@ class Row:
 
 @dataclass(frozen=True)
 class FolderDataset:
-    """Pairs of image files."""
+    """Pairs of image files. fingerprint: a hash of what lists them; the images are not read."""
 
-    index: Path
+    folder: Path
     rows: tuple[Row, ...]
-    read_hint: Callable[[Path | bytes], np.ndarray]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of the index file; the images are not read."""
-        return hashlib.sha256(self.index.read_bytes()).hexdigest()
+    read_hint: Callable[[HintSource], np.ndarray]
+    fingerprint: str = ""
+    problems: tuple[Problem, ...] = ()
 
     @property
     def ready_hints(self) -> int:
         """How many examples include a hint."""
         return sum(row.hint is not None for row in self.rows)
+
+    @property
+    def ready_prompts(self) -> int:
+        """How many examples include a prompt."""
+        return sum(bool(row.prompt.strip()) for row in self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,7 +79,7 @@ class FolderDataset:
 
     def key(self, index: int) -> str:
         """Return what the index calls the image, which does not depend on where the folder is."""
-        return _below(self.rows[index].image, self.index.parent).as_posix()
+        return _below(self.rows[index].image, self.folder).as_posix()
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return (height, width) of the image, which is not decoded."""
@@ -97,73 +95,86 @@ class FolderDataset:
         return [path for path in paths if not path.is_file()]
 
 
-def _find_index(path: Path) -> Path:
-    """Return the index file at this path or in this folder."""
-    if path.is_file() and path.name in LAYOUTS:
-        return path
-    if not path.is_dir():
-        raise CnctlError(
-            f"--data {shown(path)}: no such folder", hint="give a folder of pairs, or scenes:2000"
-        )
-    for name in LAYOUTS:
-        if (path / name).is_file():
-            return path / name
-    raise CnctlError(
-        f"{shown(path)} has none of {', '.join(LAYOUTS)}, and no tables",
-        hint="`cnctl annotate --dataset` makes such a folder from images",
+def open_index(
+    index: Path, given: Mapping[str, str], *, read_hint: Callable[[HintSource], np.ndarray]
+) -> FolderDataset:
+    """Open the pairs that an index lists, with paths relative to its folder.
+
+    given: names of columns, from `parse_columns`. Only the index is read.
+    """
+    columns = (FILL50K_COLUMNS if index.name == FILL50K else COLUMNS).replaced(given)
+    entries = read_entries(index)
+    found = list(dict.fromkeys(name for entry in entries for name in entry.fields))
+    check_given(given, found, shown(index))
+    rows = tuple(_read_row(index, entry, columns) for entry in entries)
+    problems = _problems(index, entries, rows, columns, is_given="hint" in given)
+    return FolderDataset(
+        folder=index.parent,
+        rows=rows,
+        read_hint=read_hint,
+        fingerprint=hashlib.sha256(index.read_bytes()).hexdigest(),
+        problems=tuple(problems),
     )
 
 
-def _read_rows(index: Path) -> list[Row]:
-    text = index.read_text(encoding="utf-8", errors="replace")
-    entries = _from_table(text) if index.name == TABLE else _from_lines(text, index)
-    rows = [_read_row(index, f"line {number} of {shown(index)}", e) for number, e in entries]
-    if not rows:
-        raise CnctlError(f"{shown(index)} holds no examples", hint="it needs one line for each")
-    return rows
-
-
-def _from_table(text: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(text))
-    return ((reader.line_num, entry) for entry in reader)
-
-
-def _from_lines(text: str, index: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            where = f"line {number} of {shown(index)}"
-            raise CnctlError(
-                f"{where} is not JSON: {error.msg}", hint="fix or remove it"
-            ) from error
-
-
-def _read_row(index: Path, where: str, entry: Any) -> Row:
-    columns = LAYOUTS[index.name]
-    fields = entry if isinstance(entry, dict) else {}
-    image, hint, prompt = (_text(fields, names, where) for names in columns)
+def _read_row(index: Path, entry: Entry, columns: Names) -> Row:
+    image, hint, prompt = (_text(entry, names) for names in columns)
     if not image:
-        raise CnctlError(f"{where} has no {columns[0][0]!r}", hint=_how_to_write(index.name))
+        has = f"it has {', '.join(map(repr, entry.fields))}; {FLAG} maps them, or "
+        raise CnctlError(
+            f"{entry.where} has no {columns.image[0]!r}",
+            hint=has * bool(entry.fields) + _how_to_write(index, columns),
+        )
     return Row(
         image=index.parent / image, hint=index.parent / hint if hint else None, prompt=prompt
     )
 
 
-def _text(entry: Mapping[str, Any], names: Sequence[str], where: str) -> str:
-    """Return the value of the first of these names that has one, or ""."""
-    name = next((name for name in names if entry.get(name)), names[0])
-    value = entry.get(name) or ""
+def _text(entry: Entry, names: Sequence[str]) -> str:
+    """Return the value of the first of these columns that has one, or ""."""
+    name = _used(entry, names)
+    value = entry.fields[name] if name else ""
     if not isinstance(value, str):
-        raise CnctlError(f"{where}: {name!r} is not text", hint="fix or remove it")
+        raise CnctlError(f"{entry.where}: {name!r} is not text", hint="fix or remove it")
     return value
 
 
-def _how_to_write(name: str) -> str:
-    image, hint, prompt = (names[0] for names in LAYOUTS[name])
-    if name == TABLE:
+def _used(entry: Entry, names: Sequence[str]) -> str:
+    return next((name for name in names if entry.fields.get(name)), "")
+
+
+def _problems(
+    index: Path,
+    entries: Sequence[Entry],
+    rows: Sequence[Row],
+    columns: Names,
+    *,
+    is_given: bool,
+) -> Iterator[Problem]:
+    """Yield a column that may hold the hints that are missing, and those that are not read."""
+    unread: Counter[str] = Counter()
+    candidates: Counter[str] = Counter()
+    for entry, row in zip(entries, rows, strict=True):
+        used = [_used(entry, names) for names in columns]
+        left = {name: v for name, v in entry.fields.items() if v and name not in used}
+        image = entry.fields[used[0]]
+        if row.hint is None and not is_given:
+            candidates.update(name for name, v in left.items() if names_image(v) and v != image)
+        if not _is_record(entry):
+            unread.update(left)
+    for name, count in candidates.most_common(1):
+        yield unread_hints(shown(index), name, count=count, examples=len(rows))
+    yield from unread_names(shown(index), "columns", unread)
+
+
+def _is_record(entry: Entry) -> bool:
+    """Return whether the line also says how its hint was made, as `DatasetWriter` records it."""
+    return {"condition", "options"} <= entry.fields.keys()
+
+
+def _how_to_write(index: Path, columns: Names) -> str:
+    image, hint, prompt = (names[0] if names else "" for names in columns)
+    if index.suffix.lower() == TABLE:
         return f"its first line names the columns: {image},{hint},{prompt}"
     sample = {image: "images/1.png", hint: "hints/1.png", prompt: "a red house"}
     return f"write {json.dumps(sample)}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cnctl.data.members import Member
+from cnctl.data.members import Listing, Member
 from cnctl.errors import OutputError, writing
 from cnctl.system.atomic import atomic_file
 from cnctl.system.caches import cache_folder
@@ -24,7 +24,7 @@ def is_kept(identity: str) -> bool:
     return bool(identity) and _path(identity).is_file()
 
 
-def keep_index(identity: str, make: Callable[[], list[Member]]) -> list[Member]:
+def keep_index(identity: str, make: Callable[[], Listing]) -> Listing:
     """Return the index of this shard from the cache, or make it and cache it.
 
     identity: the shard's name and what changes with its content; "" where nothing does: the index
@@ -34,17 +34,19 @@ def keep_index(identity: str, make: Callable[[], list[Member]]) -> list[Member]:
     if not identity:
         return make()
     path = _path(identity)
-    while (members := _read(path)) is None:
+    while (listing := _read(path)) is None:
         with path.with_suffix(".lock").open("ab") as lock:
             try:
                 lock_file(lock.fileno(), path)
             except OutputError:
                 time.sleep(PAUSE)
                 continue
-            members = _read(path)
-            if members is None:
-                _write(path, make())
-    return members
+            listing = _read(path)
+            if listing is None:
+                listing = make()
+                _write(path, listing)
+            break
+    return listing
 
 
 def _path(identity: str) -> Path:
@@ -52,11 +54,12 @@ def _path(identity: str) -> Path:
     return cache_folder("shards") / f"{digest}.json"
 
 
-def _read(path: Path) -> list[Member] | None:
+def _read(path: Path) -> Listing | None:
     with suppress(OSError, ValueError, TypeError):
         digest, _, text = path.read_bytes().partition(b"\n")
         if digest.decode() == hashlib.sha256(text).hexdigest():
-            return [_member(*row) for row in json.loads(text)]
+            members, fault = json.loads(text)
+            return Listing([_member(*row) for row in members], fault)
     return None
 
 
@@ -64,8 +67,8 @@ def _member(name: str, offset: int, size: int, pixels: list[int] | None) -> Memb
     return Member(name, offset, size, (pixels[0], pixels[1]) if pixels else None)
 
 
-def _write(path: Path, members: list[Member]) -> None:
-    text = json.dumps(members).encode()
+def _write(path: Path, listing: Listing) -> None:
+    text = json.dumps(listing).encode()
     hint = "free some space, or name another folder in XDG_CACHE_HOME"
     with writing(path, hint=hint), atomic_file(path, overwrite=True, durable=False) as file:
         file.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)

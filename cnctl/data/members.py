@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, shown
 from cnctl.images import read_size
 
 IMAGE = ("jpg", "jpeg", "png", "webp")
-HINT = ("hint.png", "hint.npz")
-PROMPT = ("txt", "json")
 HEADER = 1 << 16
 """Bytes at the start of an image file that nearly always contain its size."""
 GAP = 1 << 18
 """Gaps up to this many bytes are read too: that is faster than a second request."""
+
+
+RECORD = 20 * tarfile.BLOCKSIZE
+"""Bytes of zeros that the end of a shard is filled up to."""
 
 
 class Member(NamedTuple):
@@ -37,18 +39,43 @@ class Member(NamedTuple):
         return self.offset + self.size
 
 
-def list_members(file: BinaryIO, *, measure: bool) -> list[Member]:
+class Listing(NamedTuple):
+    """The files in a shard. fault: why they are not all of it; "" where they are."""
+
+    members: list[Member]
+    fault: str = ""
+
+
+def list_members(file: BinaryIO, *, measure: bool) -> Listing:
     """Return all files in a shard; only tar headers are read, and with `measure` image headers.
 
     Raises tarfile.TarError where it is not an uncompressed tar file, and what `file` raises.
     """
-    members = []
+    members, others = [], []
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for info in archive:
-            if info.isfile():
+            if info.isfile() and not info.issparse():
                 member = Member(info.name, info.offset_data, info.size)
                 members.append(_measured(file, member) if measure else member)
-    return members
+            elif not info.isdir():
+                others.append(info.name)
+        fault = _fault_at_end(file, archive.offset)
+    if not fault and others:
+        fault = f"{len(others)} members are links or sparse files, the first is {shown(others[0])}"
+    return Listing(members, fault)
+
+
+def _fault_at_end(file: BinaryIO, offset: int) -> str:
+    """Return what is wrong where tarfile has found the last member's end; "" for an end mark."""
+    file.seek(offset)
+    end, rest = file.read(tarfile.BLOCKSIZE), file.read(RECORD)
+    if not end:
+        return "it is incomplete: it has no end mark"
+    if len(end) < tarfile.BLOCKSIZE:
+        return "it is incomplete: it ends within a header"
+    if any(end):
+        return f"it is damaged: what follows byte {offset:,} is not a header"
+    return "other data follow its end mark, and are not read" if any(rest) else ""
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -1,46 +1,125 @@
-"""Open a training set: a folder of pairs or of tables, shards, or drawn scenes."""
+"""Open a training set: an index, tables, paired folders, shards, or drawn scenes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from cnctl.data.columns import check_given, parse_columns
 from cnctl.data.examples import Dataset, read_colours
-from cnctl.data.folder import is_folder_of_pairs, open_folder
+from cnctl.data.folder import INDEXES, open_index
+from cnctl.data.index import SUFFIXES
+from cnctl.data.paired_folders import find_paired, open_paired
 from cnctl.data.scenes import SceneDataset, check_class
 from cnctl.data.shards import open_shards
-from cnctl.data.tables import find_tables, open_tables
+from cnctl.data.table_parts import PARQUET
+from cnctl.data.tables import SPLIT, find_tables, open_tables
 from cnctl.data.urls import is_url
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, shown
 
 
 def open_dataset(
     spec: str | Path,
     *,
+    columns: str | None = None,
     read_hint: Callable[[Path | bytes], np.ndarray] = read_colours,
     size: int = 128,
     note: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
-    """Open a folder with metadata.jsonl, .csv or prompt.json, or of tables; shards; or scenes.
+    """Open a folder with an index, of tables or of paired files; an index; shards; or scenes.
 
-    Tables are Arrow or Parquet files, see `cnctl.data.tables`. Shards are a glob, braces or a
-    URL that ends in `.tar`, see `cnctl.data.shards`. `scenes:N` draws scenes, `scenes:N:person`
-    draws scenes that show this class. Paths in an index are relative to its folder; a hint that it
-    does not name is detected later. Only the index is read here. read_hint: a hint's file, or its
-    bytes -> uint8 (H, W, C). size: side of a scene, pixels. note: is called with what takes long.
+    An index is metadata.jsonl, .csv or prompt.json, or any .jsonl or .csv that is named itself;
+    its paths are relative to its folder. Tables are Arrow or Parquet files, see
+    `cnctl.data.tables`; paired files have equal names, see `cnctl.data.paired_folders`. Shards are
+    a glob, braces or a URL that ends in `.tar`, see `cnctl.data.shards`. `scenes:N` draws scenes,
+    `scenes:N:person` draws scenes that show this class.
+
+    Only what lists the examples is read here, and what is wrong with that is in the data set's
+    `problems`. columns: "image=a,hint=b,prompt=c", where the names are not the known ones.
+    read_hint: a hint's file, or its bytes -> uint8 (H, W, C). size: side of a scene, pixels.
+    note: is called with what takes long, and with what was chosen where there is a choice.
     """
+    given = parse_columns(columns)
     if match := re.fullmatch(r"scenes:(\d+)(?::(\w+))?", str(spec)):
+        if given:
+            raise CnctlError("drawn scenes have no columns", hint="leave out --columns")
         count = _at_least_one(int(match[1]), spec)
         return SceneDataset(count=count, size=size, show=check_class(match[2]))
     if is_url(str(spec)) or str(spec).endswith(".tar"):
-        return open_shards(str(spec), read_hint=read_hint, note=note)
+        return open_shards(str(spec), given, read_hint=read_hint, note=note)
     path = Path(spec)
-    if path.is_dir() and not is_folder_of_pairs(path) and (files := find_tables(path)):
-        return open_tables(path, files, read_hint=read_hint)
-    return open_folder(path, read_hint=read_hint)
+    if path.is_dir():
+        return _open_folder(path, given, read_hint=read_hint, note=note)
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return open_index(path, given, read_hint=read_hint)
+    if path.is_file() and path.suffix.lower() == PARQUET:
+        return open_tables(path.parent, [path], given, read_hint=read_hint)
+    raise CnctlError(
+        f"--data {shown(path)}: " + ("not a data set" if path.is_file() else "no such folder"),
+        hint="give a folder of pairs, an index (.jsonl, .csv), shards (.tar) or scenes:2000",
+    )
+
+
+def is_dataset(folder: Path, columns: str | None = None) -> bool:
+    """Return whether a folder holds pairs, and not images alone."""
+    given = parse_columns(columns)
+    found = _find_indexes(folder) or find_tables(folder) or find_paired(folder, given)
+    return bool(found)
+
+
+def _open_folder(
+    folder: Path,
+    given: Mapping[str, str],
+    *,
+    read_hint: Callable[[Path | bytes], np.ndarray],
+    note: Callable[[str], None],
+) -> Dataset:
+    tables = find_tables(folder, note)
+    if indexes := _find_indexes(folder):
+        others = [*indexes[1:], *tables[:1]]
+        if others or indexes[0].parent != folder:
+            beside = f", and not {', '.join(_below(path, folder) for path in others)}"
+            note(f"{_below(indexes[0], folder)} is read{beside if others else ''}")
+        return open_index(indexes[0], given, read_hint=read_hint)
+    if tables:
+        return open_tables(folder, tables, given, read_hint=read_hint)
+    check_given(given, _folders(folder), shown(folder))
+    if files := find_paired(folder, given):
+        return open_paired(folder, files, read_hint=read_hint)
+    raise _nothing_in(folder)
+
+
+def _find_indexes(folder: Path) -> list[Path]:
+    """Return the indexes in a folder, or else in its train/; the preferred one first."""
+    for place in (folder, folder / SPLIT):
+        if found := [place / name for name in INDEXES if (place / name).is_file()]:
+            return found
+    return []
+
+
+def _below(path: Path, folder: Path) -> str:
+    return shown(path.relative_to(folder))
+
+
+def _folders(folder: Path) -> list[str]:
+    found = (path.name for path in folder.iterdir() if path.is_dir())
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def _nothing_in(folder: Path) -> CnctlError:
+    folders = _folders(folder)
+    below = sorted(path for path in folder.iterdir() if path.is_file())
+    indexes = [path for path in below if path.suffix.lower() in SUFFIXES]
+    hint = "`cnctl annotate --dataset` makes such a folder from images"
+    if indexes:
+        hint = f"name the index itself: --data {shown(indexes[0])}"
+    elif len(folders) > 1:
+        first, second = (shown(name) for name in folders[:2])
+        hint = f"--columns image={first},hint={second} pairs the files of folders by name; {hint}"
+    return CnctlError(f"{shown(folder)} has none of {', '.join(INDEXES)}, and no tables", hint=hint)
 
 
 def _at_least_one(count: int, spec: str | Path) -> int:

@@ -28,6 +28,12 @@ class SceneDataset:
     first: int = 0
 
     ready_hints = 0
+    problems = ()
+
+    @property
+    def ready_prompts(self) -> int:
+        """How many examples include a prompt: all."""
+        return self.count
 
     @property
     def fingerprint(self) -> str:

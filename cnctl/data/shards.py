@@ -13,94 +13,34 @@ import hashlib
 import json
 import random
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from cnctl.data.braces import expand_braces
+from cnctl.data.columns import COLUMNS, FLAG, check_given
 from cnctl.data.examples import Example
 from cnctl.data.kept_indexes import is_kept, keep_index
-from cnctl.data.members import (
-    HEADER,
-    HINT,
-    IMAGE,
-    PROMPT,
-    Member,
-    list_members,
-    read_members,
-    split_name,
-)
+from cnctl.data.local import LocalShard, Shard
+from cnctl.data.members import HEADER, Listing, Member, list_members, read_members
+from cnctl.data.problems import Problem
 from cnctl.data.remote import RemoteShard, find_remote, in_threads
+from cnctl.data.samples import Grouped, group, names_of
+from cnctl.data.shard_problems import find_problems
 from cnctl.data.urls import is_url, without_credentials
-from cnctl.errors import CnctlError, reading, shown
+from cnctl.errors import CnctlError, shown
 from cnctl.images import read_image, read_size
-
-PROMPT_KEYS = ("prompt", "text", "caption")
-
-
-class Shard(Protocol):
-    """A tar file, local or remote."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in a message."""
-
-    @property
-    def file_name(self) -> str:
-        """The last part of its name."""
-
-    @property
-    def version(self) -> str:
-        """Changes with its content; "" where that is not known."""
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return a range of it; CnctlError where it is too short or cannot be read."""
-
-    def open(self) -> BinaryIO:
-        """Open it as a file, to read headers."""
-
-
-@dataclass(frozen=True)
-class LocalShard:
-    """A shard on this machine."""
-
-    path: Path
-
-    version = ""
-
-    @property
-    def name(self) -> str:
-        """The path."""
-        return str(self.path)
-
-    @property
-    def file_name(self) -> str:
-        """The last part of the path."""
-        return self.path.name
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return a range of it."""
-        with reading(self.path), self.path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-        if len(data) < size:
-            raise CnctlError(f"{shown(self.path)} has been cut off", hint="copy it again")
-        return data
-
-    def open(self) -> BinaryIO:
-        """Open the file."""
-        return self.path.open("rb")
+from cnctl.system.lines import decode
 
 
 @dataclass(frozen=True)
 class Sample:
     """The members of one example. key: what their names have in common.
 
-    prompt_kind: "txt", "json", or "" for none.
+    prompt_kind: "txt", "json" or what was named for it; "" for none.
     """
 
     key: str
@@ -129,6 +69,9 @@ class ShardDataset:
 
     rows: tuple[Sample, ...]
     read_hint: Callable[[bytes], np.ndarray]
+    prompt_keys: tuple[str, ...] = COLUMNS.prompt
+    """Of a prompt's JSON."""
+    problems: tuple[Problem, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -145,6 +88,11 @@ class ShardDataset:
         """How many examples include a hint."""
         return sum(row.hint is not None for row in self.rows)
 
+    @property
+    def ready_prompts(self) -> int:
+        """How many examples include a prompt, or a JSON file that should hold one."""
+        return sum(row.prompt is not None and row.prompt.size > 0 for row in self.rows)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -152,7 +100,27 @@ class ShardDataset:
         row = self.rows[index]
         image, hint, prompt = row.read()
         ready = None if hint is None else self.read_hint(hint)
-        return Example(read_image(image), ready, _prompt(row, prompt))
+        return Example(read_image(image), ready, self._prompt(row, prompt))
+
+    def _prompt(self, row: Sample, data: bytes | None) -> str:
+        if data is None:
+            return ""
+        name = f"{row.name}.{row.prompt_kind}"
+        text = decode(data, name)
+        if not row.prompt_kind.endswith("json"):
+            return text.strip()
+        try:
+            entry = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise CnctlError(f"{name} is not JSON: {error.msg}", hint="fix it") from error
+        fields = entry if isinstance(entry, dict) else {}
+        values = [fields[key] for key in self.prompt_keys if isinstance(fields.get(key), str)]
+        if not values:
+            raise CnctlError(
+                f"{name} has no {' or '.join(map(repr, self.prompt_keys))} with text",
+                hint=f"it has {', '.join(fields) or 'no keys'}; {FLAG} prompt=KEY names it",
+            )
+        return values[0]
 
     def name(self, index: int) -> str:
         """Return the shard and the example's key in it."""
@@ -181,25 +149,60 @@ class ShardDataset:
 
 def open_shards(
     pattern: str,
+    given: Mapping[str, str],
     *,
     read_hint: Callable[[bytes], np.ndarray],
     note: Callable[[str], None] = lambda text: None,
 ) -> ShardDataset:
     """Open the shards that a path or URL with globs or braces names, sorted by name.
 
-    Only headers are read; those of remote shards are cached.
+    given: names of members, of folders or of a key of JSON, from `parse_columns`. Only headers are
+    read; those of remote shards are cached.
     """
-    shards = _open_remote(pattern, note) if is_url(pattern) else _open_local(pattern)
-    rows = [sample for shard, members in shards for sample in _samples(shard, members)]
+    listed = list(_open_remote(pattern, note) if is_url(pattern) else _open_local(pattern))
+    source = shown(without_credentials(pattern))
+    members = [member for _, listing in listed for member in listing.members]
+    given, keys = _find_given(given, members, source)
+    groups = [(shard, listing, group(listing.members, given)) for shard, listing in listed]
+    rows = tuple(_sample(shard, each) for shard, _, found in groups for each in found if each.image)
     if not rows:
         raise CnctlError(
-            f"--data {shown(without_credentials(pattern))} holds no images",
+            f"--data {source} holds no images",
             hint="members are named 0001.jpg, 0001.hint.png and 0001.txt",
         )
-    return ShardDataset(rows=tuple(rows), read_hint=read_hint)
+    problems = tuple(find_problems(groups, source, is_given="hint" in given))
+    return ShardDataset(rows, read_hint, keys, problems)
 
 
-def _open_local(pattern: str) -> Iterator[tuple[Shard, list[Member]]]:
+def _find_given(
+    given: Mapping[str, str], members: Sequence[Member], source: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the names of members and folders, and the keys of JSON that hold a prompt.
+
+    Raises CnctlError for a name that no member has.
+    """
+    found = {name: None for member in members for name in names_of(member.name) if name}
+    key = given.get("prompt", "")
+    if key and key not in found and "json" in found:
+        return {**given, "prompt": "json"}, (key,)
+    check_given(given, list(found), source)
+    return dict(given), COLUMNS.prompt
+
+
+def _sample(shard: Shard, found: Grouped) -> Sample:
+    assert found.image is not None
+    kind, prompt = found.first("prompt")
+    return Sample(
+        key=found.key,
+        shard=shard,
+        image=found.image,
+        hint=found.hint,
+        prompt=prompt,
+        prompt_kind=kind,
+    )
+
+
+def _open_local(pattern: str) -> Iterator[tuple[Shard, Listing]]:
     paths = {path for part in expand_braces(pattern) for path in _matches(part)}
     for path in sorted(paths):
         shard = LocalShard(Path(path))
@@ -215,7 +218,7 @@ def _matches(pattern: str) -> list[str]:
     return paths
 
 
-def _open_remote(pattern: str, note: Callable[[str], None]) -> Iterator[tuple[Shard, list[Member]]]:
+def _open_remote(pattern: str, note: Callable[[str], None]) -> Iterator[tuple[Shard, Listing]]:
     shards = find_remote(pattern)
     new = [shard for shard in shards if not is_kept(shard.identity)]
     if new:
@@ -227,12 +230,12 @@ def _open_remote(pattern: str, note: Callable[[str], None]) -> Iterator[tuple[Sh
     return ((shard, members[shard]) for shard in shards)
 
 
-def _list_once(shard: RemoteShard) -> list[Member]:
+def _list_once(shard: RemoteShard) -> Listing:
     """Return its members with the sizes of images, which are read with the other headers."""
     return keep_index(shard.identity, lambda: _list(shard, measure=True))
 
 
-def _list(shard: Shard, *, measure: bool) -> list[Member]:
+def _list(shard: Shard, *, measure: bool) -> Listing:
     try:
         with shard.open() as file:
             return list_members(file, measure=measure)
@@ -241,40 +244,3 @@ def _list(shard: Shard, *, measure: bool) -> list[Member]:
             f"{shown(shard.name)} is not an uncompressed tar file, or it is damaged: {error}",
             hint="copy it again, or decompress it",
         ) from error
-
-
-def _samples(shard: Shard, members: Sequence[Member]) -> Iterator[Sample]:
-    """Yield the examples of a shard; members without an image are skipped."""
-    parts: dict[str, dict[str, Member]] = {}
-    for member in members:
-        key, kind = split_name(member.name)
-        parts.setdefault(key, {})[kind] = member
-    for key, kinds in parts.items():
-        image, hint, prompt = (_first(kinds, names) for names in (IMAGE, HINT, PROMPT))
-        if image:
-            yield Sample(
-                key=key,
-                shard=shard,
-                image=kinds[image],
-                hint=kinds.get(hint),
-                prompt=kinds.get(prompt),
-                prompt_kind=prompt,
-            )
-
-
-def _first(kinds: dict[str, Member], names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in kinds), "")
-
-
-def _prompt(row: Sample, data: bytes | None) -> str:
-    if data is None:
-        return ""
-    text = data.decode("utf-8", "replace")
-    if row.prompt_kind == "txt":
-        return text.strip()
-    try:
-        entry = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CnctlError(f"{row.name}.json is not JSON: {error.msg}", hint="fix it") from error
-    values = [entry.get(key) for key in PROMPT_KEYS] if isinstance(entry, dict) else []
-    return next((value for value in values if isinstance(value, str)), "")

@@ -9,38 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnctl.data.examples import COLUMNS, Example
+from cnctl.data.columns import (
+    COLUMNS,
+    FLAG,
+    check_given,
+    names_image,
+    unread_hints,
+    unread_names,
+)
+from cnctl.data.examples import Example
+from cnctl.data.problems import Problem
+from cnctl.data.table_parts import PARQUET, Part, open_parts
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.images import read_image, read_size
 
 SAVED = "state.json"
 SAVED_SPLITS = "dataset_dict.json"
 SPLIT = "train"
-IN_MEMORY = 4
-"""Row groups kept in memory at once."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A table: a whole Arrow file, or a row group of a Parquet file."""
-
-    path: Path
-    group: int | None
-    length: int
-
-    def cell(self, column: str, row: int) -> Any:
-        """Return a value: a number, text, bytes, or a mapping of them."""
-        table = _open_arrow(self.path) if self.group is None else _read(self.path, self.group)
-        return table[column][row].as_py()
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,7 @@ class TableDataset:
     columns: tuple[str, str | None, str | None]
     rows: Sequence[int]
     read_hint: Callable[[Path | bytes], np.ndarray]
+    problems: tuple[Problem, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -67,8 +62,13 @@ class TableDataset:
 
     @property
     def ready_hints(self) -> int:
-        """How many examples include a hint: all or none."""
-        return len(self.rows) if self.columns[1] else 0
+        """How many examples include a hint."""
+        return self._count(self.columns[1])
+
+    @property
+    def ready_prompts(self) -> int:
+        """How many examples include a prompt."""
+        return self._count(self.columns[2])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,6 +101,24 @@ class TableDataset:
     def _ends(self) -> list[int]:
         return list(accumulate(part.length for part in self.parts))
 
+    def _count(self, column: str | None) -> int:
+        """Return how many examples have a value in this column."""
+        return sum(row not in self._empty[column] for row in self.rows) if column else 0
+
+    @cached_property
+    def _empty(self) -> dict[str, set[int]]:
+        """Rows without a value, by column."""
+        starts = [end - part.length for end, part in zip(self._ends, self.parts, strict=True)]
+        return {
+            column: {
+                start + row
+                for start, part in zip(starts, self.parts, strict=True)
+                for row in part.empty(column)
+            }
+            for column in self.columns[1:]
+            if column
+        }
+
     def _cell(self, column: str | None, index: int) -> Any:
         row = self.rows[index]
         number = bisect_right(self._ends, row)
@@ -120,10 +138,10 @@ class TableDataset:
         )
 
 
-def find_tables(folder: Path) -> list[Path]:
+def find_tables(folder: Path, note: Callable[[str], None] = lambda text: None) -> list[Path]:
     """Return the Arrow or Parquet files of a data set in this folder; [] where there are none.
 
-    Where it has splits, they are those of "train".
+    Where it has splits, they are those of "train"; note is told which files are then not read.
     """
     if (folder / SAVED_SPLITS).is_file():
         folder = folder / SPLIT
@@ -134,18 +152,45 @@ def find_tables(folder: Path) -> list[Path]:
     if (folder / SAVED).is_file():
         state = json.loads((folder / SAVED).read_bytes())
         return [folder / file["filename"] for file in state["_data_files"]]
-    found = sorted(folder.glob("**/*.parquet"))
+    found = sorted(folder.glob(f"**/*{PARQUET}"))
     train = [path for path in found if SPLIT in (path.parent.name, path.name.split("-")[0])]
+    if train and len(train) < len(found):
+        others = [shown(path.relative_to(folder)) for path in found if path not in train]
+        note(f"only the split {SPLIT!r} is read, and not {len(others)} files, as {others[0]}")
     return train or found
 
 
 def open_tables(
-    source: Path, files: Sequence[Path], *, read_hint: Callable[[Path | bytes], np.ndarray]
+    source: Path,
+    files: Sequence[Path],
+    given: Mapping[str, str],
+    *,
+    read_hint: Callable[[Path | bytes], np.ndarray],
 ) -> TableDataset:
-    """Open the data set in these files; columns are named as in an imagefolder's metadata."""
+    """Open the data set in these files. given: names of columns, from `parse_columns`."""
+    parts = _open_parts(source, files)
+    names = list(dict.fromkeys(name for part in parts for name in part.names))
+    check_given(given, names, shown(source))
+    image, hint, prompt = (
+        next((name for name in wanted if name in names), None) for wanted in COLUMNS.replaced(given)
+    )
+    length = sum(part.length for part in parts)
+    if image is None or not length:
+        raise CnctlError(
+            f"{shown(source)} has no column {COLUMNS.image[0]!r} with images",
+            hint=f"it has {', '.join(names) or 'no rows'}; {FLAG} image=NAME names it",
+        )
+    columns = (image, hint, prompt)
+    for part in parts:
+        _check_names(part, columns, parts)
+    dataset = TableDataset(source, tuple(parts), columns, range(length), read_hint)
+    unread = [name for name in names if name not in columns]
+    return replace(dataset, problems=tuple(_problems(dataset, unread, is_given="hint" in given)))
+
+
+def _open_parts(source: Path, files: Sequence[Path]) -> list[Part]:
     try:
-        parts = [part for path in files for part in _parts(path)]
-        names = _names(parts[0]) if parts else []
+        return [part for path in files for part in open_parts(path)]
     except ImportError as error:
         raise MissingError(
             f"{shown(source)} holds tables, and pyarrow, which reads them, is not installed",
@@ -155,44 +200,26 @@ def open_tables(
         raise CnctlError(
             f"{shown(source)} cannot be read: {str(error).splitlines()[0]}", hint="copy it again"
         ) from error
-    image, hint, prompt = (next((n for n in wanted if n in names), None) for wanted in COLUMNS)
-    length = sum(part.length for part in parts)
-    if image is None or not length:
-        raise CnctlError(
-            f"{shown(source)} has no column {COLUMNS[0][0]!r} with images",
-            hint=f"it has {', '.join(names) or 'no rows'}",
-        )
-    return TableDataset(source, tuple(parts), (image, hint, prompt), range(length), read_hint)
 
 
-def _parts(path: Path) -> list[Part]:
-    if path.suffix != ".parquet":
-        return [Part(path, None, _open_arrow(path).num_rows)]
-    from pyarrow import parquet
-
-    metadata = parquet.read_metadata(path)
-    groups = range(metadata.num_row_groups)
-    return [Part(path, group, metadata.row_group(group).num_rows) for group in groups]
-
-
-def _names(part: Part) -> list[str]:
-    if part.group is None:
-        return _open_arrow(part.path).column_names
-    from pyarrow import parquet
-
-    return parquet.read_schema(part.path).names
+def _check_names(part: Part, columns: Sequence[str | None], parts: Sequence[Part]) -> None:
+    """Raise CnctlError where a part has not got a column that is read from other parts."""
+    for name in columns:
+        if name and name not in part.names:
+            other = next(each for each in parts if name in each.names)
+            raise CnctlError(
+                f"{shown(part.path)} has no column {name!r}, which {shown(other.path.name)} has",
+                hint="write all parts with the same columns, or take this one out",
+            )
 
 
-@cache
-def _open_arrow(path: Path) -> Any:
-    """Return the table of an Arrow file, mapped into memory."""
-    import pyarrow
-
-    return pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
-
-
-@lru_cache(maxsize=IN_MEMORY)
-def _read(path: Path, group: int) -> Any:
-    from pyarrow import parquet
-
-    return parquet.ParquetFile(path).read_row_group(group)
+def _problems(dataset: TableDataset, unread: Sequence[str], *, is_given: bool) -> Iterator[Problem]:
+    """Yield the columns that are not read, and one that may hold hints where they are missing."""
+    source = shown(dataset.source)
+    if not is_given and dataset.ready_hints < len(dataset):
+        first = dataset.parts[0]
+        candidates = (n for n in unread if n in first.names and names_image(first.cell(n, 0)))
+        if candidate := next(candidates, None):
+            missing = len(dataset) - dataset.ready_hints
+            yield unread_hints(source, candidate, count=missing, examples=len(dataset))
+    yield from unread_names(source, "columns", unread)

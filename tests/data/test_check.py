@@ -47,22 +47,24 @@ def test_each_fault_is_named_once_with_its_example(tmp_path: Path) -> None:
         on_example=done.append,
     )
     found = [(p.name, p.what.split(":")[0].split(",")[0], p.fatal) for p in report.problems]
-    assert found[:8] == [
+    assert found[:10] == [
         ("again.png", "the same image as good.png", False),
         ("wide.png", "the image is 64 x 32 but the hint 32 x 32", False),
         ("small.png", "the image is 16 x 16", False),
+        ("small.png", "it has no hint", False),
         ("plain.png", "the detector finds nothing", False),
+        ("plain.png", "it has no hint", False),
         ("wide.png", "the hint is blank", False),
         ("wide.png", "the image is 64 x 32 but the hint 32 x 32", False),
         ("wide.png", "the prompt is empty", False),
         ("wide.png", "the same image as wide.png", False),
     ]
-    assert [(name, fatal) for name, _, fatal in found[8:]] == [
+    assert [(name, fatal) for name, _, fatal in found[10:]] == [
         ("absent.png", True),
         ("good.png", True),
         ("broken.png", True),
     ]
-    assert str(report.problems[8]) == "absent.png: no such file"
+    assert str(report.problems[10]) == "absent.png: no such file"
     assert (report.examples, report.fatal, report.detected) == (9, 3, 2)
     assert report.sizes == {(32, 32): 3, (32, 64): 2, (16, 16): 1}
     assert done == list(range(1, 10))

@@ -73,7 +73,10 @@ def test_a_table_without_the_columns_says_which(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("picture,label\na.png,cat\n")
     with pytest.raises(CnctlError, match=r"line 2 of .*has no 'image'") as caught:
         open_dataset(tmp_path)
-    assert caught.value.hint == "its first line names the columns: image,hint,prompt"
+    assert caught.value.hint == (
+        "it has 'picture', 'label'; --columns maps them, or "
+        "its first line names the columns: image,hint,prompt"
+    )
 
 
 def test_scenes_are_a_function_of_their_number() -> None:

@@ -5,20 +5,20 @@ from pathlib import Path
 import pytest
 
 from cnctl.data.kept_indexes import is_kept, keep_index
-from cnctl.data.members import Member
+from cnctl.data.members import Listing, Member
 
-MEMBERS = [Member("a\udc80.png", 512, 9, (3, 4)), Member("a.txt", 1536, 0)]
+LISTING = Listing([Member("a\udc80.png", 512, 9, (3, 4)), Member("a.txt", 1536, 0)], "cut off")
 
 
-def make_slowly(log: Path) -> list[Member]:
+def make_slowly(log: Path) -> Listing:
     with log.open("a") as file:
         file.write("made\n")
     time.sleep(0.3)
-    return MEMBERS
+    return LISTING
 
 
 def keep(log: Path) -> None:
-    assert keep_index("a shard", lambda: make_slowly(log)) == MEMBERS
+    assert keep_index("a shard", lambda: make_slowly(log)) == LISTING
 
 
 def test_processes_that_want_one_index_make_it_once(
@@ -43,6 +43,6 @@ def test_what_might_change_unseen_is_not_kept(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for _ in range(2):
-        assert keep_index("", lambda: make_slowly(tmp_path / "log")) == MEMBERS
+        assert keep_index("", lambda: make_slowly(tmp_path / "log")) == LISTING
     assert (tmp_path / "log").read_text() == "made\nmade\n"
     assert not is_kept("")

@@ -81,7 +81,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     saved(image=None).save_to_disk(tmp_path / "blind")
     with pytest.raises(CnctlError, match="has no column 'image'") as caught:
         open_dataset(tmp_path / "blind")
-    assert caught.value.hint == "it has conditioning_image, text"
+    assert caught.value.hint == "it has conditioning_image, text; --columns image=NAME names it"
     saved().save_to_disk(tmp_path / "cut")
     part = next((tmp_path / "cut").glob("*.arrow"))
     part.write_bytes(part.read_bytes()[:300])
@@ -94,3 +94,69 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MissingError, match="pyarrow, which reads them") as missing:
         open_dataset(tmp_path / "test" / "test")
     assert "cnctl[arrow]" in missing.value.hint
+
+
+def parts(folder: Path, *wholes: "datasets.Dataset") -> Path:
+    folder.mkdir()
+    for number, whole in enumerate(wholes):
+        whole.to_parquet(folder / f"train-{number:05}-of-{len(wholes):05}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_parts_with_other_columns_are_refused_in_one_line(tmp_path: Path, reverse: bool) -> None:
+    wholes = [saved(), saved(conditioning_image=None)]
+    folder = parts(tmp_path / "set", *(wholes[::-1] if reverse else wholes))
+    part = folder / f"train-0000{int(not reverse)}-of-00002.parquet"
+    with pytest.raises(CnctlError, match=f"{part} has no column 'conditioning_image', which"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_columns_of_other_names(tmp_path: Path, form: str) -> None:
+    whole = saved(conditioning_image=None).add_column("id", [*range(COUNT)])
+    hints = saved().rename_column("conditioning_image", "control").select_columns("control")
+    whole = datasets.concatenate_datasets([whole, hints], axis=1)
+    if form == "arrow":
+        whole.save_to_disk(tmp_path / "set")
+    else:
+        parts(tmp_path / "set", whole)
+    first, second = open_dataset(tmp_path / "set").problems
+    assert first.fatal
+    assert first.what == (
+        "5 of 5 examples have no hint, and 'control', which holds images, is not read"
+    )
+    assert second.what == "columns that are not read: id, control"
+    mapped = open_dataset(tmp_path / "set", columns="hint=control")
+    np.testing.assert_array_equal(mapped[1].hint, HINTS[1])
+    assert [problem.what for problem in mapped.problems] == ["columns that are not read: id"]
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_rows_without_hint_or_prompt_are_counted(tmp_path: Path, form: str) -> None:
+    hints = [Image.fromarray(hint) if n % 2 else None for n, hint in enumerate(HINTS)]
+    whole = saved(conditioning_image=hints, text=["a", None, " ", "b", "c"])
+    if form == "arrow":
+        whole.save_to_disk(tmp_path / "set")
+    else:
+        parts(tmp_path / "set", whole.select([0, 1]), whole.select([2, 3, 4]))
+    dataset = open_dataset(tmp_path / "set")
+    assert (dataset.ready_hints, dataset.ready_prompts) == (2, 3)
+    part = take_part(dataset, sample=3)
+    read = [part[index] for index in range(3)]
+    assert part.ready_hints == sum(example.hint is not None for example in read)
+    assert part.ready_prompts == sum(bool(example.prompt.strip()) for example in read)
+
+
+def test_one_parquet_file_and_splits_that_are_not_read(tmp_path: Path) -> None:
+    folder = parts(tmp_path / "set", saved())
+    (path,) = folder.iterdir()
+    assert len(open_dataset(path)) == COUNT
+    saved().to_parquet(folder / "test-00000-of-00001.parquet")
+    notes: list[str] = []
+    assert len(open_dataset(folder, note=notes.append)) == COUNT
+    assert notes == [
+        "only the split 'train' is read, and not 1 files, as test-00000-of-00001.parquet"
+    ]

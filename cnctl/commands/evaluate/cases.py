@@ -12,7 +12,9 @@ import numpy as np
 from cnctl.commands.generate.record import ControlRecord, ImageRecord, find_record
 from cnctl.commands.generate.replay import find_beside
 from cnctl.data import Dataset, TrainingPairs, open_dataset
-from cnctl.data.folder import LAYOUTS, FolderDataset, Row
+from cnctl.data.folder import FolderDataset, Row
+from cnctl.data.open import is_dataset
+from cnctl.data.problems import refuse_fatal, summarize
 from cnctl.data.scenes import SceneDataset
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError
@@ -65,23 +67,34 @@ class Cases:
 
 
 def open_examples(
-    data: str, condition: Condition, *, ready: bool, side: int, note: Callable[[str], None]
+    data: str,
+    condition: Condition,
+    *,
+    columns: str | None,
+    ready: bool,
+    side: int,
+    note: Callable[[str], None],
 ) -> Dataset:
     """Open what `cnctl train --data` takes, or a folder of photographs, or (ready) one of hints.
 
     Scenes are ones that training has not seen.
     """
     folder = Path(data)
-    if folder.is_dir() and not any((folder / name).is_file() for name in LAYOUTS):
+    if folder.is_dir() and not is_dataset(folder, columns):
         found = [image.path for image in find_images([data])]
         rows = tuple(Row(path, path if ready else None, "") for path in found)
-        return FolderDataset(folder / "index", rows, HintReader(condition))
+        return FolderDataset(folder, rows, HintReader(condition))
     if ready:
         name = shown(without_credentials(data))
         raise CnctlError(
             f"--hint is for a folder of hints, and {name} is not one", hint="leave it out"
         )
-    dataset = open_dataset(data, read_hint=HintReader(condition), size=side, note=note)
+    dataset = open_dataset(
+        data, columns=columns, read_hint=HintReader(condition), size=side, note=note
+    )
+    refuse_fatal(dataset.problems)
+    for line in summarize(dataset.problems):
+        note(line)
     if isinstance(dataset, SceneDataset):
         from cnctl.tiny.scenes import HELD_OUT
 

@@ -26,6 +26,7 @@ class EvaluateRequest(Declared):
         Flag("Photographs, or what cnctl train takes.", metavar="DIR|SHARDS|scenes:N"),
     ] = None
     """Of scenes, ones that training has not seen are drawn."""
+    columns: flags.Columns = None
     outputs: Annotated[
         Sequence[Path | str],
         Flag("Images that are made already; repeatable, to compare.", metavar="DIR"),

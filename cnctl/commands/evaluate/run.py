@@ -139,7 +139,14 @@ def _cases(
         base, side = opened.name, side or opened.resolution
         prompt = default_prompt(opened.defaults)
     cases = make_cases(
-        open_examples(request.data, condition, ready=request.ready_hint, side=side, note=note),
+        open_examples(
+            request.data,
+            condition,
+            columns=request.columns,
+            ready=request.ready_hint,
+            side=side,
+            note=note,
+        ),
         detector,
         options=options,
         prompt=request.prompt or prompt,

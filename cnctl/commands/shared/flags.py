@@ -10,6 +10,13 @@ from cnctl.settings.declaration import Flag, at_least
 BatchSize = Annotated[
     int | None, Flag("Images denoised at once.", default="4; 1 with --low-memory"), at_least(1)
 ]
+Columns = Annotated[
+    str | None,
+    Flag(
+        "Names in the data: image=A,hint=B,prompt=C; hint= detects hints.",
+        metavar="ROLE=NAME,...",
+    ),
+]
 DetectorOptions = Annotated[
     Sequence[str], Flag("Detector option, repeatable.", ("--option",), metavar="KEY=VALUE")
 ]

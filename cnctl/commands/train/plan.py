@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data import Dataset, Selection
+from cnctl.data.problems import summarize
 from cnctl.data.urls import without_credentials
 from cnctl.models.base import Base
 from cnctl.models.network import Network, replaces_base
@@ -29,6 +30,10 @@ class TrainPlan:
     examples: int
     held_out: int
     hints: str
+    """How many are given, and how many detected; of all examples, held out or not."""
+    prompts: str
+    unread: Sequence[str]
+    """What is not read of the data, and what else is odd in them."""
     parameters: int
     unfrozen: int
     """Number of the base's parameters that are unfrozen at `unfreeze_after`."""
@@ -49,10 +54,13 @@ class TrainPlan:
         """For people."""
         chosen = self.settings
         return [
-            f"condition   {self.condition}, hints {self.hints}",
+            f"condition   {self.condition}",
             f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
             f"data        {self.data}{_part(chosen)}: {self.examples} examples to train on, "
             f"{self.held_out} held out",
+            f"hints       {self.hints}",
+            f"prompts     {self.prompts}",
+            *(f"note        {line}" for line in self.unread),
             f"trained     {self.parameters:,} parameters, {_attached(chosen)}",
             *_unfrozen(chosen, self.unfrozen),
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
@@ -91,7 +99,9 @@ def make_plan(
         data=without_credentials(str(asked.data)),
         examples=len(examples),
         held_out=len(dataset) - len(examples),
-        hints="from files" if dataset.ready_hints == len(dataset) else "detected on the way",
+        hints=_count(dataset.ready_hints, len(dataset), others="detected during training"),
+        prompts=_count(dataset.ready_prompts, len(dataset), others="empty"),
+        unread=summarize(dataset.problems),
         parameters=trained_count(network, settings),
         memory=expected_memory(base, network, settings=settings),
         disk=expected_disk(base, network, settings=settings),
@@ -99,6 +109,10 @@ def make_plan(
         sizes={f"{width} x {height}": n for (height, width), n in examples.sizes.most_common()},
         settings=settings,
     )
+
+
+def _count(given: int, examples: int, *, others: str) -> str:
+    return f"{given} given, {examples - given} {others}"
 
 
 def _part(settings: TrainSettings) -> str:

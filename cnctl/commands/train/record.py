@@ -36,6 +36,7 @@ class RunRecord:
     examples: int
     fingerprint: str
     base: str
+    columns: str | None = None
     init_from: str | None = None
     cache: str | None = None
     device: str
@@ -90,6 +91,7 @@ def describe_run(
         examples=len(dataset),
         fingerprint=dataset.fingerprint,
         base=asked.base or ("tiny" if base.name == "tiny" else str(base.path)),
+        columns=asked.columns,
         init_from=asked.init_from,
         cache=asked.cache,
         device=base.device.type,

@@ -16,8 +16,8 @@ from cnctl.settings.declaration import After, Declared, Flag
 class TrainRequest(Declared):
     """The request for a training run. None: not given.
 
-    data: what `cnctl.data.open_dataset` opens. init_from: a ControlNet to start from, else a
-    copy of the base. settings: TrainSettings by name, None for the default. cache: a folder,
+    data, columns: what `cnctl.data.open_dataset` opens. init_from: a ControlNet to start from,
+    else a copy of the base. settings: TrainSettings by name, None for the default. cache: a folder,
     made if need be, where encoded images and prompts are kept.
     """
 
@@ -30,6 +30,7 @@ class TrainRequest(Declared):
             metavar="DIR|SHARDS|scenes:N",
         ),
     ] = None
+    columns: flags.Columns = None
     base: BaseName = None
     init_from: Annotated[
         str | None,

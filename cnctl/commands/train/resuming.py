@@ -52,7 +52,7 @@ def complete_request(
             f"this run reads {started.data}, and credentials are not kept with it",
             hint="give --data again, with credentials that are valid now",
         )
-    names = ("condition", "data", "base", "cache")
+    names = ("condition", "data", "columns", "base", "cache")
     complete = {name: getattr(request, name) or getattr(started, name) for name in names}
     return replace(request, **complete), settings
 
@@ -62,8 +62,14 @@ def _check_unchanged(
 ) -> None:
     before = started.settings
     same_batch = settings.effective_batch == before.effective_batch
-    asked = {"condition": condition_name(request.condition), "base": request.base, **given}
-    known = {"condition": started.condition, "base": started.base} | asdict(before)
+    asked = {
+        "condition": condition_name(request.condition),
+        "columns": request.columns,
+        "base": request.base,
+        **given,
+    }
+    known = {name: getattr(started, name) for name in ("condition", "columns", "base")}
+    known |= asdict(before)
     changed = [
         f"{name} was {known[name]!r}, not {value!r}"
         for name, value in asked.items()

@@ -115,6 +115,7 @@ def check_data(
     condition: str | Condition | None,
     data: str | None,
     *,
+    columns: str | None = None,
     base: str | None = None,
     resolution: int | None = None,
     largest: int | None = None,
@@ -130,7 +131,13 @@ def check_data(
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     resolution = resolution or read_base_defaults(base).get("resolution") or known.train.resolution
-    whole = open_dataset(data, read_hint=HintReader(known), size=resolution, note=notes(on_event))
+    whole = open_dataset(
+        data,
+        columns=columns,
+        read_hint=HintReader(known),
+        size=resolution,
+        note=notes(on_event),
+    )
     dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
     return check_dataset(
         dataset,

@@ -21,6 +21,7 @@ from cnctl.commands.train.run_settings import check_settings, resolve_settings
 from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.data.buckets import bucket_sizes
 from cnctl.data.folder import FolderDataset
+from cnctl.data.problems import refuse_fatal
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector, HintReader
 from cnctl.models.base import Base
@@ -68,7 +69,7 @@ def prepare(
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
-    dataset = open_training_data(asked.data, condition, chosen, note=note)
+    dataset = open_training_data(asked.data, condition, chosen, columns=asked.columns, note=note)
     record = describe_run(asked, base, chosen, dataset)
     if started is not None:
         check_data_unchanged(record, started, note=note)
@@ -106,15 +107,21 @@ def open_training_data(
     condition: Condition,
     settings: TrainSettings,
     *,
+    columns: str | None = None,
     note: Callable[[str], None],
 ) -> Dataset:
     """The data set, or the part of it that is asked for, with hints as this condition reads them.
 
-    CnctlError where files are missing.
+    CnctlError where files are missing, or anything else is wrong that stops training.
     """
     dataset = open_dataset(
-        data, read_hint=HintReader(condition), size=settings.resolution, note=note
+        data,
+        columns=columns,
+        read_hint=HintReader(condition),
+        size=settings.resolution,
+        note=note,
     )
+    refuse_fatal(dataset.problems)
     part = {"largest": settings.largest or None, "sample": settings.sample or None}
     dataset = take_part(dataset, **part, seed=settings.seed)
     if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
