@@ -79,8 +79,6 @@ class Family:
 
     load_base: Callable[..., Base]
     """load_base(location, family, device=, dtype=, low_memory=, weights=) -> Base."""
-    check_generates: Callable[[Base], None]
-    """Raises CnctlError where a base of the family cannot generate from noise alone."""
     predict: Callable[[nn.Module, Tensor, Tensor, TextFeatures, Residuals | None], Tensor]
     """predict(denoiser, latents, timestep, text, residuals): its prediction (B, C, h, w), what
     ControlNets add to it."""
@@ -92,6 +90,9 @@ class Family:
     open_network: Callable[..., Network]
     """open_network(source, base, condition=, hint_channels=, control_type=, dtype=): trained
     weights; CnctlError before they load where they do not fit. control_type: of a union."""
+    check_weights: Callable[..., None]
+    """check_weights(source, location, condition=, hint_channels=, control_type=): CnctlError where
+    trained weights do not fit the base at this place; from headers and configs."""
     find_weights: Callable[[Path], Path | None]
     """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
     weights_file: Callable[[Path], Path]

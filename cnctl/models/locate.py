@@ -12,8 +12,10 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from cnctl.errors import CnctlError, MissingError
+from cnctl.models.identify import check_role
 from cnctl.models.location import Location
 from cnctl.models.published import BASES
+from cnctl.models.signatures import BASE
 
 HUB_NAMES = {name: ids for name, (_, ids) in BASES.items()}
 """Short names of bases on the hub, and the ids that they may be cached under."""
@@ -81,6 +83,7 @@ def _cached_folder(hub_id: str) -> Path | None:
 
 def _check_folder(path: Path) -> Location:
     if not (path / "model_index.json").is_file():
+        check_role(path, BASE)
         raise CnctlError(
             f"{path} is not a base: it has no model_index.json",
             hint="give a folder that diffusers' save_pretrained has written",

@@ -102,7 +102,6 @@ def check_request(
     base: Base, controls: Sequence[Control], count: int, *, height: int, width: int, steps: int
 ) -> None:
     """Raise CnctlError where a size, a hint or a ControlNet does not fit; nothing has run yet."""
-    base.family.check_generates(base)
     factor = base.latent_factor
     if height % factor or width % factor or min(height, width) < factor:
         raise CnctlError(

@@ -29,6 +29,29 @@ class TestFamily:
             path.unlink()
         assert read_family(own_base).name.endswith("text width 32")
 
+    @pytest.mark.parametrize(
+        ("channels", "message", "hint"),
+        [
+            (9, "own is made for inpainting and reads a mask beside the latents", "--mask"),
+            (8, "own reads 8 channels, of which 4 are latents", "give the base that it was made"),
+        ],
+    )
+    def test_what_reads_more_than_latents_is_refused_from_its_config(
+        self, own_base: Path, channels: int, message: str, hint: str
+    ) -> None:
+        for path in own_base.glob("*/*.safetensors"):
+            path.unlink()
+        path = own_base / "unet" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"in_channels": channels}))
+        with pytest.raises(CnctlError, match=message) as caught:
+            load_base(own_base)
+        assert hint in caught.value.hint
+
+    def test_a_transformers_folder_is_named_for_what_it_is(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text('{"_class_name": "FluxTransformer2DModel"}')
+        with pytest.raises(CnctlError, match=r"is a base of FLUX$"):
+            load_base(tmp_path)
+
     def test_the_same(self) -> None:
         check_same_shape({**SD15, "conditioning_channels": 1}, SD15)
 

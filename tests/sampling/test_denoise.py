@@ -258,13 +258,6 @@ class TestRefuses:
             sample(loaded_random_base, [], ["a cat"], **{"seeds": [1], **SIZE, **settings})
         assert caught.value.hint or "seeds" in settings
 
-    def test_an_inpainting_base(self, loaded_random_base: Base) -> None:
-        unet = copy.deepcopy(loaded_random_base.denoiser)
-        unet.register_to_config(in_channels=9)
-        base = dataclasses.replace(loaded_random_base, denoiser=unet)
-        with pytest.raises(CnctlError, match="random is made for inpainting"):
-            sample(base, [], ["a cat"], seeds=[1], **SIZE)
-
     @pytest.mark.parametrize(
         ("changes", "message"),
         [

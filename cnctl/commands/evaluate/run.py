@@ -27,7 +27,7 @@ from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.events import FailedImage, Note, Stage, ignore
-from cnctl.commands.shared.weights import locate_control, open_base
+from cnctl.commands.shared.weights import check_controls, open_base
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.hints.detector import Detector
@@ -134,8 +134,8 @@ def _cases(
         opened = open_base(
             request.base, device=request.device, dtype=request.dtype, weights=False, note=note
         )
-        for weights in request.weights:  # before the first one's images are made
-            locate_control(condition, opened, weights=weights)
+        # Before the first one's images are made.
+        check_controls(request.base, [(condition, weights) for weights in request.weights])
         base, side = opened.name, side or opened.resolution
         prompt = default_prompt(opened.defaults)
     cases = make_cases(

@@ -40,25 +40,20 @@ def load_controls(
     or none. ready: all sources are hints. Raises CnctlError where a control's scale, interval or
     mode is out of range, before anything is loaded.
     """
-    if weights and len(weights) != len(controls):
-        raise CnctlError(
-            f"{len(weights)} --control for {len(controls)} --cond",
-            hint="give one for each, in the same order, or none",
-        )
+    named = name_weights(conditions, weights)
     for control in controls:
         _resolve_acts(control, settings)
     loaded, places = [], []
-    names = weights or [""] * len(controls)
-    given = zip(controls, conditions, options, regions, names, strict=True)
-    for control, condition, chosen, region, name in given:
-        found = locate_control(condition, base, weights=name or None)
+    given = zip(controls, named, options, regions, strict=True)
+    for control, (condition, name), chosen, region in given:
+        found = locate_control(condition, base, weights=name)
         loaded.append(
             LoadedControl(
                 condition=condition,
                 options=chosen,
                 detect=Detector(condition, device=str(base.offload_device)),
                 network=open_control(condition, base, weights=str(found)),
-                given=_without_folders(name),
+                given=_without_folders(name or ""),
                 weights=base.family.weights_file(found),
                 ready=ready or control.ready,
                 region=region,
@@ -70,6 +65,19 @@ def load_controls(
         _check_attached(one, settings, alone=len(loaded) == 1)
     add_base_updates(base, places)
     return loaded
+
+
+def name_weights(
+    conditions: Sequence[Condition], weights: Sequence[str]
+) -> list[tuple[Condition, str | None]]:
+    """Each condition with the name of its weights, or None; CnctlError for too few or too many."""
+    if weights and len(weights) != len(conditions):
+        raise CnctlError(
+            f"{len(weights)} --control for {len(conditions)} --cond",
+            hint="give one for each, in the same order, or none",
+        )
+    names = [name or None for name in weights] or [None] * len(conditions)
+    return [*zip(conditions, names, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,11 @@ from cnctl.commands.generate.check import CheckedRun, check_run
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.image_to_image import ImageToEdit
-from cnctl.commands.generate.loaded_controls import LoadedControl, load_controls
+from cnctl.commands.generate.loaded_controls import (
+    LoadedControl,
+    load_controls,
+    name_weights,
+)
 from cnctl.commands.generate.memory import out_of_memory_hint
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
@@ -24,7 +28,7 @@ from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.shared.captioner import Caption, open_captioner
 from cnctl.commands.shared.events import Note
 from cnctl.commands.shared.failures import Failures
-from cnctl.commands.shared.weights import open_base
+from cnctl.commands.shared.weights import check_controls, open_base
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.settings import GenerateSettings
@@ -68,6 +72,7 @@ class Setup:
 def set_up(request: GenerateRequest, on_event: OnEvent) -> Setup:
     """Plan the run from names, check all that needs no weights, then load."""
     checked = check_run(plan_run(request), on_event)
+    check_controls(request.base, name_weights(checked.plan.conditions, request.weights))
     with out_of_memory_hint(request, "the networks"):
         return _load(checked, on_event)
 

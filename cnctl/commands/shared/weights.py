@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -14,9 +14,11 @@ from cnctl.commands.shared.known_controls import find_control, known_weights, ne
 from cnctl.errors import MissingError
 from cnctl.models.base import Base
 from cnctl.models.base_update import add_base_update
-from cnctl.models.families import load_base
+from cnctl.models.families import find_family, load_base
+from cnctl.models.family import Family
+from cnctl.models.layouts import find_layout
 from cnctl.models.locate import default_base, locate_base
-from cnctl.models.location import read_defaults
+from cnctl.models.location import Location, read_defaults
 from cnctl.models.network import Network
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import common_settings
@@ -52,9 +54,39 @@ def open_base(
 
 def read_base_defaults(source: str | Path | None) -> dict[str, Any]:
     """What the base that `open_base` would load brings along; its weights are not read."""
+    return read_defaults(_locate_base(source).path)
+
+
+def _locate_base(source: str | Path | None) -> Location:
     source = source or common_settings().base
-    location = default_base() if source is None else locate_base(source)
-    return read_defaults(location.path)
+    return default_base() if source is None else locate_base(source)
+
+
+def check_controls(
+    source: str | Path | None, controls: Iterable[tuple[Condition, str | None]]
+) -> None:
+    """Raise CnctlError where weights are missing or do not fit the base; no tensor is read.
+
+    source: the base, as for `open_base`. controls: each condition with its weights, as for
+    `open_control`.
+    """
+    location = _locate_base(source)
+    base = LocatedBase(location.path, find_family(location))
+    for condition, weights in controls:
+        base.family.check_weights(
+            locate_control(condition, base, weights=weights),
+            location,
+            condition=condition.name,
+            hint_channels=condition.hint_channels,
+            control_type=_control_type(condition),
+        )
+
+
+class LocatedBase(NamedTuple):
+    """A base before any of it is loaded."""
+
+    path: Path
+    family: Family
 
 
 def open_control(
@@ -70,15 +102,20 @@ def open_control(
     the base brings along or that the condition recommends for the base's family. dtype: None is
     the base's.
     """
-    control_types = (known.control_type for known in known_weights(condition))
     return base.family.open_network(
         locate_control(condition, base, weights=weights),
         base,
         condition=condition.name,
         hint_channels=condition.hint_channels,
-        control_type=next((kind for kind in control_types if kind is not None), None),
+        control_type=_control_type(condition),
         dtype=dtype,
     )
+
+
+def _control_type(condition: Condition) -> int | None:
+    """The kind that its hints are to a union; None for none."""
+    kinds = (known.control_type for known in known_weights(condition))
+    return next((kind for kind in kinds if kind is not None), None)
 
 
 def add_base_updates(base: Base, sources: Iterable[Path]) -> None:
@@ -87,10 +124,17 @@ def add_base_updates(base: Base, sources: Iterable[Path]) -> None:
         add_base_update(base.denoiser, load_base_update(source).items())
 
 
-def locate_control(condition: Condition, base: Base, *, weights: str | None = None) -> Path:
-    """Where the weights of this control lie; MissingError says how to get them."""
+def locate_control(
+    condition: Condition, base: Base | LocatedBase, *, weights: str | None = None
+) -> Path:
+    """Where the weights of this control lie.
+
+    MissingError says how to get them, CnctlError what is no ControlNet that is read here.
+    """
     if weights is not None:
-        return _find(weights, base)
+        given = _find(weights, base)
+        find_layout(given)
+        return given
     own = base.path / "controls" / condition.name
     if own.is_dir():
         return own
@@ -112,7 +156,7 @@ def find_known(known: Weights, base: Path) -> Path | None:
     return own if own.is_dir() else cached_folder(known.source)
 
 
-def _find(weights: str, base: Base) -> Path:
+def _find(weights: str, base: Base | LocatedBase) -> Path:
     path = Path(weights)
     if found := base.family.find_weights(path):
         return found

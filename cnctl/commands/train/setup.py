@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cnctl.commands.shared.events import ignore, notes
-from cnctl.commands.shared.weights import locate_control, open_base, open_control
+from cnctl.commands.shared.weights import check_controls, locate_control, open_base, open_control
 from cnctl.commands.train.events import OnEvent
 from cnctl.commands.train.plan import TrainPlan, make_plan
 from cnctl.commands.train.previews import ValidationSet
@@ -67,6 +67,8 @@ def prepare(
     condition = find_condition(asked.condition)
     if asked.data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
+    if asked.init_from and checkpoint is None:
+        check_controls(asked.base, [(condition, asked.init_from)])
     base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
     dataset = open_training_data(asked.data, condition, chosen, columns=asked.columns, note=note)

@@ -11,7 +11,6 @@ import torch
 from diffusers import DDIMScheduler
 from torch import nn
 
-from cnctl.errors import CnctlError
 from cnctl.models.base import Base, TextEncoder, lock
 from cnctl.models.family import Family
 from cnctl.models.location import Location, read_defaults, read_json
@@ -55,16 +54,6 @@ def load_base(
         zeros_for_empty_prompt=_zeros_for_empty_prompt(location.path, parts),
         defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
     )
-
-
-def check_generates(base: Base) -> None:
-    """Raise CnctlError for a base that reads more than latents."""
-    config = base.denoiser.config
-    if config.in_channels != config.out_channels:
-        raise CnctlError(
-            f"{base.name} is made for inpainting and cannot generate from noise alone",
-            hint="use the base that it was made from",
-        )
 
 
 def _text_encoders(parts: Mapping[str, Any]) -> tuple[TextEncoder, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from diffusers import UNet2DConditionModel
 from torch import nn
@@ -12,25 +11,24 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.family import Family
 from cnctl.models.latents import KLLatents
-from cnctl.models.location import Location, read_json
+from cnctl.models.location import Location
 from cnctl.models.network import INPUT_CONCAT, Network
-from cnctl.models.unet.base import check_generates, load_base
+from cnctl.models.unet.base import load_base
 from cnctl.models.unet.branch import predict_noise
 from cnctl.models.unet.checkpoint.lora import read_lora
 from cnctl.models.unet.checkpoint.textual_inversion import read_embedding
+from cnctl.models.unet.config import PART, read_denoiser_config
 from cnctl.models.unet.control_lora import add_adapters
 from cnctl.models.unet.controlnet import HINT_ENCODERS, HINT_STARTS, build_controlnet
 from cnctl.models.unet.input_concat import build_input_concat
 from cnctl.models.unet.known import KNOWN
 from cnctl.models.unet.published import CONTROLNETS
-from cnctl.models.unet.shape import shape_of
-from cnctl.models.unet.single_file_configs import read_shapes, read_unet_config
+from cnctl.models.unet.shape import check_reads_latents, shape_of
 from cnctl.models.unet.text import ClipPrompts
 from cnctl.models.unet.textual_inversion import add_embedding
 from cnctl.models.unet.unfreeze import UNFREEZABLE, unfreezable_parameters
-from cnctl.models.unet.weights import find_weights, open_network, weights_file
+from cnctl.models.unet.weights import check_weights, find_weights, open_network, weights_file
 
-PART = "unet"
 ACTIVATION_BYTES = {False: 315, True: 75}
 """Kept for the backward pass, per sample, latent pixel, channel of the first block and byte of
 precision, without and with gradient checkpointing: Stable Diffusion 1.5 keeps 786 and 185 MiB at
@@ -78,10 +76,10 @@ UNET = Family(
     latents=KLLatents(),
     prompts=ClipPrompts(),
     load_base=load_base,
-    check_generates=check_generates,
     predict=predict_noise,
     build_network=build_network,
     open_network=open_network,
+    check_weights=check_weights,
     find_weights=find_weights,
     weights_file=weights_file,
     hint_encoders=HINT_ENCODERS,
@@ -101,21 +99,14 @@ def recognise(location: Location) -> Family | None:
 
     CnctlError for what has one and takes no ControlNet.
     """
-    config = _read_config(location)
+    config = read_denoiser_config(location)
     if config is None:
         return None
     shape = shape_of(config)
+    check_reads_latents(config, location.name)
     if shape.name in {known.name for known in KNOWN if not known.takes_control}:
         raise CnctlError(
             f"{location.name} is of the family {shape.name}, which takes no ControlNet",
             hint="give the base that it refines",
         )
     return replace(UNET, name=shape.name, controlnets=CONTROLNETS.get(shape.name, {}))
-
-
-def _read_config(location: Location) -> dict[str, Any] | None:
-    if location.path.is_file():
-        return read_unet_config(location.path, read_shapes(location.path))
-    index = read_json(location.path / "model_index.json")
-    # A base that lacks its U-Net's folder is an incomplete one, and not another family's.
-    return read_json(location.path / PART / "config.json") if PART in index else None

@@ -35,6 +35,18 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     return Shape(f"U-Net {'-'.join(map(str, widths))} with text width {text_width}", *shape)
 
 
+def check_reads_latents(config: Mapping[str, Any], name: str) -> None:
+    """Raise CnctlError for the U-Net of a base, of this name, that reads more than latents."""
+    read, made = config.get("in_channels", 4), config.get("out_channels", 4)
+    if read == made:
+        return
+    inpaints = read == INPAINTING_CHANNELS
+    what = "is made for inpainting" if inpaints else f"reads {read} channels, of which {made}"
+    more = "and reads a mask beside the latents" if inpaints else "are latents"
+    edits = "; any base inpaints by --image and --mask" if inpaints else ""
+    raise CnctlError(f"{name} {what} {more}", hint=f"give the base that it was made from{edits}")
+
+
 def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Raise CnctlError when a ControlNet's config does not fit a U-Net's."""
     made_for, used_with = shape_of(control), shape_of(base)

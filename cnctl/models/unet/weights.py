@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ControlNetUnionModel
@@ -10,9 +12,11 @@ from safetensors import SafetensorError
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
+from cnctl.models.location import Location
 from cnctl.models.network import Network
 from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
-from cnctl.models.unet.checkpoint.source import open_source, read_description
+from cnctl.models.unet.checkpoint.source import describe, open_source
+from cnctl.models.unet.config import read_denoiser_config
 from cnctl.models.unet.input_concat import InputConcatUNet
 from cnctl.models.unet.load import load_controlnet
 from cnctl.models.unet.shape import check_same_shape
@@ -49,31 +53,61 @@ def open_network(
     condition: its name, for messages. control_type: the kind that its hints are to a union; None
     for none. dtype: None is the base's.
     """
+    _check_fits(
+        source,
+        base.denoiser.config,
+        base.path,
+        condition=condition,
+        hint_channels=hint_channels,
+        control_type=control_type,
+    )
     if found := find_input_concat(source):
-        return _open_input_concat(
-            found, base, condition=condition, hint_channels=hint_channels, dtype=dtype or base.dtype
-        )
-    config = read_description(source, base=base.path)["config"]
-    check_same_shape(config, base.denoiser.config)
-    _check_channels(source, config["conditioning_channels"], hint_channels, condition)
+        return _open_input_concat(found, base, dtype=dtype or base.dtype)
     controlnet, _ = load_controlnet(
         source, device=base.offload_device, dtype=dtype or base.dtype, base=base.path
     )
     if not isinstance(controlnet, ControlNetUnionModel):
         return controlnet
-    if control_type is None:
+    assert control_type is not None  # else it did not fit
+    return view_of(controlnet, control_type)
+
+
+def check_weights(source: Path, location: Location, **asked: Any) -> None:
+    """Raise CnctlError where these weights do not fit the base there; no tensor is read.
+
+    asked: condition, hint_channels and control_type, as `open_network` takes them.
+    """
+    config = read_denoiser_config(location)
+    assert config is not None  # the family was recognised by it
+    _check_fits(source, config, location.path, **asked)
+
+
+def _check_fits(
+    source: Path,
+    unet: Mapping[str, Any],
+    base: Path,
+    *,
+    condition: str,
+    hint_channels: int,
+    control_type: int | None = None,
+) -> None:
+    """unet: the config of the base's; base: the file or folder, which completes some weights."""
+    if found := find_input_concat(source):
+        check_same_shape(found.base_config, unet)
+        _check_channels(found.folder, found.hint_channels, hint_channels, condition)
+        return
+    opened = open_source(source, base=base)
+    config = describe(opened)["config"]
+    check_same_shape(config, unet)
+    _check_channels(source, config["conditioning_channels"], hint_channels, condition)
+    if opened.architecture.union and control_type is None:
         raise CnctlError(
             f"{source} is a ControlNet-Union, and {condition} is not a kind of hint that it knows",
             hint="give a ControlNet that was trained on this condition",
         )
-    return view_of(controlnet, control_type)
 
 
-def _open_input_concat(
-    found: InputConcat, base: Base, *, condition: str, hint_channels: int, dtype: torch.dtype
-) -> InputConcatUNet:
-    check_same_shape(found.base_config, base.denoiser.config)
-    _check_channels(found.folder, found.hint_channels, hint_channels, condition)
+def _open_input_concat(found: InputConcat, base: Base, *, dtype: torch.dtype) -> InputConcatUNet:
     try:
         unet = InputConcatUNet.from_pretrained(
             found.folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
