@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -93,8 +92,10 @@ def find_entry(name: str) -> Entry:
 
 def load_entry(entry: Entry) -> Condition:
     """Import the plugin of an entry; raise CnctlError, never SystemExit, where that fails."""
+    from cnctl.system.isolation import isolated  # here: listing names needs no socket or ctypes
+
     try:
-        with redirect_stdout(sys.stderr):  # stdout is for data; a plugin's greeting is not
+        with isolated():
             found = _import_value(entry.value)
     except (Exception, SystemExit) as error:
         kind = MissingError if isinstance(error, ModuleNotFoundError) else CnctlError

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -20,6 +18,7 @@ from cnctl.errors import CnctlError, DeviceError, MissingError, shown
 from cnctl.hints.files import open_detector
 from cnctl.images import read_hint, read_values
 from cnctl.plugin import BatchDetector, Condition, Detection, Option, OptionValue
+from cnctl.system.isolation import isolated
 
 Size = tuple[int, int]
 """Height and width."""
@@ -366,14 +365,13 @@ def _bad_value(condition: Condition, name: str, *, value: object, wanted: str) -
 
 @contextmanager
 def _blame(condition: Condition, what: str, *, hint: str = "") -> Iterator[None]:
-    """Turn what a plugin raises into a CnctlError, and keep what it prints off stdout.
+    """Turn what a plugin raises into a CnctlError, and keep it from changing the process.
 
     hint: what to do where the plugin is most likely not at fault. A plugin may raise CnctlError
-    itself. sys.stdout belongs to the whole process, so it is only redirected in the main thread.
+    itself.
     """
-    in_main = threading.current_thread() is threading.main_thread()
     try:
-        with redirect_stdout(sys.stderr if in_main else sys.stdout):
+        with isolated():
             yield
     except CnctlError:
         raise

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.commands.conditions.isolation import restored_process, run_isolated, seed_globals
+from cnctl.commands.conditions.isolation import run_isolated, seed_globals
 from cnctl.errors import CnctlError
 from cnctl.hints.files import open_detector
 from cnctl.hints.metrics import METRICS, score
@@ -28,6 +28,7 @@ from cnctl.hints.run import (
 )
 from cnctl.plugin import BatchDetector, Condition, Metric, Option, OptionValue
 from cnctl.registry import find_entry, load_entry, misfit
+from cnctl.system.isolation import restored_process
 from cnctl.tiny.scenes import exact_maps, render_scene
 
 HEAVY = {

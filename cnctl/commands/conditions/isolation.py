@@ -1,12 +1,12 @@
-"""What a plugin must leave alone: stdout, the network, sys.argv, the folder, random states."""
+"""What a plugin must leave alone: stdout, the network, and the state of the whole process."""
 
 from __future__ import annotations
 
 import os
 import random
-import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from cnctl.hints.run import describe_error
+from cnctl.system.isolation import refused_network
 
 
 def run_isolated(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
     """The result (None where it raised), and what the call did that a plugin must not do."""
     result, problems = None, []
-    before = _process_state()
-    with _caught_stdout() as printed, _caught_network() as addresses:
+    before, threads = _process_state(), set(threading.enumerate())
+    with _caught_stdout() as printed, refused_network() as addresses:
         try:
             result = call()
         except (Exception, SystemExit) as error:
@@ -30,25 +31,9 @@ def run_isolated(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
     problems += [f"{step} reaches for the network ({address})" for address in addresses[:1]]
     after = _process_state()
     problems += [f"{step} changes {what}" for what in before if before[what] != after[what]]
+    if left := [thread.name for thread in threading.enumerate() if _is_left(thread, threads)]:
+        problems.append(f"{step} leaves a thread running: {', '.join(left)}")
     return result, problems
-
-
-@contextmanager
-def restored_process() -> Iterator[None]:
-    """Put sys.argv, the working folder and the global random states back."""
-    arguments, folder = list(sys.argv), os.getcwd()
-    states = random.getstate(), np.random.get_state()
-    torch = sys.modules.get("torch")
-    torch_state = torch.get_rng_state() if torch else None
-    try:
-        yield
-    finally:
-        sys.argv[:] = arguments
-        os.chdir(folder)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        if torch and torch_state is not None:
-            torch.set_rng_state(torch_state)
 
 
 def seed_globals(seed: int) -> None:
@@ -65,7 +50,22 @@ def _process_state() -> dict[str, Any]:
         "the working folder": os.getcwd(),
         "the global state of random": random.getstate(),
         "the global state of numpy.random": (numpy_state[1].tobytes(), *numpy_state[2:]),
+        **_torch_state(),
     }
+
+
+def _torch_state() -> dict[str, Any]:
+    """Torch's own states; where it is not loaded, those that it starts with."""
+    torch = sys.modules.get("torch")
+    return {
+        "torch's default dtype": str(torch.get_default_dtype()) if torch else "torch.float32",
+        "whether torch computes gradients": torch.is_grad_enabled() if torch else True,
+    }
+
+
+def _is_left(thread: threading.Thread, before: set[threading.Thread]) -> bool:
+    """Whether a thread was started and runs on; tqdm's, which watches its bars, may."""
+    return thread not in before and type(thread).__name__ != "TMonitor"
 
 
 @contextmanager
@@ -86,35 +86,3 @@ def _caught_stdout() -> Iterator[list[str]]:
             os.close(kept_descriptor)
             scratch.seek(0)
             printed.append(scratch.read())
-
-
-@contextmanager
-def _caught_network() -> Iterator[list[str]]:
-    """Refuse names and connections, and collect what was asked for."""
-    asked: list[str] = []
-
-    def refuse(address: object, *_: object, **__: object) -> None:
-        asked.append(str(address))
-        raise OSError("no network while a condition is checked")
-
-    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(connection: socket.socket, *arguments: Any) -> Any:
-            local = connection.family == getattr(socket, "AF_UNIX", None)
-            return method(connection, *arguments) if local else refuse(arguments[-1])
-
-        return call
-
-    kept: list[tuple[object, str, Any]] = [
-        *((socket, name, getattr(socket, name)) for name in ("getaddrinfo", "gethostbyname")),
-        *(
-            (socket.socket, n, getattr(socket.socket, n))
-            for n in ("connect", "connect_ex", "sendto")
-        ),
-    ]
-    try:
-        for owner, name, original in kept:
-            setattr(owner, name, refuse if owner is socket else guarded(original))
-        yield asked
-    finally:
-        for owner, name, original in kept:
-            setattr(owner, name, original)

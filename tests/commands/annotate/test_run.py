@@ -153,6 +153,29 @@ def test_options_without_an_owner_are_refused(photos):
     assert caught.value.hint == "write canny.strength=3"
 
 
+def test_a_detector_that_changes_the_folder_moves_no_output(photos, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+
+    def load(device):
+        os.chdir(elsewhere)
+
+        def detect(image):
+            os.chdir(elsewhere)
+            return image
+
+        return detect
+
+    mover = Condition(name="mover", summary="", load_detector=load)
+    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: mover)
+    annotate("mover", [photos], resolution=32)
+    assert _tree(photos.absolute().parent / "out") == [
+        "a-mover.png",
+        "sub/b-mover.png",
+        "sub/deep/c-mover.png",
+    ]
+    assert not any(elsewhere.iterdir())
+
+
 def test_a_second_run_makes_only_what_is_missing(photos):
     first = annotate("shade", [photos], resolution=32)
     assert (len(first.hints), first.skipped, len(calls)) == (3, 0, 3)

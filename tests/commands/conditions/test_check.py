@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,13 @@ from cnctl.errors import MissingError
 from cnctl.plugin import BatchDetector, Condition, Metric, Option
 
 calls = []
+DONE = threading.Event()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _end_threads():
+    yield
+    DONE.set()
 
 
 def sound(**changes):
@@ -71,6 +79,19 @@ def look_up_quietly(image):
 
 def set_arguments(image):
     sys.argv[:] = ["mine"]
+    return image
+
+
+def change_dtype(image):
+    import torch
+
+    is_half = torch.get_default_dtype() == torch.float16
+    torch.set_default_dtype(torch.float32 if is_half else torch.float16)
+    return image
+
+
+def leave_a_thread(image):
+    threading.Thread(target=DONE.wait, name="left", daemon=True).start()
     return image
 
 
@@ -163,6 +184,8 @@ FAULTS = {
     "name look-up": (detects(look_up_quietly), "detect reaches for the network (example.org)"),
     "sets argv": (detects(set_arguments), "detect changes sys.argv"),
     "changes folder": (detects(change_folder), "detect changes the working folder"),
+    "changes the dtype": (detects(change_dtype), "detect changes torch's default dtype"),
+    "leaves a thread": (detects(leave_a_thread), "detect leaves a thread running: left"),
     "reads argv": (sound(load_detector=read_arguments), "the hint depends on sys.argv"),
     "parses argv": (sound(load_detector=leave_on_arguments), "it fails when sys.argv is another"),
     "reads folder": (sound(load_detector=read_folder), "the hint depends on the working folder"),
