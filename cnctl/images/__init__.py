@@ -4,6 +4,7 @@ from cnctl.errors import shown
 from cnctl.images.bits import eight_bits
 from cnctl.images.find import SUFFIXES, ImageFile, find_images, names_a_file
 from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, working_size
+from cnctl.images.mask import read_mask
 from cnctl.images.read import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -49,6 +50,7 @@ __all__ = [
     "read_bytes",
     "read_hint",
     "read_image",
+    "read_mask",
     "read_metadata",
     "read_size",
     "read_values",

@@ -16,6 +16,10 @@ from cnctl.plugin import Condition, OptionValue
 ACTS = ("scale", "start", "end", "mode")
 """Settings that each control may have itself; `GenerateSettings` has them with control_ before."""
 
+NUMBER = r"\d*\.?\d+"
+NUMBERS = r"[-+.,\d][-+.,\deE]*"
+"""What is meant as a scale or an interval, right or wrong."""
+
 
 def parse_controls(
     conditions: Sequence[str],
@@ -49,11 +53,13 @@ def parse_controls(
 
 
 def parse_control(text: str) -> ControlSpec:
-    """Read NAME[:[hint=]SOURCE[:SCALE[:START-END]]], e.g. "canny:hint=edges.png:0.8:0-0.6"."""
-    number = r"\d*\.?\d+"
+    """Read NAME[:[hint=]SOURCE[:SCALE[:START-END]]], e.g. "canny:hint=edges.png:0.8:0-0.6".
+
+    Parts in the middle may be empty: "canny:edges.png::0-0.6".
+    """
     match = re.fullmatch(
-        rf"(?P<condition>[^:]+)(:(?P<ready>hint=)?(?P<source>.*?)"
-        rf"(:(?P<scale>{number})(:(?P<start>{number})-(?P<end>{number}))?)?)?",
+        rf"(?P<condition>[^:]+)"
+        rf"(:(?P<ready>hint=)?(?P<source>.*?)(:(?P<scale>{NUMBERS})?(:(?P<part>{NUMBERS}))?)?)?",
         text,
     )
     if match is None:
@@ -61,19 +67,40 @@ def parse_control(text: str) -> ControlSpec:
             f"--cond {text!r} is not NAME[:[hint=]SOURCE[:SCALE[:START-END]]]",
             hint="for example --cond canny:edges.png:0.8:0-0.6",
         )
-    part = match.groupdict()
-    scale, start, end = (float(part[k]) if part[k] else None for k in ("scale", "start", "end"))
-    source = Path(part["source"]) if part["source"] else None
-    if part["ready"] and not source:
+    source = Path(match["source"]) if match["source"] else None
+    if match["ready"] and not source:
         raise CnctlError(f"--cond {text!r} names no hint", hint="for example canny:hint=edges.png")
+    start, end = _interval(text, match["part"])
     return ControlSpec(
-        condition=part["condition"],
+        condition=match["condition"],
         source=source,
-        ready=bool(part["ready"]),
-        scale=scale,
+        ready=bool(match["ready"]),
+        scale=_scale(text, match["scale"]),
         start=start,
         end=end,
     )
+
+
+def _scale(text: str, scale: str | None) -> float | None:
+    if scale and not re.fullmatch(NUMBER, scale):
+        raise CnctlError(
+            f"--cond {text!r}: the scale is {scale!r}; it must be a number of at least 0",
+            hint="for example --cond canny:edges.png:0.8",
+        )
+    return float(scale) if scale else None
+
+
+def _interval(text: str, part: str | None) -> tuple[float | None, float | None]:
+    if not part:
+        return None, None
+    match = re.fullmatch(rf"({NUMBER})-({NUMBER})", part)
+    if match is None:
+        raise CnctlError(
+            f"--cond {text!r}: the interval is {part!r}; it must be START-END, two numbers "
+            "from 0 to 1",
+            hint="for example --cond canny:edges.png:0.8:0-0.6",
+        )
+    return float(match[1]), float(match[2])
 
 
 def defer_to(settings: Mapping[str, Any], spec: ControlSpec) -> ControlSpec:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.errors import CnctlError, shown
-from cnctl.images import fit_image, read_hint, working_size
+from cnctl.images import fit_image, read_mask, working_size
 from cnctl.sampling.image_to_image import Edit
 
 STRENGTH = 0.8
@@ -86,7 +86,7 @@ def read_edit(
 
 def _read_mask(path: Path, size: Sequence[int]) -> np.ndarray:
     """True where the mask is white: bool (H, W)."""
-    mask = read_hint(path, channels=1)[..., 0] > 127
+    mask = read_mask(path) > 0.5
     if mask.shape != tuple(size):
         raise CnctlError(
             f"the mask {shown(path)} has {mask.shape[1]}x{mask.shape[0]} pixels, "

@@ -15,7 +15,7 @@ from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.weights import add_base_updates, locate_control, open_control
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
-from cnctl.images import fit_image, read_hint
+from cnctl.images import fit_image, read_mask
 from cnctl.models.base import Base
 from cnctl.models.control import MODES, Control, check_scale_counts
 from cnctl.models.network import Network, hint_tensor
@@ -140,9 +140,7 @@ def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone
 
 def read_region(path: Path | str | None) -> np.ndarray | None:
     """The part of the image where a control acts: float32 (H, W) in [0, 1]; None for all of it."""
-    if path is None:
-        return None
-    return read_hint(path, channels=1)[..., 0].astype(np.float32) / 255
+    return None if path is None else read_mask(path)
 
 
 def _without_folders(name: str) -> str:

@@ -1,6 +1,7 @@
 """Generation as a job, on a base of random weights."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,10 @@ def pixels(path: Path) -> np.ndarray:
             ControlSpec(condition="canny", source=Path("C:/a.png"), ready=True, scale=0.5),
         ),
         (
+            "canny:a.png::0-0.5",
+            ControlSpec(condition="canny", source=Path("a.png"), start=0.0, end=0.5),
+        ),
+        (
             "depth:x/y.jpg:1.5:0.1-0.6",
             ControlSpec(condition="depth", source=Path("x/y.jpg"), scale=1.5, start=0.1, end=0.6),
         ),
@@ -69,6 +74,18 @@ def pixels(path: Path) -> np.ndarray:
 )
 def test_parses_cond(text: str, expected: ControlSpec) -> None:
     assert parse_control(text) == expected
+
+
+@pytest.mark.parametrize("scale", ["-1", "1.", "0,5", "1e3", "0-0.5"])
+def test_a_scale_that_is_not_a_number_is_named(scale: str) -> None:
+    with pytest.raises(CnctlError, match=f"the scale is '{re.escape(scale)}'"):
+        parse_control(f"canny:f.png:{scale}")
+
+
+@pytest.mark.parametrize("part", ["0.5", "0-1-2", "-1-0.5", "0,1-0,5"])
+def test_an_interval_that_is_not_one_is_named(part: str) -> None:
+    with pytest.raises(CnctlError, match=f"the interval is '{re.escape(part)}'"):
+        parse_control(f"canny:f.png:0.8:{part}")
 
 
 def test_flags_are_given_once_for_all_controls_or_once_for_each() -> None:
