@@ -141,7 +141,8 @@ def _report(result: ConvertResult, *, json: bool, quiet: bool) -> None:
     if result.error is not None:
         note(f"lost of what was learnt: {100 * result.error:.3g} %", quiet=quiet)
     if result.difference is not None:
-        note(f"largest difference of the residuals: {result.difference:.3g}", quiet=quiet)
+        share = f" ({result.relative_difference:.2g} of the largest)" if result.difference else ""
+        note(f"largest difference of the residuals: {result.difference:.3g}{share}", quiet=quiet)
     if json:
         emit_json(result.as_dict())
     else:

@@ -90,7 +90,9 @@ class ConvertResult:
     error: float | None = None
     """Share of the learnt change that a Control-LoRA loses; None for other forms."""
     difference: float | None = None
-    """Largest difference of the 13 residuals from the source's; None if not compared."""
+    """Largest difference of the residuals from the source's; None if not compared."""
+    relative_difference: float | None = None
+    """The same as a share of the largest residual."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -139,7 +141,10 @@ def write(converted: Converted, output: Output, *, verify: bool, meter: Meter) -
         notes=converted.notes,
         error=error,
     )
-    return replace(result, difference=_compare(expected, output)) if verify else result
+    if not verify:
+        return result
+    difference, share = _compare(expected, output)
+    return replace(result, difference=difference, relative_difference=share)
 
 
 def _expected_residuals(converted: Converted, files: Conversion) -> list[torch.Tensor]:
@@ -148,7 +153,7 @@ def _expected_residuals(converted: Converted, files: Conversion) -> list[torch.T
     )
 
 
-def _compare(expected: list[torch.Tensor], output: Output) -> float:
+def _compare(expected: list[torch.Tensor], output: Output) -> tuple[float, float]:
     return compare(
         expected,
         output.path,

@@ -1,8 +1,10 @@
 """Conversion there and back is the identity; what is written is whole and says where it is from."""
 
+import copy
 import hashlib
 import importlib.resources
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,24 @@ def test_casts_and_verifies(folder, tmp_path, dtype) -> None:
         }
     assert result.difference is not None
     assert (result.difference == 0) == (dtype == "float32")
+    assert result.relative_difference is not None
+    assert result.relative_difference < 2e-2
+
+
+def test_verify_says_that_half_precision_loses_small_weights(random_controlnet, tmp_path) -> None:
+    small = copy.deepcopy(random_controlnet)
+    for name, parameter in small.named_parameters():
+        if name.startswith("controlnet_"):
+            parameter.data.mul_(1e-7)
+    small.save_pretrained(tmp_path / "small")
+    request = ConvertRequest(
+        sources=tmp_path / "small", target=tmp_path / "out", dtype="float16", verify=True
+    )
+    with pytest.raises(OutputError, match="% of the largest") as caught:
+        convert(request)
+    assert caught.value.hint.startswith("use bfloat16 or float32")
+    again = convert(replace(request, target=tmp_path / "wide", dtype="bfloat16"))
+    assert again.relative_difference < 0.1
 
 
 def test_verify_sees_a_file_that_behaves_otherwise(folder, tmp_path, monkeypatch) -> None:
