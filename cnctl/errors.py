@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -92,5 +92,8 @@ def reason(error: Exception) -> str:
 
 def shown(path: str | Path) -> str:
     """Return a file name for one line of a terminal: control characters and bad bytes escaped."""
-    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = os.fspath(path)
+    with suppress(UnicodeEncodeError):  # what Python left undecoded may be UTF-8, as with LC_ALL=C
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

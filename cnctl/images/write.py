@@ -132,7 +132,7 @@ def _save_settings(suffix: str, metadata: Mapping[str, str]) -> dict:
 def _png_texts(metadata: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     for key, text in metadata.items():
-        info.add_text(key, text)
+        info.add_text(key, _encodable(text))
     return info
 
 
@@ -140,6 +140,13 @@ def _user_comment(metadata: Mapping[str, str]) -> Image.Exif:
     exif = Image.Exif()
     if metadata:
         text = metadata.get("parameters") or json.dumps(dict(metadata))
-        comment = b"UNICODE\0" + text.encode("utf-16-be")
+        comment = b"UNICODE\0" + _encodable(text).encode("utf-16-be")
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
     return exif
+
+
+def _encodable(text: str) -> str:
+    r"""The text with lone surrogates, which stand for a file name's bytes that are not UTF-8, as
+    \udcff: this is how JSON writes them, so a name in a record is read back as it was.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,6 +10,7 @@ import torch
 from cnctl.models.base import Base, TextEncoder
 from cnctl.models.offload import on_device
 from cnctl.models.text_features import TextFeatures, join
+from cnctl.system.lines import as_text
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,6 @@ def most_clip_skip(base: Base) -> int:
 
 
 def _encode(base: Base, prompt: str, chunks: int, options: PromptOptions) -> TextFeatures:
+    prompt = as_text(prompt, f"the prompt {prompt!a}")
     features = base.family.prompts.encode(base, prompt, chunks=chunks, options=options)
     return features.zeros() if base.zeros_for_empty_prompt and not prompt else features

@@ -33,3 +33,14 @@ def decode(data: bytes, name: str | Path) -> str:
         raise CnctlError(
             f"{shown(name)}, line {line}, is not UTF-8 text", hint="save it as UTF-8"
         ) from error
+
+
+def as_text(text: str, name: str) -> str:
+    """Return text of the command line or of JSON; CnctlError where UTF-8 cannot hold it.
+
+    Bytes that Python has not decoded, as another encoding is set, are read as UTF-8.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise CnctlError(f"{name} is not UTF-8 text", hint="write it in UTF-8") from error

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import json
 import os
 import random
 import resource
@@ -359,6 +360,9 @@ def test_what_is_not_there_is_said(tmp_path):
 def test_names_are_shown_on_one_line():
     assert shown("a\nb\x1b[2J.png") == r"a\nb\x1b[2J.png"
     assert shown(os.fsdecode(b"\xff\xfe.png")) == r"\udcff\udcfe.png"
+    in_ascii = "straße.png".encode().decode("ascii", "surrogateescape")  # as LC_ALL=C may have it
+    assert shown(in_ascii) == "straße.png"
+    assert shown("\ud83d.png") == r"\ud83d.png"
     assert shown("Käse 猫.png") == "Käse 猫.png"
 
 
@@ -468,6 +472,18 @@ def test_other_formats_hold_the_parameters_in_exif(tmp_path, picture, suffix):
     with Image.open(path) as image:
         comment = image.getexif().get_ifd(0x8769)[0x9286]
     assert comment == b"UNICODE\0" + "a cat".encode("utf-16-be")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "npz"])
+def test_a_name_that_is_not_utf8_is_a_json_escape_in_metadata(tmp_path, picture, suffix):
+    texts = {"cnctl": json.dumps({"name": "\udcff é"}, ensure_ascii=False)}
+    if suffix == "npz":
+        write_hint(tmp_path / "a.npz", np.concatenate([picture, picture], axis=2), metadata=texts)
+    else:
+        write_image(tmp_path / f"a.{suffix}", picture, metadata=texts)
+    if suffix in ("png", "npz"):
+        found = read_metadata(tmp_path / f"a.{suffix}")
+        assert json.loads(found["cnctl"]) == {"name": "\udcff é"}
 
 
 def test_unknown_suffixes_are_refused(tmp_path, picture):

@@ -26,7 +26,7 @@ from cnctl.images import (
     write_hint,
     write_image,
 )
-from cnctl.system.lines import read_lines
+from cnctl.system.lines import as_text, read_lines
 
 METADATA_KEY = "cnctl"
 CALLED = {
@@ -62,7 +62,8 @@ def open_store(request: AnnotateRequest) -> Iterator[Store]:
         if overwrite:
             raise CnctlError("--dataset adds to a folder", hint="choose a new -o to start over")
         with DatasetWriter(out) as writer:
-            yield _Pairs(writer, request.prompt)
+            prompt = request.prompt
+            yield _Pairs(writer, None if prompt is None else as_text(prompt, "--prompt"))
     elif request.is_one_file:
         check_output(out, overwrite=overwrite)
         check_folder(Path(out).parent)

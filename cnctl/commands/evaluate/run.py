@@ -185,7 +185,7 @@ def _generate_sets(
         for number, case in enumerate(cases)
     ]
     lines = "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs)
-    write_file(out / JOBS, lines.encode(), overwrite=True)
+    write_file(out / JOBS, lines.encode("utf-8", "backslashreplace"), overwrite=True)
     names = names_of_sets(request.weights) if request.weights else [base]
     shared = GenerateRequest(
         [ControlSpec(condition=request.condition)],

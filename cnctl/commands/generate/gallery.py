@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -47,9 +48,15 @@ def write_gallery(made: Sequence[GeneratedImage], path: Path, *, overwrite: bool
     for hint, images in _by_hint(made):
         shown = [("hint", hint)] if hint.suffix in SUFFIXES else []
         shown += [(_words(image), image.path) for image in images]
-        inputs.append([(text, os.path.relpath(source, path.parent)) for text, source in shown])
+        inputs.append([(text, _url(source, path.parent)) for text, source in shown])
     page = render("gallery.html.j2", title="cnctl generate", inputs=inputs)
     write_file(path, page.encode("utf-8", "backslashreplace"), overwrite=overwrite)
+
+
+def _url(file: Path, folder: Path) -> str:
+    """The address of a file in a page of this folder, whatever bytes its name has."""
+    relative = os.path.relpath(file, folder).replace(os.sep, "/")
+    return quote(os.fsencode(relative))
 
 
 def _write_grid(path: Path, content: bytes, *, overwrite: bool) -> Path:

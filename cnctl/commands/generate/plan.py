@@ -22,6 +22,7 @@ from cnctl.errors import CnctlError
 from cnctl.images import ImageFile, find_images
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
+from cnctl.system.lines import as_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def _list_tasks(request: GenerateRequest, controls: Sequence[ControlSpec]) -> li
     prompts = _prompts(request)
     shared = {
         "conditions": "" if request.called else "+".join(c.condition for c in controls),
-        "negative_prompt": request.negative_prompt,
+        "negative_prompt": as_text(request.negative_prompt, "the negative prompt"),
     }
     if request.jobs is not None:
         if request.images or len(prompts) > 1:
@@ -80,7 +81,7 @@ def _prompts(request: GenerateRequest) -> list[str]:
     given = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
     default = DEFAULT_PROMPT if given else default_prompt(read_base_defaults(request.base))
     prompts = choose_prompts(given, request.prompt_mode, default=default)
-    return [with_added(prompt, request.added_prompt) for prompt in prompts]
+    return [as_text(with_added(prompt, request.added_prompt), "the prompt") for prompt in prompts]
 
 
 def _images(request: GenerateRequest) -> list[ImageFile | None]:

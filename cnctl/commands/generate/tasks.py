@@ -14,7 +14,7 @@ from cnctl.commands.generate.outputs import Task
 from cnctl.errors import CnctlError, shown
 from cnctl.images import ImageFile
 from cnctl.settings import GenerateSettings, parse_setting
-from cnctl.system.lines import read_lines
+from cnctl.system.lines import as_text, read_lines
 
 JOB_KEYS = ("image", "prompt", "negative_prompt", "seed", "name")
 
@@ -108,8 +108,8 @@ def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -
         image=path.parent / job["image"],
         input=job["name"] or Path(job["image"]).stem,
         conditions="" if job["name"] else conditions,
-        prompt=job["prompt"],
-        negative_prompt=job["negative_prompt"],
+        prompt=as_text(job["prompt"], f"{where}: the prompt"),
+        negative_prompt=as_text(job["negative_prompt"], f"{where}: the negative prompt"),
         seed=seed,
     )
 

@@ -1,6 +1,7 @@
 """Folders, job files, sweeps, names, and what is there already: planned before work starts."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from cnctl.commands.generate import hints as sources
 from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.gallery import write_gallery, write_grids
 from cnctl.commands.generate.outputs import GeneratedImage, OutputLayout, Task
+from cnctl.commands.generate.record import read_record
+from cnctl.commands.generate.replay import replay
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.tasks import parse_size, parse_sweep, read_jobs
@@ -348,3 +351,42 @@ def test_scales_are_counted_before_anything_is_written(
     with pytest.raises(CnctlError, match=message):
         make(controls=[ControlSpec(condition="canny", **scales)], images=[Path("photos")])
     assert not Path("out").exists()
+
+
+def test_names_that_are_not_utf8_are_recorded_and_found_again(make: Make, base: str) -> None:
+    odd = Path(os.fsdecode(b"photos/caf\xe9 #1.png"))
+    shutil.copy("photos/a.png", odd)
+    Path(os.fsdecode(b"photos/br\xf6ken.png")).write_bytes(b"no image")
+    failed: list[FailedImage] = []
+
+    def on_event(event: object) -> None:
+        if isinstance(event, FailedImage):
+            failed.append(event)
+
+    made = make(images=["photos"], on_event=on_event)
+    assert len(made) == 3
+    assert len(failed) == 1
+    image = next(image for image in made if "caf" in image.path.name)
+    assert os.fsencode(image.path.name) == b"caf\xe9 #1-canny-0.png"
+    record = read_record(image.path)
+    assert record.controls[0].source.name == odd.name
+    assert record == image.record
+    request = replay(image.path, GenerateRequest(out="again", base=base))
+    (again,) = generate(request)
+    assert np.array_equal(pixels(again.path), pixels(image.path))
+    write_gallery([image], Path("page.html"))
+    assert 'src="out/caf%E9%20%231-canny-0.png"' in Path("page.html").read_text()
+    (grid,) = write_grids([image])
+    assert os.fsencode(grid.name) == b"caf\xe9 #1-canny-grid.png"
+
+
+def test_prompts_that_are_not_utf8_are_refused(make: Make) -> None:
+    for prompts in ({"prompt": "caf\udce9"}, {"negative_prompt": "\ud83d"}):
+        with pytest.raises(CnctlError, match=r"prompt is not UTF-8 text"):
+            make(images=["photos/a.png"], **prompts)
+    job = {"image": "photos/a.png", "prompt": "\ud83d"}
+    Path("jobs.jsonl").write_text(json.dumps(job))
+    with pytest.raises(CnctlError, match=r"jobs.jsonl, line 1: the prompt is not UTF-8 text"):
+        make(jobs="jobs.jsonl")
+    (made,) = make(images=["photos/a.png"], prompt="caf\udcc3\udca9")  # as LC_ALL=C may have it
+    assert made.record.prompt == "café"
