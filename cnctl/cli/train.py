@@ -117,7 +117,9 @@ def _check(
         emit(report.problems)
         note(report.summary(), quiet=quiet)
     if report.refused:
-        raise SomeInputsFailed("training would refuse these data", hint="their problems say why")
+        raise SomeInputsFailed(
+            "training would not start with these data", hint="fix the problems listed first"
+        )
     if report.fatal:
         raise SomeInputsFailed(
             f"training would stop at {report.fatal} of {report.examples} examples",

@@ -35,6 +35,8 @@ from cnctl.images import read_image, read_size
 SAVED = "state.json"
 SAVED_SPLITS = "dataset_dict.json"
 SPLIT = "train"
+FIRST = 8
+"""Rows whose values tell whether a column holds images."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,14 @@ def _problems(dataset: TableDataset, unread: Sequence[str], *, is_given: bool) -
     source = shown(dataset.source)
     if not is_given and dataset.ready_hints < len(dataset):
         first = dataset.parts[0]
-        candidates = (n for n in unread if n in first.names and names_image(first.cell(n, 0)))
-        if candidate := next(candidates, None):
+        candidate = next((name for name in unread if _holds_images(first, name)), None)
+        if candidate:
             missing = len(dataset) - dataset.ready_hints
             yield unread_hints(source, candidate, count=missing, examples=len(dataset))
     yield from unread_names(source, "columns", unread)
+
+
+def _holds_images(part: Part, name: str) -> bool:
+    """Return whether one of the column's first values seems to be an image."""
+    rows = range(min(FIRST, part.length)) if name in part.names else ()
+    return any(names_image(part.cell(name, row)) for row in rows)

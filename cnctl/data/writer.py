@@ -98,14 +98,35 @@ class DatasetWriter:
                 raise
 
     def _recover(self) -> dict[str, Mapping[str, Any]]:
-        """Return the pairs of the folder by name; removes a partial last line."""
+        """Return the pairs of the folder by name; removes a partial last line.
+
+        Raises OutputError where the lines are not those of such a folder.
+        """
         os.lseek(self._file, 0, os.SEEK_SET)  # opening the file again would release the lock
         data = os.read(self._file, os.fstat(self._file).st_size)
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.ftruncate(self._file, len(whole))
-        entries = [json.loads(line) for line in whole.splitlines() if line.strip()]
-        return {_name(entry["image"]): entry for entry in entries}
+        *lines, last = data.split(b"\n")
+        if last and _entry(last) is not None:  # only its line feed is missing
+            lines.append(last)
+            os.write(self._file, b"\n")
+        elif last:
+            os.ftruncate(self._file, len(data) - len(last))
+        entries = [(number, _entry(line)) for number, line in enumerate(lines, 1) if line.strip()]
+        for number, entry in entries:
+            if entry is None:
+                raise OutputError(
+                    f"line {number} of {shown(self.folder / METADATA)} was not written by cnctl",
+                    hint="choose a new -o",
+                )
+        return {_name(entry["image"]): entry for _, entry in entries if entry}
+
+
+def _entry(line: bytes) -> Mapping[str, Any] | None:
+    """Return the entry in a line; None where it is not one that a writer has written."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("image"), str) else None
 
 
 def _write_new(path: Path, content: bytes) -> None:

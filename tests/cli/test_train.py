@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnctl.cli import app
-from cnctl.errors import OutputError, SomeInputsFailed
+from cnctl.errors import CnctlError, OutputError, SomeInputsFailed
 from cnctl.images import write_image
 
 SMALL = ["--steps=2", "--batch-size=1", "--preview-every=2", "--held-out=1"]
@@ -77,3 +77,55 @@ def test_check_names_what_is_wrong_and_exits_with_3(
     with pytest.raises(SomeInputsFailed):
         cnctl("train", *flags, "--json")
     assert json.loads(capsys.readouterr().out)["problems"][1]["fatal"]
+
+
+def write_set(folder: Path, *entries: dict[str, str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in ("a", "h"):
+        write_image(folder / f"{name}.png", noise, overwrite=True)
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, entries)))
+
+
+def test_the_plan_counts_hints_and_prompts_and_names_what_is_not_read(
+    random_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = {"image": "a.png", "control": "h.png", "prompt": "a ball", "size": "64"}
+    write_set(tmp_path / "set", whole, whole, {"image": "a.png", "prompt": ""})
+    flags = ["--cond=canny", "--data=set", f"--base={random_base}", "--resolution=64"]
+    with pytest.raises(CnctlError, match="2 of 3 examples have no hint, and 'control'") as caught:
+        cnctl("train", *flags, "--dry-run")
+    assert caught.value.hint.startswith("--columns hint=control reads it")
+    cnctl("train", *flags, "--dry-run", "--columns=hint=control")
+    lines = capsys.readouterr().out.splitlines()
+    assert "hints       2 given, 1 detected during training" in lines
+    assert "prompts     2 given, 1 empty" in lines
+    named = "set/metadata.jsonl: columns that are not read: size (--columns maps them)"
+    assert f"note        {tmp_path}/{named}" in lines
+    cnctl("train", *flags, "--check", "--columns=hint=control")
+    assert capsys.readouterr().out.splitlines()[0] == named
+    cnctl("train", *flags, "--check", "--columns=hint=control", "--json")
+    assert json.loads(capsys.readouterr().out)["detected"] == 1
+
+
+def test_check_lists_what_keeps_a_run_from_starting(
+    random_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(tmp_path / "set", {"image": "a.png", "control": "h.png", "prompt": "a ball"})
+    flags = ["--cond=canny", "--data=set", f"--base={random_base}", "--resolution=64", "--check"]
+    with pytest.raises(SomeInputsFailed, match="training would not start with these data"):
+        cnctl("train", *flags)
+    assert "'control', which holds images, is not read" in capsys.readouterr().out
+
+
+def test_a_run_keeps_its_columns_when_it_is_resumed(
+    random_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"file": "a.png", "control": "h.png", "title": "a ball"}
+    write_set(tmp_path / "set", entry, entry)
+    flags = ["--cond=canny", "--data=set", f"--base={random_base}", "--preview-every=0"]
+    columns = "--columns=image=file,hint=control,prompt=title"
+    cnctl("train", *flags, *SMALL[:2], "--resolution=64", columns, "-o", "r")
+    cnctl("train", "-o", "r", "--resume", "--steps=3", "--base", random_base)
+    assert capsys.readouterr().out == "r/controlnet\n" * 2
+    with pytest.raises(CnctlError, match="columns was 'image=file,hint=control,prompt=title', not"):
+        cnctl("train", "-o", "r", "--resume", "--columns=image=file")

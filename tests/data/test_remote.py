@@ -119,6 +119,20 @@ def test_an_index_that_is_damaged_or_of_another_file_is_made_anew(
     assert after.fingerprint != before.fingerprint
 
 
+def test_a_shard_that_broke_off_is_named_from_the_cache_too(server: Any, folder: Path) -> None:
+    path = folder / "00.tar"
+    with tarfile.open(path) as archive:
+        end = archive.getmember("x/2.hint.png").offset
+    path.write_bytes(path.read_bytes()[:end])
+    for _ in range(2):
+        (problem,) = open_streamed(f"{server.url}/00.tar").problems
+        assert problem.fatal
+        assert problem.what == (
+            "it is incomplete: it has no end mark; 1 of its 3 samples lack a hint; "
+            "1 of its 3 samples lack a prompt"
+        )
+
+
 def test_what_fails_for_now_is_tried_again(server: Any) -> None:
     dataset = open_streamed(f"{server.url}/00.tar")
     server.failures[:] = [503, 429]

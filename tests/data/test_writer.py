@@ -43,6 +43,29 @@ def test_a_folder_is_gone_on_with_and_a_torn_line_is_cut_off(tmp_path: Path) -> 
     assert [json.loads(line)["image"] for line in lines] == ["images/one.png", "images/two.png"]
 
 
+def test_a_last_line_without_a_line_feed_is_kept(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path) as writer:
+        writer.add("one", example())
+    path = tmp_path / "metadata.jsonl"
+    path.write_bytes(path.read_bytes().rstrip())
+    with DatasetWriter(tmp_path) as writer:
+        assert "one" in writer
+        writer.add("two", example())
+    assert [json.loads(line)["image"] for line in path.read_text().splitlines()] == [
+        "images/one.png",
+        "images/two.png",
+    ]
+
+
+@pytest.mark.parametrize("line", ['{"file_name": "a.png"}', '["a.png"]', "{"])
+def test_an_index_of_another_tool_is_left_alone(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metadata.jsonl"
+    path.write_text(f"{line}\n")
+    with pytest.raises(OutputError, match=r"line 1 of .*metadata\.jsonl was not written by cnctl"):
+        DatasetWriter(tmp_path)
+    assert path.read_text() == f"{line}\n"
+
+
 def test_files_without_a_line_are_kept_if_they_are_the_same(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path) as writer:
         writer.add("cat", example())

@@ -22,6 +22,7 @@ from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_par
 from cnctl.data.buckets import bucket_sizes
 from cnctl.data.folder import FolderDataset
 from cnctl.data.problems import refuse_fatal
+from cnctl.data.scenes import SceneDataset
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector, HintReader
 from cnctl.models.base import Base
@@ -67,11 +68,12 @@ def prepare(
     condition = find_condition(asked.condition)
     if asked.data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
+    whole = open_training_data(asked.data, condition, columns=asked.columns, note=note)
     if asked.init_from and checkpoint is None:
         check_controls(asked.base, [(condition, asked.init_from)])
     base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
-    dataset = open_training_data(asked.data, condition, chosen, columns=asked.columns, note=note)
+    dataset = _asked_part(asked.data, whole, chosen)
     record = describe_run(asked, base, chosen, dataset)
     if started is not None:
         check_data_unchanged(record, started, note=note)
@@ -105,27 +107,23 @@ def find_condition(condition: str | Condition | None) -> Condition:
 
 
 def open_training_data(
-    data: str,
-    condition: Condition,
-    settings: TrainSettings,
-    *,
-    columns: str | None = None,
-    note: Callable[[str], None],
+    data: str, condition: Condition, *, columns: str | None, note: Callable[[str], None]
 ) -> Dataset:
-    """The data set, or the part of it that is asked for, with hints as this condition reads them.
+    """The data set, with hints as this condition reads them.
 
-    CnctlError where files are missing, or anything else is wrong that stops training.
+    CnctlError where what lists the examples has something wrong with it that stops training.
     """
-    dataset = open_dataset(
-        data,
-        columns=columns,
-        read_hint=HintReader(condition),
-        size=settings.resolution,
-        note=note,
-    )
+    dataset = open_dataset(data, columns=columns, read_hint=HintReader(condition), note=note)
     refuse_fatal(dataset.problems)
+    return dataset
+
+
+def _asked_part(data: str, whole: Dataset, settings: TrainSettings) -> Dataset:
+    """The part of the data that is asked for; CnctlError where files of it are missing."""
+    if isinstance(whole, SceneDataset):
+        whole = replace(whole, size=settings.resolution)
     part = {"largest": settings.largest or None, "sample": settings.sample or None}
-    dataset = take_part(dataset, **part, seed=settings.seed)
+    dataset = take_part(whole, **part, seed=settings.seed)
     if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
         raise CnctlError(
             f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",
