@@ -28,7 +28,7 @@ def load_base(
     low_memory: bool = False,
     weights: bool = True,
 ) -> Base:
-    """A base from a short name, a diffusers folder, a cached hub id or one safetensors file.
+    """A base from a short name, a diffusers folder, a cached hub id or one file of weights.
 
     device: None picks the fastest; dtype: None picks what suits the device. low_memory: keep the
     networks on the host, and decode images larger than the base was trained on in tiles. weights:

@@ -49,7 +49,7 @@ def locate_base(source: str | Path) -> Location:
     if name and path.is_dir():
         return _check_folder(path)
     if path.is_file():
-        return _check_file(path)
+        return Location(path, path.stem, "the file given")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.suffix != ".safetensors":
         return _locate_cached((name,), f"cnctl models pull {name}")
     near = difflib.get_close_matches(name, SHORT_NAMES, n=1)
@@ -89,12 +89,3 @@ def _check_folder(path: Path) -> Location:
             hint="give a folder that diffusers' save_pretrained has written",
         )
     return Location(path, path.resolve().name, "the folder given")
-
-
-def _check_file(path: Path) -> Location:
-    if path.suffix != ".safetensors":
-        raise CnctlError(
-            f"{path} is not a .safetensors file, and no other kind is safe to read",
-            hint="convert it to safetensors first",
-        )
-    return Location(path, path.stem, "the file given")

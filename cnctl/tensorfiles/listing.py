@@ -55,6 +55,8 @@ def _what_else(start: bytes) -> str:
         return "a Git LFS pointer, not the file itself (run git lfs pull)"
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page, not weights (the download needs a login or another address)"
+    if start.startswith(b"GGUF"):
+        return "a GGUF file, whose quantised weights are not read"
     if start[257:262] == b"ustar":
         return "a tar file of a very old torch, which cannot be read safely"
     if start.startswith(b"\x80"):

@@ -51,10 +51,10 @@ class TestLocateBase:
         with pytest.raises(CnctlError, match=r"is not a base: it has no model_index.json"):
             locate_base(tmp_path)
 
-    def test_a_pickle(self, tmp_path: Path) -> None:
-        (tmp_path / "model.ckpt").touch()
-        with pytest.raises(CnctlError, match=r"is not a .safetensors file"):
-            locate_base(tmp_path / "model.ckpt")
+    def test_a_file_that_is_no_base(self, tmp_path: Path) -> None:
+        (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(60))
+        with pytest.raises(CnctlError, match="is a GGUF file, whose quantised weights are not"):
+            load_base(tmp_path / "model.gguf")
 
     def test_the_default_says_why(
         self, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

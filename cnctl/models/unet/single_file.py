@@ -1,4 +1,4 @@
-"""One safetensors file with Stable Diffusion's original keys, as diffusers' modules.
+"""One file with Stable Diffusion's original keys, as diffusers' modules.
 
 diffusers' own converters rename the keys. Only the tokenizers are in no such file.
 """
@@ -19,7 +19,6 @@ from diffusers.loaders.single_file_utils import (
     convert_open_clip_checkpoint,
 )
 from huggingface_hub import try_to_load_from_cache
-from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import (
     CLIPTextConfig,
@@ -38,6 +37,8 @@ from cnctl.models.unet.single_file_configs import (
     read_shapes,
     text_prefixes,
 )
+from cnctl.tensorfiles.lazy import open_tensors
+from cnctl.tensorfiles.listing import Listing, list_tensors
 
 TOKENIZERS = (
     ("openai/clip-vit-large-patch14", ""),
@@ -64,21 +65,28 @@ def load_parts(
         for part, prefix in prefixes.items()
     }
     parts = {part: _outline(part, config, dtype=dtypes[part]) for part, config in configs.items()}
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if V_PREDICTION_MARK in shapes:
-            metadata["modelspec.prediction_type"] = "v"
-        # Where only a trial tells what the U-Net predicts, no outline is enough.
-        if weights or not _is_prediction_known(parts["unet"], metadata):
-            ours = [name for name in shapes if name.startswith((UNET, VAE, *prefixes.values()))]
-            tensors = {name: file.get_tensor(name) for name in ours}
-            for part, renamed in _renamed(tensors, configs, prefixes).items():
-                _fill(parts[part], renamed, dtype=dtypes[part])
+    listing = list_tensors(path)
+    metadata = dict(listing.metadata)
+    if V_PREDICTION_MARK in shapes:
+        metadata["modelspec.prediction_type"] = "v"
+    # Where only a trial tells what the U-Net predicts, no outline is enough.
+    if weights or not _is_prediction_known(parts["unet"], metadata):
+        tensors = _read(path, listing, (UNET, VAE, *prefixes.values()))
+        for part, renamed in _renamed(tensors, configs, prefixes).items():
+            _fill(parts[part], renamed, dtype=dtypes[part])
     prediction = find_prediction_type(parts["unet"], metadata)
     is_sd2 = len(prefixes) == 1 and prediction == "v_prediction"
     if is_sd2:
         parts["unet"].register_to_config(sample_size=96)
     return {**parts, **tokenizers, "scheduler": _scheduler(prediction)}
+
+
+def _read(path: Path, listing: Listing, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors whose names begin so; those of a torch file are copied from the mapped file."""
+    names = [name for name in listing.tensors if name.startswith(prefixes)]
+    opened = open_tensors(path, listing.container, listing.tensors, names)
+    mapped = listing.container.startswith("torch")
+    return {n: lazy.read().clone() if mapped else lazy.read() for n, lazy in opened.items()}
 
 
 def find_prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import Architecture, read_encoder
 from cnctl.models.unet.checkpoint.config import (
@@ -16,6 +14,7 @@ from cnctl.models.unet.checkpoint.config import (
     known_heads,
     read_config,
 )
+from cnctl.tensorfiles.listing import list_tensors
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -37,14 +36,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def read_shapes(path: Path) -> Shapes:
     """Shapes of a base's tensors by name. CnctlError for a damaged file, or what is not a base."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise CnctlError(
-            f"{path} is not a whole safetensors file: {error}", hint="fetch it again"
-        ) from error
+    shapes = {name: spec.shape for name, spec in list_tensors(path).tensors.items()}
     _check_whole(path, shapes)
     return shapes
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -275,6 +275,30 @@ class TestLoad:
             "gelu": ["!"],
         }[text.config.hidden_act]
         assert base.zeros_for_empty_prompt == bool(others)
+
+    def test_a_torch_file_gives_the_same_as_safetensors(self, written: tuple) -> None:
+        path = written[0]
+        expected = load_base(path)
+        torch.save({"state_dict": load_file(path), "epoch": 1}, path.with_suffix(".ckpt"))
+        found = load_base(path.with_suffix(".ckpt"))
+        assert found.family.name == expected.family.name
+        for name, part in expected.parts.items():
+            theirs = part.state_dict()
+            assert found.parts[name].state_dict().keys() == theirs.keys()
+            assert all(torch.equal(found.parts[name].state_dict()[n], v) for n, v in theirs.items())
+
+    def test_a_checkpoint_with_a_controlnet_is_a_base_where_it_is_whole(
+        self, written: tuple
+    ) -> None:
+        path, unet, *_ = written
+        tensors = load_file(path) | {"control_model.input_hint_block.0.weight": torch.ones(1)}
+        save_file(tensors, path)
+        loaded = load_base(path).denoiser.state_dict()
+        assert all(torch.equal(loaded[name], v) for name, v in unet.state_dict().items())
+        kept = {n: v for n, v in tensors.items() if not n.startswith("first_stage_model.")}
+        save_file(kept, path)
+        with pytest.raises(CnctlError, match="holds no autoencoder"):
+            load_base(path)
 
     def test_an_outline_has_the_shapes_and_no_weights(self, written: tuple) -> None:
         base, outline = load_base(written[0]), load_base(written[0], weights=False)
