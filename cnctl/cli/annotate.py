@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="Images, folders (with all below) or - for stdin."),
+    typer.Argument(metavar="INPUT...", help="Images, folders (with subfolders) or - for stdin."),
 ]
 Conditions = Annotated[
     list[str],
@@ -42,7 +42,7 @@ def annotate(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Make the hints of images.
+    """Make hints from images.
 
     A stopped run continues when it is repeated; an image that fails is reported and left out.
 

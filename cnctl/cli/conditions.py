@@ -33,7 +33,7 @@ def conditions(
         Path, typer.Option("--output", "-o", help="With `new`: the folder for the package.")
     ] = Path(),
     image: Annotated[
-        Path | None, typer.Option(help="With `check`: a picture in which there is much to find.")
+        Path | None, typer.Option(help="With `check`: a picture with much to detect.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -43,7 +43,7 @@ def conditions(
     cnctl conditions               one line each
     cnctl conditions canny         all about one: options, training, weights
     cnctl conditions new NAME      write the package of a new condition
-    cnctl conditions check NAME    hold an installed one to its contract
+    cnctl conditions check NAME    test an installed one against the contract
     """
     match words or []:
         case []:
@@ -129,8 +129,8 @@ def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
 
 def _state(condition: Condition) -> str:
     """Whether the detector can run: "ready", "missing", or "partly" where some files are there."""
-    at_hand = [_path(file) is not None for file in condition.files.values()]
-    return "ready" if all(at_hand) else "partly" if any(at_hand) else "missing"
+    installed = [_path(file) is not None for file in condition.files.values()]
+    return "ready" if all(installed) else "partly" if any(installed) else "missing"
 
 
 def _path(file: WeightFile) -> Path | None:

@@ -48,12 +48,12 @@ def convert(
     given: Given,
     shares: Annotated[
         str | None,
-        Flag("Of each SRC in the average.", metavar="0.7,0.3", default="alike"),
+        Flag("Weight of each SRC in the average.", metavar="0.7,0.3", default="equal"),
         After("to_base"),
     ] = None,
     init_from_base: Annotated[
         str | None,
-        Flag("Instead of SRC: an untrained ControlNet for a base.", metavar="BASE"),
+        Flag("Make an untrained ControlNet for a base; no SRC.", metavar="BASE"),
         After("rank"),
     ] = None,
     overwrite: flags.Overwrite = False,

@@ -13,7 +13,7 @@ from cnctl.cli.report import emit, emit_json
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check this machine and installation; exit 4 where something is broken."""
+    """Check this machine and installation; exit 4 if something is broken."""
     from cnctl.commands.doctor import doctor as run
 
     checks = run()

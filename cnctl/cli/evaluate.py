@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SETTINGS = ("steps", "guidance_scale", "control_scale", "scheduler", "resolution")
 Metrics = Annotated[
     str,
-    Flag("Beside fidelity; needs cnctl[metrics].", metavar="clip,fid,kid"),
+    Flag("Metrics besides fidelity; needs cnctl[metrics].", metavar="clip,fid,kid"),
     After("low_memory"),
 ]
 

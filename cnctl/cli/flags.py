@@ -10,7 +10,7 @@ from cnctl.cli.report import complete_condition
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes and no progress.")]
 
 CONDITION = typer.Option(
     "--cond",

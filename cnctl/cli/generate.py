@@ -47,22 +47,22 @@ Prompts = Annotated[
 ]
 Sweep = Annotated[
     list[str],
-    Flag("Make all at each value of a setting.", metavar="NAME=A,B,..."),
+    Flag("Make every image with each value of a setting.", metavar="NAME=A,B,..."),
     After("jobs"),
 ]
 StepScales = Annotated[
     list[str],
-    Flag("Factor of control in each step; likewise.", metavar="1,0.5,..."),
+    Flag("Factor of control in each step; once or per --cond.", metavar="1,0.5,..."),
     After("control_mode"),
 ]
 ResidualScales = Annotated[
     list[str],
-    Flag("Factor of each residual; likewise.", metavar="1,0.5,..."),
+    Flag("Factor of each residual; once or per --cond.", metavar="1,0.5,..."),
     After("step_scales"),
 ]
 Regions = Annotated[
     list[str],
-    Flag("White where control acts; likewise.", ("--region",), "MASK"),
+    Flag("White where control acts; once or per --cond.", ("--region",), "MASK"),
     After("residual_scales"),
 ]
 Size = Annotated[
@@ -70,9 +70,9 @@ Size = Annotated[
     Flag("Size in pixels.", metavar="WxH", default="the image's, by --resolution"),
     After("resolution"),
 ]
-Grid = Annotated[bool, Flag("Also a sheet: the hint, then its images."), After("name")]
+Grid = Annotated[bool, Flag("Also write a sheet: the hint, then its images."), After("name")]
 Gallery = Annotated[
-    Path | None, Flag("Also a page with all images.", metavar="HTML"), After("grid")
+    Path | None, Flag("Also write a page with all images.", metavar="HTML"), After("grid")
 ]
 Preview = Annotated[bool, Flag("Show the images in the terminal (stderr)."), After("gallery")]
 From = Annotated[
@@ -101,7 +101,7 @@ def generate(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Make images that show the PROMPT, laid out as the hint says.
+    """Make images that show the PROMPT in the layout of the hint.
 
     cnctl generate --cond canny photo.jpg -p "a cat"
     """

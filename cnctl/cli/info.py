@@ -30,7 +30,7 @@ def info(
     hash: Annotated[bool, typer.Option("--hash", help="Also the sha256 of the weights.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Say what a file is: form, family and oddities of weights, or how an image was made.
+    """Say what a file is: form, family and peculiarities of weights, or how an image was made.
 
     cnctl info control_v11p_sd15_canny.pth
     """

@@ -45,7 +45,7 @@ def pull(
     name: Annotated[
         str,
         typer.Argument(
-            help="sd15, sd21, sdxl, blip, clip, OWNER/MODEL, a ControlNet as v11p_canny, or a "
+            help="sd15, sd21, sdxl, blip, clip, OWNER/MODEL, a ControlNet such as v11p_canny, or a "
             "condition for its detector."
         ),
     ],

@@ -27,8 +27,8 @@ Out = Annotated[Path, Flag("Folder of the run.", ("--out", "-o")), After("sample
 Resume = Annotated[
     bool, Flag("Resume from the newest checkpoint, if there is one."), After("workers")
 ]
-DryRun = Annotated[bool, Flag("Say what would be trained, and stop."), After("resume")]
-Check = Annotated[bool, Flag("Look at every example, and stop."), After("dry_run")]
+DryRun = Annotated[bool, Flag("Print what would be trained, and stop."), After("resume")]
+Check = Annotated[bool, Flag("Check every example, and stop."), After("dry_run")]
 
 
 @declares(TrainRequest, TrainSettings)

@@ -23,4 +23,4 @@ class CommonSettings(Declared):
     SECTION: ClassVar[str] = ""
 
     base: BaseName = None
-    detectors: Annotated[str | None, Flag("Folder in which weights of detectors are found.")] = None
+    detectors: Annotated[str | None, Flag("Folder with your own weights of detectors.")] = None

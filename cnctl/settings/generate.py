@@ -30,7 +30,7 @@ class GenerateSettings(Declared):
     control_mode: Annotated[
         str,
         Flag(
-            "Which counts more, prompt or control; once for all, or once per --cond.", repeat=True
+            "Whether prompt or control counts more; once for all, or once per --cond.", repeat=True
         ),
         one_of("balanced", "prompt", "control"),
     ] = "balanced"
@@ -41,7 +41,7 @@ class GenerateSettings(Declared):
         at_least(1),
     ] = 512
     resize: Annotated[
-        str, Flag("How a hint of another aspect is fitted."), one_of("stretch", "crop", "fill")
+        str, Flag("How to fit a hint with another aspect ratio."), one_of("stretch", "crop", "fill")
     ] = "stretch"
     scheduler: Annotated[str, Flag("ddim, or any of diffusers'."), After("control_mode")] = "ddim"
     emphasis: Annotated[
@@ -49,6 +49,6 @@ class GenerateSettings(Declared):
     ] = False
     clip_skip: Annotated[
         int,
-        Flag("Layer of the text encoder that is read, counted from the end."),
+        Flag("Layer of the text encoder to read, counted from the end."),
         at_least(1),
     ] = 1

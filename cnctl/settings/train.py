@@ -29,10 +29,10 @@ class TrainSettings(Declared):
 
     steps: Annotated[int, Flag("Optimizer steps.", default="{}, or by base"), at_least(1)] = 10_000
     batch_size: Annotated[
-        int, Flag("Examples at once, on each device.", default="{}, or by base"), at_least(1)
+        int, Flag("Examples per batch, on each device.", default="{}, or by base"), at_least(1)
     ] = 4
     gradient_accumulation: Annotated[
-        int, Flag("Batches per step, their gradients averaged."), at_least(1)
+        int, Flag("Batches per step, whose gradients are averaged."), at_least(1)
     ] = 1
     num_processes: Annotated[
         int,
@@ -40,7 +40,7 @@ class TrainSettings(Declared):
         at_least(1),
     ] = 1
     optimizer: Annotated[
-        str, Flag("AdamW; with 8 bits it needs bitsandbytes."), one_of("adamw", "adamw8bit")
+        str, Flag("Optimizer; adamw8bit needs bitsandbytes."), one_of("adamw", "adamw8bit")
     ] = "adamw"
     learning_rate: Annotated[
         float,
@@ -50,7 +50,7 @@ class TrainSettings(Declared):
     ] = 1e-5
     lr_warmup: Annotated[int, Flag("Steps in which the learning rate rises."), at_least(0)] = 0
     lr_schedule: Annotated[
-        str, Flag("The learning rate after that; cosine falls to 0."), one_of("constant", "cosine")
+        str, Flag("Learning rate after warm-up; cosine falls to 0."), one_of("constant", "cosine")
     ] = "constant"
     max_grad_norm: Annotated[
         float, Flag("Clip the gradient to this norm.", default="{}, never; or by base"), at_least(0)
@@ -72,16 +72,16 @@ class TrainSettings(Declared):
     ] = 0.0
     resolution: Annotated[
         int,
-        Flag("Side in pixels of the square that images are cut to.", default="the base's own"),
+        Flag("Side in pixels of the square that images are cropped to.", default="the base's own"),
         at_least(1),
     ] = 512
-    buckets: Annotated[bool, Flag("Keep aspects: many sizes of one area.")] = False
-    random_crop: Annotated[bool, Flag("Cut images and hints at a random place.")] = False
-    flip: Annotated[bool, Flag("Mirror half of images and hints.")] = False
-    seed: Annotated[int, Flag("Seed of all that is random."), at_least(0), less_than(2**63)] = 0
+    buckets: Annotated[bool, Flag("Keep aspect ratios: many sizes of one area.")] = False
+    random_crop: Annotated[bool, Flag("Crop images and hints at a random place.")] = False
+    flip: Annotated[bool, Flag("Mirror half of the images and their hints.")] = False
+    seed: Annotated[int, Flag("Seed of everything random."), at_least(0), less_than(2**63)] = 0
     method: Annotated[
         str,
-        Flag("What is trained; the second is figure 20's ablation."),
+        Flag("What to train; input-concat is figure 20's ablation."),
         one_of("controlnet", "input-concat"),
     ] = "controlnet"
     connect: Annotated[
@@ -91,7 +91,7 @@ class TrainSettings(Declared):
         "released"
     )
     hint_start: Annotated[
-        str, Flag("Weights that the hint encoder starts from.", metavar="gaussian|torch")
+        str, Flag("Initial weights of the hint encoder.", metavar="gaussian|torch")
     ] = "gaussian"
     lora: Annotated[
         int,
@@ -101,14 +101,14 @@ class TrainSettings(Declared):
     unfreeze_after: Annotated[
         int,
         Flag(
-            "Steps after which the base learns too (section 3.4).",
+            "Steps after which the base is trained too (section 3.4).",
             default="{}, never",
             former="unlock_after",
         ),
         at_least(0),
     ] = 0
     unfreeze: Annotated[
-        str, Flag("What of the base then learns.", metavar="decoder|all", former="unlock")
+        str, Flag("Part of the base that is then trained.", metavar="decoder|all", former="unlock")
     ] = "decoder"
     checkpoint_every: Annotated[int, Flag("Steps between checkpoints."), at_least(1)] = 500
     preview_every: Annotated[
@@ -117,7 +117,7 @@ class TrainSettings(Declared):
     preview_steps: Annotated[int, Flag("Denoising steps of a preview."), at_least(1)] = 20
     on_convergence: Annotated[
         str,
-        Flag("When control has set in; N batches to a step for one before."),
+        Flag("What to do when control has set in: accumulate=N uses N times the batch."),
         matches(
             ON_CONVERGENCE,
             "continue, stop, or accumulate=N with N of at least 2",
@@ -125,7 +125,7 @@ class TrainSettings(Declared):
         ),
     ] = "continue"
     tracker: Annotated[
-        str, Flag("tensorboard, wandb, trackio, ... by accelerate.", default="none")
+        str, Flag("Tracker of accelerate: tensorboard, wandb, trackio, ...", default="none")
     ] = ""
     largest: Annotated[
         int,
@@ -138,13 +138,13 @@ class TrainSettings(Declared):
         at_least(0),
     ] = 0
     sample: Annotated[
-        int, Flag("Only N of them, drawn by --seed.", metavar="N", default="{}, all"), at_least(0)
+        int, Flag("Only N examples, drawn by --seed.", metavar="N", default="{}, all"), at_least(0)
     ] = 0
     held_out: Annotated[
-        int, Flag("Examples to measure with, not to train on."), After("tracker"), at_least(0)
+        int, Flag("Examples kept for measuring, not for training."), After("tracker"), at_least(0)
     ] = 16
-    gradient_checkpointing: Annotated[bool, Flag("Less memory for a quarter more work.")] = False
-    channels_last: Annotated[bool, Flag("The layout that tensor cores prefer.")] = False
+    gradient_checkpointing: Annotated[bool, Flag("Save memory for a quarter more work.")] = False
+    channels_last: Annotated[bool, Flag("Use the memory layout that tensor cores prefer.")] = False
     compile: Annotated[bool, Flag("Use torch.compile; needs a compiler.")] = False
     workers: Annotated[int, Flag("Processes that read data."), at_least(0)] = 0
 

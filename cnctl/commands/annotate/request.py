@@ -33,7 +33,7 @@ class AnnotateRequest(Declared):
     resolution: int | None = None
     """Declared by `AnnotateSettings`; None for the settings', or what the condition trains at."""
     compared: Annotated[
-        bool, Flag("Also a sheet of each image beside all its hints.", ("--compare",))
+        bool, Flag("Also write a sheet of each image beside all its hints.", ("--compare",))
     ] = False
     ground_truth: Annotated[
         str | Path | None,
@@ -44,24 +44,24 @@ class AnnotateRequest(Declared):
     """Options that the condition draws at random are a function of (seed, relative path); options
     that are given stay as given."""
     prompt: Annotated[
-        str | None, Flag("For --dataset, where a.jpg has no text in a.txt.", ("--prompt", "-p"))
+        str | None, Flag("Prompt for --dataset where a.jpg has no a.txt.", ("--prompt", "-p"))
     ] = None
     largest: Annotated[int | None, Flag("Only the N images with the most pixels.", metavar="N")] = (
         None
     )
     sample: Annotated[int | None, Flag("Only N images, drawn by --seed.", metavar="N")] = None
     seed: Annotated[
-        int, Flag("For --sample, and for options that --dataset draws."), at_least(0)
+        int, Flag("Seed for --sample and for options that --dataset draws."), at_least(0)
     ] = 0
     overwrite: Annotated[bool, Flag("Replace existing hints.")] = False
     device: flags.Device = None
     batch: Annotated[
         int | None,
-        Flag("Images that a network sees at once.", default="1 on the CPU, else 4"),
+        Flag("Images that a network processes at once.", default="1 on the CPU, else 4"),
         at_least(1),
     ] = None
     """Of one size, and only for detectors that take several in one call."""
-    commercial: Annotated[bool, Flag("No research weights.")] = False
+    commercial: Annotated[bool, Flag("Refuse weights that are for research only.")] = False
     """CNCTL_COMMERCIAL asks for the same."""
 
     @property

@@ -37,24 +37,24 @@ class ConvertRequest(Declared):
         str | None,
         Flag(
             "Base that completes a difference file or a Control-LoRA, or that a full checkpoint "
-            "began from: what its U-Net learnt along is kept in a folder as DST."
+            "started from: changes of its U-Net are kept if DST is a folder."
         ),
     ] = None
-    from_base: Annotated[str | None, Flag("Base that SRC was trained on, with --to-base.")] = None
+    from_base: Annotated[str | None, Flag("Base that SRC was trained on; needs --to-base.")] = None
     to_base: Annotated[
-        str | None, Flag("Base that DST is to fit: adds what differs to the copy.")
+        str | None, Flag("Base to adapt DST to: adds the difference to the copy.")
     ] = None
     shares: Sequence[float] = ()
     """The weight of each source in the average; () for equal weights."""
     rank: Annotated[
         int | None,
-        Flag("Of --to control-lora, which needs --base.", default="128"),
+        Flag("Rank for --to control-lora, which needs --base.", default="128"),
         at_least(1),
     ] = None
     condition: Annotated[
-        str, Flag("Recorded, if SRC does not say its own.", ("--cond",)), After("seed")
+        str, Flag("Condition to record if SRC does not name one.", ("--cond",)), After("seed")
     ] = ""
-    verify: Annotated[bool, Flag("Run both on random input and compare.")] = False
+    verify: Annotated[bool, Flag("Run SRC and DST on random input and compare.")] = False
     overwrite: bool = False
 
 
@@ -71,9 +71,15 @@ class InitRequest(Declared):
     config: str | Path | None = None
     """A config.json to take the number of heads from, where the base does not state it."""
     hint_channels: Annotated[
-        int, Flag("Of an untrained ControlNet."), at_least(1), at_most(256), After("init_from_base")
+        int,
+        Flag("Channels of the hint of an untrained ControlNet."),
+        at_least(1),
+        at_most(256),
+        After("init_from_base"),
     ] = 3
-    hint_encoder: Annotated[str, Flag("Of an untrained ControlNet: released, paper.")] = "released"
-    seed: Annotated[int, Flag("Of an untrained hint encoder."), at_least(0)] = 0
+    hint_encoder: Annotated[str, Flag("Form of an untrained hint encoder: released, paper.")] = (
+        "released"
+    )
+    seed: Annotated[int, Flag("Seed of an untrained hint encoder."), at_least(0)] = 0
     condition: str = ""
     overwrite: bool = False

@@ -29,7 +29,7 @@ class EvaluateRequest(Declared):
     columns: flags.Columns = None
     outputs: Annotated[
         Sequence[Path | str],
-        Flag("Images that are made already; repeatable, to compare.", metavar="DIR"),
+        Flag("Existing images; repeatable, to compare.", metavar="DIR"),
     ] = ()
     """Each folder is a set."""
     weights: Annotated[
@@ -41,7 +41,7 @@ class EvaluateRequest(Declared):
     options: flags.DetectorOptions = ()
     prompt: Annotated[
         str | None,
-        Flag("Where the data have none.", ("--prompt", "-p"), default="the base's own"),
+        Flag("Prompt for examples without one.", ("--prompt", "-p"), default="the base's own"),
     ] = None
     """Else the paper's default prompt."""
     negative_prompt: flags.NegativePrompt = ""

@@ -55,7 +55,7 @@ class GenerateRequest(Declared):
     added_prompt: Annotated[str, Flag("What to add to each prompt.")] = ""
     prompt_mode: Annotated[
         str | None,
-        Flag("Which prompts are used (section 4.1).", default="user where there are prompts"),
+        Flag("Which prompts are used (section 4.1).", default="user if there are prompts"),
         one_of(*PROMPT_MODES),
     ] = None
     captioner: Annotated[
@@ -85,7 +85,7 @@ class GenerateRequest(Declared):
     """The rest of it is returned untouched."""
     strength: Annotated[
         float | None,
-        Flag("Share of noise laid over the image.", default="0.8; 1 with a mask"),
+        Flag("Share of the noise schedule added to the image.", default="0.8; 1 with a mask"),
         more_than(0),
         at_most(1),
     ] = None
@@ -107,19 +107,19 @@ class GenerateRequest(Declared):
     batch_size: flags.BatchSize = None
     low_memory: flags.LowMemory = False
     out: Annotated[Path | str, Flag("Folder, or .png for one.", ("--out", "-o"))] = Path("out")
-    name: Annotated[str, Flag("What images are called.")] = NAME
+    name: Annotated[str, Flag("Pattern of image names.")] = NAME
     """A pattern of {stem}, {input}, {conditions}, {variant}, {prompt} and {seed}."""
     save_steps: Annotated[
         int | None,
-        Flag("Also X-steps.png: what is coming, every N steps.", metavar="N"),
+        Flag("Also write X-steps.png: the estimate every N steps.", metavar="N"),
         at_least(1),
     ] = None
     resume: flags.Resume = False
     """Only images that were made by the same request."""
     overwrite: flags.Overwrite = False
-    private: Annotated[bool, Flag("Do not say in images how to make them.", ("--no-metadata",))] = (
-        False
-    )
+    private: Annotated[
+        bool, Flag("Do not record in images how they were made.", ("--no-metadata",))
+    ] = False
     size: tuple[int, int] | None = None
     """(width, height) to generate at; None for what suits the image and the resolution."""
     device: flags.Device = None

@@ -25,8 +25,8 @@ class TrainRequest(Declared):
     data: Annotated[
         str | None,
         Flag(
-            "Folder with metadata.jsonl, .csv or prompt.json, 'x/*.tar' here or at a URL, or N "
-            "drawn scenes.",
+            "Folder with metadata.jsonl, .csv or prompt.json; shards 'x/*.tar', local or at a URL; "
+            "or N drawn scenes.",
             metavar="DIR|SHARDS|scenes:N",
         ),
     ] = None
@@ -41,7 +41,7 @@ class TrainRequest(Declared):
     cache: Annotated[
         str | None,
         Flag(
-            "Keep encoded images and prompts there, for later epochs and runs.",
+            "Folder that keeps encoded images and prompts for later epochs and runs.",
             metavar="DIR",
         ),
         After("compile"),
