@@ -1,4 +1,4 @@
-"""The public API for conditions: describe one kind of hint as a frozen value.
+"""The public API for conditions: a frozen value describes one kind of hint.
 
 A condition is what a plugin exports under the entry-point group `cnctl.conditions`::
 
@@ -11,8 +11,8 @@ A condition is what a plugin exports under the entry-point group `cnctl.conditio
     blur = Condition(name="blur", summary="Colours without detail",
                      load_detector=load_detector, options={"radius": Option(9, "kernel size, px")})
 
-Variants are made with `dataclasses.replace`. A detector that needs weights declares them in
-`files`; the host finds them. This module imports the standard library only.
+Make variants with `dataclasses.replace`. A detector that needs weights declares them in
+`files`, and cnctl finds them. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class WeightFile:
     """Of the file as published, in hexadecimal; "" where unknown. Of a folder: of its weights,
     model.safetensors or, where that is not published, pytorch_model.bin."""
     size: int = 0
-    """Bytes to fetch, as near as is known; 0 where unknown."""
+    """Approximate bytes to fetch; 0 where unknown."""
     licence: str = ""
     commercial: bool = True
     """Whether the licence permits commercial use."""
@@ -92,7 +92,7 @@ class WeightFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """A hint and the data that it was drawn from. A detector may return this in place of a hint."""
+    """A hint and the data it was drawn from. A detector may return this instead of a hint."""
 
     hint: Hint
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class BatchDetector:
-    """A detector that takes many images at once; `load_detector` may return one.
+    """A detector that processes many images at once; `load_detector` may return one.
 
     batch: `batch(images, **options)`, images of one size, uint8 (N, H, W, 3) -> N hints, each as a
     detector returns it.
@@ -138,7 +138,7 @@ class GenerateDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """How well an output obeys its hint, measured on the hint detected again in the output."""
+    """How well an output obeys its hint, measured on the hint detected in the output."""
 
     name: str
     score: Callable[[Hint, Hint], float]
@@ -148,17 +148,18 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruth:
-    """Hints that a data set states: which file belongs to an image, and what it means."""
+    """Hints from a data set's own maps: which file belongs to an image, and how to read it."""
 
     name: str
-    """Of the file that belongs to "a.jpg": "{stem}.png" is a.png, "{name}.json" is a.jpg.json."""
+    """Pattern of the file that belongs to "a.jpg": "{stem}.png" is a.png, "{name}.json" is
+    a.jpg.json."""
     read: Callable[..., Hint | Detection | None]
     """`read(values, sizes=..., **options)` -> hint; the options are the detector's. values: the
-    array of a .npy file; what a .json file holds; the samples (H, W) or (H, W, C) of an image as
-    they are stored, of a palette the indices (unless it shows the condition's own colours, as a
-    hint does, which is then read as one). sizes: (height, width) of the image as it lies, and
-    of the hint that is wanted, which hints of other sizes are fitted to; None where there is no
-    image. None where this is not such a file; CnctlError where it is damaged.
+    array of a .npy file; the content of a .json file; the stored samples (H, W) or (H, W, C) of an
+    image, or its indices if it has a palette (unless it shows the condition's own colours: then it
+    is read as a hint). sizes: (height, width) of the stored image, and of the hint to return, to
+    which hints of other sizes are fitted; None where there is no image. Returns None where this is
+    not such a file; raises CnctlError where it is damaged.
     """
 
     @property
@@ -173,7 +174,7 @@ class Condition:
 
     load_detector: device ("cpu", "cuda", ...) -> detector. Slow, called once. With `files` it is
     called as load_detector(device, files): `files[key]` is the path of a .safetensors file, or of a
-    transformers folder that holds no pickle; it raises MissingError where that is not installed.
+    transformers folder without a pickle; looking it up raises MissingError if it is not installed.
     A detector is `detect(image, **options) -> hint`. `image` is upright RGB uint8 (H, W, 3) at
     working size. The hint is uint8 (H, W) or (H, W, C) of the same H and W, or grey uint16 (H, W);
     one channel is repeated to `hint_channels`. None means "nothing found here". With `masked` the
@@ -199,25 +200,25 @@ class Condition:
     augment: Callable[[Hint, np.random.Generator], Hint] | None = None
     """Random change of a hint, uint8 (H, W, C) -> the same shape, while training."""
     flip: Callable[[Hint], Hint] | None = mirror
-    """The hint, (H, W, C) -> the same shape and dtype, that belongs to the mirrored image. None
-    where the hint alone does not tell: where colours mean left and right, for instance."""
+    """The hint of the mirrored image, (H, W, C) -> the same shape and dtype. None where it does not
+    follow from the hint: where colours mean left and right, for instance."""
     draw: Callable[[Mapping[str, Any]], Hint] | None = None
     """Draws the hint from a detection's data, which a user may have edited or written."""
     ground_truth: GroundTruth | None = None
-    """How to read this hint where a data set knows it."""
+    """How to read this hint from a data set's own maps."""
     from_maps: Callable[..., Hint | None] | None = None
-    """The hint of a rendered picture, from what its renderer knows instead of by detection:
-    `from_maps(maps, **options)`, the options being the detector's. maps: "image", RGB uint8
+    """The hint of a rendered picture, from its renderer's maps instead of by detection:
+    `from_maps(maps, **options)`, with the detector's options. maps: "image", RGB uint8
     (H, W, 3); "depth", float32 (H, W) in [0, 1], 1 is near; "normals", float32 (H, W, 3), unit
-    vectors, x right, y up, z to the viewer; "labels", uint8 (H, W), places in "names", which are
+    vectors, x right, y up, z to the viewer; "labels", uint8 (H, W), indices into "names", which are
     words of ADE20K; "edges", float32 (H, W) in [0, 1]; "people", float32 (N, 18, 2), x and y in
     pixels of OpenPose's points.
     """
     metric: str | Metric = "edge_f1"
-    """Fidelity: the name of one in `cnctl.hints.metrics`, or the plugin's own Metric."""
+    """Fidelity: the name of a metric in `cnctl.hints.metrics`, or the plugin's own Metric."""
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     weights: tuple[Weights, ...] = ()
-    """ControlNets that the plugin itself publishes; cnctl knows those of its own conditions."""
+    """ControlNets that the plugin itself publishes; cnctl lists those for its own conditions."""
     licence: str = ""
     """Licence of the detector and its weights."""
     references: tuple[str, ...] = ()

@@ -191,7 +191,7 @@ def _unknown(name: str) -> CnctlError:
     allowed = os.environ.get("CNCTL_PLUGINS")
     if any(entry.name == name for entry in _read_entries(tuple(sys.path))[0]):
         return CnctlError(
-            f"condition {name!r} is installed, but CNCTL_PLUGINS={allowed!r} leaves it out",
+            f"condition {name!r} is installed, but CNCTL_PLUGINS={allowed!r} excludes it",
             hint=f"add {name} to CNCTL_PLUGINS, or unset it",
         )
     known = condition_names()

@@ -5,8 +5,8 @@ set -eu
 photos=${1:-"$(dirname "$0")/images"}
 out=${2:-out}
 
-# Folders are searched to the bottom and the tree is kept below -o. A photograph that cannot be read
-# is told on stderr and passed over (exit code 3); a run that was stopped goes on when it is repeated.
+# Folders are searched with all subfolders, which are kept below -o. A photograph that cannot be read
+# is reported on stderr and skipped (exit code 3); a stopped run resumes when it is repeated.
 status=0
 cnctl annotate --cond canny "$photos" -o "$out/hints" || status=$?
 [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || exit "$status"

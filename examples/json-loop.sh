@@ -6,8 +6,8 @@ photos=${1:-"$(dirname "$0")/images"}
 out=${2:-out}
 mkdir -p "$out"
 
-# {"hints": [{"path", "image", "condition", ...}], "failed": [{"image", "error"}]}; exit code 3 when
-# some images failed: the document then names them.
+# {"hints": [{"path", "image", "condition", ...}], "failed": [{"image", "error"}]}; exit code 3 if
+# some images failed, which the document then names.
 cnctl annotate --cond canny "$photos" -o "$out/hints" --json -q >"$out/hints.json" || [ $? -eq 3 ]
 
 lines='

@@ -1,17 +1,17 @@
 #!/bin/sh
-# Pipes: an image goes in on stdin, its hint comes out on stdout, and no file lies in between.
+# Pipes: an image on stdin becomes a hint on stdout, without files in between.
 # usage: pipe.sh [PHOTOS] [OUT]
 set -eu
 photos=${1:-"$(dirname "$0")/images"}
 out=${2:-out}
 mkdir -p "$out"
 
-# "-" is stdin as an input and stdout as -o. Only data is on stdout; whatever is said is on stderr.
+# "-" is stdin as an input and stdout as -o. Only data goes to stdout; messages go to stderr.
 for photo in "$photos"/*.jpg; do
     cnctl annotate --cond canny - -o - <"$photo" >"$out/$(basename "$photo" .jpg).png"
 done
 
-# So any program fits at either end. Here Python counts the white pixels of one hint.
+# So any program can stand at either end. Here Python counts the white pixels of one hint.
 cnctl annotate --cond canny "$photo" -o - | python3 -c '
 import sys
 from PIL import Image

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Eight hints of eight conditions, a prompt each, four seeds: a sheet per hint, OUT/*-grid.png.
+# Eight hints of eight conditions, each with a prompt and four seeds: one sheet per hint, OUT/*-grid.png.
 # usage: toys.sh [OUT]
 set -eu
 hints=$(dirname "$0")/hints
 out=${1:-out/toys}
 
-# The hints are ready ones (--hint), so no detector runs; --grid lays the images out beside theirs.
+# --hint says that the inputs are hints, so no detector runs; --grid shows each hint with its images.
 while IFS=: read -r hint prompt; do
     cnctl generate --cond "${hint%%-*}" "$hints/$hint.png" --hint -p "$prompt" \
         --base tiny -n 4 --seed 0 --grid --overwrite --quiet -o "$out"

@@ -224,7 +224,7 @@ def test_cnctl_plugins_limits_what_is_loaded(tmp_path, allowed, left):
 
 def test_a_name_left_out_by_cnctl_plugins_says_so(tmp_path):
     message, hint, _ = error_of("canny", path=tmp_path, CNCTL_PLUGINS="")
-    assert "CNCTL_PLUGINS='' leaves it out" in message
+    assert "CNCTL_PLUGINS='' excludes it" in message
     assert "unset" in hint
 
 

@@ -1,4 +1,4 @@
-"""The command line: one file per command, each of which parses, calls one job and prints.
+"""The command line: one file per command, which parses, calls one function and prints.
 
 Nothing here or beside it imports torch, numpy or a plugin at the top: `cnctl --help` stays quick.
 """

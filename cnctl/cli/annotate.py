@@ -53,7 +53,7 @@ def annotate(
     request = AnnotateRequest(conditions=conditions, inputs=inputs, **asked)
     to_stdout = request.out == "-"
     if to_stdout and json:
-        raise CnctlError("-o - and --json both want stdout", hint="name a file with -o")
+        raise CnctlError("-o - and --json both write to stdout", hint="name a file with -o")
     from cnctl.commands.annotate.run import annotate as run
 
     with progress("annotating", 100, quiet=quiet) as advance:

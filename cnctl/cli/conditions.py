@@ -1,4 +1,4 @@
-"""cnctl conditions: what is installed, all about one, write a new one, hold one to its contract."""
+"""cnctl conditions: list them, describe one, write a new one, test one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def conditions(
         case _:
             raise CnctlError(
                 f"`cnctl conditions {' '.join(words or [])}` is not understood",
-                hint="it takes nothing, NAME, `new NAME` or `check NAME...`",
+                hint="use no argument, NAME, `new NAME` or `check NAME...`",
             )
 
 
@@ -116,7 +116,7 @@ def _check(names: list[str], image: Path | None, *, json: bool) -> None:
         if not json:
             emit(f"{name}: {problem}" for problem in found)
         if not found:
-            note(f"{name} keeps its contract")
+            note(f"{name} meets the contract")
     if any(problems.values()):
         raise typer.Exit(2)
 

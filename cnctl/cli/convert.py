@@ -106,7 +106,7 @@ def _convert(request: ConvertRequest, *, quiet: bool) -> ConvertResult:
 
 def _refuse(needed: str, *given: object) -> None:
     if any(value not in (None, False) for value in given):
-        raise CnctlError(f"one of these options goes with {needed}", hint="see cnctl convert -h")
+        raise CnctlError(f"one of these options needs {needed}", hint="see cnctl convert -h")
 
 
 def _numbers(text: str | None) -> list[float]:
@@ -139,7 +139,7 @@ def _report(result: ConvertResult, *, json: bool, quiet: bool) -> None:
     for text in result.notes:
         note(text, quiet=quiet)
     if result.error is not None:
-        note(f"lost of what was learnt: {100 * result.error:.3g} %", quiet=quiet)
+        note(f"share of the difference that is lost: {100 * result.error:.3g} %", quiet=quiet)
     if result.difference is not None:
         share = f" ({result.relative_difference:.2g} of the largest)" if result.difference else ""
         note(f"largest difference of the residuals: {result.difference:.3g}{share}", quiet=quiet)

@@ -123,7 +123,7 @@ def _check(
     if report.fatal:
         raise SomeInputsFailed(
             f"training would stop at {report.fatal} of {report.examples} examples",
-            hint="fix them or take their lines out",
+            hint="fix them or remove their lines",
         )
 
 
@@ -158,7 +158,7 @@ class _Display:
             case events.Converged(step):
                 self._note(f"control has set in at step {step}")
             case events.BatchGrown(step, batch):
-                self._note(f"from step {step} on, {batch} examples to each")
+                self._note(f"from step {step} on, {batch} examples per step")
             case events.StepReport(step=step, loss=loss, seconds=seconds):
                 self.advance(step, f"loss {loss:.4f} {self.fidelity} {seconds:.2f} s/step")
 

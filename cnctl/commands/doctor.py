@@ -1,4 +1,4 @@
-"""`cnctl doctor`: is this machine fit, and what to do where it is not."""
+"""`cnctl doctor`: is this machine ready, and what to do if it is not."""
 
 from __future__ import annotations
 

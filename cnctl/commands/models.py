@@ -126,7 +126,7 @@ def _check_fetched(file: WeightFile, found: Path) -> None:
     if sha256(weights) != known_sha256(weights):
         weights.resolve().unlink()
         weights.unlink()
-        raise MissingError(f"{title(file)} arrived damaged", hint="pull it again")
+        raise MissingError(f"{title(file)} was damaged in transfer", hint="pull it again")
     check_sha256(file, found)
 
 

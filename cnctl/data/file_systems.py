@@ -99,7 +99,7 @@ def _in_words(error: BaseException, name: str) -> CnctlError:
     if isinstance(error, PermissionError) or status in (401, 403):
         return CnctlError(
             f"{shown(name)} cannot be read: access is denied{f' ({status})' if status else ''}",
-            hint="give valid credentials, as its file system expects them",
+            hint="give valid credentials, in the form that its file system expects",
         )
     tries = f", after {len(PAUSES) + 1} tries" if _is_temporary(error) else ""
     why = f"the server answers {status}" if status else _words(error)

@@ -55,7 +55,7 @@ class LocalShard:
             file.seek(offset)
             data = file.read(size)
         if len(data) < size:
-            raise CnctlError(f"{shown(self.path)} has been cut off", hint="copy it again")
+            raise CnctlError(f"{shown(self.path)} is truncated", hint="copy it again")
         return data
 
     def open(self) -> BinaryIO:

@@ -117,7 +117,7 @@ class TrainingPairs:
             if self.mirror is None:
                 raise CnctlError(
                     "a stored hint of this condition cannot be mirrored",
-                    hint="leave out --flip, or the hints: detected ones can be",
+                    hint="leave out --flip, or remove the hints so that they are detected",
                 )
             hint = _checked(self.mirror(hint), like=hint, what="flip")
         maps = example.maps and mirror_maps(example.maps)

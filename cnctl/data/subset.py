@@ -21,7 +21,7 @@ def take_part(
         return dataset
     if not isinstance(dataset, FolderDataset | ShardDataset | TableDataset):
         raise CnctlError(
-            "drawn scenes are all of one size, so --largest and --sample do not apply",
+            "all drawn scenes have one size, so --largest and --sample do not apply",
             hint="leave them out, and give the number you want, for example scenes:1000",
         )
     keys = [dataset.key(index) for index in range(len(dataset))]

@@ -139,7 +139,7 @@ def _write_new(path: Path, content: bytes) -> None:
         if found != content:
             raise OutputError(
                 f"{shown(path)} exists already and {METADATA} does not list it",
-                hint="remove it if an interrupted run has left it, or choose a new -o",
+                hint="remove it if it is from an interrupted run, or choose a new -o",
             ) from error
 
 

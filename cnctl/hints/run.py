@@ -1,4 +1,4 @@
-"""Run a condition's detector, and check what it is given and what it returns."""
+"""Run a condition's detector, and check its input and output."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def _is_painted(condition: Condition, indices: np.ndarray, colours: np.ndarray) 
     """Whether an image with a palette shows the condition's colours, as a hint that a tool has
     compressed; otherwise its indices are the values.
 
-    A map of labels may show these colours too, each label that of its own number.
+    A map of labels may use these colours too: each label has the colour of its number.
     """
     own = [tuple(rgb) for rgb in condition.palette.values()]
     seen = {int(index): tuple(colours[index].tolist()) for index in indices}

@@ -241,7 +241,7 @@ def _damaged(data: bytes, name: str, error: Exception) -> CnctlError:
     kind = _kind(data)
     if kind not in FORMATS:
         wanted = f"give one of {', '.join(FORMATS)}"
-        return CnctlError(f"{name} is {kind}, not an image that can be read here", hint=wanted)
+        return CnctlError(f"{name} is {kind}, not an image in a supported format", hint=wanted)
     text = " ".join(str(error).split())
     cut_short = isinstance(error, EOFError) or re.search("truncated|unexpected end", text, re.I)
     if cut_short or _webp_is_short(data):
@@ -291,7 +291,7 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
         return scaled
     if image.mode in ("I", "F"):
         raise CnctlError(
-            f"{name} has 32-bit samples, for which black and white are not defined",
+            f"{name} has 32-bit samples, which have no defined black and white",
             hint="store it with 8 or 16 bits per channel",
         )
     return image

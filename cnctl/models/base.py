@@ -24,7 +24,7 @@ class TextEncoder(NamedTuple):
 
 @dataclass(frozen=True)
 class Base:
-    """A locked base model, ready on its device. `defaults` are the ones that it brings along."""
+    """A locked base model, ready on its device. `defaults` are its own."""
 
     name: str
     family: Family
@@ -73,7 +73,7 @@ class Base:
 
     @property
     def denoiser_weights(self) -> Path | None:
-        """The file that tells fine-tunes of a base apart: its only one, or the denoiser's first."""
+        """The file that identifies a fine-tune of a base: its only one, or the denoiser's first."""
         if self.path.is_file():
             return self.path
         return next(iter(sorted((self.path / self.family.part).glob("*.safetensors"))), None)

@@ -1,4 +1,4 @@
-"""What a base learns along with a ControlNet (section 3.4), and adding such changes to it."""
+"""Unfreeze parts of a base (section 3.4), and add such an update to a base."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_base_update(network: nn.Module, delta: Iterable[tuple[str, Tensor]]) -> 
     for name, difference in delta:
         if name not in parameters or parameters[name].shape != difference.shape:
             raise CnctlError(
-                f"what was learnt of the base's {name} does not fit this base",
+                f"the update of {name} does not fit this base",
                 hint="use the base that it was trained with, or one of its family",
             )
         parameter = parameters[name]

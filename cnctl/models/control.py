@@ -132,8 +132,8 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
     _check_region(control.region, height=height, width=width)
     if not 0 <= control.start <= control.end <= 1:
         raise CnctlError(
-            f"a control from {control.start} to {control.end} of the steps",
-            hint="0 <= start <= end <= 1 must hold",
+            f"control_start is {control.start} and control_end {control.end}",
+            hint="give 0 <= start <= end <= 1",
         )
     if control.mode not in MODES:
         raise CnctlError(

@@ -1,4 +1,4 @@
-"""The families that there are, and bases of them: the one file that names the families' folders."""
+"""All families, and bases of them: the only file that names the families' folders."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def read_family(source: str | Path) -> Family:
 
 
 def find_family(location: Location) -> Family:
-    """The family of the base at this place; CnctlError where none knows it, or it is no base."""
+    """The family of the base at this place; CnctlError where it is not a base of a known family."""
     check_role(location.path, BASE)
     for recognise in RECOGNISERS:
         if family := recognise(location):
             return family
     raise CnctlError(
-        f"{location.name} is not a base of a family that cnctl knows",
-        hint="cnctl models lists those that it knows",
+        f"{location.name} is not a base of a known family",
+        hint="cnctl models lists the known bases",
     )

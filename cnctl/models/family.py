@@ -1,4 +1,4 @@
-"""What a family of bases is: a frozen value, as a condition is one.
+"""What a family of bases is: a frozen value, like a condition.
 
 Each family lives in a folder beside this file. Outside `cnctl/models` nothing asks which family a
 base is of: it calls what stands here.
@@ -102,9 +102,9 @@ class Family:
     hint_starts: tuple[str, ...] = ()
 
     unfreezable: tuple[str, ...] = ()
-    """Names of the parts of a base that may learn along (section 3.4)."""
+    """Names of the parts of a base that may be unfrozen (section 3.4)."""
     parameters_to_unfreeze: Callable[[nn.Module, str], dict[str, nn.Parameter]]
-    """parameters_to_unfreeze(denoiser, part): what of a denoiser may learn along, by name."""
+    """parameters_to_unfreeze(denoiser, part): the parameters to unfreeze, by name."""
     blocks_before_control: Callable[[nn.Module], Iterable[Any]]
     """Blocks of a denoiser that run before any residual is added: no gradient passes them."""
     activation_bytes: Callable[[nn.Module, bool], float]

@@ -1,4 +1,4 @@
-"""What weights are, by the table of signatures: told before any form of them is tried.
+"""What weights are, by the table of signatures, before any form of them is tried.
 
 Only headers and configs are read. Needs no torch.
 """

@@ -53,7 +53,7 @@ class KLLatents:
             pixels = torch.cat([base.vae.decode(one[None]).sample for one in latents]).float()
         if not torch.isfinite(pixels).all():
             raise CnctlError(
-                f"the base made pixels that are not numbers, in {base.dtype}",
+                f"the base made pixels that are not numbers (NaN) in {base.dtype}",
                 hint="use milder scales" if base.dtype == torch.float32 else "use --dtype float32",
             )
         pixels = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round()

@@ -1,4 +1,4 @@
-"""Where bases lie: embedded, at a path, or in the hub's cache. Nothing is downloaded here."""
+"""Where bases are: embedded, at a path, or in the hub's cache. Nothing is downloaded here."""
 
 from __future__ import annotations
 

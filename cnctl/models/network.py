@@ -109,7 +109,7 @@ class Network(nn.Module):
     ) -> None:
         """Write weights and description, whole or not at all, in place of an earlier export.
 
-        base_update: what the base has learnt along, differences by parameter name.
+        base_update: changes of the base that was trained too, by parameter name.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Noise processes: what noise does to latents, and what a network predicts of it.
+"""Noise processes: how noise is added to latents, and what a network predicts.
 
 A base has one. Training draws timesteps and targets from it; sampling asks it which schedulers
 suit, where a run starts, and what a prediction says of the clean latents.

@@ -1,4 +1,4 @@
-"""Words of a prompt that count more or less, as the web interfaces write and weigh them.
+"""Words of a prompt with weights, in the notation of the web interfaces.
 
 (word) counts 1.1 times, ((word)) 1.21 times, (word:1.5) 1.5 times, [word] 1 / 1.1 times; a
 backslash makes a bracket an ordinary letter.

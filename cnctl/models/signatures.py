@@ -1,4 +1,4 @@
-"""What files of weights are: one row for each form, told by the names and shapes of tensors.
+"""What files of weights are: one row for each form, by the names and shapes of tensors.
 
 The first row whose rule holds decides. A rule is made of terms, which must all hold:
 

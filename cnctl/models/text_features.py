@@ -1,4 +1,4 @@
-"""What a U-Net is told of a prompt."""
+"""The features of a prompt that a U-Net reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ left of the crop, height and width that it was cropped to."""
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Prompts as text encoders have read them, and what SDXL is told beside.
+    """Prompts as text encoders have read them, and SDXL's further inputs.
 
     tokens: (B, L, D), which the cross-attention reads. SDXL alone has the other two: pooled,
     (B, P), each prompt as a whole, and sizes, (B, 6), a `PictureSize` for each.

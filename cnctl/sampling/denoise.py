@@ -1,4 +1,4 @@
-"""The denoising loop with control: section 4.1's settings, and no work that has no effect.
+"""The denoising loop with control: section 4.1's settings, without work that has no effect.
 
 The hint is encoded once and not at every step; a control branch does not run at steps where its
 scale is zero or which lie outside its interval; classifier-free guidance is one doubled batch

@@ -68,11 +68,11 @@ def set_timesteps(schedule: Any, steps: int, *, last: float, strength: float = 1
     if steps < 1 or total > trained:
         of = f" at strength {strength:g}, the end of {total}" if strength < 1 else ""
         most = int(trained * strength)
-        raise CnctlError(f"{steps} steps{of}", hint=f"this base can take 1 to {most} steps")
+        raise CnctlError(f"{steps} steps{of}", hint=f"this base allows 1 to {most} steps")
     schedule.set_timesteps(total)
     if schedule.timesteps.max() > last:
         raise CnctlError(
-            f"{total} steps begin beyond the base's noise schedule", hint=f"use {steps - 1} steps"
+            f"{total} steps start outside the base's noise schedule", hint=f"use {steps - 1} steps"
         )
     begin = (total - steps) * schedule.order
     if begin and hasattr(schedule, "set_begin_index"):

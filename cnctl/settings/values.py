@@ -1,4 +1,4 @@
-"""Values of settings from text and from TOML, and what is said where they are wrong."""
+"""Values of settings from text and from TOML, and the errors for wrong ones."""
 
 from __future__ import annotations
 

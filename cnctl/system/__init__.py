@@ -1,1 +1,1 @@
-"""What the operating system does for us: atomic writes, locks, caches, processes."""
+"""What the operating system provides: atomic writes, locks, caches, processes."""

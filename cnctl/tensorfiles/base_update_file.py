@@ -1,4 +1,4 @@
-"""The file of what a base has learnt along with a ControlNet, beside the ControlNet's weights.
+"""The file of changes to a base that was trained with a ControlNet, beside its weights.
 
 A safetensors file `base_delta.safetensors` with differences, float32, by the parameter names of
 diffusers' U-Net; what the file does not name has stayed as it was.
@@ -18,7 +18,7 @@ BASE_UPDATE = "base_delta.safetensors"
 
 
 def load_base_update(source: Path) -> dict[str, Tensor]:
-    """What the base has learnt along: differences by its U-Net's parameter names; {} if nothing."""
+    """Changes of a base that was trained too, by its U-Net's parameter names; {} if none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -57,7 +57,7 @@ def read_header(path: Path) -> Header:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _broken(path, "its metadata is not text")
     if len(table) > MAX_TENSORS:
-        raise _broken(path, f"it lists {len(table)} tensors; {MAX_TENSORS} is the most read here")
+        raise _broken(path, f"it lists {len(table)} tensors; {MAX_TENSORS} is the limit")
     tensors, spans = {}, []
     for name, entry in table.items():
         tensors[name], span = _entry(path, name, entry)

@@ -103,7 +103,9 @@ def _version(found: os.stat_result) -> tuple[int, ...]:
 
 
 def _changed(path: Path) -> CnctlError:
-    return CnctlError(f"{path} changed while it was read", hint="leave the source alone")
+    return CnctlError(
+        f"{path} changed while it was read", hint="do not change the source during a conversion"
+    )
 
 
 def _broken(path: Path, error: SafetensorError) -> CnctlError:

@@ -82,6 +82,8 @@ def _header(
 def _bytes(name: str, lazy: LazyTensor) -> Any:
     tensor = lazy.read()
     if tensor.dtype != lazy.dtype or tuple(tensor.shape) != lazy.shape:
-        raise CnctlError(f"{name} changed while it was read", hint="leave the source alone")
+        raise CnctlError(
+            f"{name} changed while it was read", hint="do not change the source during a conversion"
+        )
     # Little-endian, as every machine that torch runs on.
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data

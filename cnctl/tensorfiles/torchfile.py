@@ -1,4 +1,4 @@
-"""What a `.pth` or `.ckpt` of torch holds, read without torch: each tensor and where it lies.
+"""What a `.pth` or `.ckpt` of torch holds, read without torch: each tensor and its place.
 
 Both containers are read strictly: the zip of torch >= 1.6 and the older row of pickles followed by
 data. A file is refused when it holds anything else, or claims more data than it has.
@@ -42,7 +42,7 @@ MEMBER = re.compile(
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lies in its file."""
+    """The place of a tensor in its file."""
 
     begin: int
     """The byte at which its first item begins."""
@@ -104,7 +104,7 @@ def check_crc(path: Path) -> None:
             damaged = str(error)
     if damaged:
         raise CnctlError(
-            f"{path} is damaged: {damaged[:120]!r} is not what was written",
+            f"{path} is damaged: {damaged[:120]!r} does not match its checksum",
             hint="fetch or copy it again",
         )
 
@@ -140,7 +140,7 @@ def _read_zip(file: BinaryIO) -> _Container:
         if name.startswith("data/"):
             begin = _data_begin(file, member)
             if begin + member.file_size > size:
-                raise ValueError("it ends before its data do")
+                raise ValueError("it ends before its data")
             spans[name.removeprefix("data/")] = begin, member.file_size
     pickle = archive.getinfo(f"{folder}/data.pkl")
     if pickle.file_size > MAX_BYTES:
@@ -166,7 +166,7 @@ def _data_begin(file: BinaryIO, member: zipfile.ZipInfo) -> int:
     file.seek(member.header_offset)
     header = file.read(30)
     if header[:4] != ZIP_MAGIC:
-        raise ValueError("its directory leads nowhere")
+        raise ValueError("its directory points outside the file")
     lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     return member.header_offset + len(header) + lengths
 
@@ -203,7 +203,7 @@ def _one_pickle(data: bytes) -> Pickle:
     stream = io.BytesIO(data)
     pickle = read_pickle(stream)
     if stream.read(1):
-        raise UnsafePickleError("more follows its pickle")
+        raise UnsafePickleError("there is data after its pickle")
     return pickle
 
 
@@ -224,14 +224,14 @@ def _read_legacy(file: BinaryIO) -> _Container:
             raise ValueError("its data are not as long as it says")
         spans[key] = file.tell(), storage.nbytes
         if file.seek(storage.nbytes, os.SEEK_CUR) > size:
-            raise ValueError("it ends before its data do")
+            raise ValueError("it ends before its data")
     return _Container(pickle, spans)
 
 
 def _listing(container: _Container) -> TorchListing:
     tensors, wrapper, others = _tensors(container.pickle.value)
     if len(tensors) > MAX_TENSORS:
-        raise ValueError(f"it lists {len(tensors)} tensors; {MAX_TENSORS} is the most read here")
+        raise ValueError(f"it lists {len(tensors)} tensors; {MAX_TENSORS} is the limit")
     specs, places = {}, {}
     for name, tensor in tensors.items():
         begin, nbytes = container.spans[tensor.storage.key]
@@ -243,7 +243,7 @@ def _listing(container: _Container) -> TorchListing:
     stored = sum(nbytes for _, nbytes in container.spans.values())
     if sum(spec.nbytes for spec in specs.values()) > 1.05 * stored + 4096:
         raise UnsafePickleError(
-            "its tensors overlap: they would unfold to more than the file holds"
+            "its tensors overlap: they would expand to more than the file holds"
         )
     return TorchListing(specs, places, container.byteorder, wrapper, others)
 

@@ -34,7 +34,7 @@ def write_folder(
 ) -> None:
     """Write a diffusers folder: config.json, the weights, and cnctl.json unless that is empty.
 
-    base_update: what the base has learnt along with these weights.
+    base_update: changes of the base that was trained with these weights.
     description is asked for when the weights are written.
     """
     check_target(folder, overwrite=overwrite)

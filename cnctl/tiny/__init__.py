@@ -1,4 +1,4 @@
-"""The embedded base `tiny` as it runs: its networks, its scenes and its weights."""
+"""The embedded base `tiny`: its networks, its scenes and its weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A small network that reads a scene's maps out of its picture, where no detector's weights are.
+"""A small network that estimates a scene's maps from its picture, in place of detectors.
 
 Control's fidelity needs the hint detected again in the output. For drawn scenes this network does
 so for all conditions at once: it gives `cnctl.plugin.Condition.from_maps` what a renderer gives it.

@@ -1,4 +1,4 @@
-"""The things a scene is made of: toys put together from a few polygons each.
+"""The objects of a scene: toys of a few polygons each.
 
 A builder takes (colour, rng) and returns parts from back to front, in its own square [-1, 1]^2
 with y down. It draws no details finer than about 1/20 of its size, so that a small autoencoder

@@ -51,7 +51,7 @@ def load_deepspeed(device: str | None) -> None:
     if not is_deepspeed_available():
         error = MissingError(
             "the configuration asks for DeepSpeed, which is not installed",
-            hint="pip install deepspeed, or take another configuration",
+            hint="pip install deepspeed, or use another configuration",
         )
         raise ReportedByOtherRank(str(error), exit_code=error.exit_code) if rank() else error
     kind = pick_device(device).type
@@ -70,12 +70,12 @@ def check_sharding(settings: TrainSettings, dtype: torch.dtype, step: int) -> No
         return
     if dtype == torch.float16 or settings.optimizer != "adamw":
         raise CnctlError(
-            "FSDP and DeepSpeed train here by AdamW in float32 or bfloat16",
+            "FSDP and DeepSpeed need AdamW and float32 or bfloat16",
             hint="leave out --optimizer, and --dtype or give bfloat16",
         )
     if wants_fsdp() and FullyShardedDataParallelPlugin().fsdp_version != 2:
         raise CnctlError(
-            "FSDP 1 is not supported, which loses the names of weights",
+            "FSDP 1 is not supported, because it loses the names of weights",
             hint="set fsdp_version: 2 in the configuration",
         )
     if wants_deepspeed():
@@ -88,18 +88,18 @@ def _check_deepspeed(settings: TrainSettings, step: int) -> None:
         if name in config:
             raise CnctlError(
                 f"DeepSpeed's configuration names its own {name}",
-                hint="leave it out: flags of cnctl train choose it",
+                hint="leave it out: the flags of cnctl train set it",
             )
     stage = config["zero_optimization"]["stage"]
     if stage == 0:
         raise CnctlError(
             "ZeRO 0 shards nothing and does not report the norm of gradients",
-            hint="take ZeRO 1, 2 or 3, or launch without DeepSpeed",
+            hint="use ZeRO 1, 2 or 3, or launch without DeepSpeed",
         )
     if settings.ema and stage == 3:
         raise CnctlError(
             "EMA does not work with the sharded weights of ZeRO 3",
-            hint="take ZeRO 2 or FSDP, or no --ema",
+            hint="use ZeRO 2 or FSDP, or leave out --ema",
         )
     if step < settings.unfreeze_after:
         raise CnctlError(

@@ -1,4 +1,4 @@
-"""A larger effective batch from some step on, which the paper's users advise after convergence."""
+"""A larger effective batch from some step on, as users of the paper advise after convergence."""
 
 from __future__ import annotations
 

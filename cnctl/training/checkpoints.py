@@ -84,7 +84,7 @@ def newest_checkpoint(
         damage = _find_damage(path, step)
         if damage is None:
             return Checkpoint(path, step, json.loads((path / STATE).read_text()))
-        note(f"{path} is damaged ({damage}); the one before is used")
+        note(f"{path} is damaged ({damage}); the previous one is used")
     if steps:
         raise CnctlError(
             f"every checkpoint in {folder} is damaged", hint="start again with another -o"

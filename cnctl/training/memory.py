@@ -1,4 +1,4 @@
-"""Ways to save memory, and the hint for a run that is out of it."""
+"""Ways to save memory, and the hint when a run has none left."""
 
 from __future__ import annotations
 

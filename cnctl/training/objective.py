@@ -1,4 +1,4 @@
-"""The learning objective as a module, which is what accelerate wraps."""
+"""The learning objective as a module, so that accelerate can wrap it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that train together: what happens to one of them, all hear of."""
+"""The processes that train together: an event in one of them reaches all."""
 
 from __future__ import annotations
 

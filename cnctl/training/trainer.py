@@ -72,7 +72,7 @@ class DivergedError(CnctlError):
 
 
 class Training:
-    """A run in memory: a ControlNet trained beside a locked base, or later together with it.
+    """A run in memory: a ControlNet trained with a base that is locked, or unfrozen later.
 
     Or a network that replaces the base's. What is trained, in float32,
     is moved to the base's device; where the base is in half precision it computes in it too (mixed
@@ -124,7 +124,7 @@ class Training:
         if shapes != {name: parameter.shape for name, parameter in learning.items()}:
             raise CnctlError(
                 f"{checkpoint.path} does not fit this base and condition",
-                hint="resume with those that it was started with",
+                hint="resume with the base and condition that the run was started with",
             )
         self.network.load_state_dict(kept, strict=False)
         was_unfrozen = checkpoint.state.get("unfrozen", checkpoint.state.get("unlocked"))

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Figure 22 of the paper on the embedded base: Canny ControlNets trained on 10 to 10,000 scenes for
-# as many steps, and the F1 of each on scenes that no training has seen. A smaller set is a part of
-# each larger one; of data of your own --sample N takes such parts.
-# Repeated, it goes on where it was stopped.
+# the same number of steps, and the F1 of each on held-out scenes. A smaller set is part of
+# each larger one; with your own data, --sample N draws such parts.
+# When repeated, it continues where it stopped.
 # usage: data-size.sh [OUT]
 set -eu
 out=${1:-out/data-size}

@@ -69,7 +69,7 @@ def read_labels(values: np.ndarray, **_: object) -> Hint | None:
     if strangers.size:
         raise CnctlError(
             f"label {strangers[0]} is not a class of COCO-Stuff",
-            hint=f"its maps hold 0 to {len(CLASSES) - 1}, and {NOBODY_KNOWS} where nobody knows",
+            hint=f"its maps hold 0 to {len(CLASSES) - 1}, and {NOBODY_KNOWS} for unlabelled pixels",
         )
     return colour(np.where(known, values.astype(np.int64) + 1, 0), PALETTE)
 

@@ -66,7 +66,7 @@ def predict(image: Image, python: str) -> Any:
     if not python:
         raise MissingError(
             "openpifpaf runs in a separate Python (AGPL-3.0), and none is named",
-            hint="--option python=/path/to/venv/bin/python; or take --cond pose",
+            hint="--option python=/path/to/venv/bin/python; or use --cond pose",
         )
     with tempfile.TemporaryDirectory(prefix="cnctl-") as folder:
         picture = Path(folder) / "picture.png"
@@ -126,7 +126,7 @@ def read_stated(
     point_score: float,
     **drawing: Any,
 ) -> Detection | None:
-    """Predictions that lie beside a picture, in its pixels, drawn at the size that is wanted.
+    """Predictions for a picture, in its pixels, drawn at the size of the hint.
 
     None where the JSON is a pose editor's.
     """

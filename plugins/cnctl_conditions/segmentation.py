@@ -49,7 +49,7 @@ def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
 
 
 def load_oneformer(device: str, files: Mapping[str, Path]) -> Detector:
-    """OneFormer, which is told by a sentence what is asked of it.
+    """OneFormer, whose task is given as a sentence.
 
     Its own processor would fetch names of classes from the hub, so that its work is done here.
     """

@@ -38,7 +38,7 @@ def test_a_batch_with_failures_is_one_json_document_and_exit_3(cnctl, photo, tmp
             "skipped": False,
         }
     ]
-    sentence = "set/bad.jpg is a text file, not an image that can be read here"
+    sentence = "set/bad.jpg is a text file, not an image in a supported format"
     assert document["failed"] == [{"image": "set/bad.jpg", "error": sentence}]
     assert run.stderr.splitlines() == [f"cnctl: {sentence}", "cnctl: 1 of 2 images failed"]
 

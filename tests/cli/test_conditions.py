@@ -100,7 +100,7 @@ def test_check_passes_the_example_the_built_in_and_what_new_writes(site):
     result = cnctl("conditions", "check", "blur", "canny", "two-tone", path=site)
     assert result.returncode == 0, result.stdout
     assert result.stdout == ""
-    assert "blur keeps its contract" in result.stderr
+    assert "blur meets the contract" in result.stderr
 
 
 def test_check_tells_faults_one_a_line_and_exits_with_2(site):
@@ -111,7 +111,7 @@ def test_check_tells_faults_one_a_line_and_exits_with_2(site):
         "heavy: heavy_module imports numpy at the top; import inside load_detector",
         "heavy: summary must be one line of text",
     ]
-    assert "canny keeps its contract" in result.stderr
+    assert "canny meets the contract" in result.stderr
     document = json.loads(cnctl("conditions", "check", "heavy", "--json", path=site).stdout)
     assert len(document["conditions"][0]["problems"]) == 3
 

@@ -124,7 +124,7 @@ def test_what_arrives_damaged_is_not_kept(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(Hub, "files", {"net.pth": body})
     monkeypatch.setattr(Hub, "damage", True)
     file = WeightFile(repo="someone/nets", filename="net.pth", revision=COMMIT)
-    with pytest.raises(MissingError, match=r"net\.pth of someone/nets arrived damaged"):
+    with pytest.raises(MissingError, match=r"net\.pth of someone/nets was damaged in transfer"):
         pull_detector(file)
     monkeypatch.setattr(Hub, "damage", False)
     assert load_file(pull_detector(file))["weight"].tolist() == [1, 1, 1]

@@ -85,5 +85,5 @@ def test_what_happens_to_a_shard_later_is_named(tmp_path: Path, parts: dict[str,
     with pytest.raises(CnctlError, match=r"a\.tar/b\.json is not JSON"):
         dataset[1]
     path.write_bytes(path.read_bytes()[:700])
-    with pytest.raises(CnctlError, match=r"a\.tar has been cut off"):
+    with pytest.raises(CnctlError, match=r"a\.tar is truncated"):
         dataset[0]

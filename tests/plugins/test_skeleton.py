@@ -166,7 +166,7 @@ def test_a_canvas_of_no_such_size_is_refused(name, size):
     height, width = size
     data = {"people": [], "canvas_height": height, "canvas_width": width}
     data |= {"lines": [], "height": height, "width": width}
-    with pytest.raises(CnctlError, match=f"canvas of {width} x {height} cannot be drawn on"):
+    with pytest.raises(CnctlError, match=f"canvas of {width} x {height} cannot be drawn"):
         draw_hint(get_condition(name), data)
 
 

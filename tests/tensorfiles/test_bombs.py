@@ -86,7 +86,7 @@ def pickled(shape: str, *, numel: int = 2, stride: tuple = (1,), offset: int = 0
         pytest.param({"data__0": None}, "not a whole torch file", id="no data"),
         pytest.param({"data_pkl": None}, "not a whole torch file", id="no pickle"),
         pytest.param({"data_pkl": b""}, "not a whole torch file", id="empty pickle"),
-        pytest.param({"data_pkl": pickled("(2,)") + b"x"}, "more follows", id="more"),
+        pytest.param({"data_pkl": pickled("(2,)") + b"x"}, "data after its pickle", id="more"),
         pytest.param({"constants_pkl": b"N."}, "constants.pkl", id="TorchScript"),
         pytest.param({"code": b"x"}, "which torch.save never writes", id="unknown member"),
         pytest.param({"..__..__x": b"x"}, "which torch.save never writes", id="path"),

@@ -67,7 +67,7 @@ def test_a_damaged_one_is_told_and_the_one_before_used(tmp_path: Path, name: str
     assert checkpoint.step == 10
     assert len(said) == 1
     assert name in said[0]
-    assert "the one before is used" in said[0]
+    assert "the previous one is used" in said[0]
     save(tmp_path, 20)  # the damaged one makes room
     assert newest_checkpoint(tmp_path).step == 20  # type: ignore[union-attr]
 

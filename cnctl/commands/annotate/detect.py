@@ -98,7 +98,7 @@ def _stated(
     other_shape = abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE
     if other_shape and (rows, columns) != sizes[1]:
         raise CnctlError(
-            f"{shown(path)} is {columns} x {rows}, not of its image's shape",
-            hint="put maps in the tree of their images",
+            f"{shown(path)} is {columns} x {rows}, not the shape of its image",
+            hint="keep maps in the same subfolders as the images",
         )
     return replace(found, hint=fit_image(found.hint, size=sizes[1], nearest=True))

@@ -121,7 +121,7 @@ def _assignments_for(
     for text, owner in zip(assignments, owners, strict=True):
         if owner not in names:
             raise CnctlError(
-                f"--option {text} does not say which condition it is for",
+                f"--option {text} does not name its condition",
                 hint=f"write {names[0]}.{text}",
             )
     prefix = f"{condition.name}."
@@ -249,24 +249,24 @@ def _check_request(
             hint="name a folder",
         )
     if len(runs) > 1 and request.dataset:
-        raise CnctlError("--dataset holds hints of one condition", hint="run it once for each")
+        raise CnctlError("--dataset takes one condition", hint="run it once for each")
     if request.compared and (request.dataset or request.is_one_file or stdin):
         raise CnctlError(
-            "--compare puts images beside their hints, in a folder of files",
+            "--compare works with image files and a folder as -o",
             hint="leave out --dataset, and name files and a folder",
         )
     if request.ground_truth is None:
         return
     if stdin or not Path(request.ground_truth).is_dir():
         raise CnctlError(
-            f"--ground-truth {shown(request.ground_truth)} is not a folder with the maps of files",
-            hint="name the folder that holds the maps in the tree of the images",
+            f"--ground-truth {shown(request.ground_truth)} is not a folder of maps",
+            hint="name the folder with the maps, in the same subfolders as the images",
         )
     for run in runs:
         if run.condition.ground_truth is None:
             raise CnctlError(
                 f"{run.condition.name} does not read ground truth",
-                hint="leave out --ground-truth, and its hints are detected",
+                hint="leave out --ground-truth to detect its hints",
             )
 
 

@@ -1,4 +1,4 @@
-"""Where `cnctl annotate` puts hints: standard output, files, or a folder for training."""
+"""Where `cnctl annotate` writes hints: standard output, files, or a folder for training."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class _Pairs:
         if differs := _difference(self.writer.entry(name), wanted):
             raise OutputError(
                 f"{shown(target.path)} exists already and {differs}",
-                hint="give the same to continue, rename the image, or choose a new -o",
+                hint="give the same image and options, rename the image, or choose a new -o",
             )
         return True
 

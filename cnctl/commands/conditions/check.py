@@ -1,4 +1,4 @@
-"""Hold a condition to its contract: what `cnctl conditions check` and plugins' own tests run."""
+"""Test a condition against its contract, for `cnctl conditions check` and plugins' own tests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Detect = Callable[..., Any]
 
 
 def check_plugin(name: str, *, image: np.ndarray | None = None) -> list[str]:
-    """What is wrong with an installed plugin, one line each; [] where it keeps its contract.
+    """What is wrong with an installed plugin, one line each; [] where it meets the contract.
 
     Beyond `check_condition`, its module is imported in a fresh process to see what that loads.
     image: RGB uint8 (H, W, 3) to detect on, for detectors that find nothing in a drawn scene.
@@ -58,7 +58,7 @@ def check_plugin(name: str, *, image: np.ndarray | None = None) -> list[str]:
 
 
 def check_condition(condition: Condition, *, image: np.ndarray | None = None) -> list[str]:
-    """What is wrong with a condition, one line each; [] where it keeps its contract.
+    """What is wrong with a condition, one line each; [] where it meets the contract.
 
     For a plugin's own tests: `assert check_condition(blur) == []`. The detector is loaded three
     times, on the CPU; global state that it might disturb is put back.
@@ -97,7 +97,7 @@ def _check_import(module: str) -> Iterator[str]:
     printed, _, loaded = probe.stdout.rstrip("\n").rpartition("\n")
     if probe.returncode or not loaded.startswith("["):
         reason = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
-        yield f"{module} does not import in a process of its own: {reason}"
+        yield f"{module} cannot be imported in a separate process: {reason}"
         return
     if printed.strip():
         yield f"{module} prints to stdout when it is imported"
@@ -270,7 +270,7 @@ def _check_isolation(condition: Condition, *, picture: np.ndarray, hint: np.ndar
                 os.chdir(folder)
                 again, faults = _load_and_detect(condition, picture=picture)
             if faults:
-                problems.append(f"it fails when {what} is another: {faults[0]}")
+                problems.append(f"it fails when {what} changes: {faults[0]}")
             elif not _same(again, hint):
                 problems.append(f"the hint depends on {what}")
     return problems

@@ -33,7 +33,7 @@ only-include = ["{{module}}.py"]
 """
 
 MODULE = '''\
-"""The condition {{name}}: few grey levels, as a start to replace by a detector of your own."""
+"""The condition {{name}}: few grey levels, to be replaced by your own detector."""
 
 from cnctl.plugin import Condition, Option
 
@@ -43,7 +43,7 @@ def load_detector(device):
     import numpy as np
 
     def detect(image, *, levels):
-        """Takes RGB uint8 (H, W, 3); gives uint8 (H, W) or (H, W, C), or None: nothing found."""
+        """Take RGB uint8 (H, W, 3); return uint8 (H, W) or (H, W, C), or None for no hint."""
         grey = image.mean(axis=2)
         steps = np.floor(grey * levels / 256)
         return (steps * 255 / (levels - 1)).astype(np.uint8)
@@ -99,7 +99,7 @@ FILES = {
 
 
 def new_condition(name: str, *, folder: Path = Path()) -> Path:
-    """Write the package `cnctl-<name>` into the folder; return where it lies.
+    """Write the package `cnctl-<name>` into the folder; return its path.
 
     Raises CnctlError for a name that is taken or misspelt, OutputError where the package exists or
     cannot be written. It appears whole or not at all.

@@ -64,7 +64,7 @@ class Output:
             )
         if self.files.is_low_rank(self.form) and not self.base:
             raise CnctlError(
-                "a Control-LoRA is what a ControlNet adds to its base",
+                "a Control-LoRA needs the base of its ControlNet",
                 hint="name the base that it was trained on with --base",
             )
         if self.rank is not None and (not self.files.is_low_rank(self.form) or self.rank < 1):

@@ -161,8 +161,8 @@ def _move(
     """The ControlNet on another base: to its copied weights is added what the bases differ by."""
     if not (request.from_base and request.to_base):
         raise CnctlError(
-            "--from-base and --to-base come together",
-            hint="name the base that the ControlNet was trained on, and the one it is to fit",
+            "--from-base and --to-base must be given together",
+            hint="name the base that the ControlNet was trained on, and the new base",
         )
     bases = (find_base(request.from_base), find_base(request.to_base))
     old, new = map(files.open_base, bases)

@@ -1,4 +1,4 @@
-"""All that can be checked of a run without weights: its inputs are read, its outputs named."""
+"""Everything of a run that can be checked without weights: inputs are read, outputs named."""
 
 from __future__ import annotations
 

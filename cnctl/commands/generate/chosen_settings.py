@@ -1,4 +1,4 @@
-"""The settings of a run: from the request, the condition and the base, and checked with these."""
+"""The settings of a run: from the request, the condition and the base."""
 
 from __future__ import annotations
 

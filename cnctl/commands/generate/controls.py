@@ -69,7 +69,9 @@ def parse_control(text: str) -> ControlSpec:
         )
     source = Path(match["source"]) if match["source"] else None
     if match["ready"] and not source:
-        raise CnctlError(f"--cond {text!r} names no hint", hint="for example canny:hint=edges.png")
+        raise CnctlError(
+            f"--cond {text!r} names no source", hint="for example canny:hint=edges.png"
+        )
     start, end = _interval(text, match["part"])
     return ControlSpec(
         condition=match["condition"],

@@ -30,7 +30,9 @@ def keep_image(setup: Setup, image: PlannedImage) -> GeneratedImage:
     if setup.recaption:
         planned = replace(planned, prompt=found.prompt)
     if changed := planned.differences(found):
-        raise OutputError(f"{image.path} was made otherwise: {', '.join(changed[:3])}", hint=OTHER)
+        raise OutputError(
+            f"{image.path} was made with other settings: {', '.join(changed[:3])}", hint=OTHER
+        )
     hint = stored_hints(setup, image.task, sources)[0]
     return generated(image, hint.with_name(found.controls[0].hint.name), found)
 

@@ -170,7 +170,7 @@ class OutputLayout:
             self.name.format(**EVERYWHERE)
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             raise CnctlError(
-                f"--name {self.name!r} cannot be filled in",
+                f"--name {self.name!r} is not valid",
                 hint="it may hold " + ", ".join(f"{{{name}}}" for name in EVERYWHERE),
             ) from error
 

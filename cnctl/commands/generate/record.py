@@ -163,7 +163,7 @@ def read_record(path: Path) -> ImageRecord:
     if (record := find_record(path)) is None:
         raise CnctlError(
             f"{shown(path)} does not say how it was made",
-            hint="give a PNG of cnctl generate that was written with its metadata",
+            hint="give a PNG of cnctl generate that has its metadata",
         )
     return record
 
@@ -196,7 +196,7 @@ def damaged(path: Path, error: ValueError) -> CnctlError:
     """The error of a record that is not as cnctl writes it."""
     return CnctlError(
         f"the record in {shown(path)} is damaged: {error}",
-        hint="give a PNG as cnctl generate wrote it",
+        hint="give an unchanged PNG of cnctl generate",
     )
 
 

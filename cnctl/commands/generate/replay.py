@@ -1,4 +1,4 @@
-"""`cnctl generate --from X.png`: the request that made an image, read out of it."""
+"""`cnctl generate --from X.png`: the request that made an image, read from its record."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _check_controls(
             control.check(chosen)
     if request.loras and any(control.network.replaces_base for control in controls):
         raise CnctlError(
-            "a LoRA changes the base's network, and this control takes its place",
+            "a LoRA changes the base's network, and this control replaces that network",
             hint="leave out --lora",
         )
 

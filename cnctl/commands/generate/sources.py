@@ -1,4 +1,4 @@
-"""What each control of a run reads: the image, or a file or folder of the control's own."""
+"""What each control of a run reads: the image, or the control's own file or folder."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ MAX_TOKENS = 40
 
 
 def open_captioner(source: str | None, base: Base) -> Caption:
-    """The captioner of this name, else the one that the base brings along, else BLIP.
+    """The captioner of this name, else the base's own, else BLIP.
 
     source: a folder or cached hub id of any captioner of transformers.
     """

@@ -1,4 +1,4 @@
-"""Which base and which ControlNet a command uses when the user names none or names them short."""
+"""Which base and which ControlNet a command uses when the user names none, or a short name."""
 
 from __future__ import annotations
 
@@ -127,9 +127,9 @@ def add_base_updates(base: Base, sources: Iterable[Path]) -> None:
 def locate_control(
     condition: Condition, base: Base | LocatedBase, *, weights: str | None = None
 ) -> Path:
-    """Where the weights of this control lie.
+    """The path of this control's weights.
 
-    MissingError says how to get them, CnctlError what is no ControlNet that is read here.
+    MissingError says how to get them; CnctlError names a file that is not a supported ControlNet.
     """
     if weights is not None:
         given = _find(weights, base)
@@ -151,7 +151,7 @@ def locate_control(
 
 
 def find_known(known: Weights, base: Path) -> Path | None:
-    """Where a condition's ControlNet lies: brought along by this base, or in the hub's cache."""
+    """The path of a condition's ControlNet: the base's own, or one in the hub's cache."""
     own = base / "controls" / known.source.removeprefix("tiny/")
     return own if own.is_dir() else cached_folder(known.source)
 

@@ -1,4 +1,4 @@
-"""What `train` reports as it goes on."""
+"""What `train` reports while it runs."""
 
 from __future__ import annotations
 

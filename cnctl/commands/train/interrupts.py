@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is honoured where nothing is half done."""
+"""Ctrl-C and SIGTERM as a request to stop, which is granted between steps."""
 
 from __future__ import annotations
 

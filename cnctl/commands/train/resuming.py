@@ -1,4 +1,4 @@
-"""Whether a run may resume with what is asked now."""
+"""Whether a run may resume with the present request."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def complete_request(
     _check_unchanged(request, started, given, settings)
     if request.data is None and is_url(started.data) and HIDDEN in started.data:
         raise CnctlError(
-            f"this run reads {started.data}, and credentials are not kept with it",
+            f"this run reads {started.data}, and credentials are not saved",
             hint="give --data again, with credentials that are valid now",
         )
     names = ("condition", "data", "columns", "base", "cache")
@@ -79,7 +79,7 @@ def _check_unchanged(
     ]
     if changed:
         raise CnctlError(
-            f"this run was started otherwise: {'; '.join(changed)}",
+            f"this run was started with other settings: {'; '.join(changed)}",
             hint=f"leave them out to resume it ({before.effective_batch} examples a step, however "
             "they are split), or choose another -o",
         )
@@ -117,16 +117,14 @@ def check_data_unchanged(
     hint = "bring them back, or start a new run from its weights with --init-from"
     if now.examples < started.examples:
         raise CnctlError(
-            f"the data have shrunk: {now.data} holds {now.examples} examples, "
+            f"examples are missing: {now.data} holds {now.examples} examples, "
             f"this run was started with {started.examples}",
             hint=hint,
         )
     if now.fingerprint != started.fingerprint:
-        raise CnctlError(
-            f"data were {started.data!r}; what {now.data!r} holds is not the same", hint=hint
-        )
+        raise CnctlError(f"data were {started.data!r}; what {now.data!r} holds differs", hint=hint)
     if (now.device, now.dtype) != (started.device, started.dtype):
         note(
             f"started on {started.device} in {started.dtype}, resumed on {now.device} in "
-            f"{now.dtype}: as good as uninterrupted, but not bit for bit"
+            f"{now.dtype}: the result is equivalent, but not the same bit for bit"
         )

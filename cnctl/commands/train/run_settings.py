@@ -1,4 +1,4 @@
-"""The settings of a training run: what is asked, completed and checked for its base."""
+"""The settings of a training run: what the user asks, completed and checked for the base."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
         raise out_of_range(declarations(TrainSettings)[name].option, getattr(settings, name), must)
     if settings.lora and (settings.unfreeze_after or settings.hint_encoder != "released"):
         raise CnctlError(
-            "a Control-LoRA stands on a locked base and has the released hint encoder",
+            "a Control-LoRA needs a locked base and the released hint encoder",
             hint="leave out --lora, or --unfreeze-after and --hint-encoder",
         )
     if replaces_base(settings.method):
@@ -62,6 +62,6 @@ def _check_without_controlnet(settings: TrainSettings) -> None:
     if strange:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in strange)
         raise CnctlError(
-            f"{settings.method} trains the whole base and no ControlNet, which {flags} is for",
+            f"{settings.method} trains the whole base, but {flags} is for a ControlNet",
             hint=f"leave out {flags}, or --method",
         )

@@ -1,4 +1,4 @@
-"""From a request, and a checkpoint where there is one, to all that a training run needs."""
+"""Load everything that a training run needs, for a request and perhaps a checkpoint."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def prepare(
     train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
     pairs = _pairs(dataset, condition, chosen, base)
     if not held and chosen.held_out:
-        note("too few examples to hold any out: fidelity is measured on ones that are trained on")
+        note("too few examples to hold any out: fidelity is measured on training examples")
     examples = Selection(pairs, tuple(train))
     tried = [] if dry else held or train[: chosen.held_out]
     network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
@@ -138,7 +138,7 @@ def _pairs(
     if settings.flip and condition.flip is None and dataset.ready_hints:
         raise CnctlError(
             f"hints of {condition.name} cannot be mirrored",
-            hint="leave out --flip, or the hints, which are then detected in the mirrored images",
+            hint="leave out --flip, or the hints, which cnctl then detects in mirrored images",
         )
     side = settings.resolution
     # A worker is a fork, which must not touch the parent's CUDA.
@@ -185,17 +185,17 @@ def _open_earlier(
     if has_base_update(locate_control(condition, base, weights=weights)):
         raise CnctlError(
             f"{weights} was trained together with its base",
-            hint="--init-from takes what was trained beside a locked one",
+            hint="--init-from takes a ControlNet that was trained with a locked base",
         )
     network = open_control(condition, base, weights=weights, dtype=torch.float32)
     if not network.is_trainable:
         raise CnctlError(
-            f"{weights} is a ControlNet-Union, which is not trained here",
+            f"{weights} is a ControlNet-Union, which cannot be trained",
             hint="--init-from takes a ControlNet for one kind of hint",
         )
     if network.method != settings.method:
         raise CnctlError(
-            f"{weights} was trained by another method",
+            f"{weights} was trained with another method",
             hint=f"train it with --method {network.method}",
         )
     return network.requires_grad_(True)

@@ -158,7 +158,7 @@ def predict_noise(
 def embed_time(
     network: Any, sample: Tensor, timestep: Tensor, added: dict[str, Tensor] | None
 ) -> Tensor:
-    """The embedding (B, D) of a timestep and of what SDXL is told beside it."""
+    """The embedding (B, D) of a timestep and of SDXL's further inputs."""
     embedding = time_embedding(network, sample, timestep)
     if network.config.addition_embed_type != "text_time":
         return embedding

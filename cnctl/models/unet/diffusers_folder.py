@@ -1,4 +1,4 @@
-"""A diffusers folder, as diffusers' modules; no class is loaded that is not trusted to run."""
+"""A diffusers folder, as diffusers' modules; only trusted classes are loaded."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ UNET = Family(
 def recognise(location: Location) -> Family | None:
     """The family of a base with a U-Net, by its shapes; None where it has none.
 
-    CnctlError for what has one and takes no ControlNet.
+    CnctlError for a base without ControlNets.
     """
     config = read_denoiser_config(location)
     if config is None:
@@ -106,7 +106,7 @@ def recognise(location: Location) -> Family | None:
     check_reads_latents(config, location.name)
     if shape.name in {known.name for known in KNOWN if not known.takes_control}:
         raise CnctlError(
-            f"{location.name} is of the family {shape.name}, which takes no ControlNet",
+            f"{location.name} is of the family {shape.name}, which has no ControlNets",
             hint="give the base that it refines",
         )
     return replace(UNET, name=shape.name, controlnets=CONTROLNETS.get(shape.name, {}))

@@ -1,4 +1,4 @@
-"""The families of U-Nets that are known: what their shapes tell, and what no shape tells."""
+"""The known families of U-Nets: what their shapes determine, and what they do not."""
 
 from __future__ import annotations
 

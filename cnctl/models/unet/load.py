@@ -83,7 +83,7 @@ def _empty(
                 use_paper_hint_encoder(controlnet)
     except (ValueError, TypeError, ZeroDivisionError, KeyError, NotImplementedError) as error:
         raise CnctlError(
-            f"{where}: its config makes no ControlNet: {' '.join(str(error).split())[:200]}",
+            f"{where}: its config is not a ControlNet's: {' '.join(str(error).split())[:200]}",
             hint="give the right config.json with --config FILE",
         ) from error
     return controlnet

@@ -1,4 +1,4 @@
-"""What a ControlNet says to random input: two files of the same weights say the same."""
+"""The residuals of a ControlNet for random input: equal for two files with the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs of a base in one file, off its tensors' shapes, so that nothing has to be fetched."""
+"""Configs of a base in one file, from its tensors' shapes, so that nothing needs to be fetched."""
 
 from __future__ import annotations
 

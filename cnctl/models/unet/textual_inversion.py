@@ -1,4 +1,4 @@
-"""Textual inversion (Gal et al., 2022): words that a base learns beside its vocabulary."""
+"""Textual inversion (Gal et al., 2022): new words in a base's vocabulary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnctl.models.base import Base, lock
 
 
 def add_embedding(base: Base, word: str, vectors: Sequence[Tensor]) -> None:
-    """Teach the base a word. vectors: (n, D) for each of its text encoders; n tokens stand for it.
+    """Add a word to the base. vectors: (n, D) for each of its text encoders; n tokens stand for it.
 
     Raises CnctlError where they do not fit the base, or the word is known already.
     """
@@ -50,7 +50,7 @@ def _teach(model: Any, tokenizer: Any, word: str, vectors: Tensor) -> None:
     names = [_name(word, number) for number in range(len(vectors))]
     if tokenizer.get_vocab().keys() & set(names):
         raise CnctlError(
-            f"the base knows the word {word!r} already", hint="name it otherwise: WORD=FILE"
+            f"the base knows the word {word!r} already", hint="choose another word: WORD=FILE"
         )
     # Alone, so that a word within another is left as it was.
     tokenizer.add_tokens([AddedToken(name, single_word=True) for name in names])

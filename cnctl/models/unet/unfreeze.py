@@ -1,4 +1,4 @@
-"""Section 3.4, large-scale training: parts of the base that learn along with the ControlNet."""
+"""Section 3.4, large-scale training: parts of the base that are trained with the ControlNet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ DECODER = ("up_blocks.", "conv_norm_out.", "conv_out.")
 
 
 def unfreezable_parameters(unet: UNet2DConditionModel, part: str) -> dict[str, nn.Parameter]:
-    """What may learn along, by name: the "decoder" (the original's `sd_locked=False`) or "all"."""
+    """Parameters to unfreeze, by name: "decoder" (the original's `sd_locked=False`) or "all"."""
     named = unet.named_parameters()
     return {name: p for name, p in named if part == "all" or name.startswith(DECODER)}

@@ -24,7 +24,7 @@ from cnctl.models.unet.union import view_of
 
 
 def find_weights(path: Path) -> Path | None:
-    """Where the weights of a run of `cnctl train` lie in its folder; None where it is not one."""
+    """The weights in the folder of a run of `cnctl train`; None where it is not one."""
     if (path / "controlnet" / "config.json").is_file():
         return path / "controlnet"
     if (path / "controlnet.safetensors").is_file():

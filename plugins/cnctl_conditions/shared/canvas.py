@@ -20,7 +20,7 @@ def blank(height: Any, width: Any, *channels: int) -> Hint:
     are_sides = all(isinstance(side, int | float) and side >= 1 for side in (height, width))
     if not are_sides or height * width > MOST_PIXELS:
         raise CnctlError(
-            f"a canvas of {width} x {height} cannot be drawn on",
-            hint=f"it has at most {MOST_PIXELS / 1e6:.0f} million pixels, and one each way",
+            f"a canvas of {width} x {height} cannot be drawn",
+            hint=f"it has at most {MOST_PIXELS / 1e6:.0f} million pixels, and at least 1 x 1",
         )
     return np.zeros((int(height), int(width), *channels), np.uint8)

@@ -148,7 +148,7 @@ def test_several_conditions_decode_each_image_once(photos, monkeypatch):
 
 
 def test_options_without_an_owner_are_refused(photos):
-    with pytest.raises(CnctlError, match="does not say which condition") as caught:
+    with pytest.raises(CnctlError, match="does not name its condition") as caught:
         annotate(["canny", "shade"], [photos], options=["strength=3"])
     assert caught.value.hint == "write canny.strength=3"
 
@@ -477,7 +477,7 @@ def test_a_name_that_is_no_utf8_is_no_name_in_a_data_set(photos):
 
 
 def test_a_data_set_has_one_condition(photos):
-    with pytest.raises(CnctlError, match="hints of one condition"):
+    with pytest.raises(CnctlError, match="--dataset takes one condition"):
         annotate(["canny", "shade"], [photos], out="set", dataset=True)
 
 
@@ -617,7 +617,7 @@ def test_a_sheet_is_whole_or_absent_and_made_once(photos):
     "where", [{"out": "x.png"}, {"out": "-"}, {"out": "set", "dataset": True, "prompt": ""}]
 )
 def test_sheets_need_a_folder_of_files(photos, where):
-    with pytest.raises(CnctlError, match="--compare puts images beside their hints"):
+    with pytest.raises(CnctlError, match="--compare works with image files"):
         annotate("canny", ["photos/a.png"], compared=True, **where)
 
 
@@ -678,7 +678,7 @@ def test_a_ready_hint_may_be_ground_truth(photos):
     ("values", "error"),
     [
         (np.zeros((4, 4, 4)), r"maps/a_map.npy is not ground truth of stated"),
-        (np.zeros((48, 90)), r"maps/a_map.npy is 90 x 48, not of its image's shape"),
+        (np.zeros((48, 90)), r"maps/a_map.npy is 90 x 48, not the shape of its image"),
         (np.array([object()]), r"maps/a_map.npy is damaged"),
     ],
 )

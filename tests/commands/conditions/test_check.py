@@ -187,7 +187,7 @@ FAULTS = {
     "changes the dtype": (detects(change_dtype), "detect changes torch's default dtype"),
     "leaves a thread": (detects(leave_a_thread), "detect leaves a thread running: left"),
     "reads argv": (sound(load_detector=read_arguments), "the hint depends on sys.argv"),
-    "parses argv": (sound(load_detector=leave_on_arguments), "it fails when sys.argv is another"),
+    "parses argv": (sound(load_detector=leave_on_arguments), "it fails when sys.argv changes"),
     "reads folder": (sound(load_detector=read_folder), "the hint depends on the working folder"),
     "fails at a limit": (sound(load_detector=fail_at_zero), "detect with gain=0 raises ZeroDivi"),
     "draws bad options": (sound(training_options=lambda rng: {"gain": 9}), "training_options: "),

@@ -122,7 +122,7 @@ def test_transfer_reads_bases_of_either_form(control, random_base, tuned, tmp_pa
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"from_base": "BASE"}, "come together"),
+        ({"from_base": "BASE"}, "must be given together"),
         ({"from_base": "BASE", "to_base": "CONTROL"}, "holds no U-Net"),
         ({"from_base": "BASE", "to_base": "OTHER"}, "not of one family"),
         ({"from_base": "OTHER", "to_base": "OTHER"}, "not of one family"),
@@ -570,14 +570,16 @@ def test_a_control_lora_with_one_factor_is_refused(trained, random_base, tmp_pat
     tensors = load_file(path)
     del tensors["input_blocks.1.0.in_layers.2.down"]
     save_file(tensors, path)
-    with pytest.raises(CnctlError, match=r"input_blocks\.1\.0\.in_layers\.2 has not both factors"):
+    with pytest.raises(
+        CnctlError, match=r"input_blocks\.1\.0\.in_layers\.2 lacks one of its factors"
+    ):
         load_controlnet(path, base=random_base)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"to": "control-lora"}, "name the base|what a ControlNet adds to its base"),
+        ({"to": "control-lora"}, "name the base|needs the base"),
         ({"to": "control-lora", "base": "BASE", "rank": 0}, "--rank is 0; it must be at least 1"),
         ({"to": "original", "rank": 4}, "a rank of 4"),
     ],

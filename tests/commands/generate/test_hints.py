@@ -57,7 +57,7 @@ def test_one_source_is_a_hint_and_the_other_a_photograph(make: Make) -> None:
         mixed[0].path.name.replace("-0.png", "-hint-2.png"),
     ]
     assert mixed[0].hint == both.hint
-    with pytest.raises(CnctlError, match="names no hint"):
+    with pytest.raises(CnctlError, match="names no source"):
         parse_control("canny:hint=")
 
 

@@ -79,7 +79,7 @@ class TestPlan:
     def test_a_template_names_images(self, tmp_path: Path) -> None:
         plan = OutputLayout(out=tmp_path, name="{input}/{seed:04}", seed=7)
         assert names(plan.plan([task()])) == [f"{tmp_path}/cat/0007.png"]
-        with pytest.raises(CnctlError, match=r"--name '\{steps\}' cannot be filled in") as caught:
+        with pytest.raises(CnctlError, match=r"--name '\{steps\}' is not valid") as caught:
             OutputLayout(out=tmp_path, name="{steps}").plan([task()])
         assert "{seed}" in caught.value.hint
 
@@ -161,7 +161,7 @@ def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(make: Make, tmp_pa
     assert np.abs(pixels(again[3].path).astype(int) - pixels(every[2].path)).max() > 0
     assert again[0].record.prompt == "a"
     assert all(path.read_bytes() == data for path, data in list(before.items())[:3])
-    with pytest.raises(OutputError, match=r"a-canny-0.png was made otherwise: prompt"):
+    with pytest.raises(OutputError, match=r"a-canny-0.png was made with other settings: prompt"):
         make(images=["photos"], seed=0, prompt="b", resume=True)
     with pytest.raises(OutputError, match=r"a-canny-0.png exists"):
         make(images=["photos"], seed=0)

@@ -121,7 +121,7 @@ def test_it_begins_with_what_it_has_learnt(run: Path, random_base: Path, tmp_pat
     after = load_file(result.controlnet / "diffusion_pytorch_model.safetensors")
     for name in before:
         torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
-    with pytest.raises(CnctlError, match="by another method"):
+    with pytest.raises(CnctlError, match="with another method"):
         train(asked(random_base, init_from=str(run), method="controlnet"), tmp_path / "no")
 
 

@@ -221,7 +221,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(
     events: list[Any] = []
     go_on(out, events.append)
     assert [line for line in notes_in(events) if "damaged" in line] == [
-        f"{path.parent} is damaged (optimizer.safetensors has changed); the one before is used"
+        f"{path.parent} is damaged (optimizer.safetensors has changed); the previous one is used"
     ]
     assert weights(out) == weights(whole)
 
@@ -238,8 +238,8 @@ def test_resume_begins_where_there_is_nothing_yet(
     [
         ({"learning_rate": 0.1}, r"learning_rate was 0\.001, not 0\.1"),
         ({"batch_size": 3, "seed": 6}, "batch_size was 2, not 3; seed was 5, not 6"),
-        ({"data": "scenes:13"}, "data were 'scenes:12'; what 'scenes:13' holds is not the same"),
-        ({"data": "scenes:11"}, "the data have shrunk: scenes:11 holds 11 examples"),
+        ({"data": "scenes:13"}, "data were 'scenes:12'; what 'scenes:13' holds differs"),
+        ({"data": "scenes:11"}, "examples are missing: scenes:11 holds 11 examples"),
         ({"base": "tiny"}, "base was .* not 'tiny'"),
     ],
 )
@@ -476,7 +476,7 @@ def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
     assert any("too few examples to hold any out" in line for line in notes_in(events))
     index.write_text("\n".join(lines[:2]))
     with pytest.raises(
-        CnctlError, match=r"the data have shrunk: .* holds 2 examples, this run was"
+        CnctlError, match=r"examples are missing: .* holds 2 examples, this run was"
     ):
         go_on(tmp_path / "run", steps=6)
     (tmp_path / "set/a.png").unlink()

@@ -90,7 +90,7 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
     ("kind", "changes", "settings", "message"),
     [
         ("fsdp", {"FSDP_VERSION": "1"}, {}, "FSDP 1 is not supported"),
-        ("fsdp", {}, {"optimizer": "adamw8bit"}, "train here by AdamW"),
+        ("fsdp", {}, {"optimizer": "adamw8bit"}, "need AdamW"),
         ("deepspeed", {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "0"}, {}, "ZeRO 0 shards nothing"),
         (
             "deepspeed",

@@ -177,5 +177,5 @@ def test_is_not_trained(random_sdxl_base: Path, union: Path, tmp_path: Path) -> 
         init_from=str(union),
         settings={"steps": 1, "batch_size": 1, "resolution": 64},
     )
-    with pytest.raises(CnctlError, match="is a ControlNet-Union, which is not trained here"):
+    with pytest.raises(CnctlError, match="is a ControlNet-Union, which cannot be trained"):
         train(request, tmp_path / "run")

@@ -16,7 +16,7 @@ UNION_MARK = "task_embedding"
 
 @dataclass(frozen=True, kw_only=True)
 class Union:
-    """What a ControlNet-Union (xinsir's, for SDXL) has beside the layers of a ControlNet."""
+    """What a ControlNet-Union (xinsir's, for SDXL) has besides the layers of a ControlNet."""
 
     kinds: int
     """Kinds of hint that it knows."""
@@ -178,7 +178,9 @@ def _highest(pattern: str, names: Iterable[str], default: int | None = None) -> 
 def _side(shapes: Mapping[str, Shape], name: str, axis: int) -> int:
     shape = _shape(shapes, name)
     if len(shape) <= axis:
-        raise CnctlError(f"{name} has shape {list(shape)}", hint="a ControlNet has another there")
+        raise CnctlError(
+            f"{name} has shape {list(shape)}", hint="a ControlNet has a different shape"
+        )
     return shape[axis]
 
 

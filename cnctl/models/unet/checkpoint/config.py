@@ -73,7 +73,7 @@ _OF_ATTENTION = ("cross_attention_dim", "use_linear_projection")
 
 
 class UnknownHeadsError(CnctlError):
-    """Nothing tells how many heads the attentions have."""
+    """The number of attention heads is unknown."""
 
 
 def find_family(architecture: Architecture) -> KnownFamily | None:
@@ -83,7 +83,7 @@ def find_family(architecture: Architecture) -> KnownFamily | None:
 
 
 def known_heads(architecture: Architecture) -> KnownFamily:
-    """The family that tells the heads of the attentions; UnknownHeadsError where none is known."""
+    """The family that determines the attention heads; UnknownHeadsError where none is known."""
     if family := find_family(architecture):
         return family
     raise UnknownHeadsError(
@@ -94,7 +94,7 @@ def known_heads(architecture: Architecture) -> KnownFamily:
 
 
 def config_from_shapes(architecture: Architecture) -> Config:
-    """The config of a file that carries none; UnknownHeadsError where nothing tells its heads."""
+    """The config of a file without one; UnknownHeadsError where its heads are unknown."""
     family = known_heads(architecture)
     heads = list(family.heads) if isinstance(family.heads, tuple) else family.heads
     return (
@@ -107,7 +107,7 @@ def config_from_shapes(architecture: Architecture) -> Config:
 
 
 def check_config(config: Mapping[str, Any], architecture: Architecture) -> None:
-    """Hold a config to the weights beside it; CnctlError names the first field that differs."""
+    """Check a config against its weights; CnctlError names the first field that differs."""
     if config.get("_class_name", "ControlNetModel") not in _class_names(architecture):
         raise CnctlError(
             f"the config is that of a {config['_class_name']}, not of a ControlNetModel",

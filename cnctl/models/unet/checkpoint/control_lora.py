@@ -1,4 +1,4 @@
-"""Write what `cnctl train --lora` has learnt as a Control-LoRA, stability's form.
+"""Write the result of `cnctl train --lora` as a Control-LoRA, in Stability's format.
 
 One safetensors file with the original's names: `NAME.up` and `NAME.down` for a weight whose change
 is their product, whole tensors for what no base has, and nothing for what stayed as the base's.

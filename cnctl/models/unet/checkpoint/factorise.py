@@ -1,4 +1,4 @@
-"""A whole ControlNet as a Control-LoRA: what it learnt, in as few numbers as a rank allows."""
+"""A whole ControlNet as a Control-LoRA: its difference from the base, by factors of low rank."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def unfolded_shapes(tensors: Mapping[str, TensorSpec]) -> dict[str, Shape]:
             shapes[name] = spec.shape
         elif f"{stem}.weight" in tensors or not {stem + UP, stem + DOWN} <= tensors.keys():
             raise CnctlError(
-                f"{stem} has not both factors, or a weight beside them",
-                hint="the file is damaged, or no Control-LoRA; get another",
+                f"{stem} lacks one of its factors, or also has a whole weight",
+                hint="the file is damaged or is not a Control-LoRA; get another",
             )
         else:
             up, down = tensors[stem + UP].shape, tensors[stem + DOWN].shape

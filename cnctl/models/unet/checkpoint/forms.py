@@ -28,7 +28,7 @@ def choose_form(to: str | None, target: Path) -> str:
     is_file = target.suffix == ".safetensors"
     if target.suffix in PICKLES:
         raise CnctlError(
-            f"{target} would be a pickle; cnctl writes safetensors only",
+            f"{target} would be a pickle; cnctl writes only safetensors",
             hint=f"write {target.with_suffix('.safetensors')}, which webui and ComfyUI read too",
         )
     form = to or ("original" if is_file else "diffusers")

@@ -1,4 +1,4 @@
-"""What `cnctl train --method input-concat` leaves: a whole U-Net that reads a hint.
+"""The result of `cnctl train --method input-concat`: a whole U-Net that reads a hint.
 
 A folder of diffusers' form, config.json and weights, with cnctl.json beside them, which tells it
 from any other U-Net.
@@ -43,7 +43,7 @@ class InputConcat:
 
 
 def find_input_concat(source: Path) -> InputConcat | None:
-    """What lies in a run, in a folder or beside a file of weights; None for another U-Net.
+    """The U-Net in a run, in a folder or beside a file of weights; None for another U-Net.
 
     No tensor is read. Raises CnctlError where it is one and its config.json makes no sense.
     """

@@ -101,7 +101,7 @@ def check(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
         if names:
             raise CnctlError(
                 f"{len(names)} tensor{'s' * (len(names) > 1)} {what}: {first_few(names)}",
-                hint="nothing was converted; get a whole file, or tell us what made this one",
+                hint="nothing was converted; get a complete file, or report what made this one",
             )
 
 

@@ -155,9 +155,7 @@ def _layer(
     path: Path, part: str, weight: str, found: Mapping[str, LazyTensor], shape: Shape, told: _Told
 ) -> LoraLayer:
     if not {"down", "up"} <= found.keys():
-        raise CnctlError(
-            f"{path} has not both factors of {part}'s {_place(weight)}", hint="get it again"
-        )
+        raise CnctlError(f"{path} lacks a factor of {part}'s {_place(weight)}", hint="get it again")
     down, up = found["down"], found["up"]
     if _sides(up.shape[0], *down.shape[1:]) != _sides(*shape) or (
         math.prod(up.shape[1:]) != down.shape[0]

@@ -1,4 +1,4 @@
-"""What the names of the published ControlNets tell, and what their files do not say."""
+"""What the names of published ControlNets say that their files do not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ QUIRKS = {
 
 
 def condition_of(path: Path) -> str:
-    """The condition that a published name tells, in cnctl's word; "" for other names."""
+    """The condition of a published name, as cnctl calls it; "" for other names."""
     word = _word(path)
     return CONDITIONS.get(word, word)
 

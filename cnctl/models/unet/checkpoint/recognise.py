@@ -1,4 +1,4 @@
-"""Which form a file of a ControlNet has, told by its tensors' names, never by the file's name."""
+"""Which form a file of a ControlNet has: from its tensors' names, never from the file's name."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def select(names: Iterable[str], form: Form) -> dict[str, str]:
     if strangers:
         raise CnctlError(
             f"{len(strangers)} unknown tensors beside the ControlNet: {first_few(strangers)}",
-            hint="nothing was converted; tell us what made this file",
+            hint="nothing was converted; report which program made this file",
         )
     return {name.removeprefix(form.prefix): name for name in own}
 

@@ -25,7 +25,7 @@ def save_controlnet(
 
     The folder appears whole or not at all. An earlier ControlNet at that place is replaced; a
     folder with anything else in it is left alone (OutputError). description: JSON values.
-    base_update: what the base's U-Net has learnt along, differences by parameter name.
+    base_update: changes of the base's U-Net that was trained too, by parameter name.
     """
     _save(controlnet, Path(folder), description, base_update or {})
 

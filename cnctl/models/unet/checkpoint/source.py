@@ -1,4 +1,4 @@
-"""A ControlNet on disk, understood before any tensor is read."""
+"""A ControlNet on disk, described before any tensor is read."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def open_source(
 ) -> Source:
     """Read headers only. Strict: every tensor is known and of the right shape, or CnctlError.
 
-    config: a config.json to take from what no shape tells, such as the number of heads.
+    config: a config.json that supplies what shapes do not determine, such as the number of heads.
     base: the base (folder or file) that completes a difference file or a Control-LoRA.
-    whole: False describes what is there; a note says what only a config or a base would tell.
+    whole: False describes what is there; a note says what a config or a base would add.
     """
     if found := find_input_concat(Path(source)):
         raise CnctlError(
@@ -237,7 +237,5 @@ def _notes(form: Form, others: tuple[str, ...]) -> list[str]:
     if others:
         notes.append(f"left out beside the weights: {keymap.first_few(list(others))}")
     if form.label == FULL:
-        notes.append(
-            "this checkpoint brings its own U-Net; with another base its images may differ"
-        )
+        notes.append("this checkpoint has its own U-Net; with another base its images may differ")
     return notes

@@ -27,7 +27,7 @@ DTYPES = {
 
 
 def describe_weights(path: Path, *, hash: bool = False) -> WeightsInfo:
-    """What lies in this file, folder or run.
+    """Describe this file, folder or run.
 
     hash: also read the whole file for its sha256. CnctlError says what another file is.
     """
@@ -99,7 +99,7 @@ def _oddities(source: Source) -> list[str]:
     latents = family.latents if family else 4
     odd = [quirk] if (quirk := published.known_quirk(source.path)) else []
     if has_base_update(source.path):
-        odd.append("its base has learnt along with it; cnctl generate uses the pair")
+        odd.append("its base was trained with it; cnctl generate uses both")
     if a.union:
         names = ", ".join(published.UNION_KINDS[: a.union.kinds])
         odd.append(f"a union of {a.union.kinds} kinds of hint: {names}, if it is a published one")
@@ -112,5 +112,5 @@ def _oddities(source: Source) -> list[str]:
     if a.hint_encoder != "released":
         odd.append("the hint encoder has the paper's form, which only cnctl reads")
     if a.hint_encoder == "released" and len(a.hint_widths) != 4:
-        odd.append(f"the hint encoder shrinks by {2 ** (len(a.hint_widths) - 1)}, not by 8")
+        odd.append(f"the hint encoder reduces by {2 ** (len(a.hint_widths) - 1)}, not by 8")
     return odd

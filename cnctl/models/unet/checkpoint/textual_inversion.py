@@ -20,7 +20,7 @@ MOST_VECTORS = 75
 
 
 def read_embedding(path: Path) -> tuple[str, list[torch.Tensor]]:
-    """The word that the file tells, "" for none, and its vectors.
+    """The word in the file, "" for none, and its vectors.
 
     Vectors: float32 (n, D) for each text encoder that they were learnt with, SDXL's in its order.
     """

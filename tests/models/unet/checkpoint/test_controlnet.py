@@ -55,7 +55,7 @@ def test_a_full_checkpoint_and_what_it_drops(small, original, write, companions)
         "left out the U-Net of Stable Diffusion (2 tensors)",
         "left out the VAE (1 tensor)",
         "left out the text encoder (1 tensor)",
-        "this checkpoint brings its own U-Net; with another base its images may differ",
+        "this checkpoint has its own U-Net; with another base its images may differ",
     )
 
 
@@ -166,8 +166,8 @@ def test_a_full_disk_leaves_the_earlier_weights(small, folder, tmp_path) -> None
         ({"attention_head_dim": [4, 4]}, "do not divide"),
         ({"attention_head_dim": "x"}, "do not divide"),
         ({"attention_head_dim": 0}, "do not divide"),
-        ({"norm_num_groups": 7}, "its config makes no ControlNet"),
-        ({"act_fn": "os.system"}, "its config makes no ControlNet"),
+        ({"norm_num_groups": 7}, "its config is not a ControlNet's"),
+        ({"act_fn": "os.system"}, "its config is not a ControlNet's"),
         ({"_class_name": "SparseControlNetModel"}, "that of a SparseControlNetModel"),
     ],
 )
