@@ -12,8 +12,8 @@ from typing import Any
 
 from cnctl.data.examples import Example
 from cnctl.data.folder import METADATA
-from cnctl.errors import CnctlError, OutputError, OutputExists, reading, writing
-from cnctl.images import encode_hint, encode_image, hint_suffix, shown, write_file
+from cnctl.errors import CnctlError, OutputError, OutputExists, writing
+from cnctl.images import encode_hint, encode_image, hint_suffix, shown, write_same
 from cnctl.system.locks import lock_file
 
 
@@ -132,15 +132,12 @@ def _entry(line: bytes) -> Mapping[str, Any] | None:
 def _write_new(path: Path, content: bytes) -> None:
     """Write a file, or leave it where it has this content already; OutputError if another."""
     try:
-        write_file(path, content)
+        write_same(path, content)
     except OutputExists as error:
-        with reading(path):
-            found = path.read_bytes()
-        if found != content:
-            raise OutputError(
-                f"{shown(path)} exists already and {METADATA} does not list it",
-                hint="remove it if it is from an interrupted run, or choose a new -o",
-            ) from error
+        raise OutputError(
+            f"{shown(path)} exists already and {METADATA} does not list it",
+            hint="remove it if it is from an interrupted run, or choose a new -o",
+        ) from error
 
 
 def _name(image: str) -> str:

@@ -25,6 +25,7 @@ from cnctl.images.write import (
     write_file,
     write_hint,
     write_image,
+    write_same,
 )
 
 __all__ = [
@@ -59,4 +60,5 @@ __all__ = [
     "write_file",
     "write_hint",
     "write_image",
+    "write_same",
 ]

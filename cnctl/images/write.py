@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from cnctl.errors import CnctlError, OutputError, OutputExists, shown, writing
+from cnctl.errors import CnctlError, OutputError, OutputExists, reading, shown, writing
 from cnctl.system.atomic import atomic_file, temporary_name
 from cnctl.system.rename import NameTaken
 
@@ -89,6 +89,20 @@ def write_file(path: str | Path, data: bytes, *, overwrite: bool = False) -> Non
                 file.write(data)
         except NameTaken:
             raise _exists(path) from None
+
+
+def write_same(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a file as `write_file` does, or leave it where it has this very content.
+
+    For what an interrupted run may have written before. Raises OutputExists where it has another.
+    """
+    try:
+        write_file(path, data, overwrite=overwrite)
+    except OutputExists:
+        with reading(path):
+            if Path(path).read_bytes() == data:
+                return
+        raise
 
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> None:

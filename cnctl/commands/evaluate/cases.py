@@ -19,7 +19,7 @@ from cnctl.data.scenes import SceneDataset
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector, HintReader
-from cnctl.images import find_images, hint_suffix, shown, write_hint
+from cnctl.images import encode_hint, find_images, hint_suffix, shown, write_same
 from cnctl.plugin import Condition, OptionValue
 
 Options = Mapping[str, OptionValue]
@@ -110,10 +110,12 @@ def make_cases(
     prompt: str,
     side: int,
     folder: Path,
+    overwrite: bool,
 ) -> Cases:
     """A case for each example whose hint is not empty; the hints are written to the folder.
 
     Examples are cropped to squares of this side, as in training. prompt: for examples without one.
+    Raises OutputExists where a file of the folder is another hint and `overwrite` is false.
     """
     condition = detector.condition
     pairs = TrainingPairs(
@@ -141,7 +143,7 @@ def make_cases(
             continue
         name = f"{number:05}-{_slug(title)}"
         path = folder / f"{name}{hint_suffix(condition.stored_channels)}"
-        write_hint(path, pair.hint, overwrite=True)
+        write_same(path, encode_hint(pair.hint, {}), overwrite=overwrite)
         case = Case(id=name, title=title, hint=path, prompt=pair.prompt or prompt, number=number)
         cases.append(case)
     return Cases(

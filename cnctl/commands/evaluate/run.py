@@ -20,7 +20,7 @@ from cnctl.commands.evaluate.cases import (
 )
 from cnctl.commands.evaluate.report import write_pages
 from cnctl.commands.evaluate.request import EvaluateRequest
-from cnctl.commands.evaluate.result import DOCUMENT, Evaluation
+from cnctl.commands.evaluate.result import DOCUMENT, PAGE, PLOT, Evaluation
 from cnctl.commands.evaluate.scores import add_distances, open_meters, score_set
 from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
@@ -33,9 +33,11 @@ from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.hints.detector import Detector
 from cnctl.hints.metrics import find_metric
 from cnctl.hints.run import check_options, parse_options
-from cnctl.images import check_folder, check_output, find_images, read_size, write_file
+from cnctl.images import check_folder, check_output, find_images, read_size, write_same
 from cnctl.models.device import pick_device
+from cnctl.plugin import Condition
 from cnctl.registry import get_condition
+from cnctl.training.checkpoints import lock_folder
 
 JOBS = "jobs.jsonl"
 HINTS = "hints"
@@ -54,11 +56,22 @@ def evaluate(request: EvaluateRequest, *, on_event: OnEvent = ignore) -> Evaluat
     Fidelity is the condition's own metric between each hint and the hint detected again. Its mean
     has a bootstrap interval over hints; sets are compared hint by hint. Writes evaluation.json,
     plot.svg and report.html beside hints and images. An example that cannot be read is recorded in
-    the result and left out.
+    the result and left out. Raises OutputError where the folder has another evaluation's files, or
+    another run uses it.
     """
     condition = get_condition(request.condition)
     options = check_options(condition, parse_options(condition, request.options))
     _check(request)
+    with lock_folder(Path(request.out)):
+        return _measure(request, condition, options, on_event)
+
+
+def _measure(
+    request: EvaluateRequest,
+    condition: Condition,
+    options: Mapping[str, Any],
+    on_event: OnEvent,
+) -> Evaluation:
     device = pick_device(request.device)
     meters = open_meters(request.metrics, clip_model=request.clip_model, device=device)
     detector, on_event = Detector(condition, device=str(device)), _without_repeats(on_event)
@@ -102,7 +115,8 @@ def _check(request: EvaluateRequest) -> None:
     if {"fid", "kid"} & {*request.metrics} and (request.data is None or request.ready_hint):
         raise CnctlError("FID and KID compare with photographs", hint="name them with --data")
     out = Path(request.out)
-    check_output(out / DOCUMENT, overwrite=request.overwrite or request.resume)
+    for name in (DOCUMENT, PAGE, PLOT):
+        check_output(out / name, overwrite=request.overwrite or request.resume)
     check_folder(out)
 
 
@@ -152,6 +166,7 @@ def _cases(
         prompt=request.prompt or prompt,
         side=side,
         folder=Path(request.out) / HINTS,
+        overwrite=request.overwrite,
     )
     if not cases.cases:
         why = next(iter(cases.failed.values()), "every hint is empty")
@@ -185,7 +200,8 @@ def _generate_sets(
         for number, case in enumerate(cases)
     ]
     lines = "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs)
-    write_file(out / JOBS, lines.encode("utf-8", "backslashreplace"), overwrite=True)
+    content = lines.encode("utf-8", "backslashreplace")
+    write_same(out / JOBS, content, overwrite=request.overwrite)
     names = names_of_sets(request.weights) if request.weights else [base]
     shared = GenerateRequest(
         [ControlSpec(condition=request.condition)],

@@ -16,7 +16,7 @@ from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.shared.report.pages import render
 from cnctl.commands.shared.report.sheets import arrange, labelled
 from cnctl.errors import OutputExists
-from cnctl.images import SUFFIXES, encode_image, fit_image, read_image, write_file
+from cnctl.images import SUFFIXES, encode_image, fit_image, read_image, write_file, write_same
 
 LONGEST_PROMPT = 30
 """In letters; of a longer prompt a caption gives the number only."""
@@ -62,12 +62,11 @@ def _url(file: Path, folder: Path) -> str:
 def _write_grid(path: Path, content: bytes, *, overwrite: bool) -> Path:
     """Write a sheet; returns its path."""
     try:
-        write_file(path, content, overwrite=overwrite)
+        write_same(path, content, overwrite=overwrite)
     except OutputExists:
         mark = hashlib.sha256(content).hexdigest()[:8]
-        if path.read_bytes() != content:
-            path = path.with_name(f"{path.stem}-{mark}{path.suffix}")
-            write_file(path, content, overwrite=True)
+        path = path.with_name(f"{path.stem}-{mark}{path.suffix}")
+        write_same(path, content)
     return path
 
 

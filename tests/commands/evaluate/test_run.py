@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,33 @@ def test_a_run_goes_on_where_it_stopped(made: Evaluation, tmp_path: Path) -> Non
     # A batch of another size rounds otherwise, which may move an edge.
     found, wanted = (one.intervals["fidelity"]["tiny"].mean for one in (again, made))
     assert found == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["report.html", "jobs.jsonl", "hints/00000-scene-10000000.png"])
+def test_files_of_others_are_never_replaced(made: Evaluation, tmp_path: Path, name: str) -> None:
+    assert (made.folder / name).is_file()
+    theirs = tmp_path / "e" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"theirs")
+    with pytest.raises(OutputError, match=f"{theirs.name} exists already"):
+        run(tmp_path / "e", data="scenes:1")
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_one_run_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
+    script = "import fcntl; f = open('.lock', 'a'); fcntl.lockf(f, fcntl.LOCK_EX)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{script}; print(flush=True); input()"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(OutputError, match="is in use by another run"):
+            run(tmp_path, data="scenes:1")
+        other.communicate(b"\n")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_images_of_generate_name_their_own_hints(made: Evaluation, tmp_path: Path) -> None:
