@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import OutputError, writing
+from cnctl.errors import OutputError, OutputExists, writing
 from cnctl.system.atomic import atomic_path
+from cnctl.system.rename import NameTaken
 from cnctl.tensorfiles.base_update_file import BASE_UPDATE
 from cnctl.tensorfiles.lazy import Tensors
 from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
@@ -37,8 +39,7 @@ def write_folder(
     base_update: changes of the base that was trained with these weights.
     description is asked for when the weights are written.
     """
-    check_target(folder, overwrite=overwrite)
-    with writing(folder, hint=HINT), atomic_path(folder, overwrite=overwrite) as stage:
+    with _published(folder, overwrite=overwrite) as stage:
         stage.mkdir()
         _write_json(stage / CONFIG, config)
         write_tensors(stage / WEIGHTS, tensors, metadata=lambda _: FORMAT, advance=advance)
@@ -46,7 +47,6 @@ def write_folder(
             write_tensors(stage / BASE_UPDATE, base_update, metadata=lambda _: FORMAT)
         if known := description():
             _write_json(stage / DESCRIPTION, known)
-        check_target(folder, overwrite=overwrite)  # again: another run may have been quicker
 
 
 def write_file(
@@ -58,22 +58,48 @@ def write_file(
     advance: Advance = lambda done: None,
 ) -> None:
     """Write one safetensors file."""
-    check_target(path, overwrite=overwrite)
-    with writing(path, hint=HINT), atomic_path(path, overwrite=overwrite) as stage:
+    with _published(path, overwrite=overwrite) as stage:
         write_tensors(
             stage, tensors, metadata=lambda done: {**FORMAT, **metadata(done)}, advance=advance
         )
-        check_target(path, overwrite=overwrite)
+
+
+def names_a_file(target: Path) -> bool:
+    """Whether weights go into one file: it ends in .safetensors, and is not a folder."""
+    return target.suffix == ".safetensors" and not target.is_dir()
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
-    """OutputError when the path exists and must not be replaced."""
-    if not os.path.lexists(path):
+    """OutputError when the path exists and must not be replaced; an empty folder may be."""
+    if not os.path.lexists(path) or _is_empty(path):
         return
     if not overwrite:
-        raise OutputError(f"{path} exists", hint="choose another name, or give --overwrite")
+        raise _exists(path)
     if path.is_dir() and not _replaceable(path):
         raise OutputError(f"{path} holds more than a ControlNet", hint="choose another folder")
+
+
+@contextmanager
+def _published(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a path to write at, which becomes `path`; OutputError where that must not be."""
+    check_target(path, overwrite=overwrite)
+    with writing(path, hint=HINT):
+        try:
+            with atomic_path(path, overwrite=overwrite) as stage:
+                yield stage
+                check_target(path, overwrite=overwrite)  # again: it may have changed meanwhile
+                if _is_empty(path):
+                    path.rmdir()
+        except NameTaken:
+            raise _exists(path) from None
+
+
+def _exists(path: Path) -> OutputExists:
+    return OutputExists(f"{path} exists", hint="choose another name, or give --overwrite")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _replaceable(folder: Path) -> bool:

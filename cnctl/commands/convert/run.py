@@ -16,7 +16,7 @@ from cnctl.models.conversion import Conversion
 from cnctl.models.layouts import find_layout
 from cnctl.tensorfiles.base_update_file import BASE_UPDATE, has_base_update, load_base_update
 from cnctl.tensorfiles.lazy import ready
-from cnctl.tensorfiles.write import check_target
+from cnctl.tensorfiles.write import check_target, names_a_file
 
 
 def convert(
@@ -139,7 +139,7 @@ def _keep_base_update(converted: Converted, sources: Sequence[Any], output: Outp
     first, files = sources[0], output.files
     if len(sources) > 1 or not (files.is_full(first) or has_base_update(first.path)):
         return converted
-    if output.path.suffix == ".safetensors":
+    if names_a_file(output.path):
         lost = "what its base has learnt too is left out; a folder as DST would hold it"
         kept_notes = (*converted.notes, lost)
         return replace(converted, notes=kept_notes) if has_base_update(first.path) else converted

@@ -21,6 +21,7 @@ from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.models.unet.checkpoint.save import save_controlnet
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.load import load_controlnet
+from cnctl.system.rename import rename_new
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -93,6 +94,33 @@ def test_the_target_decides_the_form(folder, tmp_path) -> None:
     assert (
         convert(ConvertRequest(sources=tmp_path / "b", target=tmp_path / "c")).form == "diffusers"
     )
+
+
+@pytest.mark.parametrize("name", ["tmp.AbC123", "x.safetensors", "x.ckpt"])
+def test_an_empty_folder_is_a_folder_whatever_its_name(folder, tmp_path, name) -> None:
+    (tmp_path / name).mkdir()
+    made = convert(ConvertRequest(sources=folder, target=tmp_path / name))
+    assert made.form == "diffusers"
+    assert (tmp_path / name / "config.json").is_file()
+    with pytest.raises(OutputError, match=f"{name} exists"):
+        convert(ConvertRequest(sources=folder, target=tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["out", "out.safetensors"])
+def test_of_two_runs_one_writes(folder, tmp_path, monkeypatch, name) -> None:
+    """The other one is done between the last look at the target and the rename."""
+    request = ConvertRequest(sources=folder, target=tmp_path / name)
+    real = rename_new
+
+    def slow(source: Path, path: Path) -> None:
+        monkeypatch.undo()
+        convert(request)
+        real(source, path)
+
+    monkeypatch.setattr("cnctl.system.atomic.rename_new", slow)
+    with pytest.raises(OutputError, match=f"{name} exists"):
+        convert(request)
+    assert {path.name for path in tmp_path.iterdir()} == {"source", name}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])

@@ -13,7 +13,7 @@ from cnctl.models.unet.checkpoint.recognise import PREFIX
 from cnctl.models.unet.checkpoint.source import METADATA_KEY
 from cnctl.tensorfiles.lazy import Tensors
 from cnctl.tensorfiles.stream import Advance
-from cnctl.tensorfiles.write import write_file, write_folder
+from cnctl.tensorfiles.write import names_a_file, write_file, write_folder
 
 LORA = "control-lora"
 FORMS = ("diffusers", "original", "bare", LORA)
@@ -25,8 +25,8 @@ def choose_form(to: str | None, target: Path) -> str:
 
     None: "original" where the target ends in .safetensors, else "diffusers".
     """
-    is_file = target.suffix == ".safetensors"
-    if target.suffix in PICKLES:
+    is_file = names_a_file(target)
+    if target.suffix in PICKLES and not target.is_dir():
         raise CnctlError(
             f"{target} would be a pickle; cnctl writes only safetensors",
             hint=f"write {target.with_suffix('.safetensors')}, which webui and ComfyUI read too",
@@ -65,7 +65,7 @@ def write_form(
     base_update: see `write_folder`; a file has no place for it.
     description(done) may come late: before, only its length counts.
     """
-    if target.suffix != ".safetensors":
+    if not names_a_file(target):
         write_folder(
             target,
             tensors,
