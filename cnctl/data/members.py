@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tarfile
 from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from cnctl.errors import CnctlError, shown
@@ -78,11 +77,11 @@ def _fault_at_end(file: BinaryIO, offset: int) -> str:
     return "other data follow its end mark, and are not read" if any(rest) else ""
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Split a member's name at the first dot of its last part."""
-    path = PurePosixPath(name)
-    stem, _, kind = path.name.partition(".")
-    return str(path.with_name(stem)) if stem else name, kind.lower()
+def split_name(name: str) -> tuple[str, str, str]:
+    """Return a member's folder, the rest of its name up to the first dot, and what follows that."""
+    folder, _, last = name.removeprefix("./").rpartition("/")
+    stem, _, kind = last.partition(".")
+    return folder, stem, kind.lower()
 
 
 def read_members(read: Callable[[int, int], bytes], members: Sequence[Member]) -> list[bytes]:
@@ -110,7 +109,7 @@ def _runs(members: Sequence[Member]) -> list[list[Member]]:
 
 def _measured(file: BinaryIO, member: Member) -> Member:
     """Return the member with its size in pixels, if it is an image whose header can be read."""
-    if split_name(member.name)[1] in IMAGE:
+    if split_name(member.name)[2] in IMAGE:
         file.seek(member.offset)
         header = file.read(min(HEADER, member.size))
         with contextlib.suppress(CnctlError):  # reported when the image is read

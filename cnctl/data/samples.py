@@ -6,10 +6,9 @@ caption/0001.txt.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from functools import cache, partial
 
 from cnctl.data.columns import FOLDERS, Names
 from cnctl.data.members import IMAGE, Member, split_name
@@ -19,12 +18,12 @@ KINDS = Names(image=IMAGE, hint=("hint.png", "hint.npz"), prompt=("txt", "json")
 HINT_FILES = (*IMAGE, "npz")
 
 
-@dataclass
+@dataclass(slots=True)
 class Grouped:
-    """The members of one key, by role and kind; what is not known is in `unread`."""
+    """The members of one key, by role and kind; those without a role are not known."""
 
     key: str
-    roles: dict[str, dict[str, Member]] = field(default_factory=lambda: defaultdict(dict))
+    roles: dict[str, dict[str, Member]] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
     """Kinds that are there more than once."""
 
@@ -45,9 +44,9 @@ class Grouped:
 
     def first(self, role: str) -> tuple[str, Member | None]:
         """Return the kind and member that is read for a role; "" and None where there is none."""
-        kinds = self.roles[role]
-        known = {kind: rank for rank, kind in enumerate(getattr(KINDS, role))}
-        kind = min(kinds, key=lambda kind: known.get(kind, len(known)), default="")
+        kinds = self.roles.get(role, {})
+        known = getattr(KINDS, role)
+        kind = min(kinds, key=lambda k: known.index(k) if k in known else len(known), default="")
         return kind, kinds.get(kind)
 
     def unread(self) -> Iterator[tuple[str, Member]]:
@@ -63,25 +62,25 @@ def group(members: Iterable[Member], given: Mapping[str, str]) -> list[Grouped]:
     given: names of members' kinds ("canny.png" or "canny") or folders, from `parse_columns`.
     """
     groups: dict[str, Grouped] = {}
+    role_of = cache(partial(_role, given=given))
     for member in members:
-        key, role, kind = place(member.name, given)
-        found = groups.setdefault(key, Grouped(key))
-        if kind in found.roles[role]:
+        folder, stem, kind = split_name(member.name)
+        role, parent = role_of(folder, kind)
+        key = f"{parent}/{stem}" if parent else stem
+        if not stem:  # a hidden file
+            key = member.name
+        found = groups.get(key) or groups.setdefault(key, Grouped(key))
+        kinds = found.roles.setdefault(role, {})
+        if kind in kinds:
             found.twice.append(kind)
-        found.roles[role].setdefault(kind, member)
+        kinds.setdefault(kind, member)
     return list(groups.values())
 
 
-def place(name: str, given: Mapping[str, str]) -> tuple[str, str, str]:
-    """Return a member's key, its role ("" for none) and the rest of its name."""
-    key, kind = split_name(name)
-    folder = PurePosixPath(name).parent.name
-    named = next((r for r, n in given.items() if n and _is_called(n, kind, folder)), "")
-    role = named or _known_role(kind, folder, given)
-    if folder and (folder in given.values() or any(folder in names for names in FOLDERS)):
-        path = PurePosixPath(key)
-        key = str(path.parent.with_name(path.name)) if role else key
-    return key, role, kind
+def names_of(name: str) -> list[str]:
+    """Return the names by which a user may call a member: its kind, a part of it, its folder."""
+    folder, _, kind = split_name(name)
+    return [kind, kind.rpartition(".")[0], folder.rpartition("/")[2]]
 
 
 def is_image(kind: str) -> bool:
@@ -89,10 +88,13 @@ def is_image(kind: str) -> bool:
     return kind.rpartition(".")[2] in HINT_FILES
 
 
-def names_of(name: str) -> list[str]:
-    """Return the names by which a user may call a member: its kind, a part of it, its folder."""
-    kind = split_name(name)[1]
-    return [kind, kind.rpartition(".")[0], PurePosixPath(name).parent.name]
+def _role(path: str, kind: str, *, given: Mapping[str, str]) -> tuple[str, str]:
+    """Return a member's role, "" for none, and the folder that is part of its key."""
+    parent, _, folder = path.rpartition("/")
+    named = next((r for r, n in given.items() if n and _is_called(n, kind, folder)), "")
+    role = named or _known_role(kind, folder, given)
+    is_part = folder in given.values() or any(folder in names for names in FOLDERS)
+    return role, parent if role and folder and is_part else path
 
 
 def _is_called(name: str, kind: str, folder: str) -> bool:

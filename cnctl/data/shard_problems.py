@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from cnctl.data.columns import FLAG, unread_hints, unread_names
+from cnctl.data.columns import FLAG, unread_hints
 from cnctl.data.local import Shard
 from cnctl.data.members import Listing
-from cnctl.data.problems import Problem
+from cnctl.data.problems import TOLD, Problem
 from cnctl.data.samples import Grouped, is_image
 from cnctl.errors import shown
 
@@ -107,11 +107,18 @@ def _alone(groups: Groups) -> Iterator[Problem]:
 
 def _unread(groups: Groups, source: str) -> Iterator[Problem]:
     kinds: Counter[str] = Counter()
-    for _, _, found in groups:
+    firsts: dict[str, str] = {}
+    for shard, _, found in groups:
         for each in found:
-            kinds.update(kind if each.image else "others" for kind, _ in each.unread())
-    parts = (f"{kind} ({count})" for kind, count in kinds.most_common())
-    yield from unread_names(source, "members", parts)
+            for kind, member in each.unread():
+                kinds[kind] += 1
+                firsts.setdefault(kind, f"{shard.file_name}/{member.name}")
+    for kind, count in kinds.most_common(TOLD):
+        what = f"{count} members .{shown(kind)} are not read, the first is {shown(firsts[kind])}"
+        yield Problem(source, what, hint=f"{FLAG} maps them")
+    if len(kinds) > TOLD:
+        what = f"members of {len(kinds) - TOLD} more kinds are not read"
+        yield Problem(source, what)
 
 
 def _name(shard: Shard, found: Grouped) -> str:

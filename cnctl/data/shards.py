@@ -181,6 +181,8 @@ def _find_given(
 
     Raises CnctlError for a name that no member has.
     """
+    if not given:
+        return {}, COLUMNS.prompt
     found = {name: None for member in members for name in names_of(member.name) if name}
     key = given.get("prompt", "")
     if key and key not in found and "json" in found:

@@ -1,7 +1,7 @@
 import pytest
 
 from cnctl.data.members import Member
-from cnctl.data.samples import group, place
+from cnctl.data.samples import group
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,14 @@ from cnctl.data.samples import group, place
         ("0001.hint.png", {"hint": "canny"}, ("0001", "", "hint.png")),
         ("hint/0001.png", {"hint": ""}, ("hint/0001", "", "png")),
         ("0001.txt", {"prompt": "json"}, ("0001", "", "txt")),
+        ("./0001.jpg", {}, ("0001", "image", "jpg")),
         ("._0001.jpg", {}, ("._0001.jpg", "", "_0001.jpg")),
     ],
 )
-def test_the_place_of_a_member(
-    name: str, given: dict[str, str], expected: tuple[str, str, str]
-) -> None:
-    assert place(name, given) == expected
+def test_the_place_of_a_member(name: str, given: dict[str, str], expected: tuple[str, ...]) -> None:
+    (found,) = group([Member(name, 512, 1)], given)
+    ((role, kinds),) = found.roles.items()
+    assert (found.key, role, *kinds) == expected
 
 
 def test_the_first_of_its_kind_is_read_and_the_others_are_known() -> None:

@@ -169,7 +169,9 @@ def test_parts_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert [str(problem).removeprefix(f"{tmp_path}/") for problem in found] == [
         "a.tar/8: it has a prompt and no image, and is not read",
         "a.tar/9: it has a hint and a prompt and no image, and is not read",
-        "a.tar: members that are not read: cls (2), mask.png (1) (--columns maps them)",
+        "a.tar: 2 members .cls are not read, the first is a.tar/0.cls (--columns maps them)",
+        "a.tar: 1 members .mask.png are not read, the first is a.tar/1.mask.png "
+        "(--columns maps them)",
     ]
 
 
