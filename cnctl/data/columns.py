@@ -12,6 +12,8 @@ from cnctl.errors import CnctlError, shown
 from cnctl.images import SUFFIXES
 
 FLAG = "--columns"
+MANY = 20
+"""Names that a message lists."""
 HINT_SUFFIXES = {*SUFFIXES, ".npz"}
 
 
@@ -58,11 +60,12 @@ def parse_columns(text: str | None) -> dict[str, str]:
 
 def check_given(given: Mapping[str, str], found: list[str], source: str) -> None:
     """Raise CnctlError where a name that the user gives is none of those that were found."""
+    more = " and more" * (len(found) > MANY)
     for role, name in given.items():
         if name and name not in found:
             raise CnctlError(
                 f"{FLAG} {role}={name}: {source} has no {name!r}",
-                hint=f"it has {', '.join(found)}",
+                hint=f"it has {', '.join(map(shown, found[:MANY]))}{more}",
             )
 
 

@@ -63,11 +63,9 @@ def open_dataset(
     )
 
 
-def is_dataset(folder: Path, columns: str | None = None) -> bool:
+def is_dataset(folder: Path) -> bool:
     """Return whether a folder holds pairs, and not images alone."""
-    given = parse_columns(columns)
-    found = _find_indexes(folder) or find_tables(folder) or find_paired(folder, given)
-    return bool(found)
+    return bool(_find_indexes(folder) or find_tables(folder) or find_paired(folder, {}))
 
 
 def _open_folder(

@@ -80,7 +80,7 @@ def open_examples(
     Scenes are ones that training has not seen.
     """
     folder = Path(data)
-    if folder.is_dir() and not is_dataset(folder, columns):
+    if folder.is_dir() and not columns and not is_dataset(folder):
         found = [image.path for image in find_images([data])]
         rows = tuple(Row(path, path if ready else None, "") for path in found)
         return FolderDataset(folder, rows, HintReader(condition))

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnctl.commands.evaluate.cases import open_examples
 from cnctl.commands.evaluate.result import Evaluation
 from cnctl.commands.evaluate.run import EvaluateRequest, evaluate, names_of_sets
 from cnctl.commands.shared import perceptual
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints.metrics import edge_f1
+from cnctl.images import write_image
+from cnctl.registry import get_condition
 
 COUNT = 4
 CANNY = str(Path("cnctl/tiny/weights/controls/canny").resolve())
@@ -212,3 +215,21 @@ def test_metrics_are_of_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert one.fid == pytest.approx(0, abs=1e-3)
     assert one.kid is not None
     assert "FID of" in "".join(found.lines())
+
+
+def test_a_folder_of_pairs_is_not_taken_for_photographs(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in ("images/0.png", "conditioning/0.png", "canny/0.png"):
+        write_image(tmp_path / name, image)
+    how = {"condition": get_condition("canny"), "ready": False, "side": 64}
+    notes: list[str] = []
+    dataset = open_examples(str(tmp_path), columns=None, note=notes.append, **how)
+    assert (len(dataset), dataset.ready_hints) == (1, 1)
+    assert notes == [f"{tmp_path}: 1 more images are not read, the first is canny/0.png"]
+    mapped = open_examples(str(tmp_path), columns="hint=canny", note=notes.append, **how)
+    assert mapped.rows[0].hint == tmp_path / "canny/0.png"  # type: ignore[attr-defined]
+    with pytest.raises(CnctlError, match="has no 'depth'"):
+        open_examples(str(tmp_path), columns="hint=depth", note=notes.append, **how)
+    (tmp_path / "metadata.jsonl").write_text('{"image": "images/0.png", "c": "canny/0.png"}')
+    with pytest.raises(CnctlError, match="'c', which holds images, is not read"):
+        open_examples(str(tmp_path), columns=None, note=notes.append, **how)
