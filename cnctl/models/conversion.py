@@ -22,7 +22,7 @@ class Conversion:
     """
 
     open: Callable[..., Any]
-    """open(path, config=, base=): a source; CnctlError where it is not a whole ControlNet."""
+    """open(path, config=, base=, condition=): a source; CnctlError where it is not whole."""
     describe: Callable[[Any], dict[str, Any]]
     """What a source says of itself, and what its shapes say."""
     named_condition: Callable[[Path], str]

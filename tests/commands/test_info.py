@@ -63,7 +63,7 @@ def test_a_control_lora_and_what_was_done_to_it(folder, random_base, tmp_path) -
     [
         ("control_sd15_normal", "normal (by its name)", "channels reversed"),
         ("control_v11p_sd15_normalbae", "normalbae (by its name)", ""),
-        ("control_v11e_sd15_shuffle", "shuffle (by its name)", "global_pool_conditions"),
+        ("control_v11e_sd15_shuffle", "shuffle (by its name)", "residuals are "),
         ("control_v11p_sd15s2_lineart_anime", "cartoon (by its name)", "white lines on black"),
         ("control_canny-fp16", "canny (by its name)", ""),
         ("sd-controlnet-seg", "ade20k (by its name)", ""),

@@ -33,7 +33,10 @@ def convert(
     output = _output(request, files)
     check_target(output.path, overwrite=output.overwrite)
     config = Path(request.config) if request.config else None
-    sources = [files.open(_find(one), config=config, base=output.base) for one in named]
+    sources = [
+        files.open(_find(one), config=config, base=output.base, condition=request.condition)
+        for one in named
+    ]
     meter = Meter(on_event, files.bytes(sources[0].architecture))
     converted = _join(sources, request, files, meter)
     if request.from_base or request.to_base:

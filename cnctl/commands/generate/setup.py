@@ -72,7 +72,8 @@ class Setup:
 def set_up(request: GenerateRequest, on_event: OnEvent) -> Setup:
     """Plan the run from names, check all that needs no weights, then load."""
     checked = check_run(plan_run(request), on_event)
-    check_controls(request.base, name_weights(checked.plan.conditions, request.weights))
+    named = name_weights(checked.plan.conditions, request.weights)
+    check_controls(request.base, named, note=lambda text: on_event(Note(text)))
     with out_of_memory_hint(request, "the networks"):
         return _load(checked, on_event)
 

@@ -63,23 +63,29 @@ def _locate_base(source: str | Path | None) -> Location:
 
 
 def check_controls(
-    source: str | Path | None, controls: Iterable[tuple[Condition, str | None]]
+    source: str | Path | None,
+    controls: Iterable[tuple[Condition, str | None]],
+    *,
+    note: Note = lambda text: None,
 ) -> None:
     """Raise CnctlError where weights are missing or do not fit the base; no tensor is read.
 
     source: the base, as for `open_base`. controls: each condition with its weights, as for
-    `open_control`.
+    `open_control`. note: hears what is assumed of weights that do not say it.
     """
     location = _locate_base(source)
     base = LocatedBase(location.path, find_family(location))
     for condition, weights in controls:
-        base.family.check_weights(
-            locate_control(condition, base, weights=weights),
+        place = locate_control(condition, base, weights=weights)
+        assumed = base.family.check_weights(
+            place,
             location,
             condition=condition.name,
             hint_channels=condition.hint_channels,
             control_type=_control_type(condition),
         )
+        for text in assumed:
+            note(f"{place.name}: {text}")
 
 
 class LocatedBase(NamedTuple):

@@ -70,7 +70,7 @@ def prepare(
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     whole = open_training_data(asked.data, condition, columns=asked.columns, note=note)
     if asked.init_from and checkpoint is None:
-        check_controls(asked.base, [(condition, asked.init_from)])
+        check_controls(asked.base, [(condition, asked.init_from)], note=note)
     base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
     chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
     dataset = _asked_part(asked.data, whole, chosen)

@@ -24,6 +24,7 @@ def load_controlnet(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     base: Path | None = None,
+    condition: str = "",
 ) -> tuple[ControlNet | ControlNetUnionModel, dict[str, Any]]:
     """Load a ControlNet of any known form, with its description (see `read_description`).
 
@@ -31,17 +32,19 @@ def load_controlnet(
     safetensors or as torch's `.pth` and `.ckpt`, which are read without running what they contain.
     dtype: None keeps the file's own. base: the base (folder or file) that completes a difference
     file or a Control-LoRA; other files need none.
+    condition: what it is used for, see `open_source`.
     """
-    opened = source if isinstance(source, Source) else open_source(source, base=base)
+    if not isinstance(source, Source):
+        source = open_source(source, base=base, condition=condition)
     controlnet = build(
-        read_tensors(opened),
-        opened.architecture,
-        opened.config,
-        where=opened.path,
+        read_tensors(source),
+        source.architecture,
+        source.config,
+        where=source.path,
         device=device,
         dtype=dtype,
     )
-    return controlnet, describe(opened)
+    return controlnet, describe(source)
 
 
 def build(

@@ -64,7 +64,11 @@ def open_network(
     if found := find_input_concat(source):
         return _open_input_concat(found, base, dtype=dtype or base.dtype)
     controlnet, _ = load_controlnet(
-        source, device=base.offload_device, dtype=dtype or base.dtype, base=base.path
+        source,
+        device=base.offload_device,
+        dtype=dtype or base.dtype,
+        base=base.path,
+        condition=condition,
     )
     if not isinstance(controlnet, ControlNetUnionModel):
         return controlnet
@@ -72,14 +76,15 @@ def open_network(
     return view_of(controlnet, control_type)
 
 
-def check_weights(source: Path, location: Location, **asked: Any) -> None:
-    """Raise CnctlError where these weights do not fit the base there; no tensor is read.
+def check_weights(source: Path, location: Location, **asked: Any) -> tuple[str, ...]:
+    """What is assumed of these weights, a sentence each; no tensor is read.
 
-    asked: condition, hint_channels and control_type, as `open_network` takes them.
+    asked: condition, hint_channels and control_type, as `open_network` takes them. Raises
+    CnctlError where they do not fit the base there.
     """
     config = read_denoiser_config(location)
     assert config is not None  # the family was recognised by it
-    _check_fits(source, config, location.path, **asked)
+    return _check_fits(source, config, location.path, **asked)
 
 
 def _check_fits(
@@ -90,13 +95,13 @@ def _check_fits(
     condition: str,
     hint_channels: int,
     control_type: int | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """unet: the config of the base's; base: the file or folder, which completes some weights."""
     if found := find_input_concat(source):
         check_same_shape(found.base_config, unet)
         _check_channels(found.folder, found.hint_channels, hint_channels, condition)
-        return
-    opened = open_source(source, base=base)
+        return ()
+    opened = open_source(source, base=base, condition=condition)
     config = describe(opened)["config"]
     check_same_shape(config, unet)
     _check_channels(source, config["conditioning_channels"], hint_channels, condition)
@@ -105,6 +110,7 @@ def _check_fits(
             f"{source} is a ControlNet-Union, and {condition} is not a kind of hint that it knows",
             hint="give a ControlNet that was trained on this condition",
         )
+    return opened.assumed
 
 
 def _open_input_concat(found: InputConcat, base: Base, *, dtype: torch.dtype) -> InputConcatUNet:

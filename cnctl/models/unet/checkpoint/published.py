@@ -30,10 +30,10 @@ UNION_KINDS = (
     "repaint",
 )
 """What a hint of the published ControlNet-Unions may be, by `Weights.control_type`."""
+AVERAGED = frozenset({"shuffle"})
+"""Conditions whose published ControlNets average each residual over the picture."""
 QUIRKS = {
     "normal": "v1.0's normals were fed with their channels reversed: z first (red), x last (blue)",
-    "shuffle": "its residuals are averaged over the picture; give --config with "
-    "global_pool_conditions true",
     "lineart": "its hints are white lines on black",
     "lineart_anime": "its hints are white lines on black",
     "inpaint": "its hints are the picture, with -1 where it is masked",

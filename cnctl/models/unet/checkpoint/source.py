@@ -15,6 +15,8 @@ from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.checkpoint import config as configs
 from cnctl.models.unet.checkpoint import keymap
 from cnctl.models.unet.checkpoint.architecture import Architecture, read_architecture, read_hint
+from cnctl.models.unet.checkpoint.averaging import FIELD as AVERAGES
+from cnctl.models.unet.checkpoint.averaging import find_averaging
 from cnctl.models.unet.checkpoint.base_file import Unet, open_unet
 from cnctl.models.unet.checkpoint.factors import unfolded_shapes
 from cnctl.models.unet.checkpoint.input_concat import find_input_concat
@@ -44,6 +46,8 @@ class Source:
     """What a partial file (see `Form.mark`) is to be completed with."""
     notes: tuple[str, ...] = ()
     """What was left out, or is odd, one sentence each."""
+    assumed: tuple[str, ...] = ()
+    """What the file does not say and something else does, one sentence each."""
 
     @property
     def full_names(self) -> dict[str, str]:
@@ -67,12 +71,14 @@ def open_source(
     config: Path | None = None,
     base: Path | None = None,
     whole: bool = True,
+    condition: str = "",
 ) -> Source:
     """Read headers only. Strict: every tensor is known and of the right shape, or CnctlError.
 
     config: a config.json that supplies what shapes do not determine, such as the number of heads.
     base: the base (folder or file) that completes a difference file or a Control-LoRA.
     whole: False describes what is there; a note says what a config or a base would add.
+    condition: what the weights are used for; decides what a file without a config leaves open.
     """
     if found := find_input_concat(Path(source)):
         raise CnctlError(
@@ -82,7 +88,7 @@ def open_source(
     path, folder = _locate(Path(source))
     with reading(path, hint="check the path"):
         try:
-            return _open(path, folder, config, base, whole)
+            return _open(path, folder, config, base, whole, condition)
         except CnctlError as error:
             named = (path, config, base)
             if any(str(one) in str(error) for one in named if one is not None):
@@ -111,7 +117,12 @@ def describe(source: Source) -> dict[str, Any]:
 
 
 def _open(
-    path: Path, folder: Path | None, config_file: Path | None, base: Path | None, whole: bool
+    path: Path,
+    folder: Path | None,
+    config_file: Path | None,
+    base: Path | None,
+    whole: bool,
+    condition: str,
 ) -> Source:
     listing = list_tensors(path)
     check_tensors(listing.tensors, CONTROLNET, subject=str(path))
@@ -126,12 +137,19 @@ def _open(
         notes.append(f"{error}; {error.hint}")
     architecture = _check_tensors(tensors, form, unet)
     written = _read_metadata(listing.metadata)
+    said = _said(folder, config_file, written)
     try:
-        config = _config(architecture, folder, config_file, written, unet)
+        config = _config(architecture, said, unet, is_given=config_file is not None)
     except configs.UnknownHeadsError as error:
         if whole:
             raise
         config, notes = {}, [*notes, f"{error}; {error.hint}"]
+    description = _description(folder, written)
+    averaging = find_averaging(
+        said, folder or path, condition or str(description.get("condition", ""))
+    )
+    if config and averaging.assumed:
+        config = config | {AVERAGES: averaging.averaged}
     return Source(
         path=path,
         container=listing.container,
@@ -139,9 +157,10 @@ def _open(
         tensors=tensors,
         architecture=architecture,
         config=config,
-        description=_description(folder, written),
+        description=description,
         base=unet,
-        notes=tuple(notes),
+        notes=(*notes, *filter(None, [averaging.note])),
+        assumed=(averaging.note,) if averaging.assumed else (),
     )
 
 
@@ -190,20 +209,24 @@ def _check_tensors(tensors: dict[str, TensorSpec], form: Form, unet: Unet | None
     return architecture
 
 
-def _config(
-    architecture: Architecture,
-    folder: Path | None,
-    given: Path | None,
-    written: dict[str, Any],
-    unet: Unet | None,
-) -> dict[str, Any]:
-    """Which config holds: the user's, the folder's, the file's own, the base's, the shapes'."""
+def _said(folder: Path | None, given: Path | None, written: dict[str, Any]) -> dict[str, Any]:
+    """The config that somebody has written: the user's, the folder's or the file's own; or {}."""
     if given is not None:
-        config = configs.fill_config(configs.read_config(given), architecture)
-    elif folder is not None:
-        config = configs.read_config(folder / CONFIG)
-    elif isinstance(written.get("config"), dict):
-        config = written["config"]
+        return configs.read_config(given)
+    if folder is not None:
+        return configs.read_config(folder / CONFIG)
+    config = written.get("config")
+    return config if isinstance(config, dict) else {}
+
+
+def _config(
+    architecture: Architecture, said: dict[str, Any], unet: Unet | None, *, is_given: bool
+) -> dict[str, Any]:
+    """The config that holds: what is said, else the base's, else that of the shapes."""
+    if is_given:  # it may be that of another network, such as the base's
+        config = configs.fill_config(said, architecture)
+    elif said:
+        config = said
     elif unet and unet.config:
         config = configs.fill_config(unet.config, architecture)
     else:
