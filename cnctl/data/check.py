@@ -66,6 +66,7 @@ def check_dataset(
     """Read all examples and report what is missing, damaged, empty, too small or duplicated."""
     refused = any(problem.fatal for problem in dataset.problems)
     report = DataReport(len(dataset), [*dataset.problems], refused=refused)
+    others_have_hints = dataset.ready_hints > 0
     seen: dict[bytes, str] = {}
     for index in range(len(dataset)):
         name = dataset.name(index)
@@ -78,7 +79,7 @@ def check_dataset(
             report.sizes[example.image.shape[:2]] += 1
             report.detected += example.hint is None
             whats = [*_look(example, hint, resolution), *_twin(example, name, seen)]
-            if example.hint is None and dataset.ready_hints:
+            if example.hint is None and others_have_hints:
                 whats.append("it has no hint, and others have one")
             report.problems += [Problem(name, what) for what in whats]
         on_example(index + 1)

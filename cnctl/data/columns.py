@@ -81,12 +81,15 @@ def names_image(value: Any) -> bool:
 
 def unread_hints(source: str, candidate: str, *, count: int, examples: int) -> Problem:
     """Return the problem of a candidate for the hints that `count` of the examples do not have."""
+    hint = f"{FLAG} hint={candidate} reads it, {FLAG} hint= detects the hints"
+    if count < examples:
+        hint = f"add them, or name what holds the hints: {FLAG} hint=NAME; others are then detected"
     return Problem(
         source,
         f"{count} of {examples} examples have no hint, and {candidate!r}, which holds images, "
         "is not read",
         fatal=True,
-        hint=f"{FLAG} hint={candidate} reads it, {FLAG} hint= detects the hints",
+        hint=hint,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnctl.data.columns import check_given, parse_columns
+from cnctl.data.columns import FOLDERS, check_given, parse_columns
 from cnctl.data.examples import Dataset, read_colours
 from cnctl.data.folder import INDEXES, open_index
 from cnctl.data.index import SUFFIXES
@@ -115,7 +115,8 @@ def _nothing_in(folder: Path) -> CnctlError:
     if indexes:
         hint = f"name the index itself: --data {shown(indexes[0])}"
     elif len(folders) > 1:
-        first, second = (shown(name) for name in folders[:2])
+        order = sorted(folders, key=lambda n: (n in FOLDERS.hint, n not in FOLDERS.image))
+        first, second = (shown(name) for name in (order[0], order[-1]))
         hint = f"--columns image={first},hint={second} pairs the files of folders by name; {hint}"
     return CnctlError(f"{shown(folder)} has none of {', '.join(INDEXES)}, and no tables", hint=hint)
 

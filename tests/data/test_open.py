@@ -50,12 +50,15 @@ def test_an_index_beside_another_is_said(tmp_path: Path) -> None:
     assert notes == ["metadata.jsonl is read, and not metadata.csv, a.parquet"]
 
 
-def test_folders_that_may_be_pairs_are_named(tmp_path: Path) -> None:
-    for name in ("canny", "photos"):
+@pytest.mark.parametrize(
+    ("image", "hint"), [("canny", "photos"), ("train", "conditioning"), ("images", "canny")]
+)
+def test_folders_that_may_be_pairs_are_named(tmp_path: Path, image: str, hint: str) -> None:
+    for name in (image, hint):
         write_image(tmp_path / name / "0.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(CnctlError, match="has none of") as caught:
         open_dataset(tmp_path)
-    assert caught.value.hint.startswith("--columns image=canny,hint=photos pairs the files")
+    assert caught.value.hint.startswith(f"--columns image={image},hint={hint} pairs the files")
     assert not is_dataset(tmp_path)
 
 

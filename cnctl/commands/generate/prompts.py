@@ -54,6 +54,8 @@ def read_prompts(source: str) -> list[str]:
 
 
 def _standard_input() -> str:
+    if sys.stdin is None:
+        raise CnctlError("standard input is closed", hint="pipe prompts in, or name a file")
     return decode(sys.stdin.buffer.read(), "standard input")
 
 

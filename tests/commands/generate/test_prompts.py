@@ -157,6 +157,9 @@ def test_prompts_come_from_a_file_or_standard_input(
     assert gather_prompts(None, str(tmp_path / "prompts.txt")) == ["a cat", "a\u2028dog"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa bird\n")))
     assert gather_prompts(None, "-") == ["a bird"]
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(CnctlError, match="standard input is closed"):
+        gather_prompts(None, "-")
     assert gather_prompts("", None) == [""]
     assert gather_prompts(None, None) == []
     (tmp_path / "empty.txt").write_text("\n")
