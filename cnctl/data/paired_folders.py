@@ -49,7 +49,7 @@ def find_paired(folder: Path, given: Mapping[str, str]) -> PairedFiles | None:
         return PairedFiles(
             images=_files(image, SUFFIXES),
             hints=_files(hint, HINT_SUFFIXES) if hint else {},
-            prompts=_files(prompt or image, TEXT),
+            prompts={} if given.get("prompt") == "" else _files(prompt or image, TEXT),
             place=f"{hint.name}/" if hint else "",
         )
     found = _files(folder, HINT_SUFFIXES)
@@ -123,9 +123,8 @@ def _unpaired(folder: Path, files: PairedFiles) -> Iterator[Problem]:
 
 def _unread(folder: Path, files: PairedFiles) -> Iterator[Problem]:
     used = {path for role in files[:3] for paths in role.values() for path in paths}
-    others = [paths[0] for paths in _files(folder, HINT_SUFFIXES).values() if paths[0] not in used]
+    found = _files(folder, {*HINT_SUFFIXES, *TEXT}).values()
+    others = [path for paths in found for path in paths if path not in used]
     if others:
         first = shown(others[0].relative_to(folder))
-        yield Problem(
-            shown(folder), f"{len(others)} more images are not read, the first is {first}"
-        )
+        yield Problem(shown(folder), f"{len(others)} more files are not read, the first is {first}")

@@ -52,7 +52,7 @@ def test_hints_with_a_label_in_one_folder(tmp_path: Path) -> None:
     assert (len(dataset), dataset.ready_hints, dataset[2].prompt) == (3, 3, "number 2")
     assert (dataset[2].hint == 102).all()
     assert [p.what for p in dataset.problems] == [
-        "1 more images are not read, the first is 1-masklabel.png"
+        "1 more files are not read, the first is 1-masklabel.png"
     ]
 
 
@@ -63,13 +63,25 @@ def test_what_has_no_partner_is_named(tmp_path: Path) -> None:
     write_image(tmp_path / "images/0.jpg", picture(5))
     dataset = open_dataset(tmp_path)
     assert dataset.ready_prompts == 2
-    assert [(p.name, p.what, p.fatal) for p in dataset.problems if "more images" not in p.what] == [
+    assert [(p.name, p.what, p.fatal) for p in dataset.problems if "more files" not in p.what] == [
         ("images/0.jpg", "the same name as images/0.png", True),
         ("images/1.png", "it has no hint in conditioning/", True),
         ("conditioning/7.png", "there is no image of this name", False),
     ]
     with pytest.raises(CnctlError, match="and 1 more, which --check lists"):
         refuse_fatal(dataset.problems)
+
+
+def test_prompts_in_a_folder_or_none(tmp_path: Path) -> None:
+    write_pairs(tmp_path, "images", "conditioning")
+    assert open_dataset(tmp_path, columns="prompt=").ready_prompts == 0
+    (tmp_path / "captions").mkdir()
+    (tmp_path / "captions/1.txt").write_text("one")
+    dataset = open_dataset(tmp_path)
+    assert [dataset[number].prompt for number in range(3)] == ["", "one", ""]
+    assert [p.what for p in dataset.problems] == [
+        "3 more files are not read, the first is images/0.txt"
+    ]
 
 
 def test_hints_that_are_to_be_detected(tmp_path: Path) -> None:
