@@ -177,7 +177,7 @@ normal_bae = Condition(
 normal_diode = replace(
     normal_bae,
     name="normal-diode",
-    summary="Surface normals as DIODE measured them",
+    summary="Surface normals by DIODE's scanner",
     options={"order": replace(ORDER, default="zyx")},
     flip=partial(flip, order="zyx"),
     ground_truth=GroundTruth(name="{stem}_normal.npy", read=read_diode),

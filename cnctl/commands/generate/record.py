@@ -196,7 +196,7 @@ def damaged(path: Path, error: ValueError) -> CnctlError:
     """The error of a record that is not as cnctl writes it."""
     return CnctlError(
         f"the record in {shown(path)} is damaged: {error}",
-        hint="give an unchanged PNG of cnctl generate",
+        hint="give a PNG as cnctl generate wrote it",
     )
 
 
