@@ -8,21 +8,25 @@ import math
 from typing import Any
 
 import diffusers
+from diffusers import LMSDiscreteScheduler
 from torch import Tensor
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
+from cnctl.sampling.samplers import SPACINGS, class_of_sampler, split_spacing
 
 
 def build_scheduler(base: Base, name: str) -> Any:
-    """A diffusers scheduler on the base's noise schedule, by class name or snake case.
+    """A diffusers scheduler on the base's noise schedule.
 
-    "ddim", "DDIMScheduler", "euler_ancestral", "unipc", "dpm_solver_multistep", ...
+    name: diffusers' class name, the same in snake case, or the web interfaces' name, each with a
+    spacing of SPACINGS behind it where wanted: "ddim", "DDIMScheduler", "euler_ancestral",
+    "Euler a", "dpm_solver_multistep_karras", "DPM++ 2M Karras", ...
     """
     own = base.process.scheduler
     if name == base.process.schedulers[0]:
         return type(own).from_config(own.config)
-    kind = getattr(diffusers.schedulers, scheduler_class(name))
+    kind = KINDS.get(scheduler_class(name)) or getattr(diffusers.schedulers, scheduler_class(name))
     parameters = inspect.signature(kind.__init__).parameters
     if not base.process.suits(kind):
         raise CnctlError(
@@ -31,6 +35,13 @@ def build_scheduler(base: Base, name: str) -> Any:
         )
     # PNDM's warm-up would make more steps than were asked for; Stable Diffusion goes without.
     options = {"skip_prk_steps": True} if "skip_prk_steps" in parameters else {}
+    if spacing := split_spacing(name)[1]:
+        if SPACINGS[spacing] not in parameters:
+            raise CnctlError(
+                f"the scheduler {name!r}: diffusers has no {spacing} spacing for it",
+                hint=f"leave out {spacing!r}, or use euler_{spacing}",
+            )
+        options[SPACINGS[spacing]] = True
     try:
         return kind.from_config(own.config, **options)
     except ImportError as error:
@@ -40,8 +51,35 @@ def build_scheduler(base: Base, name: str) -> Any:
         ) from error
 
 
+class LMSScheduler(LMSDiscreteScheduler):
+    """LMS whose order is limited by the steps that were done, not by their place in the schedule.
+
+    diffusers' own mixes weights of steps that were not done into a run that begins in the middle
+    of its schedule, as image-to-image does, and leaves noise.
+    """
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Any,
+        sample: Tensor,
+        order: int = 4,
+        return_dict: bool = True,
+    ) -> Any:
+        """As LMSDiscreteScheduler.step."""
+        order = min(order, len(self.derivatives) + 1)
+        return super().step(model_output, timestep, sample, order, return_dict)
+
+
+KINDS = {"LMSDiscreteScheduler": LMSScheduler}
+"""What takes the place of diffusers' own classes."""
+
+
 def scheduler_class(name: str) -> str:
-    """What diffusers calls a scheduler; raises CnctlError where there is none."""
+    """What diffusers calls a scheduler, whatever its spacing; CnctlError where there is none."""
+    name = split_spacing(name)[0]
+    if sampler := class_of_sampler(name):
+        return f"{sampler}Scheduler"
     classes = [n for n in dir(diffusers.schedulers) if n.endswith("Scheduler")]
     keys = {n.removesuffix("Scheduler").lower(): n for n in classes}
     key = name.removesuffix("Scheduler").replace("_", "").replace("-", "").lower()
@@ -69,7 +107,14 @@ def set_timesteps(schedule: Any, steps: int, *, last: float, strength: float = 1
         of = f" at strength {strength:g}, the end of {total}" if strength < 1 else ""
         most = int(trained * strength)
         raise CnctlError(f"{steps} steps{of}", hint=f"this base allows 1 to {most} steps")
-    schedule.set_timesteps(total)
+    try:
+        schedule.set_timesteps(total)
+    except ValueError as error:  # LCM and TCD run a part of the steps that they were distilled for
+        most = schedule.config.get("original_inference_steps")
+        raise CnctlError(
+            f"{total} steps are too many for this scheduler",
+            hint=f"use at most {int(most * strength)} steps" if most else "use fewer steps",
+        ) from error
     if schedule.timesteps.max() > last:
         raise CnctlError(
             f"{total} steps start outside the base's noise schedule", hint=f"use {steps - 1} steps"

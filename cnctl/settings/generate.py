@@ -43,7 +43,11 @@ class GenerateSettings(Declared):
     resize: Annotated[
         str, Flag("How to fit a hint with another aspect ratio."), one_of("stretch", "crop", "fill")
     ] = "stretch"
-    scheduler: Annotated[str, Flag("ddim, or any of diffusers'."), After("control_mode")] = "ddim"
+    scheduler: Annotated[
+        str,
+        Flag("ddim, any of diffusers', or a web interface's: 'DPM++ 2M Karras'."),
+        After("control_mode"),
+    ] = "ddim"
     emphasis: Annotated[
         bool, Flag("Read (word:1.3) and [word] in prompts as the web interfaces do.")
     ] = False

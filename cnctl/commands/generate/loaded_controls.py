@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,28 @@ def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone
             "place of the base's network and always reads one hint",
             hint="use it alone, without scale, interval, mode or region",
         )
+
+
+def note_without_effect(
+    controls: Sequence[LoadedControl], settings: GenerateSettings, *, note: Callable[[str], None]
+) -> None:
+    """Report which controls act in no step, or nowhere in the image."""
+    for control in controls:
+        if control.network.replaces_base:
+            continue
+        name, acts, steps = control.condition.name, control.acts(settings), settings.steps
+        if control.region is not None and not control.region.any():
+            note(
+                f"the region of {name} is black, so {name} controls nothing; white is where it acts"
+            )
+        elif not any(
+            Control(control.network, torch.empty(0), **acts).acts_at(step, steps)
+            for step in range(steps)
+        ):
+            note(
+                f"{name} acts in none of the {steps} steps (scale {acts['scale']:g}, from "
+                f"{acts['start']:g} to {acts['end']:g}), so it controls nothing"
+            )
 
 
 def read_region(path: Path | str | None) -> np.ndarray | None:

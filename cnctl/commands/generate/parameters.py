@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cnctl.commands.generate.record import ControlRecord, ImageRecord
 from cnctl.models.prompt_weighting import without_emphasis
+from cnctl.sampling.samplers import sampler_of_class, split_spacing
 from cnctl.sampling.schedulers import scheduler_class
 
 CONTROL_MODES = {
@@ -14,20 +15,30 @@ CONTROL_MODES = {
     "control": "ControlNet is more important",
 }
 """The web interfaces' names of the control modes."""
-SAMPLERS = {
-    "DDIM": "DDIM",
-    "DPMSolverMultistep": "DPM++ 2M",
-    "EulerAncestralDiscrete": "Euler a",
-    "EulerDiscrete": "Euler",
-    "HeunDiscrete": "Heun",
-    "KDPM2AncestralDiscrete": "DPM2 a",
-    "KDPM2Discrete": "DPM2",
-    "LCM": "LCM",
-    "LMSDiscrete": "LMS",
-    "PNDM": "PLMS",
-    "UniPCMultistep": "UniPC",
+PREPROCESSORS = {
+    "ade20k": "seg_ufade20k",
+    "ade20k-oneformer": "seg_ofade20k",
+    "blur-gaussian": "blur_gaussian",
+    "canny": "canny",
+    "cartoon": "lineart_anime",
+    "coco-stuff": "seg_ofcoco",
+    "depth": "depth_midas",
+    "depth-anything": "depth_anything",
+    "depth-zoe": "depth_zoe",
+    "hed": "softedge_hed",
+    "hough": "mlsd",
+    "inpaint": "inpaint_only",
+    "lineart": "lineart_realistic",
+    "normal": "normal_midas",
+    "normal-bae": "normal_bae",
+    "openpose": "openpose",
+    "scribble": "scribble_hed",
+    "shuffle": "shuffle",
+    "softedge-pidi": "softedge_pidinet",
+    "softedge-safe": "softedge_hedsafe",
+    "tile": "tile_resample",
 }
-"""Their names of those diffusers schedulers that they have."""
+"""The names that sd-webui-controlnet gives to what makes these conditions' hints."""
 
 
 def format_parameters(record: ImageRecord) -> str:
@@ -47,15 +58,17 @@ def format_parameters(record: ImageRecord) -> str:
 
 def _fields(record: ImageRecord) -> dict[str, object]:
     settings = record.settings
-    scheduler = scheduler_class(str(settings["scheduler"])).removesuffix("Scheduler")
+    scheduler = str(settings["scheduler"])
     fields: dict[str, object] = {
         "Steps": settings["steps"],
-        "Sampler": SAMPLERS.get(scheduler, scheduler),
+        "Sampler": sampler_of_class(scheduler_class(scheduler)),
         "CFG scale": settings["guidance_scale"],
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
         "Model": record.base,
     }
+    if spacing := split_spacing(scheduler)[1]:
+        fields["Schedule type"] = spacing.capitalize()
     if (clip_skip := settings["clip_skip"]) != 1:
         fields["Clip skip"] = clip_skip
     if record.edit:
@@ -66,8 +79,13 @@ def _fields(record: ImageRecord) -> dict[str, object]:
 
 
 def _unit(control: ControlRecord) -> str:
+    """One control in the form of sd-webui-controlnet; a hint that was ready has no preprocessor."""
+    ready = control.hint.name == control.source.name
+    module = "none" if ready else PREPROCESSORS.get(control.condition, control.condition)
+    weights = control.weights
     return (
-        f'"Module: {control.condition}, Weight: {control.scale}, '
+        f'"Module: {module}, Model: {Path(weights.given or weights.name).stem} '
+        f"[{weights.sha256[:8]}], Weight: {control.scale}, "
         f"Guidance Start: {control.start}, Guidance End: {control.end}, "
         f'Control Mode: {CONTROL_MODES[control.mode]}"'
     )

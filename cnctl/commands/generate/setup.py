@@ -17,6 +17,7 @@ from cnctl.commands.generate.loaded_controls import (
     LoadedControl,
     load_controls,
     name_weights,
+    note_without_effect,
 )
 from cnctl.commands.generate.memory import out_of_memory_hint
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
@@ -84,13 +85,15 @@ def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
     adapters = load_adapters(base, request.loras, request.embeddings)
     settings = choose_settings(plan.conditions[0], base, request.settings)
     by_task = [(task, settings_of(settings, task)) for task in plan.tasks]
-    every = {chosen for _, chosen in by_task}
+    every = [*dict.fromkeys(chosen for _, chosen in by_task)]
     check_settings(request, every, base)
     _note_long_prompts(base, plan.tasks, settings, on_event)
     if request.low_memory and request.prompt_mode != "automatic":
         base = precompute(base, by_task)
     controls = _load_controls(checked, base, settings)
     _check_controls(controls, every, request)
+    for chosen in every:
+        note_without_effect(controls, chosen, note=lambda text: on_event(Note(text)))
     return Setup(
         request=request,
         layout=checked.layout,

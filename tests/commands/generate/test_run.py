@@ -159,7 +159,7 @@ def test_web_interfaces_are_told_what_they_would_need(
     base: str, photo: Path, tmp_path: Path
 ) -> None:
     def parameters(**settings: Any) -> list[str]:
-        settings |= {"steps": 1, "scheduler": "dpm_solver_multistep"}
+        settings = {"steps": 1, "scheduler": "dpm_solver_multistep"} | settings
         (made,) = generate(
             GenerateRequest(
                 CANNY,
@@ -177,6 +177,8 @@ def test_web_interfaces_are_told_what_they_would_need(
     assert plain[0] == r"a \(b:2\)", "brackets are letters there, too"
     assert plain[1].startswith("Steps: 1, Sampler: DPM++ 2M,")
     assert "Clip skip" not in plain[1]
+    assert '"Module: canny, Model: ' in plain[1]
+    assert "Schedule type: Karras" in parameters(scheduler="DPM++ 2M Karras")[1]
     weighed = parameters(emphasis=True, clip_skip=2)
     assert weighed[0] == "a (b:2)"
     assert "Clip skip: 2" in weighed[1]
@@ -479,3 +481,38 @@ def test_other_image_formats_are_refused(base: str, photo: Path, tmp_path: Path,
     request = GenerateRequest(CANNY, [photo], "a", out=tmp_path / name, base=base)
     with pytest.raises(CnctlError, match="images are PNG"):
         next(generate(request))
+
+
+@pytest.mark.parametrize(
+    ("control", "said"),
+    [
+        (ControlSpec(condition="canny", start=0.5, end=0.6), "canny acts in none of the 2 steps"),
+        (ControlSpec(condition="canny", region="black.png"), "the region of canny is black"),
+    ],
+)
+def test_a_control_without_effect_is_said(
+    control: ControlSpec, said: str, base: str, photo: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    if control.region:
+        control = replace(control, region=tmp_path / control.region)
+    notes: list[str] = []
+    request = GenerateRequest(
+        [control], [photo], "a", out=tmp_path / "out", base=base, settings={"steps": 2}
+    )
+    list(generate(request, on_event=lambda event: notes.append(getattr(event, "text", ""))))
+    assert any(said in note for note in notes)
+
+
+def test_a_ready_hint_of_black_lines_is_said(base: str, tmp_path: Path) -> None:
+    drawing = np.full((64, 64), 255, np.uint8)
+    drawing[30:34] = 0
+    Image.fromarray(drawing).save(tmp_path / "drawing.png")
+    notes: list[str] = []
+    request = GenerateRequest(
+        CANNY, [tmp_path / "drawing.png"], "a", out=tmp_path / "out", base=base, ready_hint=True,
+        settings={"steps": 1},
+    )  # fmt: skip
+    made = list(generate(request, on_event=lambda event: notes.append(getattr(event, "text", ""))))
+    assert any("the hint is mostly white" in note for note in notes)
+    assert '"Module: none, ' in Image.open(made[0].path).text["parameters"]
