@@ -12,6 +12,6 @@ cnctl annotate --cond canny "$photos" -o "$out/hints" || status=$?
 [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || exit "$status"
 
 # With --hint the inputs are hints already, so nothing is detected a second time. One command for
-# all of them loads the model once.
-find "$out/hints" -name '*-canny.png' -print0 | sort -z |
+# all of them loads the model once. The /. keeps the tree.
+find "$out/hints/." -name '*-canny.png' -print0 | sort -z |
     xargs -0 cnctl generate --cond canny --hint -p "${PROMPT:-a photograph}" -o "$out/images"

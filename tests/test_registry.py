@@ -197,7 +197,7 @@ def test_one_package_found_twice_is_one(tmp_path):
     install_good(first, "my-red", "red", version="2.0")
     install_good(second, "my-red", "red", version="1.0")
     install(third, "My.Red", entries={"red": "my_red_module:red"})
-    rows = [line for line in listing(path=[first, second, third]) if "red" in line]
+    rows = [line for line in listing(path=[first, second, third]) if line.startswith("red\t")]
     assert rows == ["red\tThe red one\tnot stated\tready\tnone\tmy-red 2.0"]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from cnctl.errors import CnctlError
 from cnctl.images import eight_bits
 from cnctl.plugin import Metric
+from cnctl.system.isolation import isolated
 
 TOLERANCE = 64
 """An edge counts as found within 1/64 of the short side, at least one pixel."""
@@ -38,7 +39,8 @@ def score(metric: str | Metric, hint: np.ndarray, detected: np.ndarray | None) -
         detected = np.zeros_like(hint)
     if hint.shape != detected.shape:
         raise ValueError(f"hint {hint.shape} and detected hint {detected.shape} differ in shape")
-    return float(find_metric(metric).score(eight_bits(hint), eight_bits(detected)))
+    with isolated():
+        return float(find_metric(metric).score(eight_bits(hint), eight_bits(detected)))
 
 
 def find_metric(metric: str | Metric) -> Metric:
