@@ -92,8 +92,8 @@ class Family:
     weights; CnctlError before they load where they do not fit. control_type: of a union."""
     check_weights: Callable[..., tuple[str, ...]]
     """check_weights(source, location, condition=, hint_channels=, control_type=): from headers and
-    configs, what is assumed of trained weights, a sentence each; CnctlError where they do not fit
-    the base at this place."""
+    configs, what is assumed of trained weights or is odd, a sentence each; CnctlError where they do
+    not fit the base at this place."""
     find_weights: Callable[[Path], Path | None]
     """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
     weights_file: Callable[[Path], Path]

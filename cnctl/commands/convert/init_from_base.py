@@ -13,6 +13,7 @@ from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError
 from cnctl.models.conversion import Conversion
 from cnctl.models.layouts import find_layout
+from cnctl.models.prediction import RECORDED
 from cnctl.models.signatures import BASE
 from cnctl.tensorfiles.write import check_target
 
@@ -44,7 +45,11 @@ def init_from_base(
         hint_encoder=request.hint_encoder,
     )
     meter = Meter(on_event, files.bytes(architecture))
-    known = {"condition": request.condition, "family": family}
+    known = {
+        "condition": request.condition,
+        "family": family,
+        RECORDED: files.read_prediction(base_path),
+    }
     description = {name: value for name, value in known.items() if value}
     digest = measured_digest(base.path, meter)
     untrained = Converted(

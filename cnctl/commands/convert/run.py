@@ -14,6 +14,7 @@ from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.conversion import Conversion
 from cnctl.models.layouts import find_layout
+from cnctl.models.prediction import misfit
 from cnctl.tensorfiles.base_update_file import BASE_UPDATE, has_base_update, load_base_update
 from cnctl.tensorfiles.lazy import ready
 from cnctl.tensorfiles.write import check_target, names_a_file
@@ -174,8 +175,10 @@ def _move(
         "from_base": measured_digest(old.path, meter),
         "to_base": measured_digest(new.path, meter),
     }
+    odd = misfit(converted.description, files.read_prediction(bases[1]))
     return replace(
         converted,
         tensors=files.transfer(converted.tensors, **copied),
         origin={**converted.origin, **moved},
+        notes=(*converted.notes, odd) if odd else converted.notes,
     )

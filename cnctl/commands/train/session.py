@@ -21,6 +21,7 @@ from cnctl.commands.train.trackers import Tracker
 from cnctl.errors import CnctlError, DeviceError, writing
 from cnctl.hints.metrics import find_metric
 from cnctl.images import write_image
+from cnctl.models.prediction import RECORDED
 from cnctl.plugin import Metric
 from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.training.process_group import ProcessGroup
@@ -233,6 +234,7 @@ class TrainingRun:
             "hint_channels": self.setup.condition.hint_channels,
             "base": self.setup.base.name,
             "family": self.setup.base.family.name,
+            RECORDED: self.setup.base.process.prediction,
             "version": __version__,
             "examples": self.setup.plan.examples,
             "fidelity": list(self.fidelity.values())[-1:],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cnctl.models.location import Location, read_json
+from cnctl.models.unet import single_file_configs
 from cnctl.models.unet.single_file_configs import read_shapes, read_unet_config
 
 PART = "unet"
@@ -17,3 +19,11 @@ def read_denoiser_config(location: Location) -> dict[str, Any] | None:
     index = read_json(location.path / "model_index.json")
     # A base that lacks its U-Net's folder is an incomplete one, and not another family's.
     return read_json(location.path / PART / "config.json") if PART in index else None
+
+
+def read_prediction(path: Path) -> str:
+    """What a base predicts: "epsilon", "v_prediction", or "" where no header tells."""
+    if path.is_file():
+        return single_file_configs.read_prediction(path)
+    config = path / "scheduler" / "scheduler_config.json"
+    return str(read_json(config).get("prediction_type", "epsilon")) if config.is_file() else ""

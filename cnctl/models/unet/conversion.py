@@ -21,6 +21,7 @@ from cnctl.models.unet.checkpoint.full_checkpoint import base_update
 from cnctl.models.unet.checkpoint.recognise import FULL
 from cnctl.models.unet.checkpoint.source import describe, open_source
 from cnctl.models.unet.checkpoint.tensors import checked, read_encoder_tensors, read_tensors
+from cnctl.models.unet.config import read_prediction
 from cnctl.tensorfiles.lazy import Tensors
 
 HINT_ENCODERS = ("released", "paper")
@@ -89,6 +90,7 @@ CONVERSION = Conversion(
     bytes=float32_bytes,
     average=average,
     open_base=open_unet,
+    read_prediction=read_prediction,
     read_base=read_encoder_tensors,
     transfer=transfer,
     base_update=base_update,

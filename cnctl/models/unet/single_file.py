@@ -34,6 +34,7 @@ from cnctl.models.unet.single_file_configs import (
     Config,
     is_open_clip,
     read_configs,
+    read_prediction,
     read_shapes,
     text_prefixes,
 )
@@ -47,8 +48,6 @@ TOKENIZERS = (
     ("stabilityai/stable-diffusion-xl-base-1.0", "tokenizer/"),
 )
 """Where the hub's cache may hold CLIP's vocabulary, which all families use."""
-V_PREDICTION_MARK = "v_pred"
-"""A tensor of this name stands in SDXL checkpoints that predict v."""
 
 
 def load_parts(
@@ -66,15 +65,13 @@ def load_parts(
     }
     parts = {part: _outline(part, config, dtype=dtypes[part]) for part, config in configs.items()}
     listing = list_tensors(path)
-    metadata = dict(listing.metadata)
-    if V_PREDICTION_MARK in shapes:
-        metadata["modelspec.prediction_type"] = "v"
+    prediction = read_prediction(path)
     # Where only a trial tells what the U-Net predicts, no outline is enough.
-    if weights or not _is_prediction_known(parts["unet"], metadata):
+    if weights or not prediction:
         tensors = _read(path, listing, (UNET, VAE, *prefixes.values()))
         for part, renamed in _renamed(tensors, configs, prefixes).items():
             _fill(parts[part], renamed, dtype=dtypes[part])
-    prediction = find_prediction_type(parts["unet"], metadata)
+    prediction = prediction or try_prediction(parts["unet"])
     is_sd2 = len(prefixes) == 1 and prediction == "v_prediction"
     if is_sd2:
         parts["unet"].register_to_config(sample_size=96)
@@ -89,15 +86,12 @@ def _read(path: Path, listing: Listing, prefixes: tuple[str, ...]) -> dict[str, 
     return {n: lazy.read().clone() if mapped else lazy.read() for n, lazy in opened.items()}
 
 
-def find_prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:
-    """What the U-Net predicts: said in the metadata, known of SD 1.x and SDXL, else tried.
+def try_prediction(unet: Any) -> str:
+    """What a U-Net of SD 2.x predicts, "epsilon" or "v_prediction".
 
     At the noisiest step an image is nearly all noise: a U-Net that predicts the noise returns what
     it was given, one that predicts v does not.
     """
-    if _is_prediction_known(unet, metadata):
-        said = metadata.get("modelspec.prediction_type")
-        return "v_prediction" if said == "v" else "epsilon"
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, unet.config.in_channels, 32, 32, generator=generator)
     text = torch.zeros(1, 77, unet.config.cross_attention_dim, dtype=unet.dtype)
@@ -105,11 +99,6 @@ def find_prediction_type(unet: Any, metadata: Mapping[str, str]) -> str:
         predicted = unet(noise.to(unet.dtype), 999, text).sample.float()
     alike = torch.cosine_similarity(predicted.flatten(), noise.flatten(), dim=0)
     return "epsilon" if alike > 0.5 else "v_prediction"
-
-
-def _is_prediction_known(unet: Any, metadata: Mapping[str, str]) -> bool:
-    is_sd2 = unet.config.use_linear_projection and not unet.config.addition_embed_type
-    return not is_sd2 or metadata.get("modelspec.prediction_type") in ("epsilon", "v")
 
 
 def _load_tokenizer(path: Path, prefix: str) -> CLIPTokenizer:

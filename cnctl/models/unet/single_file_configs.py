@@ -27,6 +27,8 @@ TEXT_ENCODERS: tuple[dict[str, str], ...] = (
     },
 )
 """What the text encoders' keys begin with in SD 1.x, SD 2.x and SDXL, by diffusers' names."""
+V_PREDICTION_MARK = "v_pred"
+"""A tensor of this name stands in SDXL checkpoints that predict v."""
 UNTOLD = ("attention_head_dim", "num_attention_heads", "upcast_attention", "norm_num_groups")
 """What no shape tells of a U-Net."""
 
@@ -136,6 +138,21 @@ def read_unet_config(path: Path, shapes: Shapes) -> Config:
         **added,
         **_untold_by_shapes(path, a),
     }
+
+
+def read_prediction(path: Path) -> str:
+    """What the U-Net predicts: "epsilon", "v_prediction", or "" where only a trial tells.
+
+    SD 1.x and SDXL predict the noise unless the file says otherwise; SD 2.x has both kinds.
+    """
+    listing = list_tensors(path)
+    said = listing.metadata.get("modelspec.prediction_type")
+    if said == "v" or V_PREDICTION_MARK in listing.tensors:
+        return "v_prediction"
+    own = {n.removeprefix(UNET): s.shape for n, s in listing.tensors.items() if n.startswith(UNET)}
+    encoder = read_encoder(own)
+    is_sd2 = encoder.linear and not encoder.label_width
+    return "" if is_sd2 and said != "epsilon" else "epsilon"
 
 
 def config_beside(path: Path) -> Path:

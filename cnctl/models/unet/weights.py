@@ -14,9 +14,10 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.location import Location
 from cnctl.models.network import Network
+from cnctl.models.prediction import misfit
 from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
 from cnctl.models.unet.checkpoint.source import describe, open_source
-from cnctl.models.unet.config import read_denoiser_config
+from cnctl.models.unet.config import read_denoiser_config, read_prediction
 from cnctl.models.unet.input_concat import InputConcatUNet
 from cnctl.models.unet.load import load_controlnet
 from cnctl.models.unet.shape import check_same_shape
@@ -77,14 +78,16 @@ def open_network(
 
 
 def check_weights(source: Path, location: Location, **asked: Any) -> tuple[str, ...]:
-    """What is assumed of these weights, a sentence each; no tensor is read.
+    """What is assumed of these weights, or is odd, a sentence each; no tensor is read.
 
     asked: condition, hint_channels and control_type, as `open_network` takes them. Raises
     CnctlError where they do not fit the base there.
     """
     config = read_denoiser_config(location)
     assert config is not None  # the family was recognised by it
-    return _check_fits(source, config, location.path, **asked)
+    description, assumed = _check_fits(source, config, location.path, **asked)
+    odd = misfit(description, read_prediction(location.path))
+    return (*assumed, odd) if odd else assumed
 
 
 def _check_fits(
@@ -95,12 +98,15 @@ def _check_fits(
     condition: str,
     hint_channels: int,
     control_type: int | None = None,
-) -> tuple[str, ...]:
-    """unet: the config of the base's; base: the file or folder, which completes some weights."""
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The description of the weights, and what is assumed of them.
+
+    unet: the config of the base's; base: the file or folder, which completes some weights.
+    """
     if found := find_input_concat(source):
         check_same_shape(found.base_config, unet)
         _check_channels(found.folder, found.hint_channels, hint_channels, condition)
-        return ()
+        return found.description, ()
     opened = open_source(source, base=base, condition=condition)
     config = describe(opened)["config"]
     check_same_shape(config, unet)
@@ -110,7 +116,7 @@ def _check_fits(
             f"{source} is a ControlNet-Union, and {condition} is not a kind of hint that it knows",
             hint="give a ControlNet that was trained on this condition",
         )
-    return opened.assumed
+    return opened.description, opened.assumed
 
 
 def _open_input_concat(found: InputConcat, base: Base, *, dtype: torch.dtype) -> InputConcatUNet:

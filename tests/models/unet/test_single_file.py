@@ -23,7 +23,7 @@ from cnctl.models.families import load_base, read_family
 from cnctl.models.unet.checkpoint.config import UnknownHeadsError
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.shape import shape_of
-from cnctl.models.unet.single_file import find_prediction_type
+from cnctl.models.unet.single_file import try_prediction
 from cnctl.models.unet.single_file_configs import config_beside, read_configs, read_shapes
 
 RESNET = {
@@ -333,19 +333,14 @@ class TestLoad:
 
     def test_a_network_that_returns_the_noise_predicts_the_noise(self) -> None:
         class Returns(nn.Module):
-            config = SimpleNamespace(
-                use_linear_projection=True,
-                addition_embed_type=None,
-                in_channels=4,
-                cross_attention_dim=8,
-            )
+            config = SimpleNamespace(in_channels=4, cross_attention_dim=8)
             dtype = torch.float32
 
             def forward(self, noisy: Tensor, timestep: int, text: Tensor) -> SimpleNamespace:
                 assert timestep == 999
                 return SimpleNamespace(sample=0.9 * noisy + 0.1)
 
-        assert find_prediction_type(Returns(), {}) == "epsilon"
+        assert try_prediction(Returns()) == "epsilon"
 
     def test_half_precision(self, written: tuple) -> None:
         base = load_base(written[0], dtype="bfloat16")
