@@ -120,7 +120,7 @@ class ShardDataset:
                 f"{name} has no {' or '.join(map(repr, self.prompt_keys))} with text",
                 hint=f"it has {', '.join(fields) or 'no keys'}; {FLAG} prompt=KEY names it",
             )
-        return values[0]
+        return next((value for value in values if value.strip()), "")
 
     def name(self, index: int) -> str:
         """Return the shard and the example's key in it."""
@@ -184,11 +184,12 @@ def _find_given(
     if not given:
         return {}, COLUMNS.prompt
     found = {name: None for member in members for name in names_of(member.name) if name}
-    key = given.get("prompt", "")
-    if key and key not in found and "json" in found:
-        return {**given, "prompt": "json"}, (key,)
+    keys = COLUMNS.prompt
+    if given.get("prompt", "") not in ("", *found) and "json" in found:
+        keys = (given["prompt"],)
+        given = {**given, "prompt": "json"}
     check_given(given, list(found), source)
-    return dict(given), COLUMNS.prompt
+    return dict(given), keys
 
 
 def _sample(shard: Shard, found: Grouped) -> Sample:

@@ -183,6 +183,11 @@ def test_prompts_in_json(tmp_path: Path) -> None:
     assert caught.value.hint == "it has title, width; --columns prompt=KEY names it"
     assert open_dataset(path, columns="prompt=title")[0].prompt == "a ball"
     assert open_dataset(path, columns="prompt=")[0].prompt == ""
+    with pytest.raises(CnctlError, match="has no 'depth'"):
+        open_dataset(path, columns="hint=depth,prompt=title")
+    both = json.dumps({"prompt": "", "caption": "a ball"}).encode()
+    path = write(tmp_path / "b.tar", {"0.png": PNG, "0.hint.png": HINT, "0.json": both})
+    assert open_dataset(path)[0].prompt == "a ball"
 
 
 def test_texts_are_utf_8(tmp_path: Path) -> None:
