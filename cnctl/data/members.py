@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from cnctl.errors import CnctlError, shown
@@ -52,22 +53,38 @@ def list_members(file: BinaryIO, *, measure: bool) -> Listing:
     """
     members, others = [], []
     with tarfile.open(fileobj=file, mode="r:") as archive:
-        for info in archive:
+        for info in _whole_headers(archive):
             if info.isfile() and not info.issparse():
                 member = Member(info.name, info.offset_data, info.size)
                 members.append(_measured(file, member) if measure else member)
             elif not info.isdir():
                 others.append(info.name)
         fault = _fault_at_end(file, archive.offset)
+    if members and members[-1].end > file.seek(0, os.SEEK_END):
+        members.pop()
     if not fault and others:
         fault = f"{len(others)} members are links or sparse files, the first is {shown(others[0])}"
     return Listing(members, fault)
+
+
+def _whole_headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the members up to the first that cannot be read; raises where that is the first."""
+    any_yet = False
+    try:
+        for info in archive:
+            any_yet = True
+            yield info
+    except tarfile.ReadError:
+        if not any_yet:
+            raise
 
 
 def _fault_at_end(file: BinaryIO, offset: int) -> str:
     """Return what is wrong where tarfile has found the last member's end; "" for an end mark."""
     file.seek(offset)
     end, rest = file.read(tarfile.BLOCKSIZE), file.read(RECORD)
+    if offset > file.seek(0, os.SEEK_END):
+        return "it is incomplete: its last member is cut off"
     if not end:
         return "it is incomplete: it has no end mark"
     if len(end) < tarfile.BLOCKSIZE:

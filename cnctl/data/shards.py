@@ -26,7 +26,7 @@ from cnctl.data.examples import Example
 from cnctl.data.kept_indexes import is_kept, keep_index
 from cnctl.data.local import LocalShard, Shard
 from cnctl.data.members import HEADER, Listing, Member, list_members, read_members
-from cnctl.data.problems import Problem
+from cnctl.data.problems import Problem, refuse_fatal
 from cnctl.data.remote import RemoteShard, find_remote, in_threads
 from cnctl.data.samples import Grouped, group, names_of
 from cnctl.data.shard_problems import find_problems
@@ -165,12 +165,13 @@ def open_shards(
     given, keys = _find_given(given, members, source)
     groups = [(shard, listing, group(listing.members, given)) for shard, listing in listed]
     rows = tuple(_sample(shard, each) for shard, _, found in groups for each in found if each.image)
+    problems = tuple(find_problems(groups, source, is_given="hint" in given))
     if not rows:
+        refuse_fatal(problems)
         raise CnctlError(
             f"--data {source} holds no images",
             hint="members are named 0001.jpg, 0001.hint.png and 0001.txt",
         )
-    problems = tuple(find_problems(groups, source, is_given="hint" in given))
     return ShardDataset(rows, read_hint, keys, problems)
 
 

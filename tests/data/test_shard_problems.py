@@ -51,7 +51,12 @@ def start(path: Path, name: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("extra", "fault"), [(0, "it has no end mark"), (100, "it ends within a header")]
+    ("extra", "fault"),
+    [
+        (0, "it has no end mark"),
+        (100, "it ends within a header"),
+        (BLOCK + 10, "its last member is cut off"),
+    ],
 )
 def test_a_shard_that_broke_off_is_named_with_what_it_lost(
     tmp_path: Path, extra: int, fault: str
@@ -62,6 +67,13 @@ def test_a_shard_that_broke_off_is_named_with_what_it_lost(
         refuse_fatal(problems(path))
     assert "; 1 of its 3 samples lack a hint; 1 of its 3 samples lack a prompt" in str(caught.value)
     assert caught.value.hint == "copy or write it again, or leave it out"
+
+
+def test_a_shard_that_broke_off_in_its_first_member_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar", samples())
+    path.write_bytes(path.read_bytes()[: BLOCK + 10])
+    with pytest.raises(CnctlError, match=r"a\.tar: it is incomplete: its last member is cut off"):
+        open_dataset(path)
 
 
 def test_a_damaged_header_is_not_the_end(tmp_path: Path) -> None:

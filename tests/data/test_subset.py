@@ -102,5 +102,5 @@ def test_a_part_is_the_same_wherever_the_data_lie(folder: Path, tmp_path: Path) 
 
 
 def test_scenes_have_no_largest() -> None:
-    with pytest.raises(CnctlError, match="all of one size"):
+    with pytest.raises(CnctlError, match="have one size"):
         take_part(open_dataset("scenes:20"), largest=10)
