@@ -203,6 +203,47 @@ def test_the_rank_and_alpha_of_peft_stand_in_the_metadata(
         torch.testing.assert_close(base.denoiser.state_dict()[weight], before[weight] + change)
 
 
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        {"to_q": 1},
+        {"attn2.to_k": 2, "to_k": 8},
+        {"to_k": 8, "attn2.to_k": 2},
+        {r".*attn1\..*": 3},
+        {"o_q": 5, "mid_block.attentions.0.transformer_blocks.0.attn1.to_v": 7},
+        {"^to_q": 9},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The following alpha_pattern keys did not match")
+def test_the_patterns_of_alpha_are_matched_as_diffusers_does(
+    loaded_random_base: Base, tmp_path: Path, patterns: dict[str, int]
+) -> None:
+    base = fresh(loaded_random_base)
+    attentions = {
+        place: pair for place, pair in places(base, text=False).items() if ".to_" in place[1]
+    }
+    told = {"r": RANK, "lora_alpha": ALPHA, "target_modules": ["to_q", "to_k", "to_v", "to_out.0"]}
+    told |= {"alpha_pattern": patterns}
+    metadata = json.dumps({f"unet.{name}": value for name, value in told.items()})
+    path = write(tmp_path / "a.safetensors", as_peft(attentions), lora_adapter_metadata=metadata)
+    theirs = pipeline(base)
+    theirs.load_lora_weights(str(tmp_path), weight_name=path.name)
+    theirs.fuse_lora()
+    load_adapters(base, [str(path)], [])
+    assert_equal_weights(base, theirs)
+
+
+def test_a_pattern_that_could_take_for_ever_is_refused(
+    loaded_random_base: Base, tmp_path: Path
+) -> None:
+    base = fresh(loaded_random_base)
+    told = json.dumps({"unet.r": RANK, "unet.alpha_pattern": {"(o+)+": 1}})
+    tensors = as_peft(places(base, text=False))
+    path = write(tmp_path / "a.safetensors", tensors, lora_adapter_metadata=told)
+    with pytest.raises(CnctlError, match="alpha_pattern has"):
+        load_adapters(base, [str(path)], [])
+
+
 def test_several_add_up_and_old_names_are_known(loaded_random_base: Base, tmp_path: Path) -> None:
     base, other = fresh(loaded_random_base), fresh(loaded_random_base)
     attentions = {

@@ -145,10 +145,27 @@ class _Told:
 
     def scale(self, part: str, weight: str, rank: int) -> float:
         """By what the product of both factors is multiplied."""
-        place = _place(weight)
         alphas = self._told.get(f"{part}.alpha_pattern") or {}
-        alpha = alphas.get(place, self._told.get(f"{part}.lora_alpha", rank))
+        place, alpha = _place(weight), self._told.get(f"{part}.lora_alpha", rank)
+        for pattern, own in alphas.items():
+            if _matches(pattern, place):
+                alpha = own
+                break
         return alpha / (math.sqrt(rank) if self._told.get(f"{part}.use_rslora") else rank)
+
+
+def _matches(pattern: str, place: str) -> bool:
+    """Whether a pattern of peft's means this layer, as `peft.utils.other.get_pattern_key` has it.
+
+    A pattern comes from a stranger's file, and some take for ever: CnctlError for what has groups
+    or more than a few repetitions, which no trainer writes.
+    """
+    if re.search(r"[(){}]", pattern) or len(re.findall(r"[*+?]", pattern)) > 3:
+        raise CnctlError(
+            f"the LoRA's alpha_pattern has {pattern[:80]!r}, which is not read",
+            hint="give a LoRA whose patterns are names of layers",
+        )
+    return re.match(rf"(.*\.)?({pattern})$", place) is not None
 
 
 def _layer(
