@@ -43,8 +43,9 @@ class Conversion:
     """What of an opened base a ControlNet copies."""
     transfer: Callable[..., Tensors]
     """transfer(tensors, old=, new=): the ControlNet moved from one base to another."""
-    base_update: Callable[[Any, Any], Tensors]
-    """base_update(of, base): what the base in a full checkpoint has learnt, by its names."""
+    base_update: Callable[[Any, Any], tuple[Tensors, str]]
+    """base_update(of, base): what the base in a full checkpoint has learnt, by its names, and the
+    dtype whose rounding explains what is left out; "" for none."""
     is_full: Callable[[Any], bool]
     """Whether a source is a full checkpoint, with its base."""
 

@@ -147,15 +147,18 @@ def _keep_base_update(converted: Converted, sources: Sequence[Any], output: Outp
         lost = "what its base has learnt too is left out; a folder as DST would hold it"
         kept_notes = (*converted.notes, lost)
         return replace(converted, notes=kept_notes) if has_base_update(first.path) else converted
+    rounded = ""
     if not files.is_full(first):
         kept = {name: ready(tensor) for name, tensor in load_base_update(first.path).items()}
     elif output.base:
-        kept = files.base_update(files.open_base(first.path), files.open_base(output.base))
+        kept, rounded = files.base_update(files.open_base(first.path), files.open_base(output.base))
     else:
         return converted
     moved = f"its U-Net has moved in {len(kept)} tensors from the base, which {BASE_UPDATE} holds"
     same = "its U-Net is that of the base"
-    notes = (*converted.notes, moved if kept else same)
+    within = f"; other tensors differ by the rounding to {rounded} alone" if kept else ""
+    within = within or f", apart from the rounding to {rounded}"
+    notes = (*converted.notes, (moved if kept else same) + (within if rounded else ""))
     return replace(converted, base_update=kept, notes=notes)
 
 

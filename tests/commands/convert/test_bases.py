@@ -296,6 +296,25 @@ def test_what_a_base_has_learnt_along_is_kept_beside(
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounding_to_half_precision_is_not_learnt(unfrozen, random_base, tmp_path, dtype) -> None:
+    whole = load_file(tmp_path / "base.safetensors")
+    half = tmp_path / "half.safetensors"
+    save_file({name: tensor.to(dtype) for name, tensor in whole.items()}, half)
+    locked = tmp_path / "locked.safetensors"
+    own = {n: t for n, t in load_file(unfrozen).items() if n.startswith("control_model.")}
+    save_file(whole | own, locked)
+    how = {"base": half, "config": random_base / "unet" / "config.json"}
+    result = convert(ConvertRequest(sources=locked, target=tmp_path / "locked", **how))
+    named = str(dtype).removeprefix("torch.")
+    said = f"its U-Net is that of the base, apart from the rounding to {named}"
+    assert result.notes[-1] == said
+    assert not (result.path / "base_delta.safetensors").exists()
+    moved = convert(ConvertRequest(sources=unfrozen, target=tmp_path / "moved", **how))
+    assert moved.notes[-1].endswith(f"; other tensors differ by the rounding to {named} alone")
+    assert all(name.startswith(("up_blocks", "conv_")) for name in load_base_update(moved.path))
+
+
 def test_a_locked_base_has_learnt_nothing(control, random_base, tmp_path) -> None:
     tensors = load_file(checkpoint(random_base, tmp_path / "base.safetensors"))
     save_file(tensors | as_original(control, tmp_path), tmp_path / "full.safetensors")

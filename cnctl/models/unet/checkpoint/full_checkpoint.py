@@ -16,11 +16,13 @@ SAME = 1e-6
 """Differences below this are rounding; the web interface's own script says the same."""
 
 
-def base_update(own: Unet, base: Unet) -> Tensors:
+def base_update(own: Unet, base: Unet) -> tuple[Tensors, str]:
     """What `own` has beyond `base`, float32, by the parameter names of diffusers' U-Net.
 
-    Tensors that are the same are left out; often that is the whole encoder. CnctlError where the
-    two are not of one family. Reads both once to find what differs, and again when it is written.
+    Tensors that are the same are left out; often that is the whole encoder. The same is what one
+    of the two has rounded to half precision: the name of that dtype comes second, "" where nothing
+    was left out for it. CnctlError where the two are not of one family. Reads both once to find
+    what differs, and again when it is written.
     """
     names = list(_names(own.architecture))
     ours, theirs = _open(own, names), _open(base, names)
@@ -31,8 +33,26 @@ def base_update(own: Unet, base: Unet) -> Tensors:
                 f"in {base.path}",
                 hint="give the base that this checkpoint was trained from",
             )
-    deltas = {name: _difference(tensor, theirs[name]) for name, tensor in ours.items()}
-    return {name: delta for name, delta in deltas.items() if float(delta.read().abs().max()) > SAME}
+    moved, rounded = {}, ""
+    for name, tensor in ours.items():
+        delta = _difference(tensor, theirs[name])
+        if float(delta.read().abs().max()) <= SAME:
+            continue
+        coarse = max(tensor.dtype, theirs[name].dtype, key=lambda dtype: torch.finfo(dtype).eps)
+        if _is_rounding(delta.read(), theirs[name].read().float(), coarse):
+            rounded = str(coarse).removeprefix("torch.")
+        else:
+            moved[name] = delta
+    return moved, rounded
+
+
+def _is_rounding(difference: torch.Tensor, value: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether rounding to this dtype, to nearest, explains every difference from these values."""
+    info = torch.finfo(dtype)
+    # Between two powers of two the numbers of a dtype are equally far apart.
+    exponent = torch.frexp(value.abs().clamp(min=info.smallest_normal)).exponent
+    half = torch.ldexp(torch.full_like(value, info.eps / 4), exponent)
+    return bool((difference.abs() <= half * (1 + torch.finfo(torch.float32).eps)).all())
 
 
 def _names(encoder: Architecture) -> Iterator[tuple[str, str]]:
