@@ -20,13 +20,14 @@ from cnctl_conditions.openpose import (
     pose_detection,
 )
 from cnctl_conditions.shared.annotators import SECTION
-from cnctl_conditions.shared.skeleton import from_coco, triples
+from cnctl_conditions.shared.pose_json import triples
+from cnctl_conditions.shared.skeleton import from_coco
 
 if TYPE_CHECKING:
     import subprocess
 
     from cnctl.plugin import Detector, Image
-    from cnctl_conditions.shared.skeleton import Person
+    from cnctl_conditions.shared.pose_json import Person
 
     Size = tuple[int, int]
 

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 from cnctl.plugin import Condition, Detection, Option, TrainDefaults
 from cnctl_conditions.shared.annotators import SECTION, annotator
 from cnctl_conditions.shared.openpose_networks import STRIDE
+from cnctl_conditions.shared.pose_json import to_json
 from cnctl_conditions.shared.skeleton import (
     LIMBS,
     POINTS,
     STYLES,
     draw_pose,
     enough_points,
-    to_json,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.plugin import Detector, Hint, Image, OptionValue
-    from cnctl_conditions.shared.skeleton import Person
+    from cnctl_conditions.shared.pose_json import Person
 
     Maps = Callable[[Image], tuple[np.ndarray, np.ndarray]]
 

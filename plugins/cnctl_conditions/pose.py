@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.plugin import Detector, Image
-    from cnctl_conditions.shared.skeleton import Person
+    from cnctl_conditions.shared.pose_json import Person
 
 PERSON = 0
 """The class of people among COCO's."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from cnctl_conditions.openpose import openpose
 from cnctl_conditions.shared.networks import import_network
-from cnctl_conditions.shared.skeleton import draw_pose, enough_points, from_coco, to_json
+from cnctl_conditions.shared.pose_json import to_json
+from cnctl_conditions.shared.skeleton import draw_pose, enough_points, from_coco
 
 from cnctl.errors import CnctlError
 from cnctl.hints.run import draw_hint

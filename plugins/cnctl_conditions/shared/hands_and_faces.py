@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnctl_conditions.shared.skeleton import HAND_POINTS
+from cnctl_conditions.shared.pose_json import HAND_POINTS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.plugin import Image
-    from cnctl_conditions.shared.skeleton import Person
+    from cnctl_conditions.shared.pose_json import Person
 
     Box = tuple[int, int, int]
     """Left, top and side of a square in pixels."""

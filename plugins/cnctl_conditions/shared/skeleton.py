@@ -1,4 +1,4 @@
-"""The drawing of people that pose ControlNets read, and the JSON that pose editors trade.
+"""The drawing of people that pose ControlNets read.
 
 18 points: 0 nose, 1 neck, 2 to 4 right shoulder, elbow, wrist, 5 to 7 the left ones, 8 to 10 right
 hip, knee, ankle, 11 to 13 the left ones, 14 right eye, 15 left eye, 16 right ear, 17 left ear.
@@ -11,18 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnctl.plugin import CnctlError
 from cnctl_conditions.shared.canvas import blank
+from cnctl_conditions.shared.pose_json import BODY, POINTS, read_pose
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.plugin import Hint
+    from cnctl_conditions.shared.pose_json import Person
 
-    Person = Sequence["tuple[float, float, float] | None"]
-    """18 of (x, y, confidence) in pixels, None where a point is hidden."""
-
-POINTS = 18
 COLOURS = (
     *((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0)),
     *((0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255)),
@@ -37,7 +34,6 @@ DIMMED = 0.6
 RADIUS = 4
 STYLES = ("1.1", "1.0")
 
-HAND_POINTS = 21
 FINGERS = tuple(
     (0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1)
     for finger in range(5)
@@ -60,54 +56,25 @@ def from_coco(points: Person) -> Person:
     return [neck if index is None else points[index] for index in FROM_COCO]
 
 
-def triples(flat: Sequence[float]) -> list[Sequence[float]]:
-    """x, y, confidence of each point, which JSON has in one row."""
-    return [flat[i : i + 3] for i in range(0, len(flat), 3)]
-
-
 def enough_points(people: Sequence[Person], share: float) -> bool:
     """Whether someone shows this share of the points (paper, section 3.5: 30 %)."""
     counts = [sum(point is not None for point in person) for person in people]
     return bool(counts) and max(counts) >= max(1, share * POINTS)
 
 
-def to_json(
-    people: Sequence[Person],
-    *,
-    width: int,
-    height: int,
-    details: Sequence[Mapping[str, Person]] = (),
-) -> dict[str, Any]:
-    """As pose editors write it: x, y, confidence in a row, pixels, zeros where hidden.
-
-    details: of each person the points of hands and face, by their names there.
-    """
-    named = [{"pose_keypoints_2d": person} for person in people]
-    for person, more in zip(named, details, strict=False):
-        person.update(more)
-    return {
-        "canvas_width": width,
-        "canvas_height": height,
-        "people": [{key: _flat(points) for key, points in p.items()} for p in named],
-    }
-
-
 def draw_pose(data: Mapping[str, Any], *, style: str = "1.1", thickness: int = 4) -> Hint:
     """People of such JSON on black, with hands and faces where they are given: uint8 (H, W, 3).
 
-    A list of one document is taken for it; coordinates may be shares of width and height. style
-    "1.1" draws dimmed limbs, then points over them; "1.0" blends limbs over the points.
+    data: as `read_pose` reads it. style "1.1" draws dimmed limbs, then points over them; "1.0"
+    blends limbs over the points.
     """
-    document = data[0] if isinstance(data, list) else data
-    canvas = blank(document["canvas_height"], document["canvas_width"], 3)
-    height, width = canvas.shape[:2]
-    for person in document.get("people") or []:
-        body = _points(person, "pose_keypoints_2d", POINTS, (width, height))
-        canvas = _draw_body(canvas, body, style=style, thickness=thickness)
+    document = read_pose(data)
+    canvas = blank(document.height, document.width, 3)
+    for person in document.people:
+        canvas = _draw_body(canvas, person[BODY], style=style, thickness=thickness)
         for side in ("left", "right"):
-            hand = _points(person, f"hand_{side}_keypoints_2d", HAND_POINTS, (width, height))
-            _draw_hand(canvas, hand)
-        _draw_face(canvas, _points(person, "face_keypoints_2d", None, (width, height)))
+            _draw_hand(canvas, person[f"hand_{side}_keypoints_2d"])
+        _draw_face(canvas, person["face_keypoints_2d"])
     return canvas
 
 
@@ -174,25 +141,5 @@ def _draw_face(canvas: np.ndarray, points: Person) -> None:
         cv2.circle(canvas, (int(point[0]), int(point[1])), FACE_RADIUS, FACE_COLOUR, thickness=-1)
 
 
-def _points(
-    person: Mapping[str, Any], key: str, count: int | None, size: tuple[int, int]
-) -> Person:
-    """The points under this key in pixels; [] where there are none."""
-    flat = [float(value) for value in person.get(key) or []]
-    if len(flat) % 3 or (flat and count and len(flat) != 3 * count):
-        raise CnctlError(
-            f"{key} has {len(flat)} numbers, not {3 * count if count else 'a multiple of 3'}",
-            hint="x, y, confidence for each point; zeros where it is hidden",
-        )
-    rows = triples(flat)
-    are_shares = all(0 <= value <= 1 for row in rows for value in row[:2])
-    scale = size if are_shares else (1, 1)
-    return [(x * scale[0], y * scale[1], seen) if seen > 0 else None for x, y, seen in rows]
-
-
 def _at(points: Person, index: int) -> tuple[float, float, float] | None:
     return points[index] if index < len(points) else None
-
-
-def _flat(person: Person) -> list[float]:
-    return [round(float(value), 3) for point in person for value in point or (0, 0, 0)]
