@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from cnctl.errors import CnctlError
 from cnctl.tensorfiles.header import TensorSpec
+from cnctl.tensorfiles.paths import check_path
 from cnctl.tensorfiles.torchfile import ByteOrder, Place, TorchListing, check_crc, list_torch_file
 
 TORCH_DTYPES = {
@@ -67,6 +68,7 @@ def _map_safetensors(path: Path) -> Read:
             raise _broken(path, error) from error
         return tensor
 
+    check_path(path)
     try:
         file = safe_open(path, framework="pt")
     except SafetensorError as error:

@@ -15,6 +15,7 @@ from cnctl.system.rename import NameTaken
 from cnctl.tensorfiles.base_update_file import BASE_UPDATE
 from cnctl.tensorfiles.lazy import Tensors
 from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.tensorfiles.paths import check_path
 from cnctl.tensorfiles.stream import Advance, Metadata, write_tensors
 
 OURS = frozenset({BASE_UPDATE, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
@@ -71,6 +72,7 @@ def names_a_file(target: Path) -> bool:
 
 def check_target(path: Path, *, overwrite: bool) -> None:
     """OutputError when the path exists and must not be replaced; an empty folder may be."""
+    check_path(path, error=OutputError)
     if not os.path.lexists(path) or _is_empty(path):
         return
     if not overwrite:

@@ -29,6 +29,7 @@ from cnctl.hints.detector import Detector, HintReader
 from cnctl.images import check_folder
 from cnctl.models.network import EXPORTS
 from cnctl.plugin import Condition
+from cnctl.tensorfiles.paths import check_path
 from cnctl.training.accelerator import check_sharding, load_deepspeed
 from cnctl.training.checkpoints import LOCK, Checkpoint, lock_folder, newest_checkpoint
 from cnctl.training.process_group import ProcessGroup
@@ -153,6 +154,7 @@ def _find_checkpoint(out: Path, on_event: OnEvent) -> Checkpoint | None:
 
 def _check_out(out: Path, *, resume: bool) -> None:
     """Refuse a folder with something in it, but for a run that is to be resumed."""
+    check_path(out, error=OutputError)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is not a folder", hint="choose another -o")
     names = set(os.listdir(out)) - {LOCK} if out.exists() else set()

@@ -106,6 +106,19 @@ def test_an_empty_folder_is_a_folder_whatever_its_name(folder, tmp_path, name) -
         convert(ConvertRequest(sources=folder, target=tmp_path / name))
 
 
+@pytest.mark.parametrize("name", ["caf\udce9", "caf\udce9.safetensors"])
+def test_a_path_that_is_not_utf8_is_refused_before_it_is_written_or_read(
+    folder, tmp_path, name
+) -> None:
+    target = tmp_path / name
+    with pytest.raises(OutputError, match="is not a UTF-8 path"):
+        convert(ConvertRequest(sources=folder, target=target))
+    assert not target.exists()
+    folder.rename(target)
+    with pytest.raises(CnctlError, match="is not a UTF-8 path"):
+        convert(ConvertRequest(sources=target, target=tmp_path / "out"))
+
+
 @pytest.mark.parametrize("name", ["out", "out.safetensors"])
 def test_of_two_runs_one_writes(folder, tmp_path, monkeypatch, name) -> None:
     """The other one is done between the last look at the target and the rename."""

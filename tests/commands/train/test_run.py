@@ -504,6 +504,9 @@ def test_a_folder_in_use_or_not_empty_is_refused(
         start(random_base, tmp_path / "letters", resume=True)
     with pytest.raises(OutputError, match="is not a folder"):
         start(random_base, tmp_path / "letters/one.txt")
+    with pytest.raises(OutputError, match="is not a UTF-8 path"):
+        start(random_base, tmp_path / "caf\udce9")
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]
     with pytest.raises(CnctlError, match="no condition is named"):
         go_on(tmp_path / "new")
     assert os.listdir(tmp_path) == ["letters"]
