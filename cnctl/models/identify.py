@@ -36,7 +36,9 @@ def check_role(path: Path, role: str) -> Signature | None:
 
 
 def check_tensors(tensors: Mapping[str, TensorSpec], role: str, *, subject: str) -> None:
-    """CnctlError where these tensors are known to be no `role` that is read here."""
+    """CnctlError where there are no tensors, or these are known to be no `role` that is read."""
+    if not tensors:
+        raise CnctlError(f"{subject} holds no tensors", hint="fetch or copy it again")
     row = find_signature(tensors)
     if row and not serves(row, role):
         raise refusal(row, role, subject=subject)

@@ -75,6 +75,15 @@ FORMS: dict[str, tuple[str, ...]] = {
     "a LoRA for Qwen-Image": ("transformer_blocks.0.img_mlp.net.2.lora_A.default.weight",),
     "a LoRA for Z-Image": ("diffusion_model.layers.0.attention.to_q.lora_A.weight",),
     "a LoRA for Wan": ("diffusion_model.blocks.0.cross_attn.k.lora_down.weight",),
+    "a LoRA for Stable Diffusion 3": (
+        "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+        "transformer.transformer_blocks.0.ff_context.net.2.lora_A.weight",
+    ),
+    "a difference of LyCORIS": ("lora_unet_down_blocks_0_resnets_0_conv1.diff",),
+    "weights of a detector": (
+        "depth_head.projects.0.weight",
+        "pretrained.blocks.0.attn.qkv.weight",
+    ),
     "a LoRA for a diffusion transformer": ("transformer_blocks.0.attn.to_q.lora_A.weight",),
     "a LoRA": ("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight",),
     "a ControlNet-LLLite": ("lllite_unet_input_blocks_4_1.down.0.weight",),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError, reading
-from cnctl.models.identify import check_tensors
+from cnctl.models.identify import check_tensors, find_signature
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.checkpoint import config as configs
 from cnctl.models.unet.checkpoint import keymap
@@ -135,7 +135,12 @@ def _open(
         if whole:
             raise error
         notes.append(f"{error}; {error.hint}")
-    architecture = _check_tensors(tensors, form, unet)
+    try:
+        architecture = _check_tensors(tensors, form, unet)
+    except CnctlError as error:
+        what = find_signature(listing.tensors)
+        named = f"{what.what}, but {error}" if what else str(error)
+        raise type(error)(named, hint=error.hint) from error
     written = _read_metadata(listing.metadata)
     said = _said(folder, config_file, written)
     try:
