@@ -19,9 +19,20 @@ from cnctl.data.scenes import SceneDataset
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector, HintReader
-from cnctl.images import encode_hint, find_images, hint_suffix, shown, write_same
+from cnctl.images import (
+    encode_hint,
+    find_images,
+    fit_pair,
+    hint_suffix,
+    read_image,
+    read_size,
+    shown,
+    write_same,
+)
 from cnctl.plugin import Condition, OptionValue
 
+ASPECT = 1.05
+"""Ratio of aspect ratios that are taken for one: sides are rounded to multiples of 8."""
 Options = Mapping[str, OptionValue]
 Detect = Callable[[np.ndarray, Options], np.ndarray | None]
 
@@ -30,7 +41,8 @@ Detect = Callable[[np.ndarray, Options], np.ndarray | None]
 class Case:
     """A hint that pictures should obey.
 
-    id: unique, and valid as a file name. number: of the example that it is made from.
+    id: unique, and valid as a file name. number: of the example that it is made from. whole: height
+    and width of the example's image, of which the hint shows a part; None where that is not known.
     """
 
     id: str
@@ -38,6 +50,7 @@ class Case:
     hint: Path
     prompt: str
     number: int = 0
+    whole: tuple[int, int] | None = None
     options: Options = field(default_factory=dict)
     """The detector's, for finding the hint again."""
 
@@ -56,12 +69,14 @@ class Cases:
     """The cases, and the detector that finds their hints again.
 
     photograph: RGB uint8 (H, W, 3), the image that a case's hint was detected in; None where hints
-    come without images. failed: example that gave no case -> why. empty: the count of empty hints.
+    come without images. side: of the square hints, to which outputs are cut too; None where they
+    are read whole. failed: example that gave no case -> why. empty: the count of empty hints.
     """
 
     cases: Sequence[Case]
     detect: Detect
     photograph: Callable[[Case], np.ndarray] | None = None
+    side: int | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
     empty: int = 0
 
@@ -144,12 +159,21 @@ def make_cases(
         name = f"{number:05}-{_slug(title)}"
         path = folder / f"{name}{hint_suffix(condition.stored_channels)}"
         write_same(path, encode_hint(pair.hint, {}), overwrite=overwrite)
-        case = Case(id=name, title=title, hint=path, prompt=pair.prompt or prompt, number=number)
-        cases.append(case)
+        cases.append(
+            Case(
+                id=name,
+                title=title,
+                hint=path,
+                prompt=pair.prompt or prompt,
+                number=number,
+                whole=pair.original,
+            )
+        )
     return Cases(
         cases=cases,
         detect=lambda image, _: pairs.detect_again(image),
         photograph=lambda case: pairs.load(case.number).image,
+        side=side,
         failed=failed,
         empty=empty,
     )
@@ -172,6 +196,26 @@ def match_outputs(folder: Path, cases: Sequence[Case]) -> tuple[list[Output], di
             hint="name each output as its example",
         )
     return outputs, failed
+
+
+def read_output(output: Output, cases: Cases) -> np.ndarray:
+    """The picture, RGB uint8 (H, W, 3), cut as its example was cut for the hint."""
+    picture = read_image(output.path)
+    if cases.side is None:
+        return picture
+    return fit_pair(picture, None, size=(cases.side, cases.side))[0]
+
+
+def count_other_aspects(outputs: Sequence[Output], cases: Cases) -> int:
+    """How many outputs have neither the aspect ratio of their example nor that of its hint."""
+    wholes = {case.id: case.whole for case in cases.cases}
+    return sum(_has_other_aspect(output.path, wholes[output.case]) for output in outputs)
+
+
+def _has_other_aspect(path: Path, whole: tuple[int, int] | None) -> bool:
+    height, width = read_size(path)
+    expected = [1.0] if whole is None else [1.0, whole[1] / whole[0]]
+    return all(not 1 / ASPECT < width / height / ratio < ASPECT for ratio in expected)
 
 
 def read_outputs(folder: Path, condition: Condition) -> tuple[list[Case], list[Output]]:

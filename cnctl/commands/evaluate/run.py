@@ -13,6 +13,7 @@ from cnctl.commands.evaluate.cases import (
     Case,
     Cases,
     Output,
+    count_other_aspects,
     make_cases,
     match_outputs,
     open_examples,
@@ -83,7 +84,7 @@ def _measure(
             cases, sets = _match_sets(request, cases)
         else:
             sets = _generate_sets(request, cases.cases, base, on_event)
-    for text in _warnings(request, cases):
+    for text in _warnings(request, cases, sets):
         on_event(Note(text))
     scored = [
         score_set(name, outputs, cases, condition, meters, on_event=on_event)
@@ -262,9 +263,16 @@ def _folder(name: str) -> str:
     return f"outputs/{name.replace('/', '-')}"
 
 
-def _warnings(request: EvaluateRequest, cases: Cases) -> Iterator[str]:
+def _warnings(request: EvaluateRequest, cases: Cases, sets: Sets) -> Iterator[str]:
     if cases.empty:
         yield f"{cases.empty} hints are empty and left out: nothing can obey them"
+    if request.data is not None and request.outputs:
+        for name, outputs in sets.items():
+            if count := count_other_aspects(outputs, cases):
+                yield (
+                    f"{count} of {len(outputs)} images of {name} have another aspect ratio than "
+                    "their examples; they are cut to the square in their middle"
+                )
     if len(cases.cases) < ENOUGH:
         yield f"an interval over {len(cases.cases)} hints says little; take more"
     if "fid" in request.metrics and len(cases.cases) < ENOUGH_FOR_FID:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cnctl.commands.evaluate.cases import Case, Cases, Output
+from cnctl.commands.evaluate.cases import Case, Cases, Output, read_output
 from cnctl.commands.evaluate.result import Scored, ScoredSet
 from cnctl.commands.shared import perceptual
 from cnctl.commands.shared.events import Stage, ignore
 from cnctl.hints.metrics import score
-from cnctl.images import fit_hint, read_hint, read_image
+from cnctl.images import fit_hint, read_hint
 from cnctl.plugin import Condition
 
 
@@ -63,7 +63,9 @@ def add_distances(sets: Sequence[ScoredSet], cases: Cases, meters: Meters) -> li
     real = perceptual.embed(map(cases.photograph, cases.cases), meters.network)
     found = []
     for one in sets:
-        made = perceptual.embed((read_image(p.path) for p in one.pictures), meters.network)
+        outputs = [Output(case=p.case, seed=p.seed, path=p.path) for p in one.pictures]
+        pictures = (read_output(output, cases) for output in outputs)
+        made = perceptual.embed(pictures, meters.network)
         found.append(_with_distances(one, real, made, meters.metrics))
     return found
 
@@ -86,7 +88,7 @@ def _score(
     condition: Condition,
     clip: perceptual.ClipScore | None,
 ) -> Scored:
-    picture = read_image(output.path)
+    picture = read_output(output, cases)
     found = cases.detect(picture, case.options)
 
     def fidelity(to: Case) -> float:

@@ -152,13 +152,14 @@ def test_images_of_generate_name_their_own_hints(made: Evaluation, tmp_path: Pat
     assert {case.prompt for case in found.cases} == {case.prompt for case in made.cases}
 
 
-def test_a_photograph_obeys_its_own_hint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(128, 128), (192, 128), (96, 160)])
+def test_a_photograph_obeys_its_own_hint(size: tuple[int, int], tmp_path: Path) -> None:
     """Outputs that are called as the examples are: here they are the examples."""
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         small = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         (tmp_path / "photos").mkdir(exist_ok=True)
-        Image.fromarray(small).resize((128, 128), 0).save(tmp_path / f"photos/{name}.png")
+        Image.fromarray(small).resize(size, 0).save(tmp_path / f"photos/{name}.png")
     (tmp_path / "photos/bad.png").write_text("no image")
     photos = tmp_path / "photos"
     found = run(tmp_path / "e", data=str(photos), outputs=[photos])
@@ -167,6 +168,28 @@ def test_a_photograph_obeys_its_own_hint(tmp_path: Path) -> None:
     assert found.intervals["chance"]["photos"].mean < 1
     assert [*found.failed] == ["bad.png"]
     assert "is a text file" in found.failed["bad.png"]
+
+
+def test_outputs_of_another_aspect_are_said(tmp_path: Path) -> None:
+    small = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    for folder, size in [("photos", (192, 128)), ("wide", (384, 256)), ("tall", (128, 192))]:
+        (tmp_path / folder).mkdir()
+        Image.fromarray(small).resize(size, 0).save(tmp_path / folder / "a.png")
+    notes: list[str] = []
+    request = EvaluateRequest(
+        condition="canny",
+        data=str(tmp_path / "photos"),
+        outputs=[tmp_path / "wide", tmp_path / "tall"],
+        out=tmp_path / "e",
+        settings={"resolution": 128},
+    )
+    found = evaluate(request, on_event=lambda event: notes.append(getattr(event, "text", "")))
+    assert [note for note in notes if "aspect" in note] == [
+        "1 of 1 images of tall have another aspect ratio than their examples; they are cut to the "
+        "square in their middle"
+    ]
+    means = found.intervals["fidelity"]
+    assert means["wide"].mean > 0.9 > means["tall"].mean
 
 
 @pytest.mark.parametrize(
