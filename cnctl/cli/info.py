@@ -28,6 +28,10 @@ def info(
         Path, typer.Argument(metavar="FILE", help="ControlNet weights, or an image of generate.")
     ],
     hash: Annotated[bool, typer.Option("--hash", help="Also the sha256 of the weights.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="config.json that says what weights do not."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Say what a file is: form, family and peculiarities of weights, or how an image was made.
@@ -37,7 +41,7 @@ def info(
     from cnctl.commands.info import ImageInfo
     from cnctl.commands.info import info as run
 
-    found = run(file, hash=hash)
+    found = run(file, hash=hash, config=config)
     if json:
         emit_json(found.as_dict())
     elif isinstance(found, ImageInfo):

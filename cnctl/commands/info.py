@@ -27,17 +27,20 @@ class ImageInfo:
         return asdict(self) | {"path": str(self.path)}
 
 
-def info(source: str | Path, *, hash: bool = False) -> WeightsInfo | ImageInfo:
+def info(
+    source: str | Path, *, hash: bool = False, config: Path | None = None
+) -> WeightsInfo | ImageInfo:
     """Describe ControlNet weights (file, folder, run) or an image made by `generate`.
 
-    hash: also read the whole file for its sha256. CnctlError says what another file is.
+    hash: also read the whole file for its sha256. config: a config.json that says what the file
+    does not. CnctlError says what another file is.
     """
     path = Path(source)
     if path.is_file() and _is_image(path):
         return _describe_image(path)
     if not path.exists():
         raise MissingError(f"{path} does not exist", hint="give weights, or an image of generate")
-    return find_layout(path).describe(path, hash=hash)
+    return find_layout(path).describe(path, hash=hash, config=config)
 
 
 def _is_image(path: Path) -> bool:

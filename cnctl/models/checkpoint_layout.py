@@ -20,7 +20,7 @@ class CheckpointLayout:
     holds: Callable[[Path], bool]
     """holds(path): whether weights lie there that no tensor tells, but what cnctl wrote does."""
     describe: Callable[..., WeightsInfo]
-    """describe(path, hash=): what they are; CnctlError where they are something else."""
+    """describe(path, hash=, config=): what they are; CnctlError where they are something else."""
     read_description: Callable[..., dict[str, Any]]
     """read_description(path, base=): what is known of a network, from headers."""
     load: Callable[..., tuple[Any, dict[str, Any]]]

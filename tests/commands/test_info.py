@@ -88,6 +88,22 @@ def test_a_published_name_tells_the_condition(
     assert note in " ".join(copy.notes)
 
 
+def test_a_config_says_what_the_weights_do_not(folder, tmp_path) -> None:
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    path, config = tmp_path / "x.safetensors", tmp_path / "config.json"
+    save_file(load_file(folder / "diffusion_pytorch_model.safetensors"), path)
+    config.write_text(
+        json.dumps(
+            json.loads((folder / "config.json").read_text()) | {"global_pool_conditions": True}
+        )
+    )
+    assert "attention heads" in info(path).notes[0]
+    assert info(path, config=config).notes == ("its residuals are averaged over the picture",)
+
+
 def test_hash_of_the_weights(folder) -> None:
     found = info(folder, hash=True)
     assert isinstance(found, WeightsInfo)

@@ -26,14 +26,15 @@ DTYPES = {
 }
 
 
-def describe_weights(path: Path, *, hash: bool = False) -> WeightsInfo:
+def describe_weights(path: Path, *, hash: bool = False, config: Path | None = None) -> WeightsInfo:
     """Describe this file, folder or run.
 
-    hash: also read the whole file for its sha256. CnctlError says what another file is.
+    hash: also read the whole file for its sha256. config: see `open_source`. CnctlError says what
+    another file is.
     """
     if found := find_input_concat(path):
         return _describe_input_concat(found, hash=hash)
-    return _describe_weights(open_source(path, whole=False), hash=hash)
+    return _describe_weights(open_source(path, config=config, whole=False), hash=hash)
 
 
 def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
