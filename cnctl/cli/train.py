@@ -154,7 +154,7 @@ class _Display:
             case events.Previewed(step, metric, fidelity, path):
                 if fidelity is not None:
                     self.fidelity = f"{metric} {fidelity:.3f}"
-                self._note(f"step {step}: {self.fidelity} {path}")
+                self._note(" ".join(filter(None, [f"step {step}:", self.fidelity, str(path)])))
             case events.Converged(step):
                 self._note(f"control has set in at step {step}")
             case events.BatchGrown(step, batch):
@@ -177,7 +177,8 @@ def _summarize(result: TrainResult, out: Path, *, quiet: bool) -> None:
         change = f"{result.fidelity_before:.3f} -> {result.fidelity_after:.3f}"
         note(f"{result.metric} on held-out examples: {change}", quiet=quiet)
     note(f"report: {result.report}", quiet=quiet)
+    source = "--hint hint.png" if result.missing else "photo.jpg"
     note(
-        f"use it: cnctl generate --cond {result.condition} --control {out} photo.jpg -p PROMPT",
+        f"use it: cnctl generate --cond {result.condition} --control {out} {source} -p PROMPT",
         quiet=quiet,
     )

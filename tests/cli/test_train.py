@@ -55,7 +55,9 @@ def test_dry_run_says_what_would_be_trained(
     cnctl("train", "--cond=canny", "--data=scenes:20", *flags)
     assert "steps       7 of batch 4" in capsys.readouterr().out
     cnctl("train", "--cond=canny", "--data=scenes:20", *flags, "--json")
-    assert json.loads(capsys.readouterr().out)["plan"]["steps"] == 7
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["steps"], plan["examples"], plan["held_out"]) == (7, 18, 2)
+    assert plan["fidelity"] == "edge_f1 on 2 examples, every 100 steps"
     assert list(tmp_path.iterdir()) == []
 
 

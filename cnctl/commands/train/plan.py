@@ -41,6 +41,8 @@ class TrainPlan:
     """Bytes on the device, roughly."""
     disk: int
     """Bytes in the run's folder, roughly."""
+    fidelity: str
+    """What is measured, or why nothing is."""
     sizes: dict[str, int]
     """How many examples are trained on at each size, "width x height"."""
     settings: TrainSettings
@@ -60,6 +62,7 @@ class TrainPlan:
             f"{self.held_out} held out",
             f"hints       {self.hints}",
             f"prompts     {self.prompts}",
+            f"fidelity    {self.fidelity}",
             *(f"note        {line}" for line in self.unread),
             f"trained     {self.parameters:,} parameters, {_attached(chosen)}",
             *_unfrozen(chosen, self.unfrozen),
@@ -74,9 +77,9 @@ class TrainPlan:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON: the settings, and what they come to for these data."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
-        return named | {"epochs": round(self.epochs, 3)} | asdict(self.settings)
+        return asdict(self.settings) | named | {"epochs": round(self.epochs, 3)}
 
 
 def make_plan(
@@ -88,6 +91,7 @@ def make_plan(
     dataset: Dataset,
     *,
     examples: Selection,
+    fidelity: str,
 ) -> TrainPlan:
     """The plan of this run. examples: those of the data set that are trained on."""
     return TrainPlan(
@@ -102,6 +106,7 @@ def make_plan(
         hints=_count(dataset.ready_hints, len(dataset), others="detected during training"),
         prompts=_count(dataset.ready_prompts, len(dataset), others="empty"),
         unread=summarize(dataset.problems),
+        fidelity=fidelity,
         parameters=trained_count(network, settings),
         memory=expected_memory(base, network, settings=settings),
         disk=expected_disk(base, network, settings=settings),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnctl.commands.shared.report.sheets import arrange, visible
-from cnctl.errors import MissingError
 from cnctl.hints.metrics import score
 from cnctl.models.base import Base
 from cnctl.models.network import Network, hint_tensor
@@ -26,7 +25,7 @@ class ValidationSet:
     """Examples and how to generate from them, the same at each preview of a run.
 
     hints: N of uint8 or uint16 (H, W, C), none of them dead. detect: RGB uint8 (H, W, 3) -> its
-    hint.
+    hint. missing: what the detector lacks; then fidelity is not measured.
     """
 
     hints: Sequence[np.ndarray]
@@ -37,11 +36,12 @@ class ValidationSet:
     guidance_scale: float
     scheduler: str
     batch_size: int
+    missing: str = ""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """fidelity: mean over the examples, None where the detector's weights are not installed.
+    """fidelity: mean over the examples, None where the detector lacks something.
 
     picture: RGB uint8 (H, W, 3).
     """
@@ -77,11 +77,10 @@ def make_preview(
 
 
 def _fidelity(validation: ValidationSet, outputs: np.ndarray) -> float | None:
-    """Mean score of outputs uint8 (B, H, W, 3); None where ready hints came without a detector."""
-    try:
-        found = [validation.detect(output) for output in outputs]
-    except MissingError:
+    """Mean score of outputs uint8 (B, H, W, 3); None where the detector lacks something."""
+    if validation.missing:
         return None
+    found = [validation.detect(output) for output in outputs]
     scores = [score(validation.metric, *pair) for pair in zip(validation.hints, found, strict=True)]
     return float(np.mean(scores))
 

@@ -68,6 +68,9 @@ def _in_short(
         said.append(f"{metric} on held-out examples: {scores[0]:.3f} -> {scores[-1]:.3f}.")
         found = "No sudden convergence." if converged is None else f"Converged at step {converged}."
         said.append(found)
+    missing = next((look["missing"] for look in reversed(looks) if "missing" in look), None)
+    if missing is not None:
+        said.append(f"Fidelity was not measured: {missing}.")
     said += [f"Batches of {batch} from step {step} on." for step, batch in grown.items()]
     return " ".join(said)
 

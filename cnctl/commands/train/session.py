@@ -43,6 +43,8 @@ class TrainResult:
     condition: str
     steps: int
     metric: str
+    missing: str
+    """What the condition's detector lacks, "" for nothing; it takes only ready hints then."""
     fidelity_before: float | None
     fidelity_after: float | None
     converged: int | None
@@ -136,6 +138,7 @@ class TrainingRun:
             condition=self.setup.condition.name,
             steps=self.training.step,
             metric=self.metric.name,
+            missing=self.setup.validation.missing,
             fidelity_before=scores[0] if scores else None,
             fidelity_after=scores[-1] if scores else None,
             converged=self.converged,
@@ -190,7 +193,9 @@ class TrainingRun:
         step, name = self.training.step, self.metric.name
         path = self.out / PREVIEWS / f"step-{step:08d}.png"
         write_image(path, made.picture, overwrite=True)
-        self._log({"event": "preview", "step": step, "metric": name, "fidelity": made.fidelity})
+        entry = {"event": "preview", "step": step, "metric": name, "fidelity": made.fidelity}
+        missing = self.setup.validation.missing
+        self._log(entry | ({"missing": missing} if missing else {}))
         self.on_event(Previewed(step, name, made.fidelity, path))
 
     def _find_convergence(self) -> int | None:

@@ -12,6 +12,7 @@ import torch
 from cnctl.commands.shared.events import ignore, notes
 from cnctl.commands.shared.weights import check_controls, locate_control, open_base, open_control
 from cnctl.commands.train.events import OnEvent
+from cnctl.commands.train.fidelity import describe_fidelity, find_missing
 from cnctl.commands.train.plan import TrainPlan, make_plan
 from cnctl.commands.train.previews import ValidationSet
 from cnctl.commands.train.record import RunRecord, describe_run, read_run
@@ -82,7 +83,13 @@ def prepare(
     if not held and chosen.held_out:
         note("too few examples to hold any out: fidelity is measured on training examples")
     examples = Selection(pairs, tuple(train))
-    tried = [] if dry else held or train[: chosen.held_out]
+    tried = held or train[: chosen.held_out] if chosen.preview_every else []
+    missing = find_missing(pairs.detect_again, chosen.resolution) if tried else ""
+    fidelity = describe_fidelity(condition, chosen, examples=len(tried), missing=missing)
+    measured = [] if dry else tried
+    validation = _validation_set(pairs, measured, condition, base, chosen, missing=missing)
+    if measured and not validation.hints:
+        note("every hint held out is blank: no previews are made")
     network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
     if network.replaces_base:
         base = replace(base, denoiser=network)  # the locked one is not used then
@@ -92,9 +99,11 @@ def prepare(
         network=network,
         settings=chosen,
         examples=examples,
-        validation=_validation_set(pairs, tried, condition, base, chosen),
+        validation=validation,
         cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
-        plan=make_plan(asked, condition, base, network, chosen, dataset, examples=examples),
+        plan=make_plan(
+            asked, condition, base, network, chosen, dataset, examples=examples, fidelity=fidelity
+        ),
         record=record,
     )
 
@@ -207,10 +216,12 @@ def _validation_set(
     condition: Condition,
     base: Base,
     settings: TrainSettings,
+    *,
+    missing: str,
 ) -> ValidationSet:
     """Examples to measure with, square; one whose hint is dead cannot be obeyed."""
     pairs = replace(pairs, sizes=[(settings.resolution, settings.resolution)])
-    examples = [pairs.load(index) for index in (held if settings.preview_every else [])]
+    examples = [pairs.load(index) for index in held]
     living = [example for example in examples if np.ptp(example.hint) > 0]
     of_base = {"resolution": base.resolution} | dict(base.defaults)
     guided = resolve(GenerateSettings, of_base, asdict(condition.generate), flags={})
@@ -223,4 +234,5 @@ def _validation_set(
         guidance_scale=guided.guidance_scale,
         scheduler=guided.scheduler,
         batch_size=settings.batch_size,
+        missing=missing,
     )

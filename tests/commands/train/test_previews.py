@@ -4,7 +4,6 @@ from diffusers import ControlNetModel
 
 from cnctl.commands.shared.report.sheets import GAP
 from cnctl.commands.train.previews import ValidationSet, make_preview
-from cnctl.errors import MissingError
 from cnctl.models.base import Base
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.sampling.denoise import sample
@@ -87,9 +86,10 @@ def test_without_the_detector_there_is_a_picture_and_no_number(
     loaded_random_base: Base, random_controlnet: ControlNetModel
 ) -> None:
     def detect(image: np.ndarray) -> np.ndarray:
-        raise MissingError("the weights are not at hand")
+        raise AssertionError("a detector that lacks its weights was asked")
 
-    made = make_preview(loaded_random_base, random_controlnet, validation(1, detect=detect))
+    lacking = validation(1, detect=detect, missing="its weights")
+    made = make_preview(loaded_random_base, random_controlnet, lacking)
     assert made is not None
     assert made.fidelity is None
     assert made.picture.shape == (64 + 2 * GAP, 3 * (64 + GAP) + GAP, 3)

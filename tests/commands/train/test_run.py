@@ -597,3 +597,47 @@ def test_a_check_reads_all_and_trains_nothing(random_base: Path, tmp_path: Path)
     ]
     assert report.fatal == 1
     assert sorted(os.listdir(tmp_path)) == ["metadata.jsonl", "plain.png"]
+
+
+def write_hinted_set(folder: Path, *, count: int) -> str:
+    """A data set of noise with ready hints."""
+    lines = []
+    for number in range(count):
+        image = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        write_image(folder / f"{number}.png", image)
+        write_hint(folder / f"{number}-hint.png", image[..., :1])
+        entry = {"image": f"{number}.png", "hint": f"{number}-hint.png", "prompt": "noise"}
+        lines.append(json.dumps(entry))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return str(folder)
+
+
+def test_fidelity_that_cannot_be_measured_is_said_and_keeps_no_run_waiting(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    data, out = write_hinted_set(tmp_path / "set", count=10), tmp_path / "run"
+    looking = {"condition": "hed", "data": data, "preview_every": 4, "preview_steps": 1}
+    with pytest.raises(CnctlError, match=r"--on-convergence stop needs fidelity.*hed needs .*"):
+        start(random_base, out, on_convergence="stop", **looking)
+    assert not out.exists()
+    events: list[Any] = []
+    result = start(random_base, out, on_event=events.append, **looking)
+    plan = next(event.plan for event in events if isinstance(event, Started))
+    assert plan.fidelity.startswith("not measured: hed needs ")
+    assert plan.fidelity.endswith(
+        "cnctl models pull hed, or name your own folder in CNCTL_DETECTORS"
+    )
+    assert result.fidelity_after is None
+    assert result.missing in plan.fidelity
+    assert "Fidelity was not measured: hed needs " in result.report.read_text()
+    assert len(list((out / "previews").iterdir())) == 2
+
+
+@pytest.mark.parametrize("nothing", [{"preview_every": 0}, {"preview_every": 1, "held_out": 0}])
+def test_waiting_for_convergence_without_previews_is_refused(
+    random_base: Path, tmp_path: Path, nothing: dict[str, int]
+) -> None:
+    with pytest.raises(CnctlError, match="needs fidelity, which is not measured: no "):
+        start(random_base, tmp_path / "run", on_convergence="stop", **nothing)
