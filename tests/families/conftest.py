@@ -70,6 +70,7 @@ CASES = (
             "block_out_channels": [48, 64, 96, 128],
             "cross_attention_dim": 128,
             "in_channels": 8,
+            "out_channels": 8,
         },
         base="tiny",
         rounding=5e-5,
