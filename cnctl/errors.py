@@ -97,3 +97,14 @@ def shown(path: str | Path) -> str:
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return any text as one line for a terminal: blanks joined, control characters escaped."""
+    return shown(" ".join(text.split()))
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the kind of an exception and what it says, in one line."""
+    text = one_line(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

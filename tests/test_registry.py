@@ -70,7 +70,12 @@ def run(*arguments, path, **variables):
 
 def ask(code, *, path, **variables):
     """What the code prints as JSON, where it can use everything in the registry."""
-    prelude = "import json, sys\nfrom cnctl.registry import *\n"
+    prelude = """
+import json, sys
+from cnctl.errors import CnctlError
+from cnctl.registry import *
+from cnctl.registry import look
+"""
     result = run("-c", prelude + code, path=path, **variables)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -91,9 +96,10 @@ except CnctlError as error:
 
 
 def listing(*, path, **variables):
+    """The lines on stdout, and those on stderr."""
     result = run("-m", "cnctl", "conditions", path=path, **variables)
     assert result.returncode == 0, result.stderr
-    return result.stdout.splitlines()
+    return result.stdout.splitlines(), result.stderr.splitlines()
 
 
 def test_names_come_from_metadata_alone(tmp_path):
@@ -132,12 +138,13 @@ def test_broken_plugins_take_a_line_each_and_break_nothing_else(tmp_path):
         modules = {f"{name}_module": "print('hello')\n" + code}
         install(tmp_path, f"p-{name}", entries={name: f"{name}_module:{name}"}, modules=modules)
     install_good(tmp_path, "p-fine", "fine")
-    lines = listing(path=tmp_path)
+    lines, problems = listing(path=tmp_path)
     for name, (_, reason) in BROKEN.items():
-        (line,) = [line for line in lines if f"'{name}'" in line]
+        (line,) = [line for line in problems if f"'{name}'" in line]
         assert reason in line
         assert f"p-{name} 1.0" in line
-    assert "hello" not in lines
+    assert not {"hello"} & {*lines, *problems}
+    assert not [line for line in lines if "\t" not in line]
     assert {"canny", "fine"} <= {line.split("\t")[0] for line in lines}
 
 
@@ -152,22 +159,128 @@ def test_a_broken_plugin_that_is_asked_for_gives_the_reason(tmp_path):
     assert error_of("needs", path=tmp_path)[2] == 4
 
 
-def test_an_interrupt_is_not_a_fault_of_the_plugin(tmp_path):
+def test_an_interrupt_is_not_a_fault_of_the_plugin_that_is_used(tmp_path):
     modules = {"slow_module": "raise KeyboardInterrupt"}
     install(tmp_path, "slow", entries={"slow": "slow_module:slow"}, modules=modules)
     code = """
 try:
-    list_conditions()
+    get_condition("slow")
 except KeyboardInterrupt:
     print("true")
 """
     assert ask(code, path=tmp_path) is True
 
 
+ENDING = {
+    "exits": ("import os; os._exit(0)", "ended the process (exit code 0)"),
+    "interrupts": ("raise KeyboardInterrupt", "ended the process"),
+    "aborts": ("import os; os.abort()", "ended the process (SIGABRT)"),
+    "hangs": ("import time; time.sleep(600)", "took longer than 3 seconds"),
+    "hangs-deaf": (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)",
+        "took longer than 3 seconds",
+    ),
+}
+LINGERING = (
+    GOOD.format(name="lingers")
+    + """
+import atexit, subprocess, sys, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+atexit.register(time.sleep, 600)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+"""
+)
+
+
+def test_plugins_that_hang_or_end_the_process_are_named_and_the_others_listed(tmp_path):
+    for name, (code, _) in ENDING.items():
+        module = f"{name.replace('-', '_')}_module"
+        install(tmp_path, f"p-{name}", entries={name: f"{module}:it"}, modules={module: code})
+    install(
+        tmp_path,
+        "p-lingers",
+        entries={"lingers": "lingers_module:lingers"},
+        modules={"lingers_module": LINGERING},
+    )
+    code = """
+entries = look.list_conditions(seconds=3.0)
+print(json.dumps({entry.name: [entry.problem, entry.summary] for entry in entries}))
+"""
+    found = ask(code, path=tmp_path)
+    for name, (_, reason) in ENDING.items():
+        module = f"{name.replace('-', '_')}_module"
+        start = f"condition '{name}' (p-{name} 1.0) failed to import: {module} {reason}"
+        assert found[name][0].startswith(start)
+    assert found["lingers"] == ["", "The lingers one"]
+    assert found["canny"] == ["", "Canny edges, white on black"]
+
+
+def test_a_mistyped_name_imports_no_plugin(tmp_path):
+    modules = {"exits_module": "import os; os._exit(0)"}
+    install(tmp_path, "exits", entries={"exits": "exits_module:exits"}, modules=modules)
+    result = run("-m", "cnctl", "annotate", "--cond", "cany", "x.png", path=tmp_path)
+    assert result.returncode == 2
+    assert "unknown condition 'cany'; nearest is 'canny'" in result.stderr
+    result = run("-m", "cnctl", "conditions", "exits", path=tmp_path)
+    assert result.returncode == 2
+    assert "exits_module ended the process (exit code 0)" in result.stderr
+
+
+RICH = """
+from cnctl.plugin import *
+def call(*arguments, **named): pass
+rich = Condition(
+    name="rich", summary="All fields", load_detector=call, training_options=call, augment=call,
+    flip=None, draw=call, from_maps=call, ground_truth=GroundTruth(name="{stem}.png", read=call),
+    metric=Metric(name="own", score=call, higher_is_better=False), hint_channels=5, masked=True,
+    files={"net": WeightFile(repo="a/b", filename="c.pth", size=3, commercial=False)},
+    options={"a": Option(1, "how", choices=(1, 2)), "b": Option(0.5, minimum=0, maximum=1)},
+    palette={"sky": (1, 2, 3)}, train=TrainDefaults(resolution=64, recipe="cook"),
+    generate=GenerateDefaults(steps=7), base="c/d", licence="MIT", references=("one", "two"),
+    weights=(Weights(source="e/f", family="SD 1.x", licence="MIT", control_type=2),),
+)
+"""
+
+
+def test_what_another_package_states_arrives_whole(tmp_path):
+    install(tmp_path, "rich", entries={"rich": "rich_m:rich"}, modules={"rich_m": RICH})
+    code = """
+from dataclasses import fields
+entry, = [entry for entry in list_conditions() if entry.name == "rich"]
+seen, real = entry.condition, get_condition("rich")
+same = [each.name for each in fields(real)
+        if getattr(real, each.name) == getattr(seen, each.name)]
+callables = [each.name for each in fields(real) if callable(getattr(seen, each.name))]
+print(json.dumps([same, callables, seen.metric.name, seen.ground_truth.name]))
+"""
+    same, callables, metric, truth = ask(code, path=tmp_path)
+    real = {"load_detector", "training_options", "augment", "draw", "from_maps"}
+    stated = {"name", "summary", "files", "options", "hint_channels", "masked", "palette", "train"}
+    stated |= {"generate", "flip", "base", "weights", "licence", "references"}
+    assert set(callables) == real
+    assert set(same) == stated
+    assert (metric, truth) == ("own", "{stem}.png")
+
+
+def test_control_characters_of_a_plugin_reach_no_terminal(tmp_path):
+    good = GOOD.format(name="evil").replace("The evil one", "\\x1b[2J\\x9b31m\\u202eevil")
+    bad = "raise RuntimeError('no \\x1b[31mluck\\x07')"
+    modules = {"evil_m": good, "bad_m": bad}
+    install(tmp_path, "p", entries={"evil": "evil_m:evil", "bad": "bad_m:bad"}, modules=modules)
+    for words in (["conditions"], ["conditions", "evil"], ["conditions", "bad"], ["doctor"]):
+        result = run("-m", "cnctl", *words, path=tmp_path, PYTHONUTF8="1")
+        said = result.stdout + result.stderr
+        assert r"\x1b[" in said
+        assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(said)
+    result = run("-m", "cnctl", "conditions", "evil", "--json", path=tmp_path, PYTHONUTF8="1")
+    assert not {"\x1b", "\x9b", "\u202e"} & set(result.stdout)
+    assert json.loads(result.stdout)["conditions"][0]["summary"] == "\x1b[2J\x9b31m\u202eevil"
+
+
 def test_a_value_that_is_no_module_is_a_broken_plugin(tmp_path):
     install(tmp_path, "odd", entries={"odd": "this is not : a value"})
     assert "canny" in names(path=tmp_path)
-    (line,) = [line for line in listing(path=tmp_path) if "'odd'" in line]
+    (line,) = [line for line in listing(path=tmp_path)[1] if "'odd'" in line]
     assert "odd 1.0" in line
 
 
@@ -175,15 +288,15 @@ def test_a_stranger_cannot_take_the_name_of_a_built_in(tmp_path):
     install_good(tmp_path, "aaa-rival", "canny")
     code = 'print(json.dumps(get_condition("canny").load_detector.__module__))'
     assert ask(code, path=tmp_path) == "cnctl_conditions.canny"
-    lines = listing(path=tmp_path)
-    assert any("aaa-rival 1.0" in line and "taken by cnctl" in line for line in lines)
+    lines, problems = listing(path=tmp_path)
+    assert any("aaa-rival 1.0" in line and "taken by cnctl" in line for line in problems)
     assert any(line.startswith("canny\t") and "cnctl" in line for line in lines)
 
 
 def test_two_strangers_with_one_name_are_told_apart_by_the_user(tmp_path):
     install_good(tmp_path, "one", "red")
     install_good(tmp_path, "two", "red")
-    assert len([line for line in listing(path=tmp_path) if "also claimed by" in line]) == 2
+    assert len([line for line in listing(path=tmp_path)[1] if "also claimed by" in line]) == 2
     message, hint, _ = error_of("red", path=tmp_path)
     assert "one 1.0" in message
     assert "two 1.0 (two_module:red)" in message
@@ -197,7 +310,7 @@ def test_one_package_found_twice_is_one(tmp_path):
     install_good(first, "my-red", "red", version="2.0")
     install_good(second, "my-red", "red", version="1.0")
     install(third, "My.Red", entries={"red": "my_red_module:red"})
-    rows = [line for line in listing(path=[first, second, third]) if line.startswith("red\t")]
+    rows = [line for line in listing(path=[first, second, third])[0] if line.startswith("red\t")]
     assert rows == ["red\tThe red one\tnot stated\tready\tnone\tmy-red 2.0"]
 
 

@@ -25,7 +25,7 @@ from cnctl.cli.generate import generate
 from cnctl.cli.info import info
 from cnctl.cli.models import app as models
 from cnctl.cli.train import train
-from cnctl.errors import CnctlError, ReportedByOtherRank, write_error
+from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
 from cnctl.system.processes import rank
 
 EPILOG = (
@@ -138,7 +138,7 @@ def _report(error: BaseException) -> int:
     message, code = _describe(error)
     stopped_with_others = rank() > 0 and isinstance(error, KeyboardInterrupt | Terminated)
     if not (stopped_with_others or isinstance(error, ReportedByOtherRank)):
-        print(f"cnctl: {message}", file=sys.stderr)
+        print(f"cnctl: {one_line(message)}", file=sys.stderr)
     return code
 
 
@@ -149,7 +149,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
         case CnctlError():
             return "; ".join(filter(None, [str(error), error.hint])), error.exit_code
         case typer.TyperException():
-            return f"{_one_line(error.format_message())}; see cnctl --help", error.exit_code
+            return f"{one_line(error.format_message())}; see cnctl --help", error.exit_code
         case KeyboardInterrupt() | typer.Abort():
             return "interrupted", 130
         case Terminated():
@@ -160,11 +160,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
             return _describe(write_error(error.filename or "the output", error))
     if type(error).__name__ == "OutOfMemoryError":
         return "out of device memory; try a smaller size or batch", 5
-    return f"unexpected {type(error).__name__}: {_one_line(str(error))}; see it with --debug", 1
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return f"unexpected {type(error).__name__}: {one_line(str(error))}; see it with --debug", 1
 
 
 def _hush() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from cnctl.cli.report import complete_condition, emit, emit_json, note
 from cnctl.commands.shared.known_controls import known_weights
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, MissingError, one_line, shown
 
 if TYPE_CHECKING:
     from cnctl.plugin import Condition, Option, OptionValue, WeightFile
@@ -62,35 +62,39 @@ def conditions(
 
 
 def _list(*, json: bool) -> None:
-    import sys
-
     from cnctl.registry import list_conditions
 
     entries = list_conditions()
     if json:
         emit_json({"conditions": [_document(entry) for entry in entries]})
-        return
+    else:
+        _print_rows(entries)
+    for entry in entries:
+        if entry.problem:
+            note(f"cnctl: {entry.problem}")
+    if not entries:
+        note("no condition is installed, or CNCTL_PLUGINS leaves them out")
+
+
+def _print_rows(entries: Sequence[Entry]) -> None:
+    import sys
+
     rows = [_row(entry, entry.condition) for entry in entries if entry.condition]
     if sys.stdout.isatty():
         _print_table(rows)
     else:
         emit("\t".join(row) for row in rows)
-    emit(f"! {entry.problem}" for entry in entries if entry.problem)
-    if not entries:
-        note("no condition is installed, or CNCTL_PLUGINS leaves them out")
 
 
 def _show(name: str, *, json: bool) -> None:
-    from cnctl.registry import find_entry, load_entry
+    from cnctl.registry import find_entry, look_at
 
-    entry = find_entry(name)
-    condition = load_entry(entry)
+    entry = look_at(find_entry(name))
+    assert entry.condition
     if json:
-        from dataclasses import replace
-
-        emit_json({"conditions": [_document(replace(entry, condition=condition))]})
+        emit_json({"conditions": [_document(entry)]})
     else:
-        emit(_describe(entry, condition))
+        emit(map(shown, _describe(entry, entry.condition)))
 
 
 def _new(name: str, folder: Path, *, json: bool) -> None:
@@ -101,7 +105,15 @@ def _new(name: str, folder: Path, *, json: bool) -> None:
         emit_json({"path": package})
     else:
         emit([package])
-        note(f"next: pip install {package} && cnctl conditions check {name}")
+        note(f"next: pip install {_as_argument(package)} && cnctl conditions check {name}")
+
+
+def _as_argument(folder: Path) -> str:
+    """A folder as pip takes it: a bare name would be a package of an index."""
+    import os
+    import shlex
+
+    return shlex.quote(str(folder) if folder.is_absolute() else os.path.join(".", folder))
 
 
 def _check(names: list[str], image: Path | None, *, json: bool) -> None:
@@ -109,22 +121,37 @@ def _check(names: list[str], image: Path | None, *, json: bool) -> None:
     from cnctl.images import read_image
 
     picture = None if image is None else read_image(image)
-    problems = {name: check_plugin(name, image=picture) for name in names}
+    problems: dict[str, list[str]] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            problems[name] = check_plugin(name, image=picture)
+        except MissingError as error:
+            problems[name], missing[name] = [], "; ".join(filter(None, [str(error), error.hint]))
     if json:
-        emit_json({"conditions": [{"name": n, "problems": found} for n, found in problems.items()]})
+        rows = [
+            {"name": name, "problems": problems[name], "missing": missing.get(name, "")}
+            for name in problems
+        ]
+        emit_json({"conditions": rows})
     for name, found in problems.items():
         if not json:
-            emit(f"{name}: {problem}" for problem in found)
-        if not found:
+            emit(f"{name}: {one_line(problem)}" for problem in found)
+        if name in missing:
+            note(f"cnctl: {missing[name]}; without it the detector of {name} is not checked")
+        elif not found:
             note(f"{name} meets the contract")
     if any(problems.values()):
         raise typer.Exit(2)
+    if missing:
+        raise typer.Exit(MissingError.exit_code)
 
 
 def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
     families = ", ".join(dict.fromkeys(one.family for one in known_weights(condition)))
-    licence = " ".join(condition.licence.split()) or "not stated"
-    return entry.name, entry.summary, licence, _state(condition), families or "none", entry.provider
+    licence = condition.licence.strip() or "not stated"
+    cells = (entry.name, entry.summary, licence, _state(condition), families or "none")
+    return tuple(map(one_line, (*cells, entry.provider)))
 
 
 def _state(condition: Condition) -> str:

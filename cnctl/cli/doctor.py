@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cnctl.cli.report import emit, emit_json
+from cnctl.errors import shown
 
 
 def doctor(
@@ -21,7 +22,7 @@ def doctor(
         emit_json({"checks": [asdict(check) for check in checks]})
     else:
         for check in checks:
-            emit([f"{check.status:4}  {check.name:10}  {check.text}"])
+            emit([f"{check.status:4}  {check.name:10}  {shown(check.text)}"])
             if check.fix:
                 emit([f"{'':18}-> {check.fix}"])
     if any(check.status == "fail" for check in checks):

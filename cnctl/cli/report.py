@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cnctl.errors import shown
 from cnctl.registry import condition_names
 
 if TYPE_CHECKING:
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, progress is one plain line at most this often."""
-
+UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+"""Of what JSON leaves as it is, that a terminal may act on, or that UTF-8 cannot hold."""
 
 _consoles: list[Console] = []
 """Of the bars that are on the terminal now."""
@@ -38,14 +41,13 @@ def emit(lines: Iterable[object]) -> None:
 def emit_json(document: Any) -> None:
     """Print one JSON document to stdout; paths become strings."""
     text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
-    # A file name that is not UTF-8 holds lone surrogates, which JSON can write escaped only.
-    print(text.encode("utf-8", "backslashreplace").decode())
+    print(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def note(text: str, *, quiet: bool = False) -> None:
     """Say something to the person, never to the pipe."""
     if not quiet:
-        print(text, file=sys.stderr)
+        print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
 
 
 def draw(sequences: str) -> None:

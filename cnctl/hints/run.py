@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.errors import CnctlError, DeviceError, MissingError, shown
+from cnctl.errors import CnctlError, DeviceError, MissingError, describe_error, shown
 from cnctl.hints.files import open_detector
 from cnctl.images import read_hint, read_values
 from cnctl.plugin import BatchDetector, Condition, Detection, Option, OptionValue
@@ -240,12 +240,6 @@ def describe_value(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"
     return f"a {type(value).__name__}"
-
-
-def describe_error(error: BaseException) -> str:
-    """An exception in one line, however many its text has."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _read_json(path: Path) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cnctl.commands.conditions.new import new_condition
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cnctl-blur"
 
 HEAVY = """
@@ -19,11 +21,11 @@ heavy = Condition(name="heavy", summary="", load_detector=lambda device: lambda 
 """
 
 
-def cnctl(*arguments, path=None, folder=None):
+def cnctl(*arguments, path=None, folder=None, **variables):
     paths = os.pathsep.join(filter(None, [path and str(path), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-m", "cnctl", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, **variables},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -126,6 +128,17 @@ def test_check_of_a_plugin_that_does_not_import(tmp_path):
     assert len(result.stdout.splitlines()) == 1
 
 
+def test_check_without_the_detectors_weights_names_the_command_and_exits_with_4(tmp_path):
+    environment = {"HF_HUB_CACHE": str(tmp_path), "CNCTL_DETECTORS": str(tmp_path)}
+    result = cnctl("conditions", "check", "hed", "canny", **environment)
+    assert result.returncode == 4
+    assert result.stdout == ""
+    missing, met = result.stderr.splitlines()
+    assert "hed needs ControlNetHED.pth of lllyasviel/Annotators" in missing
+    assert "cnctl models pull hed" in missing
+    assert met == "canny meets the contract"
+
+
 def test_both_packages_pass_their_own_tests(site, written):
     folders = [EXAMPLE / "tests", written / "tests"]
     quiet = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]
@@ -151,13 +164,39 @@ def test_new_writes_what_the_example_shows(written):
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("Bad Name", 2), ("canny", 2), ("check", 2), ("3d", 2), ("../x", 2)]
+    ("name", "code"),
+    [("Bad Name", 2), ("canny", 2), ("check", 2), ("3d", 2), ("../x", 2), ("mine-", 2)],
 )
 def test_new_refuses_names_that_cannot_be_used(tmp_path, name, code):
     result = cnctl("conditions", "new", name, "-o", tmp_path)
     assert result.returncode == code
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_new_says_how_to_install_what_it_wrote(tmp_path):
+    (tmp_path / "a folder").mkdir()
+    for folder, shown in (
+        (".", "./cnctl-mine"),
+        ("a folder", "'./a folder/cnctl-mine'"),
+        (tmp_path / "b", f"{tmp_path}/b/cnctl-mine"),
+    ):
+        result = cnctl("conditions", "new", "mine", "-o", folder, folder=tmp_path)
+        assert result.stderr == f"next: pip install {shown} && cnctl conditions check mine\n"
+
+
+@pytest.mark.parametrize("name", ["class", "np", "load-detector", "check_condition"])
+def test_what_new_writes_passes_its_tests_under_a_name_that_python_or_it_uses(tmp_path, name):
+    package = new_condition(name, folder=tmp_path)
+    quiet = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *quiet, package / "tests"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(package), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 passed" in result.stdout, result.stdout
 
 
 def test_new_keeps_what_exists(tmp_path):

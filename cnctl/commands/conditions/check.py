@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 
 from cnctl.commands.conditions.isolation import run_isolated, seed_globals
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, MissingError, describe_error
 from cnctl.hints.files import open_detector
 from cnctl.hints.metrics import METRICS, score
 from cnctl.hints.run import (
     check_detection,
     check_options,
-    describe_error,
     describe_value,
     hint_from_maps,
     parse_options,
 )
 from cnctl.plugin import BatchDetector, Condition, Metric, Option, OptionValue
-from cnctl.registry import find_entry, load_entry, misfit
+from cnctl.registry import find_entry, load_entry, look_at, misfit
 from cnctl.system.isolation import restored_process
 from cnctl.tiny.scenes import exact_maps, render_scene
 
@@ -47,14 +46,20 @@ def check_plugin(name: str, *, image: np.ndarray | None = None) -> list[str]:
     """What is wrong with an installed plugin, one line each; [] where it meets the contract.
 
     Beyond `check_condition`, its module is imported in a fresh process to see what that loads.
+    Raises MissingError where nothing is wrong but that weights or a package are not installed.
     image: RGB uint8 (H, W, 3) to detect on, for detectors that find nothing in a drawn scene.
     """
     entry = find_entry(name)
     try:
+        look_at(entry)
         condition = load_entry(entry)
     except CnctlError as error:
         return [str(error)]
-    return [*_check_import(entry.module), *check_condition(condition, image=image)]
+    problems, missing = _check(condition, image=image)
+    problems = [*_check_import(entry.module), *problems]
+    if missing and not problems:
+        raise missing
+    return [*problems, *([str(missing)] if missing else [])]
 
 
 def check_condition(condition: Condition, *, image: np.ndarray | None = None) -> list[str]:
@@ -63,14 +68,26 @@ def check_condition(condition: Condition, *, image: np.ndarray | None = None) ->
     For a plugin's own tests: `assert check_condition(blur) == []`. The detector is loaded three
     times, on the CPU; global state that it might disturb is put back.
     """
+    problems, missing = _check(condition, image=image)
+    return problems + ([f"load_detector raises {describe_error(missing)}"] if missing else [])
+
+
+def _check(
+    condition: Condition, *, image: np.ndarray | None
+) -> tuple[list[str], MissingError | None]:
+    """What is wrong, and what the detector could not be checked without."""
     if misfit(condition):
-        return [f"it {misfit(condition)}"]
+        return [f"it {misfit(condition)}"], None
+    missing = None
     with restored_process():
         sys.argv[:] = STRANGE_ARGUMENTS[:1]
         problems = [*_check_fields(condition), *_check_training(condition)]
         problems += _check_from_maps(condition)
-        problems += _check_detector(condition, image=image)
-    return list(dict.fromkeys(problems))
+        try:
+            problems += _check_detector(condition, image=image)
+        except MissingError as error:
+            missing = error
+    return list(dict.fromkeys(problems)), missing
 
 
 IMPORT_PROBE = """

@@ -13,17 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from cnctl.hints.run import describe_error
+from cnctl.errors import MissingError, describe_error
 from cnctl.system.isolation import refused_network
 
 
 def run_isolated(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
-    """The result (None where it raised), and what the call did that a plugin must not do."""
+    """The result (None where it raised), and what the call did that a plugin must not do.
+
+    A MissingError passes: it is this machine's fault.
+    """
     result, problems = None, []
     before, threads = _process_state(), set(threading.enumerate())
     with _caught_stdout() as printed, refused_network() as addresses:
         try:
             result = call()
+        except MissingError:
+            raise
         except (Exception, SystemExit) as error:
             problems.append(f"{step} raises {describe_error(error)}")
     if any(printed):

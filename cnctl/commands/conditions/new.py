@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keyword import iskeyword
 from pathlib import Path
 
 from cnctl.errors import CnctlError, OutputError, writing
@@ -93,9 +94,11 @@ To run its test: `pip install '.[test]' && pytest`
 FILES = {
     "pyproject.toml": PYPROJECT,
     "{{module}}.py": MODULE,
-    "tests/test_{{attribute}}.py": TEST,
+    "tests/test_{{word}}.py": TEST,
     "README.md": README,
 }
+USED = {"check_condition", "load_detector", "np"}
+"""Names of the files above that the condition's own must not replace."""
 
 
 def new_condition(name: str, *, folder: Path = Path()) -> Path:
@@ -122,14 +125,17 @@ def _check_name(name: str) -> None:
         Condition(name=name, summary="", load_detector=lambda device: lambda image: None)
     except ValueError as error:
         raise CnctlError(str(error), hint="for instance: cnctl conditions new blur") from error
-    if not name[0].isalpha() or name in {"new", "check"} or name in condition_names():
+    is_word = name[0].isalpha() and name[-1].isalnum()
+    if not is_word or name in {"new", "check"} or name in condition_names():
         raise CnctlError(
             f"the name {name!r} cannot be used",
-            hint="it must start with a letter, not be installed already, nor be `new` or `check`",
+            hint="it must start with a letter, end with a letter or digit, "
+            "not be installed already, nor be `new` or `check`",
         )
 
 
 def _filled(text: str, name: str) -> str:
-    attribute = name.replace("-", "_")
+    word = name.replace("-", "_")
+    attribute = f"{word}_" if iskeyword(word) or word in USED else word
     text = text.replace("{{name}}", name).replace("{{attribute}}", attribute)
-    return text.replace("{{module}}", f"cnctl_{attribute}")
+    return text.replace("{{word}}", word).replace("{{module}}", f"cnctl_{word}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 from cnctl.models.published import published_controlnets, short_name
 from cnctl.plugin import Condition, Weights
-from cnctl.registry import list_conditions
+from cnctl.registry import condition_names, list_conditions
 
 NEAR = 3
 
@@ -17,22 +18,30 @@ def known_weights(condition: Condition) -> tuple[Weights, ...]:
 
 
 def find_control(name: str) -> Weights | None:
-    """The one that this short name means."""
-    return _by_name().get(name)
+    """The one that this short name means; plugins are asked where none is published as that."""
+    return _published().get(name) or _of_plugins().get(name)
 
 
 def near_names(name: str) -> list[str]:
     """Short names that are like this one, or hold it."""
-    known = _by_name()
+    known = _published() | _of_plugins()
     holding = [other for other in known if name and name in other]
     close = difflib.get_close_matches(name, known, n=NEAR)
     return [*dict.fromkeys([*close, *holding])][:NEAR]
 
 
-def _by_name() -> dict[str, Weights]:
+def _published() -> dict[str, Weights]:
+    return _by_name(one for name in condition_names() for one in published_controlnets(name))
+
+
+def _of_plugins() -> dict[str, Weights]:
     conditions = [entry.condition for entry in list_conditions() if entry.condition]
+    return _by_name(one for condition in conditions for one in condition.weights)
+
+
+def _by_name(known: Iterable[Weights]) -> dict[str, Weights]:
     found: dict[str, Weights] = {}
-    for weights in (one for condition in conditions for one in known_weights(condition)):
+    for weights in known:
         if not weights.source.startswith("tiny/"):  # what the embedded base brings has no id
             found.setdefault(short_name(weights.source), weights)
     return found
