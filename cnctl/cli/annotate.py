@@ -67,8 +67,12 @@ def _report(result: AnnotateResult, *, json: bool, quiet: bool) -> None:
     if result.skipped:
         what = "1 hint was" if result.skipped == 1 else f"{result.skipped} hints were"
         note(f"{what} there already; --overwrite makes them again", quiet=quiet)
-    if failed := len(result.failed):
-        raise SomeInputsFailed(f"{failed} of {result.images} images failed")
+    failed = [
+        *(f"condition {failure.condition}" for failure in result.failed_conditions),
+        *([f"{len(result.failed)} of {result.images} images"] if result.failed else []),
+    ]
+    if failed:
+        raise SomeInputsFailed(f"{' and '.join(failed)} failed")
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,12 @@ class _Display:
     paths: bool
 
     def __call__(self, event: Event) -> None:
-        from cnctl.commands.shared.events import FailedImage, Stage
+        from cnctl.commands.shared.events import FailedCondition, FailedImage, Stage
 
         match event:
             case Stage(_, done, total):
                 self.advance(100 * done // total, f"{done} of {total}")
-            case FailedImage(error=error):
+            case FailedImage(error=error) | FailedCondition(error=error):
                 note(f"cnctl: {error}")
             case _ if self.paths:
                 emit([event.path])

@@ -4,7 +4,12 @@ Names come from package metadata, so listing them imports no plugin. A plugin is
 condition is used, and a broken plugin affects no other.
 """
 
-from cnctl.registry.entries import OWN_DISTRIBUTION, condition_names, find_entry
+from cnctl.registry.entries import (
+    OWN_DISTRIBUTION,
+    UnknownCondition,
+    condition_names,
+    find_entry,
+)
 from cnctl.registry.load import get_condition, load_entry
 from cnctl.registry.look import list_conditions, look_at
 from cnctl.registry.metadata import Entry
@@ -13,6 +18,7 @@ from cnctl.registry.misfit import misfit
 __all__ = [
     "OWN_DISTRIBUTION",
     "Entry",
+    "UnknownCondition",
     "condition_names",
     "find_entry",
     "get_condition",

@@ -13,6 +13,10 @@ from cnctl.registry.metadata import Entry, normal, read_entries
 OWN_DISTRIBUTION = "cnctl"
 
 
+class UnknownCondition(CnctlError):
+    """No condition of this name is installed, or CNCTL_PLUGINS excludes it."""
+
+
 def condition_names() -> list[str]:
     """Return the names of the installed conditions, sorted. Imports no plugin."""
     return sorted({entry.name for entry in installed_entries()})
@@ -44,12 +48,12 @@ def note_unreadable_metadata() -> None:
         _log_once(f"a package's metadata is malformed and was left out ({trouble})")
 
 
-def _unknown(name: str) -> CnctlError:
+def _unknown(name: str) -> UnknownCondition:
     from difflib import get_close_matches
 
     allowed = os.environ.get("CNCTL_PLUGINS")
     if any(entry.name == name for entry in read_entries(tuple(sys.path))[0]):
-        return CnctlError(
+        return UnknownCondition(
             f"condition {name!r} is installed, but CNCTL_PLUGINS={allowed!r} excludes it",
             hint=f"add {name} to CNCTL_PLUGINS, or unset it",
         )
@@ -57,7 +61,7 @@ def _unknown(name: str) -> CnctlError:
     near = get_close_matches(name, known, n=1)
     guess = f"; nearest is {near[0]!r}" if near else ""
     listed = f"installed: {', '.join(known)}" if known else "no condition is installed"
-    return CnctlError(f"unknown condition {name!r}{guess}", hint=listed)
+    return UnknownCondition(f"unknown condition {name!r}{guess}", hint=listed)
 
 
 def _is_allowed(entry: Entry) -> bool:

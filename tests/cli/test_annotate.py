@@ -139,3 +139,21 @@ def test_the_body_of_the_command_is_short():
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef))
     statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
     assert len(statements) <= 16
+
+
+def test_a_broken_plugin_leaves_the_hints_of_other_conditions(tmp_path, cnctl, environment, photo):
+    info = tmp_path / "bad-1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[cnctl.conditions]\nbad = no_such_module:bad\n")
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    result = cnctl(
+        "annotate", "--cond", "bad,canny", photo, env=environment | {"PYTHONPATH": paths}
+    )
+    assert result.returncode == 3
+    assert result.stdout.splitlines() == ["out/photo-canny.png"]
+    reason, summary = result.stderr.splitlines()
+    assert "condition 'bad' (bad 1.0) failed to import: ModuleNotFoundError" in reason
+    assert summary == "cnctl: condition bad failed"
+    assert (tmp_path / "out" / "photo-canny.png").is_file()
+    result = cnctl("annotate", "--cond", "cany,canny", photo)
+    assert result.returncode == 2

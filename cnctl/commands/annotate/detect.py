@@ -14,8 +14,7 @@ import numpy as np
 from cnctl.commands.annotate.inputs import InputImages, title
 from cnctl.commands.annotate.plan import Run, Target
 from cnctl.errors import CnctlError
-from cnctl.hints.detector import Detector
-from cnctl.hints.run import Size, read_ground_truth
+from cnctl.hints.run import LoadedDetector, Size, read_ground_truth
 from cnctl.images import fit_image, shown, working_size
 from cnctl.plugin import Condition, Detection, OptionValue
 
@@ -25,11 +24,11 @@ ASPECT_TOLERANCE = 0.02
 class HintSource:
     """Gives the hint of each target; `look_ahead` detects those of several images in one call.
 
-    A detector that cannot be loaded raises here, before any image is read.
+    loaded: by the name of the condition.
     """
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
-        self._loaded = {detector.condition.name: detector.load() for detector in detectors}
+    def __init__(self, loaded: Mapping[str, LoadedDetector]) -> None:
+        self._loaded = loaded
         self.images = InputImages()
         self._found: dict[Path, Detection | None] = {}
         """By the path of the hint."""

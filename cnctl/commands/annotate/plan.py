@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.shared.failures import FailedConditions
 from cnctl.data.subset import choose
 from cnctl.errors import CnctlError
 from cnctl.hints.run import check_options, draw_options, parse_options
@@ -69,18 +70,36 @@ class Plan:
     sheet: Path | None = None
     """The file that shows the image and its hints side by side, if one is wanted."""
 
+    def only(self, conditions: Container[str]) -> Plan:
+        """What is left with these conditions alone: no sheet where others belong to it."""
+        targets = [each for each in self.targets if each.run.condition.name in conditions]
+        whole = len(targets) == len(self.targets)
+        return replace(self, targets=targets, sheet=self.sheet if whole else None)
+
     @property
     def outputs(self) -> list[Path]:
         return [*(target.path for target in self.targets), *filter(None, [self.sheet])]
 
 
-def plan_runs(request: AnnotateRequest) -> list[Run]:
-    """The conditions that are named, each once, with their options checked."""
+def named_conditions(request: AnnotateRequest) -> list[str]:
+    """The names of the conditions that are asked for, each once."""
     given = request.conditions
     names = list(dict.fromkeys([given] if isinstance(given, str) else given))
     if not names:
         raise CnctlError("no condition is named", hint="name one: --cond canny")
-    conditions = [get_condition(name) for name in names]
+    return names
+
+
+def plan_runs(request: AnnotateRequest, failures: FailedConditions) -> list[Run]:
+    """The conditions that are named, with their options checked, but for those that fail to load.
+
+    CnctlError where a name is unknown, or no condition is left.
+    """
+    names = named_conditions(request)
+    conditions = []
+    for name in names:
+        with failures.of(name):
+            conditions.append(get_condition(name))
     return [
         Run(
             condition=condition,
@@ -189,7 +208,8 @@ def _plan(image: ImageFile, runs: Sequence[Run], request: AnnotateRequest) -> Pl
         for run in runs
     ]
     sheet = out / image.relative.with_name(f"{image.relative.stem}-compare.png")
-    return Plan(image=image, targets=targets, sheet=sheet if request.compared else None)
+    has_sheet = request.compared and len(runs) == len(named_conditions(request))
+    return Plan(image=image, targets=targets, sheet=sheet if has_sheet else None)
 
 
 def _hint_name(image: ImageFile, run: Run, request: AnnotateRequest) -> Path:
@@ -243,12 +263,13 @@ def _check_request(
     count: int, runs: Sequence[Run], request: AnnotateRequest, *, stdin: bool
 ) -> None:
     """Refuse flags that contradict each other, before anything is loaded or written."""
-    if max(count, len(runs)) > 1 and request.is_one_file:
+    conditions = len(named_conditions(request))
+    if max(count, conditions) > 1 and request.is_one_file:
         raise CnctlError(
-            f"-o {shown(request.out)} is one file for {count * len(runs)} hints",
+            f"-o {shown(request.out)} is one file for {count * conditions} hints",
             hint="name a folder",
         )
-    if len(runs) > 1 and request.dataset:
+    if conditions > 1 and request.dataset:
         raise CnctlError("--dataset takes one condition", hint="run it once for each")
     if request.compared and (request.dataset or request.is_one_file or stdin):
         raise CnctlError(

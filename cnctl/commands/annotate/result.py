@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cnctl.commands.shared.events import FailedImage
+from cnctl.commands.shared.events import FailedCondition, FailedImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,13 @@ class Sheet:
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateResult:
-    """Each image gave a hint per condition, or is among the failed."""
+    """Each image gave a hint per usable condition, or is among the failed."""
 
     images: int
     hints: list[AnnotatedHint] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
     failed: list[FailedImage] = field(default_factory=list)
+    failed_conditions: list[FailedCondition] = field(default_factory=list)
 
     @property
     def skipped(self) -> int:
@@ -65,4 +66,5 @@ class AnnotateResult:
             "hints": [hint.as_dict() for hint in self.hints],
             "sheets": [asdict(sheet) for sheet in self.sheets],
             "failed": [asdict(failure) for failure in self.failed],
+            "failed_conditions": [asdict(failure) for failure in self.failed_conditions],
         }

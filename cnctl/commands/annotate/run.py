@@ -8,21 +8,22 @@ from dataclasses import replace
 
 from cnctl.commands.annotate.detect import HintSource, at_working_size
 from cnctl.commands.annotate.inputs import InputImages, title
-from cnctl.commands.annotate.plan import Plan, Run, Target, plan_images, plan_runs
+from cnctl.commands.annotate.plan import Plan, Run, Target, named_conditions, plan_images, plan_runs
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
 from cnctl.commands.annotate.stores import SheetStore, Store, open_store
-from cnctl.commands.shared.events import FailedImage, Stage, ignore
-from cnctl.commands.shared.failures import Failures
+from cnctl.commands.shared.events import FailedCondition, FailedImage, Stage, ignore
+from cnctl.commands.shared.failures import FailedConditions, Failures
 from cnctl.commands.shared.report.sheets import compare
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
+from cnctl.hints.run import LoadedDetector
 from cnctl.images import fit_hint, read_hint
 
 BATCH = 4
 
-Event = AnnotatedHint | Sheet | Stage | FailedImage
-"""A hint or sheet that is on disk, how many images are done, or one that failed."""
+Event = AnnotatedHint | Sheet | Stage | FailedImage | FailedCondition
+"""A hint or sheet that is on disk, how many images are done, or what failed."""
 
 
 def annotate(
@@ -33,14 +34,19 @@ def annotate(
     Hints that an earlier run made of the same images with the same options are kept, so a run that
     was stopped can be repeated; OutputError where a file is another hint. An image that fails is
     recorded in the result and reported to `on_event`, and the others continue; a single one raises
-    its CnctlError.
+    its CnctlError. The same holds for a condition that cannot be used.
     """
-    runs = plan_runs(request)
+    broken = FailedConditions(on_event, count=len(named_conditions(request)))
+    runs = plan_runs(request, broken)
     plans = plan_images(request, runs)
-    result = AnnotateResult(images=len(plans))
+    result = AnnotateResult(images=len(plans), failed_conditions=broken.failed)
     failures = Failures(on_event, alone=len(plans) == 1)
     with open_store(request) as store:
-        source, batch = _open_detectors(request, runs)
+        detectors, batch = _open_detectors(request, runs, broken)
+        source = HintSource(detectors)
+        if broken.failed:
+            usable = {run.condition.name for run in runs} - {f.condition for f in broken.failed}
+            plans = [plan.only(usable) for plan in plans]
         for done, plan in enumerate(plans):
             if batch > 1 and done % batch == 0:
                 source.look_ahead(_missing(plans[done : done + batch], store, source.images))
@@ -53,16 +59,18 @@ def annotate(
     return replace(result, failed=failures.failed)
 
 
-def _open_detectors(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[HintSource, int]:
-    """The detectors in memory, and how many images they see at once."""
+def _open_detectors(
+    request: AnnotateRequest, runs: Sequence[Run], broken: FailedConditions
+) -> tuple[dict[str, LoadedDetector], int]:
+    """The detectors in memory by condition, and how many images they see at once."""
     if request.ground_truth is not None:
-        return HintSource([]), 1
-    device = _device(request, runs)
-    detectors = [
-        Detector(run.condition, device=device, commercial=request.commercial or None)
-        for run in runs
-    ]
-    return HintSource(detectors), request.batch or (1 if device == "cpu" else BATCH)
+        return {}, 1
+    device, loaded = _device(request, runs), {}
+    for condition in (run.condition for run in runs):
+        with broken.of(condition.name):
+            detector = Detector(condition, device=device, commercial=request.commercial or None)
+            loaded[condition.name] = detector.load()
+    return loaded, request.batch or (1 if device == "cpu" else BATCH)
 
 
 def _device(request: AnnotateRequest, runs: Sequence[Run]) -> str:

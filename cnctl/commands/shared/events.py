@@ -31,6 +31,14 @@ class FailedImage:
     error: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailedCondition:
+    """One condition of several that cannot be used, and why; the others continue."""
+
+    condition: str
+    error: str
+
+
 def ignore(event: object) -> None:
     """The `on_event` of a caller who wants no events."""
 

@@ -1,4 +1,4 @@
-"""Many inputs, some of which are bad: these are recorded by name, and the others continue."""
+"""Many inputs or conditions, some bad: these are recorded by name, and the others continue."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cnctl.commands.shared.events import FailedImage
+from cnctl.commands.shared.events import FailedCondition, FailedImage
 from cnctl.errors import CnctlError, shown
+from cnctl.registry import UnknownCondition
 
 
 class Failures:
@@ -34,6 +35,32 @@ class Failures:
             failure = FailedImage(image=image, error=str(named))
             self.failed.append(failure)
             self.on_event(failure)
+
+
+class FailedConditions:
+    """The conditions, of `count`, that cannot be used so far."""
+
+    def __init__(self, on_event: Callable[[FailedCondition], None], *, count: int) -> None:
+        self.on_event = on_event
+        self.count = count
+        self.failed: list[FailedCondition] = []
+
+    @contextmanager
+    def of(self, condition: str) -> Iterator[None]:
+        """Record an error as a failure of this condition; raise it where no other is left.
+
+        A name that is not known is the user's mistake, and raised.
+        """
+        try:
+            yield
+        except UnknownCondition:
+            raise
+        except CnctlError as error:
+            if len(self.failed) + 1 == self.count:
+                raise
+            text = "; ".join(filter(None, [str(error), error.hint]))
+            self.failed.append(FailedCondition(condition=condition, error=text))
+            self.on_event(self.failed[-1])
 
 
 def _is_of_the_image(error: CnctlError) -> bool:

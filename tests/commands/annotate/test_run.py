@@ -309,6 +309,19 @@ def test_missing_weights_end_the_run(photos):
         annotate("greedy", [photos])
 
 
+def test_a_condition_that_cannot_be_used_leaves_the_others_and_no_sheet(photos):
+    events = []
+    result = annotate(["greedy", "canny"], ["photos"], compared=True, on_event=events.append)
+    assert len(result.hints) == 3
+    assert result.sheets == []
+    (failure,) = result.failed_conditions
+    assert failure.condition == "greedy"
+    assert failure.error == "greedy has no weights; cnctl models pull greedy"
+    assert events[0] == failure
+    with pytest.raises(CnctlError, match="one file for 2 hints"):
+        annotate(["greedy", "canny"], ["photos/a.png"], out="x.png")
+
+
 def test_what_would_collide_is_refused_before_work(photos):
     _paint(Path("photos/a.jpg"))
     with pytest.raises(CnctlError, match=r"photos/a\.(jpg|png) and .* both become out/a-canny.png"):
