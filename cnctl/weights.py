@@ -1,4 +1,4 @@
-"""Where published ControlNets are."""
+"""Where published bases and ControlNets are."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ class Weights:
     revision: str = ""
     control_type: int | None = None
     """Where the ControlNet is a union: which of its kinds of hint this condition's are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedBase:
+    """A base on the hub."""
+
+    family: str
+    ids: tuple[str, ...]
+    """Hub ids that it may be cached under; the first is fetched."""
+    licence: str

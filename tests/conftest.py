@@ -120,6 +120,47 @@ def random_sdxl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def random_sd3_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in the structure of Stable Diffusion 3.5: a transformer, two CLIPs and T5, flow.
+
+    64x64 pixels, latents 16x8x8, 4 blocks of tokens of 2x2 latents, two with a second attention.
+    """
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    tokenizer, tokenizer_2, tokenizer_3 = _tokenizer(), _tokenizer(pad_token="!"), _t5_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models = {
+            "vae": _vae(
+                scaling_factor=1.5305,
+                shift_factor=0.0609,
+                latent_channels=16,
+                use_quant_conv=False,
+                use_post_quant_conv=False,
+            ),
+            "transformer": _sd3_transformer(),
+            "text_encoder": _text_encoder(len(tokenizer), projected=True),
+            "text_encoder_2": _text_encoder(len(tokenizer), width=24, projected=True),
+            "text_encoder_3": _t5(len(tokenizer_3)),
+        }
+    tokenizers = {"tokenizer": tokenizer, "tokenizer_2": tokenizer_2, "tokenizer_3": tokenizer_3}
+    return _save_base(
+        tmp_path_factory.mktemp("bases") / "random-sd3",
+        {**models, **tokenizers, "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0)},
+        _class_name="StableDiffusion3Pipeline",
+    )
+
+
+@pytest.fixture(scope="session")
+def loaded_sd3_base(random_sd3_base: Path) -> "Base":
+    """The random SD3 base, loaded in float32 on the CPU. Do not change it."""
+    from cnctl.models.families import load_base
+
+    return load_base(random_sd3_base)
+
+
+@pytest.fixture(scope="session")
 def loaded_random_base(random_base: Path) -> "Base":
     """The random base, loaded in float32 on the CPU. Do not change it."""
     from cnctl.models.families import load_base
@@ -192,20 +233,23 @@ def stock_of() -> "Callable[..., Any]":
             "vae": base.vae,
             "text_encoder": base.text_encoders[0].model,
             "tokenizer": base.text_encoders[0].tokenizer,
-            "unet": base.denoiser,
+            base.family.part: base.denoiser,
             "controlnet": controlnet,
             "scheduler": scheduler or base.process.scheduler,
+            "add_watermarker": False,
+            "safety_checker": None,
+            "feature_extractor": None,
+            "requires_safety_checker": False,
         }
-        if len(base.text_encoders) > 1:
+        for number in (2, 3):
+            present = number <= len(base.text_encoders)
+            encoder = base.text_encoders[number - 1] if present else None
             parts |= {
-                "text_encoder_2": base.text_encoders[1].model,
-                "tokenizer_2": base.text_encoders[1].tokenizer,
+                f"text_encoder_{number}": encoder.model if encoder else None,
+                f"tokenizer_{number}": encoder.tokenizer if encoder else None,
             }
-            parts |= {"add_watermarker": False}
-        else:
-            parts |= {"safety_checker": None, "feature_extractor": None}
-            parts |= {"requires_safety_checker": False}
-        pipeline = kind(**parts)
+        taken = inspect.signature(kind).parameters
+        pipeline = kind(**{name: part for name, part in parts.items() if name in taken})
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -301,18 +345,60 @@ def _sdxl_unet() -> "torch.nn.Module":
     )
 
 
-def _vae(scaling_factor: float = 0.18215) -> "torch.nn.Module":
+def _sd3_transformer() -> "torch.nn.Module":
+    from diffusers import SD3Transformer2DModel
+
+    return SD3Transformer2DModel(
+        sample_size=8,
+        num_layers=4,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        caption_projection_dim=16,
+        joint_attention_dim=2 * TEXT_WIDTH,
+        pooled_projection_dim=2 * TEXT_WIDTH,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm",
+        dual_attention_layers=(0, 1),
+    )
+
+
+def _t5(vocabulary: int) -> "torch.nn.Module":
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary,
+            d_model=2 * TEXT_WIDTH,
+            d_kv=8,
+            d_ff=32,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+
+
+def _t5_tokenizer() -> Any:
+    """T5's tokenizer whose words are single letters."""
+    from transformers import T5Tokenizer
+
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    letters = [(chr(code), -1.0) for code in range(33, 127)]
+    return T5Tokenizer(vocab=special + letters, extra_ids=0, model_max_length=512)
+
+
+def _vae(**changes: Any) -> "torch.nn.Module":
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=64,
-        scaling_factor=scaling_factor,
-    )
+    config: dict[str, Any] = {
+        "block_out_channels": (8, 8, 16, 16),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "latent_channels": 4,
+        "norm_num_groups": 4,
+        "sample_size": 64,
+    }
+    return AutoencoderKL(**{**config, **changes})
 
 
 def _text_encoder(
@@ -363,7 +449,7 @@ def _save_base(
         steps_offset=1,
         prediction_type=prediction_type,
     )
-    for name, part in {**parts, "scheduler": scheduler}.items():
+    for name, part in {"scheduler": scheduler, **parts}.items():
         part.save_pretrained(folder / name)
         library = type(part).__module__.partition(".")[0]
         index[name] = [library, type(part).__name__]

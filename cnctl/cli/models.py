@@ -45,8 +45,8 @@ def pull(
     name: Annotated[
         str,
         typer.Argument(
-            help="sd15, sd21, sdxl, blip, clip, OWNER/MODEL, a ControlNet such as v11p_canny, or a "
-            "condition for its detector."
+            help="sd15, sdxl, sd35-large, blip, clip, OWNER/MODEL, a ControlNet like v11p_canny, "
+            "or a condition for its detector."
         ),
     ],
 ) -> None:
@@ -67,4 +67,5 @@ def _line(model: Model) -> str:
         "metric": "CLIP score",
     }[model.kind]
     about = model.about if model.path else f"get it: {model.about}"
-    return f"{state}  {model.name:42} {what:18} {about}".rstrip()
+    licence = f" (licence: {model.licence})" if model.licence else ""
+    return f"{state}  {model.name:42} {what:18} {about}{licence}".rstrip()

@@ -43,9 +43,11 @@ UNWANTED_FILES = [
     "*.fp16.safetensors",
     "*non_ema*",
     "safety_checker/*",
-    *("v1-5-*", "v2-1_*", "sd_xl_*", "vae_1_0/*"),
+    "*.fp16-*",
+    *("v1-5-*", "v2-1_*", "sd_xl_*", "vae_1_0/*", "sd3_medium*", "sd3.5_*", "text_encoders/*"),
 ]
 """Second copies of the same weights, and what cnctl does not run."""
+TINY_LICENCE = "Apache-2.0"
 PICKLED = "diffusion_pytorch_model.bin"
 """What some ControlNets have in place of safetensors."""
 DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
@@ -158,16 +160,25 @@ def _told_what_failed(hub_id: str) -> Iterator[None]:
 
 def _bases() -> Iterator[Model]:
     for name in SHORT_NAMES:
+        known = BASES.get(name)
+        licence = known.licence if known else TINY_LICENCE
         try:
             location = locate_base(name)
         except MissingError as error:
-            family = BASES[name][0] if name in BASES else ""
-            yield Model(kind="base", name=name, family=family, about=error.hint)
+            family = known.family if known else ""
+            yield Model(kind="base", name=name, family=family, licence=licence, about=error.hint)
             continue
         defaults = read_defaults(location.path)
         about = " ".join(defaults[key] for key in ("summary", "limits") if key in defaults)
         family = read_family(location.path).name
-        yield Model(kind="base", name=name, family=family, path=location.path, about=about)
+        yield Model(
+            kind="base",
+            name=name,
+            family=family,
+            licence=licence,
+            path=location.path,
+            about=about,
+        )
 
 
 def _controls() -> Iterator[Model]:

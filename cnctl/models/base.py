@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from cnctl.errors import CnctlError
 from cnctl.models.family import Family
 from cnctl.models.process import Process
 
@@ -38,6 +39,10 @@ class Base:
     path: Path
     trained_resolution: int
     """Short side in pixels that its config names."""
+    patch_size: int = 1
+    """Latents per token of the denoiser, along a side."""
+    largest_side: int | None = None
+    """Pixels that its position embedding reaches along a side; None for any number."""
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     zeros_for_empty_prompt: bool = False
     """Whether zeros stand for the features of an empty prompt, as SDXL was trained with."""
@@ -67,6 +72,11 @@ class Base:
         return self.family.latents.factor(self)
 
     @property
+    def size_multiple(self) -> int:
+        """What height and width in pixels must be multiples of."""
+        return self.latent_factor * self.patch_size
+
+    @property
     def resolution(self) -> int:
         """Short side in pixels that the base was trained on."""
         return int(self.defaults.get("resolution", self.trained_resolution))
@@ -77,6 +87,21 @@ class Base:
         if self.path.is_file():
             return self.path
         return next(iter(sorted((self.path / self.family.part).glob("*.safetensors"))), None)
+
+
+def check_size(base: Base, *, height: int, width: int) -> None:
+    """Raise CnctlError where the base cannot generate images of this size."""
+    multiple, largest = base.size_multiple, base.largest_side
+    if height % multiple or width % multiple or min(height, width) < multiple:
+        raise CnctlError(
+            f"{width}x{height} pixels cannot be generated",
+            hint=f"width and height must be multiples of {multiple}",
+        )
+    if largest is not None and max(height, width) > largest:
+        raise CnctlError(
+            f"{width}x{height} pixels cannot be generated",
+            hint=f"{base.name} generates at most {largest} pixels along a side",
+        )
 
 
 def lock(module: nn.Module) -> nn.Module:

@@ -33,9 +33,9 @@ class Control:
     the steps in which it acts, as fractions. mode: "balanced" acts alike everywhere; "prompt"
     fades towards the upper residuals, by 0.825 ** (12 - i) for the i-th of 13; "control" does so
     too, and acts only on the half of the guidance that sees the prompt. scale, and further factors
-    where given: step_scales, one per step; residual_scales, one per residual: the skips from the
-    top, then the middle block. region: float (1, 1, H, W) in [0, 1], by which it is multiplied in
-    each place; None for 1 everywhere.
+    where given: step_scales, one per step; residual_scales, one per residual, from the first block
+    to the last: in a U-Net the skips from the top, then the middle block. region: float
+    (1, 1, H, W) in [0, 1], by which it is multiplied in each place; None for 1 everywhere.
     """
 
     network: Network
@@ -119,7 +119,7 @@ class ControlRunner:
         half = self.guided and control.conditional_only
         if half:
             latents, text = latents.chunk(2)[1], text.second_half()
-        residuals = control.network.residuals(latents, timestep, text, hint)
+        residuals = control.network.residuals(self.base, latents, timestep, text, hint)
         residuals = residuals.scaled(control.scales_at(step, self.steps))
         if control.region is not None:
             residuals = residuals.within(control.region)
@@ -152,7 +152,7 @@ def check_scale_counts(control: Control, steps: int) -> None:
         raise CnctlError(
             f"{len(control.residual_scales)} residual scales for "
             f"{control.network.residual_count} residuals",
-            hint="give one for each skip connection from the top, then the middle block's",
+            hint="give one for each, from the first block to the last",
         )
 
 

@@ -13,10 +13,11 @@ from cnctl.models.family import Family, Recognise
 from cnctl.models.identify import check_role
 from cnctl.models.locate import locate_base
 from cnctl.models.location import Location
+from cnctl.models.sd3.family import recognise as recognise_sd3
 from cnctl.models.signatures import BASE
 from cnctl.models.unet.family import recognise as recognise_unet
 
-RECOGNISERS: tuple[Recognise, ...] = (recognise_unet,)
+RECOGNISERS: tuple[Recognise, ...] = (recognise_sd3, recognise_unet)
 """One for each folder; the first that knows a base has it."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnctl.models.checkpoint_layout import CheckpointLayout
 from cnctl.models.location import Location
 from cnctl.models.residuals import Residuals
 from cnctl.models.text_features import TextFeatures
@@ -58,8 +59,8 @@ class PromptReader(Protocol):
     def count_chunks(self, base: Base, prompts: Sequence[str], *, options: PromptOptions) -> int:
         """How many chunks hold the longest of these prompts whole; at least one."""
 
-    def chunk_size(self, base: Base) -> int:
-        """Tokens of a prompt in one chunk."""
+    def describe_length(self, base: Base, prompt: str, *, options: PromptOptions) -> str:
+        """A sentence on a prompt that is longer than a text encoder reads at once; "" else."""
 
     def most_clip_skip(self, base: Base) -> int:
         """The largest `PromptOptions.clip_skip`; 1 where the family has no other layer to read."""
@@ -77,6 +78,8 @@ class Family:
     latents: Latents
     prompts: PromptReader
 
+    layout: CheckpointLayout
+    """How the files of its ControlNets are laid out."""
     load_base: Callable[..., Base]
     """load_base(location, family, device=, dtype=, low_memory=, weights=) -> Base."""
     predict: Callable[[nn.Module, Tensor, Tensor, TextFeatures, Residuals | None], Tensor]
@@ -84,9 +87,9 @@ class Family:
     ControlNets add to it."""
 
     build_network: Callable[..., Network]
-    """build_network(base, method=, hint_channels=, hint_encoder=, hint_start=, rank=, seed=): a
-    fresh network by one of METHODS, section 3.2 for this architecture. rank: above 0 a
-    Control-LoRA of this rank."""
+    """build_network(base, method=, hint_channels=, hint_encoder=, hint_start=, layers=, rank=,
+    seed=): a fresh network by one of METHODS, section 3.2 for this architecture. layers: blocks to
+    copy; 0 for the family's own number. rank: above 0 a Control-LoRA of this rank."""
     open_network: Callable[..., Network]
     """open_network(source, base, condition=, hint_channels=, control_type=, dtype=): trained
     weights; CnctlError before they load where they do not fit. control_type: of a union."""
@@ -97,7 +100,7 @@ class Family:
     find_weights: Callable[[Path], Path | None]
     """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
     weights_file: Callable[[Path], Path]
-    """The file of tensors of what `find_weights` has found."""
+    """The (first) file of tensors of what `find_weights` has found."""
     hint_encoders: tuple[str, ...] = ()
     """Forms of hint encoder that a fresh ControlNet may have; the first is the default."""
     hint_starts: tuple[str, ...] = ()
@@ -114,6 +117,11 @@ class Family:
 
     controlnets: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
     """Condition -> published ControlNets, best first."""
+
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+    """Settings of generate and train that must keep their defaults -> why, as half a sentence."""
+    most_layers: Callable[[Base], int] = lambda base: 0
+    """Blocks of a base that a fresh ControlNet may copy; 0 where it copies a fixed number."""
 
     read_lora: Callable[[Path, Mapping[str, Mapping[str, tuple[int, ...]]]], Iterable[Any]]
     read_embedding: Callable[[Path], tuple[str, Sequence[Tensor]]]

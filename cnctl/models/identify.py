@@ -14,11 +14,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cnctl.errors import CnctlError
-from cnctl.models.signatures import BASE, FLAGS, SIGNATURES, Signature
+from cnctl.models.signatures import BASE, CONTROLNET, FLAGS, SIGNATURES, Signature
 from cnctl.tensorfiles.header import TensorSpec
-from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS_NAMES, list_tensors
+from cnctl.tensorfiles.listing import CONFIG, WEIGHTS_NAMES, list_tensors
 
-READ = "Stable Diffusion 1.x, 2.x and XL"
+UNETS = "Stable Diffusion 1.x, 2.x and XL"
+READ = {BASE: "Stable Diffusion 1.x to 3.5", CONTROLNET: "Stable Diffusion 1.x to 3.5"}
+"""Role -> which models' weights are read; for the others, of UNETS."""
 WRAPPER = re.compile(r"^(module\.|_orig_mod\.)+")
 """What training in parallel and compiling put before each name."""
 INDEX = "model_index.json"
@@ -99,21 +101,19 @@ def _advice(row: Signature) -> str:
     if flag and row.read_by:
         return f"give it with {flag}"
     if flag:
-        return f"{flag} takes those of {READ}"
-    return f"cnctl reads bases, ControlNets, LoRAs and embeddings of {READ}"
+        return f"{flag} takes those of {READ.get(row.role, UNETS)}"
+    return f"cnctl reads bases and ControlNets of {READ[BASE]}, LoRAs and embeddings of {UNETS}"
 
 
 def _configs(folder: Path, role: str) -> Iterator[tuple[Path, str]]:
-    """Where a folder says what it holds; what cnctl wrote itself says so elsewhere."""
+    """Where a folder says what it holds."""
     whole = [(folder, INDEX), (folder / "transformer", CONFIG)]
     control = [(folder / "controlnet", CONFIG), (folder, CONFIG)]
     if role == BASE:
         places = whole if (folder / INDEX).is_file() else [*whole, (folder, CONFIG)]
     else:
         places = [*control, *whole]
-    for place, name in places:
-        if (place / name).is_file() and not (place / DESCRIPTION).is_file():
-            yield place, name
+    yield from ((place, name) for place, name in places if (place / name).is_file())
 
 
 def _read_class(path: Path) -> str:

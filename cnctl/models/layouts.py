@@ -8,10 +8,11 @@ from typing import Any
 from cnctl.models import signatures
 from cnctl.models.checkpoint_layout import CheckpointLayout
 from cnctl.models.identify import check_role
+from cnctl.models.sd3.layout import LAYOUT as SD3
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.layout import LAYOUT as UNET
 
-LAYOUTS = {signatures.UNET: UNET}
+LAYOUTS = {signatures.UNET: UNET, signatures.SD3: SD3}
 """By the names that the table of signatures has for them."""
 
 

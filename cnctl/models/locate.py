@@ -17,7 +17,7 @@ from cnctl.models.location import Location
 from cnctl.models.published import BASES
 from cnctl.models.signatures import BASE
 
-HUB_NAMES = {name: ids for name, (_, ids) in BASES.items()}
+HUB_NAMES = {name: base.ids for name, base in BASES.items()}
 """Short names of bases on the hub, and the ids that they may be cached under."""
 EMBEDDED = Path(str(importlib.resources.files("cnctl"))) / "tiny" / "weights"
 SHORT_NAMES = ("tiny", *HUB_NAMES)

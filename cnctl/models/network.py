@@ -71,12 +71,16 @@ class Network(nn.Module):
 
     def residuals(
         self,
+        base: Base,
         latents: Tensor,
         timestep: Tensor,
         text: TextFeatures,
         hint: EncodedHint,
     ) -> Residuals:
-        """What it adds to the base at latents (B, C, h, w) and a timestep ()."""
+        """What it adds to the base at latents (B, C, h, w) and a timestep ().
+
+        Some networks use layers of the base.
+        """
         raise NotImplementedError
 
     def predict(
@@ -96,8 +100,15 @@ class Network(nn.Module):
         """What to sample from, and by which controls. acts: how it acts, see `Control`."""
         raise NotImplementedError
 
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        """What a checkpoint keeps, by name: all that is not locked.
+
+        Most of a copy with low-rank adapters is.
+        """
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """The parameters that gradient reaches, by name; locked ones are left out."""
+        """Those of its own parameters that gradient reaches."""
         raise NotImplementedError
 
     def save(

@@ -33,8 +33,12 @@ class Process(Protocol):
     def last_timestep(self) -> float:
         """The noisiest timestep."""
 
-    def draw_timestep(self, generator: torch.Generator) -> Tensor:
-        """A timestep (1,) to train on."""
+    @property
+    def densities(self) -> tuple[str, ...]:
+        """Names of the densities of timesteps to train on; the first is the default."""
+
+    def draw_timestep(self, generator: torch.Generator, *, density: str) -> Tensor:
+        """A timestep (1,) to train on. density: one of `densities`."""
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The latents as noisy as these timesteps have them."""
@@ -71,6 +75,7 @@ class Diffusion:
     """A DDIMScheduler; the paper samples by DDIM (section 4.1)."""
 
     schedulers = ("ddim", "euler", "euler_ancestral", "unipc", "dpm_solver_multistep")
+    densities = ("uniform",)
 
     @property
     def prediction(self) -> str:
@@ -80,7 +85,7 @@ class Diffusion:
     def last_timestep(self) -> float:
         return self.scheduler.config.num_train_timesteps - 1
 
-    def draw_timestep(self, generator: torch.Generator) -> Tensor:
+    def draw_timestep(self, generator: torch.Generator, *, density: str) -> Tensor:
         return torch.randint(self.scheduler.config.num_train_timesteps, (1,), generator=generator)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -139,14 +144,21 @@ class FlowMatching:
 
     prediction = "flow"
     schedulers = ("flow_match_euler", "flow_match_heun")
+    densities = ("logit_normal", "uniform")
 
     @property
     def last_timestep(self) -> float:
         return self.scheduler.config.num_train_timesteps
 
-    def draw_timestep(self, generator: torch.Generator) -> Tensor:
-        """By the logit-normal density (Esser et al., 2024, section 3.1), shifted as the base is."""
-        sigma = torch.sigmoid(torch.randn(1, generator=generator))
+    def draw_timestep(self, generator: torch.Generator, *, density: str) -> Tensor:
+        """Logit-normal with mean 0 and deviation 1 (Esser et al., 2024, section 3.1), or uniform.
+
+        Then shifted as the base's schedule is, as in diffusers' training scripts.
+        """
+        if density == "logit_normal":
+            sigma = torch.sigmoid(torch.randn(1, generator=generator))
+        else:
+            sigma = 1 - torch.rand(1, generator=generator)
         shift = self.scheduler.config.shift
         return self.last_timestep * shift * sigma / (1 + (shift - 1) * sigma)
 

@@ -62,9 +62,9 @@ def count_chunks(base: Base, *prompts: str, options: PromptOptions = PLAIN) -> i
     return base.family.prompts.count_chunks(base, prompts, options=options)
 
 
-def chunk_size(base: Base) -> int:
-    """Tokens of a prompt in one chunk."""
-    return base.family.prompts.chunk_size(base)
+def describe_length(base: Base, prompt: str, *, options: PromptOptions = PLAIN) -> str:
+    """A sentence on a prompt that is longer than a text encoder reads at once; "" else."""
+    return base.family.prompts.describe_length(base, prompt, options=options)
 
 
 def most_clip_skip(base: Base) -> int:

@@ -38,7 +38,7 @@ class Signature:
     """The number of tensors, where the form has a fixed one."""
 
 
-UNET = "unet"
+UNET, SD3 = "unet", "sd3"
 FACTOR = "*lora_A.* | *lora_a.* | *lora_down.* | *lora.down.* | *lora_linear_layer.down.*"
 OF_UNET = "*down_blocks* | *mid_block* | *up_blocks* | *input_blocks* | *middle_block* | *output_b*"
 OF_TEXT = "*text_model* | *text_encoder* | lora_te*"
@@ -120,7 +120,8 @@ SIGNATURES = (
     Signature(CONTROLNET, "a ControlNet of FLUX", "controlnet_x_embedder.*",
               classes="Flux*ControlNetModel"),
     Signature(CONTROLNET, "a ControlNet of Stable Diffusion 3",
-              "controlnet_blocks.* & pos_embed_input.*", classes="SD3*ControlNetModel"),
+              "controlnet_blocks.* & pos_embed_input.*", classes="SD3*ControlNetModel",
+              read_by=SD3),
     Signature(CONTROLNET, "a ControlNet of Z-Image",
               "control_all_x_embedder.* | control_layers.* | control_noise_refiner.*",
               classes="ZImageControlNetModel"),
@@ -195,7 +196,7 @@ SIGNATURES = (
               classes="Flux*"),
     Signature(BASE, "a base of Stable Diffusion 3",
               "*joint_blocks.* | transformer_blocks.*.ff_context.* & *joint_blocks.* | pos_embed.*",
-              classes="StableDiffusion3* SD3*"),
+              classes="StableDiffusion3* SD3*", read_by=SD3),
     Signature(BASE, "a base of Qwen-Image", "*transformer_blocks.*img_m*", classes="QwenImage*"),
     Signature(BASE, "a base of Z-Image",
               "*cap_pad_token | *all_x_embedder.* | *cap_embedder.1.weight=3840x*",

@@ -6,6 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3",
+    "F8_E5M2": "float8_e5m2",
+}
+"""Codes of safetensors, and what cnctl calls them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsInfo:

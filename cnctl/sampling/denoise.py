@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base
+from cnctl.models.base import Base, check_size
 from cnctl.models.control import Control, ControlRunner, check_control
 from cnctl.models.latents import decode_latents
 from cnctl.models.offload import on_device
@@ -102,12 +102,7 @@ def check_request(
     base: Base, controls: Sequence[Control], count: int, *, height: int, width: int, steps: int
 ) -> None:
     """Raise CnctlError where a size, a hint or a ControlNet does not fit; nothing has run yet."""
-    factor = base.latent_factor
-    if height % factor or width % factor or min(height, width) < factor:
-        raise CnctlError(
-            f"{width}x{height} pixels cannot be generated",
-            hint=f"width and height must be multiples of {factor}",
-        )
+    check_size(base, height=height, width=width)
     for control in controls:
         control.network.check_fits(base)
         check_control(control, count, height=height, width=width, steps=steps)

@@ -10,7 +10,7 @@ from cnctl.settings.declaration import Declared, Flag
 BaseName = Annotated[
     str | None,
     Flag(
-        "Base model: folder, file, cached hub id, tiny, sd15, sd21, sdxl.",
+        "Base model: folder, file, cached hub id, or tiny, sd15, sdxl, sd35-large.",
         variable="CNCTL_BASE",
     ),
 ]

@@ -70,6 +70,11 @@ class TrainSettings(Declared):
     snr_gamma: Annotated[
         float, Flag("Min-SNR weighting of the loss.", default="{}, none; or by base"), at_least(0)
     ] = 0.0
+    timestep_density: Annotated[
+        str,
+        Flag("How timesteps are drawn.", default="{}, or by base"),
+        one_of("uniform", "logit_normal"),
+    ] = "uniform"
     resolution: Annotated[
         int,
         Flag("Side in pixels of the square that images are cropped to.", default="the base's own"),
@@ -93,6 +98,11 @@ class TrainSettings(Declared):
     hint_start: Annotated[
         str, Flag("Initial weights of the hint encoder.", metavar="gaussian|torch")
     ] = "gaussian"
+    layers: Annotated[
+        int,
+        Flag("Blocks of a transformer that are copied.", metavar="N", default="{}, half of them"),
+        at_least(0),
+    ] = 0
     lora: Annotated[
         int,
         Flag("Train a Control-LoRA of this rank.", metavar="RANK", default="{}, the copy itself"),

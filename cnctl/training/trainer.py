@@ -106,7 +106,7 @@ class Training:
         self._cache = cache
         self._locked: dict[str, Tensor] = {}
         """The unfrozen weights of the base, as they were before."""
-        learning = network.learning_parameters()
+        learning = network.own_parameters()
         connected = network.learning_parameters(connect=settings.connect)
         for name in learning.keys() - connected.keys():
             learning[name].requires_grad_(False)
@@ -375,7 +375,8 @@ class Training:
         draws = [torch_generator(seed, DRAWN, *key) for key in batch.keys]
         latents = base.family.latents.draw(base, self._moments_of(batch.images), generator=draws)
         noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
-        timesteps = torch.cat([base.process.draw_timestep(draw) for draw in draws])
+        density = self.settings.timestep_density
+        timesteps = [base.process.draw_timestep(draw, density=density) for draw in draws]
         prompts = [
             "" if torch.rand((), generator=draw) < self.settings.prompt_dropout else prompt
             for prompt, draw in zip(batch.prompts, draws, strict=True)
@@ -385,7 +386,7 @@ class Training:
             "latents": latents,
             "text": self._text_of(prompts).of_pictures(batch.sizes),
             "hint": hint.to(base.device),
-            "timesteps": timesteps.to(base.device),
+            "timesteps": torch.cat(timesteps).to(base.device),
             "noise": noise.to(base.device),
         }
 

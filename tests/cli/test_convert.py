@@ -9,9 +9,9 @@ import torch
 
 @pytest.fixture
 def source(random_controlnet, tmp_path) -> Path:
-    from cnctl.models.unet.checkpoint.save import save_controlnet
+    from cnctl.models.save import save_network
 
-    save_controlnet(random_controlnet, tmp_path / "source", description={"condition": "canny"})
+    save_network(random_controlnet, tmp_path / "source", description={"condition": "canny"})
     return Path("source")
 
 

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from cnctl.cli import app
 from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
+from cnctl.models.save import save_network
 from cnctl.models.unet import known
 from cnctl.models.unet.checkpoint.architecture import read_encoder
 from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
-from cnctl.models.unet.checkpoint.save import save_controlnet
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.known import KnownFamily
 
@@ -48,7 +48,7 @@ def shelf(random_base, random_controlnet, tmp_path_factory) -> Path:
     """The files under the pages' names."""
     folder = tmp_path_factory.mktemp("shelf")
     shutil.copytree(random_base, folder / "sd15")
-    save_controlnet(
+    save_network(
         random_controlnet, folder / "runs/canny/controlnet", description={"condition": "canny"}
     )
     random_controlnet.save_pretrained(folder / "sd15-canny")

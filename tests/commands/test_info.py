@@ -14,12 +14,12 @@ from cnctl.commands.convert.run import convert
 from cnctl.commands.info import ImageInfo, WeightsInfo, info
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import write_image
-from cnctl.models.unet.checkpoint.save import save_controlnet
+from cnctl.models.save import save_network
 
 
 @pytest.fixture
 def folder(random_controlnet, tmp_path):
-    save_controlnet(
+    save_network(
         random_controlnet, tmp_path / "canny", description={"condition": "canny", "family": "tiny"}
     )
     return tmp_path / "canny"
@@ -74,7 +74,7 @@ def test_a_control_lora_and_what_was_done_to_it(folder, random_base, tmp_path) -
 def test_a_published_name_tells_the_condition(
     random_controlnet, tmp_path, name, condition, note
 ) -> None:
-    save_controlnet(random_controlnet, tmp_path / "source", description={})
+    save_network(random_controlnet, tmp_path / "source", description={})
     path = tmp_path / f"{name}.safetensors"
     convert(ConvertRequest(sources=tmp_path / "source", target=path, to="bare"))
     found = info(path)

@@ -9,6 +9,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
+    ControlNetModel,
+    EulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    MultiControlNetModel,
+    SD3ControlNetModel,
+    StableDiffusion3ControlNetPipeline,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetInpaintPipeline,
     StableDiffusionControlNetPipeline,
@@ -16,30 +24,138 @@ from diffusers import (
     StableDiffusionXLControlNetInpaintPipeline,
     StableDiffusionXLControlNetPipeline,
 )
+from diffusers.models.controlnets.controlnet_sd3 import SD3MultiControlNetModel
 from torch import Tensor
 
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
 from cnctl.models.network import Network
+from cnctl.models.text_features import TextFeatures
+from cnctl.settings import TrainSettings
+
+Sizes = list[tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """diffusers' own classes for a family, and how they are called.
+
+    text_to_image, image_to_image, inpainting: pipelines; None where it has none. hint_argument:
+    what the first calls its hint; own_hint: a hint in [0, 1] as it takes it. edits_with_control:
+    whether the others take one. residuals: by its network, of (base, network, latents, timesteps,
+    text, hint, sizes). predict: by the base's, of (base, latents, timesteps, text, sizes,
+    residuals).
+    """
+
+    denoiser: str = "UNet2DConditionModel"
+    controlnet: Any = ControlNetModel
+    several: Any = MultiControlNetModel
+    scheduler: Any = EulerDiscreteScheduler
+    text_to_image: Any = StableDiffusionControlNetPipeline
+    image_to_image: Any = StableDiffusionControlNetImg2ImgPipeline
+    inpainting: Any = StableDiffusionControlNetInpaintPipeline
+    hint_argument: str = "image"
+    own_hint: Callable[[Tensor], Tensor] = lambda hint: hint
+    edits_with_control: bool = True
+    residuals: Callable[..., list[Tensor]]
+    predict: Callable[..., Tensor]
+
+
+def extra_conditions(text: TextFeatures, sizes: Sizes) -> dict[str, Any]:
+    """What SDXL's networks are told beside the prompt; nothing where there are no pooled texts."""
+    if text.pooled is None:
+        return {}
+    return {"added_cond_kwargs": {"text_embeds": text.pooled, "time_ids": torch.tensor(sizes)}}
+
+
+def unet_residuals(
+    base: Base, network: Any, latents: Tensor, timesteps: Tensor, text: TextFeatures, hint: Tensor,
+    sizes: Sizes,
+) -> list[Tensor]:  # fmt: skip
+    down, middle = ControlNetModel.forward(
+        network, latents, timesteps, text.tokens, hint, return_dict=False,
+        **extra_conditions(text, sizes),
+    )  # fmt: skip
+    return [*down, middle]
+
+
+def unet_prediction(
+    base: Base, latents: Tensor, timesteps: Tensor, text: TextFeatures, sizes: Sizes,
+    residuals: list[Tensor],
+) -> Tensor:  # fmt: skip
+    *down, middle = residuals
+    return base.denoiser(
+        latents, timesteps, text.tokens, down_block_additional_residuals=down,
+        mid_block_additional_residual=middle, **extra_conditions(text, sizes),
+    ).sample  # fmt: skip
+
+
+def sd3_residuals(
+    base: Base, network: Any, latents: Tensor, timesteps: Tensor, text: TextFeatures, hint: Tensor,
+    sizes: Sizes,
+) -> list[Tensor]:  # fmt: skip
+    """As diffusers' pipeline calls it, with the mode in place of a sample of the hint's latents."""
+    config, pooled = base.vae.config, text.pooled
+    zeros = network.config.force_zeros_for_pooled_projection
+    shift = 0 if zeros else config.shift_factor
+    encoded = base.vae.encode(2 * hint - 1).latent_dist.mode()
+    [samples] = SD3ControlNetModel.forward(
+        network, latents, (encoded - shift) * config.scaling_factor, return_dict=False,
+        timestep=timesteps.expand(len(latents)), encoder_hidden_states=text.tokens,
+        pooled_projections=torch.zeros_like(pooled) if zeros else pooled,
+    )  # fmt: skip
+    return list(samples)
+
+
+def sd3_prediction(
+    base: Base, latents: Tensor, timesteps: Tensor, text: TextFeatures, sizes: Sizes,
+    residuals: list[Tensor],
+) -> Tensor:  # fmt: skip
+    return base.denoiser(
+        latents, text.tokens, text.pooled, timesteps.expand(len(latents)), residuals
+    ).sample
+
+
+OF_UNET: dict[str, Any] = {"residuals": unet_residuals, "predict": unet_prediction}
+OF_SDXL: dict[str, Any] = OF_UNET | {
+    "text_to_image": StableDiffusionXLControlNetPipeline,
+    "image_to_image": StableDiffusionXLControlNetImg2ImgPipeline,
+    "inpainting": StableDiffusionXLControlNetInpaintPipeline,
+}
+OF_SD3: dict[str, Any] = {
+    "denoiser": "SD3Transformer2DModel",
+    "controlnet": SD3ControlNetModel,
+    "several": SD3MultiControlNetModel,
+    "scheduler": FlowMatchHeunDiscreteScheduler,
+    "text_to_image": StableDiffusion3ControlNetPipeline,
+    "image_to_image": StableDiffusion3Img2ImgPipeline,
+    "inpainting": StableDiffusion3InpaintPipeline,
+    "hint_argument": "control_image",
+    "own_hint": lambda hint: 2 * hint - 1,  # for it scales images, and not tensors
+    "edits_with_control": False,
+    "residuals": sd3_residuals,
+    "predict": sd3_prediction,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyCase:
     """What the contract suite needs to know of a family.
 
-    name: of `Family`. published: the config of the denoiser that the family is known by.
-    base: the fixture of a folder, or a short name. text_to_image, image_to_image, inpainting:
-    diffusers' own pipelines; None where it has none. forms: the layouts of a ControlNet's file
-    that convert writes. rounding: by how much two orders of the same sums differ after a few
-    steps, as a share of the largest latent; trained weights make it larger than random ones.
+    name: of `Family`. part: of its denoiser. published: the config of the denoiser that the family
+    is known by. base: the fixture of a folder, or a short name. schedulers: one by one step, one by
+    two, by their short names. forms: the layouts of a ControlNet's file that convert writes.
+    rounding: by how much two orders of the same sums differ after a few steps, as a share of the
+    largest latent; trained weights make it larger than random ones.
     """
 
     name: str
+    part: str = "unet"
     published: Mapping[str, Any]
     base: str
-    text_to_image: Any = StableDiffusionControlNetPipeline
-    image_to_image: Any = StableDiffusionControlNetImg2ImgPipeline
-    inpainting: Any = StableDiffusionControlNetInpaintPipeline
+    reference: Reference
+    scheduler: str = "ddim"
+    another_scheduler: str = "euler"
     forms: tuple[str, ...] = ("diffusers", "original", "bare")
     rounding: float = 1e-5
 
@@ -50,19 +166,19 @@ CASES = (
         name="SD 1.x",
         published={"block_out_channels": SD_WIDTHS, "cross_attention_dim": 768},
         base="random_base",
+        reference=Reference(**OF_UNET),
     ),
     FamilyCase(
         name="SD 2.x",
         published={"block_out_channels": SD_WIDTHS, "cross_attention_dim": 1024},
         base="random_sd2_base",
+        reference=Reference(**OF_UNET),
     ),
     FamilyCase(
         name="SDXL",
         published={"block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048},
         base="random_sdxl_base",
-        text_to_image=StableDiffusionXLControlNetPipeline,
-        image_to_image=StableDiffusionXLControlNetImg2ImgPipeline,
-        inpainting=StableDiffusionXLControlNetInpaintPipeline,
+        reference=Reference(**OF_SDXL),
     ),
     FamilyCase(
         name="tiny",
@@ -74,7 +190,23 @@ CASES = (
         },
         base="tiny",
         rounding=5e-5,
-        inpainting=None,  # diffusers keeps what is masked on latents of 4 channels only
+        # diffusers keeps what is masked on latents of 4 channels only
+        reference=Reference(**OF_UNET, inpainting=None),
+    ),
+    FamilyCase(
+        name="SD3.5 medium",
+        part="transformer",
+        published={
+            "num_attention_heads": 24,
+            "caption_projection_dim": 1536,
+            "qk_norm": "rms_norm",
+            "dual_attention_layers": list(range(13)),
+        },
+        base="random_sd3_base",
+        scheduler="flow_match_euler",
+        another_scheduler="flow_match_heun",
+        forms=("diffusers",),
+        reference=Reference(**OF_SD3),
     ),
 )
 
@@ -83,13 +215,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a case over all of them; what asks for `inpainting`, where there is one."""
     if "case" in metafunc.fixturenames:
         needs = "inpainting" in metafunc.fixturenames
-        cases = [case for case in CASES if case.inpainting or not needs]
+        cases = [case for case in CASES if case.reference.inpainting or not needs]
         metafunc.parametrize("case", cases, ids=lambda case: case.name, scope="session")
 
 
 @pytest.fixture(scope="session")
 def inpainting(case: FamilyCase) -> Any:
-    return case.inpainting
+    return case.reference.inpainting
 
 
 @pytest.fixture(scope="session")
@@ -113,8 +245,8 @@ def build(base: Base) -> Callable[..., Network]:
             base,
             method="controlnet",
             hint_channels=3,
-            hint_encoder=base.family.hint_encoders[0],
-            hint_start=base.family.hint_starts[0],
+            hint_encoder=TrainSettings().hint_encoder,
+            hint_start=TrainSettings().hint_start,
             seed=seed,
         ).eval()
         if not fresh:
@@ -135,12 +267,12 @@ def network(build: Callable[..., Network]) -> Network:
 
 @pytest.fixture(scope="session")
 def hint() -> Tensor:
-    return torch.rand(1, 3, 64, 72, generator=torch.Generator().manual_seed(0))
+    return torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (2, 64, 72, 3), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")

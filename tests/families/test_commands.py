@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -68,7 +67,7 @@ def test_training_moves_the_copy_and_resumes_bit_for_bit(
 def test_what_is_saved_is_read_by_diffusers_and_by_info(
     case: Any, source: str, network: Network, saved: Path
 ) -> None:
-    theirs = ControlNetModel.from_pretrained(saved).state_dict()
+    theirs = case.reference.controlnet.from_pretrained(saved).state_dict()
     assert all(torch.equal(t, theirs[name]) for name, t in network.state_dict().items())
     found = info(saved)
     assert isinstance(found, WeightsInfo)

@@ -1,5 +1,6 @@
 """What a family promises of its models: each equals diffusers' own pipelines in float32."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,21 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel, EulerDiscreteScheduler, MultiControlNetModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
+from cnctl.commands.shared.weights import check_controls
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.control import Control
+from cnctl.models.control import Control, ControlRunner
 from cnctl.models.families import load_base, read_family
 from cnctl.models.network import Network
+from cnctl.models.process import Process
 from cnctl.models.prompts import encode_prompts
-from cnctl.models.text_features import TextFeatures
+from cnctl.models.text_features import whole_picture
+from cnctl.registry import get_condition
 from cnctl.sampling.denoise import denoise, draw_noise, sample
 from cnctl.sampling.image_to_image import Edit, encode_edit
 from cnctl.training.loss import noise_prediction_loss
 
-SIZE = {"height": 64, "width": 72}
+SIZE = {"height": 64, "width": 80}
 PROMPTS, NEGATIVE = ["a red house", "a cat"], ["ugly", "blurry"]
 STEPS, GUIDANCE = 4, 5.0
 
@@ -31,32 +35,27 @@ def generators() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
 
 
-def extra_conditions(text: TextFeatures, sizes: list[tuple[int, ...]]) -> dict[str, Any]:
-    """What SDXL's networks are told beside the prompt; nothing where there are no pooled texts."""
-    if text.pooled is None:
-        return {}
-    return {"added_cond_kwargs": {"text_embeds": text.pooled, "time_ids": torch.tensor(sizes)}}
-
-
 class TestRecognise:
     def test_by_its_configs_alone(self, case: Any, tmp_path: Path) -> None:
-        (tmp_path / "unet").mkdir()
+        (tmp_path / case.part).mkdir()
         (tmp_path / "model_index.json").write_text(
-            json.dumps({"unet": ["diffusers", "UNet2DConditionModel"]})
+            json.dumps({case.part: ["diffusers", case.reference.denoiser]})
         )
-        (tmp_path / "unet" / "config.json").write_text(json.dumps(case.published))
+        (tmp_path / case.part / "config.json").write_text(json.dumps(case.published))
         family = read_family(tmp_path)
         assert family.name == case.name
         assert all(weights for weights in family.controlnets.values())
 
     def test_a_controlnet_for_another_is_refused(
-        self, base: Base, network: Network, loaded_random_base: Base, loaded_sdxl_base: Base
+        self, base: Base, saved: Path, loaded_random_base: Base, loaded_sdxl_base: Base
     ) -> None:
+        """From headers; `network.check_fits` asks the same of what is in memory."""
         other = next(
             b for b in (loaded_sdxl_base, loaded_random_base) if b.family.name != base.family.name
         )
+        canny = get_condition("canny")
         with pytest.raises(CnctlError, match="this ControlNet was made for") as caught:
-            network.check_fits(other)
+            check_controls(other.path, [(canny, str(saved))])
         assert caught.value.hint.startswith("choose a base of ")
 
 
@@ -79,10 +78,11 @@ class TestLoad:
 
 
 def test_prompts_are_as_diffusers_encodes_them(case: Any, base: Base, stock_of: Any) -> None:
-    pipeline = stock_of(case.text_to_image, base, None)
+    pipeline = stock_of(case.reference.text_to_image, base, None)
     given = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
     with torch.no_grad():
-        tokens, _, *pooled = pipeline.encode_prompt(PROMPTS, **given)
+        further = {"prompt_2": None, "prompt_3": None} if len(base.text_encoders) > 2 else {}
+        tokens, _, *pooled = pipeline.encode_prompt(PROMPTS, **further, **given)
     features = encode_prompts(base, PROMPTS)
     torch.testing.assert_close(features.tokens, tokens, rtol=1e-5, atol=1e-6)
     if pooled:
@@ -93,8 +93,9 @@ def test_images_are_encoded_as_the_autoencoder_has_them(base: Base, images: np.n
     latents, config = base.family.latents, base.vae.config
     with torch.no_grad():
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        mean = base.vae.encode(pixels).latent_dist.mode() * config.scaling_factor
-        decoded = base.vae.decode(mean / config.scaling_factor).sample
+        shift = config.shift_factor or 0.0
+        mean = (base.vae.encode(pixels).latent_dist.mode() - shift) * config.scaling_factor
+        decoded = base.vae.decode(mean / config.scaling_factor + shift).sample
     made = latents.draw(base, latents.encode(base, images), generator=None)
     torch.testing.assert_close(made, mean)
     assert made.shape[1:] == latents.shape(base, **SIZE)
@@ -102,26 +103,30 @@ def test_images_are_encoded_as_the_autoencoder_has_them(base: Base, images: np.n
     assert np.abs(latents.decode(base, mean) - expected).max() <= 0.51
 
 
-def test_residuals_are_those_of_diffusers_network(base: Base, network: Network) -> None:
+def test_residuals_are_those_of_diffusers_network(case: Any, base: Base, network: Network) -> None:
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(2, *base.family.latents.shape(base, **SIZE), generator=generator)
-    hint = torch.rand(2, 3, 64, 72, generator=generator)
-    sizes = [(64, 72, 0, 0, 64, 72)] * 2
-    text = encode_prompts(base, PROMPTS)
+    hint = torch.rand(2, 3, 64, 80, generator=generator)
+    sizes = [(64, 80, 0, 0, 64, 80)] * 2
+    text, timestep = encode_prompts(base, PROMPTS), torch.tensor(500)
     with torch.no_grad():
-        down, middle = ControlNetModel.forward(
-            network, latents, torch.tensor(500), text.tokens, hint, return_dict=False,
-            **extra_conditions(text, sizes),
-        )  # fmt: skip
-        found = network.residuals(
-            latents,
-            torch.tensor(500),
-            text.of_pictures(sizes) if text.pooled is not None else text,
-            network.encode_hint(base, hint),
-        )
-    assert network.residual_count == len(down) + 1
-    for ours, theirs in zip(found.tensors, [*down, middle], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+        theirs = case.reference.residuals(base, network, latents, timestep, text, hint, sizes)
+        encoded = network.encode_hint(base, hint)
+        found = network.residuals(base, latents, timestep, text.of_pictures(sizes), encoded)
+    assert network.residual_count == len(theirs)
+    for ours, expected in zip(found.tensors, theirs, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def hints_by_their_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where diffusers draws a hint's latents without a seed, it takes the mode too."""
+    draw = DiagonalGaussianDistribution.sample
+
+    def sample(self: Any, generator: Any = None) -> Tensor:
+        return self.mode() if generator is None else draw(self, generator)
+
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", sample)
 
 
 @pytest.fixture(scope="session")
@@ -137,11 +142,14 @@ def theirs(stock: Any, base: Base) -> Callable[..., Tensor]:
             "controlnet_conditioning_scale": 1.0,
             **settings,
         }
+        taken = {"scheduler", *inspect.signature(kind.__call__).parameters}
+        given = {name: value for name, value in given.items() if name in taken}
         return stock(kind, base, controlnet, PROMPTS, **given)
 
     return run
 
 
+@pytest.mark.usefixtures("hints_by_their_mode")
 class TestEqualsDiffusers:
     """The same latents, from the same prompts and seeds."""
 
@@ -159,39 +167,46 @@ class TestEqualsDiffusers:
             generators=own,
             edit=latent_edit,
             guidance_scale=GUIDANCE,
-            **{"steps": STEPS, **settings},
+            **{"steps": STEPS, "scheduler": base.process.schedulers[0], **settings},
         )
+
+    def controls(self, case: Any, network: Any, hint: Tensor) -> list[Control]:
+        """What diffusers' pipelines for editing take."""
+        return [Control(network, hint)] if case.reference.edits_with_control else []
 
     def test_one_control(
         self, case: Any, base: Base, network: Any, hint: Tensor, theirs: Any, assert_same: Any
     ) -> None:
-        expected = theirs(case.text_to_image, network, image=hint, **SIZE)
+        reference = case.reference
+        given = {reference.hint_argument: reference.own_hint(hint)}
+        expected = theirs(reference.text_to_image, network, **given, **SIZE)
         latents = self.ours(base, [Control(network, hint)])
         assert_same(latents, expected)
         without = self.ours(base, [])
         assert (latents - without).abs().max() > 0.05  # else the comparison shows nothing
 
     @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
-    def test_two_controls_from_start_to_end_by_euler(
+    def test_two_controls_from_start_to_end_by_another_scheduler(
         self, case: Any, base: Base, network: Any, build: Any, hint: Tensor, theirs: Any,
         assert_same: Any,
     ) -> None:  # fmt: skip
         other = build(seed=2).requires_grad_(False)
+        reference = case.reference
         expected = theirs(
-            case.text_to_image,
-            MultiControlNetModel([network, other]),
-            image=[hint, 1 - hint],
+            reference.text_to_image,
+            reference.several([network, other]),
+            **{reference.hint_argument: [*map(reference.own_hint, (hint, 1 - hint))]},
             controlnet_conditioning_scale=[0.5, 1.0],
             control_guidance_start=[0.0, 0.5],
             control_guidance_end=[0.75, 1.0],
-            scheduler=EulerDiscreteScheduler.from_config(base.process.scheduler.config),
+            scheduler=reference.scheduler.from_config(base.process.scheduler.config),
             **SIZE,
         )
         controls = [
             Control(network, hint, scale=0.5, end=0.75),
             Control(other, 1 - hint, start=0.5),
         ]
-        assert_same(self.ours(base, controls, scheduler="euler"), expected)
+        assert_same(self.ours(base, controls, scheduler=case.another_scheduler), expected)
 
     def test_image_to_image(
         self, case: Any, base: Base, network: Any, hint: Tensor, images: np.ndarray, theirs: Any,
@@ -199,23 +214,24 @@ class TestEqualsDiffusers:
     ) -> None:  # fmt: skip
         """3 steps at strength 0.6 are the last of the 5 that diffusers is told."""
         expected = theirs(
-            case.image_to_image,
+            case.reference.image_to_image,
             network,
             image=torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255,
             control_image=hint,
             num_inference_steps=5,
             strength=0.6,
+            **SIZE,
         )
-        edit = Edit(images, strength=0.6)
-        assert_same(self.ours(base, [Control(network, hint)], edit, steps=3), expected)
+        edit, controls = Edit(images, strength=0.6), self.controls(case, network, hint)
+        assert_same(self.ours(base, controls, edit, steps=3), expected)
 
     @pytest.mark.parametrize(("strength", "total"), [(1.0, 3), (0.6, 5)])
     def test_masked(
-        self, inpainting: Any, base: Base, network: Any, hint: Tensor, images: np.ndarray,
-        theirs: Any, assert_same: Any, strength: float, total: int,
+        self, inpainting: Any, case: Any, base: Base, network: Any, hint: Tensor,
+        images: np.ndarray, theirs: Any, assert_same: Any, strength: float, total: int,
     ) -> None:  # fmt: skip
         """The mask follows the borders of latents, where diffusers' nearest neighbour is exact."""
-        mask = np.zeros((2, 64, 72), bool)
+        mask = np.zeros((2, 64, 80), bool)
         mask[0, 16:48, 24:64] = True
         mask[1, :, :40] = True
         expected = theirs(
@@ -228,50 +244,72 @@ class TestEqualsDiffusers:
             strength=strength,
             **SIZE,
         )
-        edit = Edit(images, mask, strength)
-        assert_same(self.ours(base, [Control(network, hint)], edit, steps=3), expected)
+        edit, controls = Edit(images, mask, strength), self.controls(case, network, hint)
+        assert_same(self.ours(base, controls, edit, steps=3), expected)
 
 
 def test_an_image_is_the_same_alone_and_in_a_batch(
     base: Base, network: Network, hint: Tensor
 ) -> None:
-    settings: dict[str, Any] = {"steps": 2, **SIZE}
+    settings: dict[str, Any] = {"steps": 2, "scheduler": base.process.schedulers[0], **SIZE}
     both = sample(base, [Control(network, hint)], PROMPTS, seeds=[1, 2], **settings)
     alone = sample(base, [Control(network, hint)], PROMPTS[1:], seeds=[2], **settings)
-    assert both.shape == (2, 64, 72, 3)
+    assert both.shape == (2, 64, 80, 3)
     assert np.abs(both[1].astype(int) - alone[0]).max() <= 1
 
 
 def test_a_fresh_controlnet_changes_nothing(base: Base, build: Any, hint: Tensor) -> None:
     """Equations 3 and 4."""
-    settings: dict[str, Any] = {"seeds": [1], "steps": 1, **SIZE}
+    scheduler = base.process.schedulers[0]
+    settings: dict[str, Any] = {"seeds": [1], "steps": 1, "scheduler": scheduler, **SIZE}
     controlled = sample(base, [Control(build(fresh=True), hint)], ["a cat"], **settings)
     assert np.array_equal(controlled, sample(base, [], ["a cat"], **settings))
 
 
-def test_the_loss_is_equation_10_by_diffusers_networks(base: Base, network: Any) -> None:
+def test_the_loss_is_equation_10_by_diffusers_networks(case: Any, base: Base, network: Any) -> None:
     """Noise that the scheduler adds, networks told of sizes, the mean square of what is missed."""
     generator = torch.Generator().manual_seed(0)
     shape = base.family.latents.shape(base, 64, 64)
     latents, noise = torch.randn(2, 2, *shape, generator=generator)
     hint = torch.rand(2, 3, 64, 64, generator=generator)
-    timesteps, scheduler = torch.tensor([20, 800]), base.process.scheduler
+    timesteps, process = torch.tensor([20, 800]), base.process
     sizes = [(100, 200, 0, 30, 64, 64), (64, 64, 0, 0, 64, 64)]
     text = encode_prompts(base, ["a cat", ""])
-    told = extra_conditions(text, sizes)
     with torch.no_grad():
         loss = noise_prediction_loss(
             base, network, latents=latents, hint=hint, timesteps=timesteps, noise=noise,
-            text=text.of_pictures(sizes) if text.pooled is not None else text,
+            text=text.of_pictures(sizes),
         )  # fmt: skip
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        down, middle = ControlNetModel.forward(
-            network, noisy, timesteps, text.tokens, hint, return_dict=False, **told
-        )
-        predicted = base.denoiser(
-            noisy, timesteps, text.tokens, down_block_additional_residuals=down,
-            mid_block_additional_residual=middle, **told,
-        ).sample  # fmt: skip
-    predicts_v = scheduler.config.prediction_type == "v_prediction"
-    target = scheduler.get_velocity(latents, noise, timesteps) if predicts_v else noise
+        noisy, target = noised(process, latents, noise, timesteps)
+        residuals = case.reference.residuals(base, network, noisy, timesteps, text, hint, sizes)
+        predicted = case.reference.predict(base, noisy, timesteps, text, sizes, residuals)
     torch.testing.assert_close(loss, ((predicted - target) ** 2).mean())
+
+
+def noised(
+    process: Process, latents: Tensor, noise: Tensor, timesteps: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Noisy latents and what is to be predicted of them, by diffusers' scheduler or by hand."""
+    scheduler = process.scheduler
+    if process.prediction == "flow":
+        sigma = (timesteps / 1000).reshape(-1, 1, 1, 1)
+        return (1 - sigma) * latents + sigma * noise, noise - latents
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    predicts_v = process.prediction == "v_prediction"
+    return noisy, scheduler.get_velocity(latents, noise, timesteps) if predicts_v else noise
+
+
+def test_it_trains_what_it_runs(base: Base, network: Network) -> None:
+    """The prediction in the loss equals the one in sampling, of the same latents and time."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, *base.family.latents.shape(base, 64, 64), generator=generator)
+    hint, timestep = torch.rand(1, 3, 64, 64, generator=generator), torch.tensor(300)
+    text = encode_prompts(base, ["a cat"]).of_pictures([whole_picture(64, 64)])
+    with torch.no_grad():
+        trained = network.predict(base, latents, timestep[None], text, hint)
+        runner = ControlRunner(base, [Control(network, hint)], steps=1, guided=False)
+        residuals = runner.residuals(0, latents, timestep, text)
+        run = base.family.predict(base.denoiser, latents, timestep, text, residuals)
+        without = base.family.predict(base.denoiser, latents, timestep, text, None)
+    torch.testing.assert_close(trained, run, rtol=0, atol=0)
+    assert not torch.allclose(trained, without)

@@ -197,9 +197,9 @@ def test_two_controls_on_different_halves_add_up(
         halves = {}
         for name, text in texts.items():
             given = (noise(base), timestep, text)
-            residuals = random_controlnet.residuals(*given, hint).scaled(0.5)
+            residuals = random_controlnet.residuals(base, *given, hint).scaled(0.5)
             if name == "text":
-                other = random_controlnet.residuals(*given, 1 - hint).scaled(fade)
+                other = random_controlnet.residuals(base, *given, 1 - hint).scaled(fade)
                 residuals = residuals + other
             halves[name] = predict_noise(base.denoiser, *given, residuals)
     without, with_prompt = halves["negative_text"], halves["text"]

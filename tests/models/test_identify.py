@@ -207,7 +207,12 @@ def test_a_single_tensor_of_a_text_encoders_width_is_an_embedding() -> None:
         (FORMS["a ControlNet of Z-Image"], CONTROLNET, "is a ControlNet of Z-Image$", "--control"),
         (("controlnet_cond_embedding.x",), LORA, "is a ControlNet, not a LoRA", "with --control"),
         (("emb_params",), LORA, "an embedding .*, not a LoRA", "give it with --embedding"),
-        (FORMS["an upscaler"], EMBEDDING, "an upscaler, not an embedding", "cnctl reads bases, "),
+        (
+            FORMS["an upscaler"],
+            EMBEDDING,
+            "an upscaler, not an embedding",
+            "cnctl reads bases and ",
+        ),
     ],
 )
 def test_a_refusal_says_what_it_is_and_which_flag_takes_it(
@@ -256,7 +261,7 @@ def test_a_network_in_several_dictionaries_is_found(tmp_path: Path) -> None:
     ("files", "role", "expected"),
     [
         ({"model_index.json": "FluxPipeline"}, BASE, "is a base of FLUX$"),
-        ({"model_index.json": "StableDiffusion3Pipeline"}, BASE, "a base of Stable Diffusion 3$"),
+        ({"model_index.json": "StableDiffusion3Pipeline"}, CONTROLNET, "3, not a ControlNet$"),
         ({"model_index.json": "ZImagePipeline"}, CONTROLNET, "a base of Z-Image, not a ControlNet"),
         ({"model_index.json": "StableDiffusionXLPipeline"}, CONTROLNET, "a base of Stable Dif"),
         ({"transformer/config.json": "NewTransformer3DModel"}, BASE, "a diffusion transformer$"),

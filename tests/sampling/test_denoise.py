@@ -216,7 +216,7 @@ class TestSample:
         with torch.no_grad():
             for features in (negative, text):
                 given = (noise, torch.tensor(1), features)
-                residuals = random_controlnet.residuals(*given, hint)
+                residuals = random_controlnet.residuals(base, *given, hint)
                 halves.append(predict_noise(base.denoiser, *given, residuals))
         guided = halves[0] + 3.0 * (halves[1] - halves[0])
         signal = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)

@@ -9,8 +9,9 @@ from typing import Any
 from cnctl.commands.generate.outputs import Task
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base
+from cnctl.models.base import Base, check_size
 from cnctl.models.prompts import most_clip_skip
+from cnctl.models.supported import check_supported
 from cnctl.plugin import Condition
 from cnctl.settings import GenerateSettings, resolve
 
@@ -33,16 +34,14 @@ def check_settings(
     """Raise CnctlError where this base cannot generate with one of these settings."""
     for chosen in settings:
         _check_one(chosen, base)
-    if request.size and any(side % base.latent_factor for side in request.size):
+    if request.size:
         width, height = request.size
-        raise CnctlError(
-            f"{width}x{height} pixels cannot be generated",
-            hint=f"width and height must be multiples of {base.latent_factor}",
-        )
+        check_size(base, height=height, width=width)
 
 
 def _check_one(settings: GenerateSettings, base: Base) -> None:
-    if settings.resolution < base.latent_factor:
+    check_supported(settings, base)
+    if settings.resolution < base.size_multiple:
         raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")
     if settings.clip_skip > (most := most_clip_skip(base)):
         raise CnctlError(

@@ -26,44 +26,53 @@ def make_hints(
     *,
     pictures: Pictures,
     settings: GenerateSettings,
+    multiple: int,
     size: tuple[int, int] | None = None,
     to_edit: ImageToEdit | None = None,
 ) -> tuple[list[np.ndarray], list[Path]]:
     """One hint for each control, uint8 (h, w, C), all of one working size; and their sources.
 
     The size is (height, width) if given, else the image to edit's, else the first source's, its
-    short side the resolution of the settings. What is masked in an image to edit is
-    the mask of conditions whose hints have one, unless they have their own source.
+    short side the resolution of the settings, both sides multiples of `multiple`. What is masked in
+    an image to edit is the mask of conditions whose hints have one, unless they have their own
+    source.
     """
     sources = list_sources(controls, image)
     if to_edit:
-        size = size or to_edit.size(settings.resolution)
+        size = size or to_edit.size(settings.resolution, multiple=multiple)
     hints = []
     for control, source in zip(controls, sources, strict=True):
         hint = None
         if to_edit and size and control.condition.masked and source == to_edit.path:
             hint = to_edit.hint(size)
         if hint is None:
-            hint = _make_hint(control, source, pictures=pictures, size=size, settings=settings)
-        size = size or hint.shape[:2]
+            picture = _read(control, source, pictures)
+            size = size or working_size(
+                *picture.shape[:2], resolution=settings.resolution, multiple=multiple
+            )
+            hint = _make_hint(control, picture, source, size=size, settings=settings)
         hints.append(hint)
     return hints, sources
 
 
+def _read(control: LoadedControl, source: Path, pictures: Pictures) -> np.ndarray:
+    """What a control reads: a hint (H, W, C), or a photograph to detect one in."""
+    if control.ready:
+        return pictures.hint(control.condition, source)
+    return pictures.photograph(source)
+
+
 def _make_hint(
     control: LoadedControl,
+    picture: np.ndarray,
     source: Path,
     *,
-    pictures: Pictures,
-    size: tuple[int, int] | None,
+    size: tuple[int, int],
     settings: GenerateSettings,
 ) -> np.ndarray:
-    """A hint, uint8 (h, w, C). size: (height, width); None for one that fits the source."""
-    ready = control.ready
-    picture = pictures.hint(control.condition, source) if ready else pictures.photograph(source)
-    size = size or working_size(*picture.shape[:2], resolution=settings.resolution)
+    """A hint, uint8 (h, w, C). size: (height, width)."""
     resize = cast(Resize, settings.resize)
-    if ready:
+    if control.ready:
         palette = bool(control.condition.palette)
         return fit_hint(picture, size=size, resize=resize, palette=palette)
     return _detect(control, fit_image(picture, size=size, resize=resize), source)

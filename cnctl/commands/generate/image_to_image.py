@@ -30,9 +30,9 @@ class ImageToEdit:
     mask: np.ndarray | None
     strength: float
 
-    def size(self, resolution: int) -> tuple[int, int]:
+    def size(self, resolution: int, *, multiple: int) -> tuple[int, int]:
         """The working size, (height, width)."""
-        return working_size(*self.picture.shape[:2], resolution=resolution)
+        return working_size(*self.picture.shape[:2], resolution=resolution, multiple=multiple)
 
     def fitted(self, size: tuple[int, int]) -> Edit:
         """The edit at this working size."""

@@ -83,6 +83,7 @@ def _prepare_alike(setup: Setup, images: Sequence[PlannedImage]) -> list[Prepare
         task.image,
         pictures=setup.pictures,
         settings=settings,
+        multiple=setup.base.size_multiple,
         size=(request.size[1], request.size[0]) if request.size else None,
         to_edit=setup.to_edit,
     )

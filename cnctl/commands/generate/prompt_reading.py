@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterable
 
 from cnctl.commands.generate.outputs import Task
 from cnctl.models.base import Base
-from cnctl.models.prompts import PromptOptions, chunk_size, count_chunks, precompute_prompts
+from cnctl.models.prompts import (
+    PromptOptions,
+    count_chunks,
+    describe_length,
+    precompute_prompts,
+)
 from cnctl.settings import GenerateSettings
 
 
@@ -21,14 +26,16 @@ def prompt_chunks(base: Base, task: Task, settings: GenerateSettings) -> int:
 
 
 def note_long_prompts(
-    base: Base, prompts: Iterable[str], options: PromptOptions, *, note: Callable[[str], None]
+    base: Base, asked: Iterable[tuple[Task, GenerateSettings]], *, note: Callable[[str], None]
 ) -> None:
-    """Report each prompt that does not fit into one chunk."""
-    for prompt in prompts:
-        chunks = count_chunks(base, prompt, options=options)
-        if chunks > 1:
-            size = chunk_size(base)
-            note(f"the prompt is long: {base.name} reads it in {chunks} parts of {size} tokens")
+    """Report each prompt, also a negative one, that a text encoder does not read at once."""
+    for prompt, options in dict.fromkeys(
+        (prompt, prompt_options(settings))
+        for task, settings in asked
+        for prompt in _prompts(task, settings)
+    ):
+        if text := describe_length(base, prompt, options=options):
+            note(text)
 
 
 def precompute(base: Base, asked: Iterable[tuple[Task, GenerateSettings]]) -> Base:

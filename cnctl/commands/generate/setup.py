@@ -23,7 +23,7 @@ from cnctl.commands.generate.memory import out_of_memory_hint
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.plan import plan_run
-from cnctl.commands.generate.prompt_reading import note_long_prompts, precompute, prompt_options
+from cnctl.commands.generate.prompt_reading import note_long_prompts, precompute
 from cnctl.commands.generate.prompts import with_added
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.shared.captioner import Caption, open_captioner
@@ -87,7 +87,7 @@ def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
     by_task = [(task, settings_of(settings, task)) for task in plan.tasks]
     every = [*dict.fromkeys(chosen for _, chosen in by_task)]
     check_settings(request, every, base)
-    _note_long_prompts(base, plan.tasks, settings, on_event)
+    note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
     if request.low_memory and request.prompt_mode != "automatic":
         base = precompute(base, by_task)
     controls = _load_controls(checked, base, settings)
@@ -128,14 +128,6 @@ def _choose_threads(base: Base) -> None:
     parameters = sum(parameter.numel() for parameter in base.denoiser.parameters())
     if base.device.type == "cpu" and parameters < SMALL_UNET:
         torch.set_num_threads(1)
-
-
-def _note_long_prompts(
-    base: Base, tasks: Sequence[Task], settings: GenerateSettings, on_event: OnEvent
-) -> None:
-    prompts = dict.fromkeys(task.prompt for task in tasks)
-    options = prompt_options(settings)
-    note_long_prompts(base, prompts, options, note=lambda text: on_event(Note(text)))
 
 
 def _load_controls(

@@ -11,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
-from cnctl.errors import MissingError
+from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
 from cnctl.models.base_update import add_base_update
 from cnctl.models.families import find_family, load_base
@@ -139,7 +139,7 @@ def locate_control(
     """
     if weights is not None:
         given = _find(weights, base)
-        find_layout(given)
+        _check_family(given, base.family)
         return given
     own = base.path / "controls" / condition.name
     if own.is_dir():
@@ -154,6 +154,17 @@ def locate_control(
         f"no ControlNet for {condition.name} on {base.family.name} is installed",
         hint=fetch or f"train one: cnctl train --cond {condition.name}, or name one: --control",
     )
+
+
+def _check_family(given: Path, family: Family) -> None:
+    """Raise CnctlError for weights of which another folder of families knows the layout."""
+    layout = find_layout(given)
+    if layout is not family.layout:
+        made_for = layout.describe(given).family or "another family"
+        raise CnctlError(
+            f"this ControlNet was made for {made_for}; the base is {family.name}",
+            hint=f"choose a base of {made_for}, or a ControlNet for {family.name}",
+        )
 
 
 def find_known(known: Weights, base: Path) -> Path | None:

@@ -10,23 +10,26 @@ from cnctl.commands.train.trackers import check_tracker
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.network import replaces_base
+from cnctl.models.supported import check_supported
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings, resolve
 from cnctl.settings.declaration import declarations, out_of_range
 
-OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "lora", "unfreeze_after")
+OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "layers", "lora", "unfreeze_after")
 """Settings that mean nothing without one."""
 
 
 def resolve_settings(condition: Condition, base: Base, flags: Mapping[str, Any]) -> TrainSettings:
     """A new run's settings: what the user says, then the base's, then the condition's."""
-    of_base = {"resolution": base.resolution} | dict(base.defaults.get("train", {}))
+    of_base = {"resolution": base.resolution, "timestep_density": base.process.densities[0]}
+    of_base |= base.defaults.get("train", {})
     return resolve(TrainSettings, of_base, asdict(condition.train), flags=flags)
 
 
 def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
     """The settings, or CnctlError that names those that the base or other settings rule out."""
     check_tracker(settings.tracker)
+    check_supported(settings, base)
     for name, must in _ruled_out(settings, base):
         raise out_of_range(declarations(TrainSettings)[name].option, getattr(settings, name), must)
     if settings.lora and (settings.unfreeze_after or settings.hint_encoder != "released"):
@@ -41,19 +44,24 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
 
 def _ruled_out(settings: TrainSettings, base: Base) -> Iterator[tuple[str, str]]:
     """The name of each setting that does not fit, and what it must be."""
-    family, factor = base.family, base.latent_factor
+    family, multiple = base.family, base.size_multiple
     choices = {
         "hint_encoder": family.hint_encoders,
         "hint_start": family.hint_starts,
-        "unfreeze": family.unfreezable,
+        "unfreeze": family.unfreezable if settings.unfreeze_after else (),
+        "timestep_density": base.process.densities,
     }
     for name, known in choices.items():
-        if getattr(settings, name) not in known:
+        if known and getattr(settings, name) not in known:
             yield name, " or ".join(known)
+    if (most := family.most_layers(base)) and settings.layers > most:
+        yield "layers", f"at most {most}"
     if settings.lr_warmup > settings.steps:
         yield "lr_warmup", f"at most the number of steps, {settings.steps}"
-    if settings.resolution % factor:
-        yield "resolution", f"a multiple of {factor}"
+    if settings.resolution % multiple:
+        yield "resolution", f"a multiple of {multiple}"
+    if base.largest_side is not None and settings.resolution > base.largest_side:
+        yield "resolution", f"at most {base.largest_side}"
 
 
 def _check_without_controlnet(settings: TrainSettings) -> None:

@@ -154,7 +154,7 @@ def _pairs(
     detector = Detector(condition, device="cpu" if settings.workers else str(base.device))
     return TrainingPairs(
         dataset=dataset,
-        sizes=bucket_sizes(side, factor=base.latent_factor) if settings.buckets else [(side, side)],
+        sizes=bucket_sizes(side, factor=base.size_multiple) if settings.buckets else [(side, side)],
         hint_channels=condition.stored_channels,
         detect=detector,
         from_maps=detector.from_maps if condition.from_maps else None,
@@ -178,6 +178,7 @@ def _open_network(
         hint_channels=condition.hint_channels,
         hint_encoder=settings.hint_encoder,
         hint_start=settings.hint_start,
+        layers=settings.layers,
         rank=settings.lora,
         seed=settings.seed,
     )

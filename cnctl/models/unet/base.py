@@ -8,14 +8,15 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
 
+from cnctl.models import diffusers_folder
 from cnctl.models.base import Base, TextEncoder, lock
 from cnctl.models.family import Family
 from cnctl.models.location import Location, read_defaults, read_json
 from cnctl.models.process import Diffusion
-from cnctl.models.unet import diffusers_folder, single_file
+from cnctl.models.unet import single_file
 
 
 def load_base(
@@ -28,8 +29,7 @@ def load_base(
     weights: bool = True,
 ) -> Base:
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
-    load_parts = (single_file if location.path.is_file() else diffusers_folder).load_parts
-    parts = load_parts(location.path, dtypes=_dtypes(dtype), weights=weights)
+    parts = _load_parts(location.path, dtypes=_dtypes(dtype), weights=weights)
     host = torch.device("cpu") if low_memory else device
     for part in parts.values():
         if isinstance(part, nn.Module):
@@ -54,6 +54,13 @@ def load_base(
         zeros_for_empty_prompt=_zeros_for_empty_prompt(location.path, parts),
         defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
     )
+
+
+def _load_parts(path: Path, **how: Any) -> dict[str, Any]:
+    if path.is_file():
+        return single_file.load_parts(path, **how)
+    denoiser = ("unet", UNet2DConditionModel)
+    return diffusers_folder.load_parts(path, denoiser=denoiser, most_text_encoders=2, **how)
 
 
 def _text_encoders(parts: Mapping[str, Any]) -> tuple[TextEncoder, ...]:

@@ -63,6 +63,7 @@ class Branch(Network):
 
     def residuals(
         self,
+        base: Base,
         latents: Tensor,
         timestep: Tensor,
         text: TextFeatures,
@@ -110,7 +111,7 @@ class Branch(Network):
         connect: str = "all",
     ) -> Tensor:
         """ε_θ(z_t, t, c_t, c_f) of equation 10, (B, C, h, w)."""
-        residuals = self.residuals(latents, timesteps, text, hint, connect=connect)
+        residuals = self.residuals(base, latents, timesteps, text, hint, connect=connect)
         return predict_noise(base.denoiser, latents, timesteps, text, residuals)
 
     def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
@@ -118,13 +119,10 @@ class Branch(Network):
         return base, [Control(self, hint, **acts)]
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """All that gradient reaches, or all that leads to the middle block.
-
-        Without those that are locked, as most of a copy with low-rank adapters is.
-        """
+        """All of its own, or all that leads to the middle block."""
         unused = "controlnet_down_blocks." if connect == "middle" else None
-        named = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        return {name: p for name, p in named.items() if not (unused and name.startswith(unused))}
+        own = self.own_parameters()
+        return {name: p for name, p in own.items() if not (unused and name.startswith(unused))}
 
 
 def predict_noise(

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from cnctl.errors import CnctlError
 from cnctl.models.base import lock
 from cnctl.models.residuals import EncodedHint
+from cnctl.models.save import save_network
 from cnctl.models.unet.branch import Branch, embed_time, run_encoder
 from cnctl.models.unet.checkpoint.control_lora import save_control_lora
-from cnctl.models.unet.checkpoint.save import save_controlnet
 from cnctl.models.unet.control_lora import low_rank_state
 
 RELEASED_WIDTHS = (16, 32, 96, 256)
@@ -129,7 +129,7 @@ class ControlNet(Branch, ControlNetModel):
         if self._has_adapters:
             save_control_lora(target, low_rank_state(self), self, description=description)
         else:
-            save_controlnet(self, target, description=description, base_update=base_update)
+            save_network(self, target, description=description, base_update=base_update)
 
 
 def build_controlnet(

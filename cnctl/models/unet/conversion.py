@@ -10,18 +10,20 @@ from typing import Any
 import torch
 
 from cnctl.errors import CnctlError
+from cnctl.models.combine import average, transfer
 from cnctl.models.conversion import Conversion
+from cnctl.models.finite import checked
 from cnctl.models.unet.checkpoint import keymap, published
 from cnctl.models.unet.checkpoint.architecture import Architecture
 from cnctl.models.unet.checkpoint.base_file import Unet, open_unet
-from cnctl.models.unet.checkpoint.combine import average, transfer
 from cnctl.models.unet.checkpoint.factorise import factorise
-from cnctl.models.unet.checkpoint.forms import LORA, choose_form, rename, write_form
+from cnctl.models.unet.checkpoint.forms import LORA, choose_form, rename
 from cnctl.models.unet.checkpoint.full_checkpoint import base_update
 from cnctl.models.unet.checkpoint.recognise import FULL
 from cnctl.models.unet.checkpoint.source import describe, open_source
-from cnctl.models.unet.checkpoint.tensors import checked, read_encoder_tensors, read_tensors
+from cnctl.models.unet.checkpoint.tensors import read_encoder_tensors, read_tensors
 from cnctl.models.unet.config import read_prediction
+from cnctl.models.write_weights import write_weights
 from cnctl.tensorfiles.lazy import Tensors
 
 HINT_ENCODERS = ("released", "paper")
@@ -101,7 +103,7 @@ CONVERSION = Conversion(
     check=checked,
     rename=renamed,
     factorise=factorised,
-    write=write_form,
+    write=write_weights,
     residuals=residuals,
     hint_encoders=HINT_ENCODERS,
     initial=initial,

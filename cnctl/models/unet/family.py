@@ -22,6 +22,7 @@ from cnctl.models.unet.control_lora import add_adapters
 from cnctl.models.unet.controlnet import HINT_ENCODERS, HINT_STARTS, build_controlnet
 from cnctl.models.unet.input_concat import build_input_concat
 from cnctl.models.unet.known import KNOWN
+from cnctl.models.unet.layout import LAYOUT
 from cnctl.models.unet.published import CONTROLNETS
 from cnctl.models.unet.shape import check_reads_latents, shape_of
 from cnctl.models.unet.text import ClipPrompts
@@ -42,6 +43,7 @@ def build_network(
     hint_channels: int,
     hint_encoder: str,
     hint_start: str,
+    layers: int = 0,
     rank: int = 0,
     seed: int = 0,
 ) -> Network:
@@ -75,6 +77,7 @@ UNET = Family(
     part=PART,
     latents=KLLatents(),
     prompts=ClipPrompts(),
+    layout=LAYOUT,
     load_base=load_base,
     predict=predict_noise,
     build_network=build_network,
@@ -88,6 +91,7 @@ UNET = Family(
     parameters_to_unfreeze=unfreezable_parameters,
     blocks_before_control=blocks_before_control,
     activation_bytes=activation_bytes,
+    unsupported={"layers": "a copy of a U-Net's encoder has all of its blocks"},
     read_lora=read_lora,
     read_embedding=read_embedding,
     add_embedding=add_embedding,

@@ -20,6 +20,7 @@ from cnctl.models.unet.controlnet import (
     start_gaussian,
 )
 from cnctl.models.unet.shape import shape_of
+from cnctl.models.weights_place import read_config
 from cnctl.tensorfiles.lazy import Tensors, ready
 
 STEM = "controlnet_cond_embedding."
@@ -37,7 +38,7 @@ def initial_architecture(unet: Unet, *, hint_channels: int, hint_encoder: str) -
 def initial_config(unet: Unet, architecture: Architecture, given: Path | None) -> configs.Config:
     """Its config: the one given, else after the base's, else from the shapes."""
     if given or unet.config:
-        known = configs.read_config(given) if given else unet.config
+        known = read_config(given) if given else unet.config
         config = configs.fill_config(known, architecture)
     else:
         config = configs.config_from_shapes(architecture)

@@ -23,9 +23,9 @@ from cnctl.models.base import Base
 from cnctl.models.control import Control
 from cnctl.models.network import INPUT_CONCAT, Network
 from cnctl.models.residuals import EncodedHint, Residuals
+from cnctl.models.save import save_network
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.unet.branch import predict_noise
-from cnctl.models.unet.checkpoint.save import save_unet
 from cnctl.models.unet.shape import check_same_shape
 
 
@@ -54,7 +54,12 @@ class InputConcatUNet(Network, UNet2DConditionModel):
         return EncodedHint(hint)
 
     def residuals(
-        self, latents: Tensor, timestep: Tensor, text: TextFeatures, hint: EncodedHint
+        self,
+        base: Base,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextFeatures,
+        hint: EncodedHint,
     ) -> Residuals:
         """Nothing: it replaces the base."""
         return Residuals(())
@@ -77,8 +82,8 @@ class InputConcatUNet(Network, UNet2DConditionModel):
         return replace(base, denoiser=HintedUNet(self, hint)), []
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """All of its parameters."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+        """All of its own."""
+        return self.own_parameters()
 
     def save(
         self,
@@ -88,7 +93,7 @@ class InputConcatUNet(Network, UNet2DConditionModel):
         base_update: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Write a folder that `UNet2DConditionModel.from_pretrained` reads."""
-        save_unet(self, target, description=description)
+        save_network(self, target, description=description)
 
 
 def build_input_concat(unet: UNet2DConditionModel, *, hint_channels: int = 3) -> InputConcatUNet:

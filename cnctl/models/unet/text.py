@@ -50,16 +50,24 @@ class ClipPrompts:
             for _, tokenizer in base.text_encoders
             for prompt in prompts
         ]
-        return max(1, math.ceil(max(lengths, default=0) / self.chunk_size(base)))
+        return max(1, math.ceil(max(lengths, default=0) / _chunk_size(base)))
 
-    def chunk_size(self, base: Base) -> int:
-        """Tokens of a prompt in one chunk."""
-        return base.text_encoders[0].tokenizer.model_max_length - 2
+    def describe_length(self, base: Base, prompt: str, *, options: PromptOptions) -> str:
+        """A sentence on a prompt that takes several chunks; "" else."""
+        if (chunks := self.count_chunks(base, [prompt], options=options)) == 1:
+            return ""
+        size = _chunk_size(base)
+        return f"the prompt is long: {base.name} reads it in {chunks} parts of {size} tokens"
 
     def most_clip_skip(self, base: Base) -> int:
         """The largest `PromptOptions.clip_skip`: the first layer is read."""
         encoders = base.text_encoders
         return min(model.config.num_hidden_layers for model, _ in encoders) - (len(encoders) > 1)
+
+
+def _chunk_size(base: Base) -> int:
+    """Tokens of a prompt in one chunk."""
+    return base.text_encoders[0].tokenizer.model_max_length - 2
 
 
 def _normed(model: Any, layer: Tensor) -> Tensor:

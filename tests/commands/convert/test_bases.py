@@ -12,10 +12,10 @@ from cnctl.commands.convert.init_from_base import init_from_base
 from cnctl.commands.convert.request import ConvertRequest, InitRequest
 from cnctl.commands.convert.run import convert
 from cnctl.errors import CnctlError, MissingError
+from cnctl.models.save import save_network
 from cnctl.models.unet.checkpoint.architecture import read_encoder
 from cnctl.models.unet.checkpoint.factorise import split
 from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
-from cnctl.models.unet.checkpoint.save import save_controlnet
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.load import load_controlnet
@@ -40,7 +40,7 @@ def tuned(random_base, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def control(random_controlnet, tmp_path) -> Path:
-    save_controlnet(random_controlnet, tmp_path / "control", description={"condition": "canny"})
+    save_network(random_controlnet, tmp_path / "control", description={"condition": "canny"})
     return tmp_path / "control"
 
 
@@ -184,7 +184,7 @@ def test_a_difference_file_and_its_base_make_the_controlnet(
         for name, parameter in moved.named_parameters():
             if not name.startswith(("conv_in", "time_embedding.linear_1")):
                 parameter += 0.1
-    save_controlnet(moved, tmp_path / "moved", description={})
+    save_network(moved, tmp_path / "moved", description={})
     file = checkpoint(random_base, tmp_path / "base.safetensors")
     found = difference(as_original(tmp_path / "moved", tmp_path), load_file(file))
     assert "control_model.input_blocks.0.0.weight" not in found
@@ -358,7 +358,7 @@ def test_an_average_is_the_weighted_sum(control, random_base, tuned, tmp_path) -
 
 
 def test_only_alike_controlnets_are_averaged(control, loaded_random_base, tmp_path) -> None:
-    save_controlnet(
+    save_network(
         build_controlnet(loaded_random_base.denoiser, hint_channels=1),
         tmp_path / "b",
         description={},
@@ -473,7 +473,7 @@ def trained(random_controlnet, random_base, tmp_path) -> Path:
     with torch.no_grad():
         for parameter in trained.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
-    save_controlnet(trained, tmp_path / "trained", description={"condition": "canny"})
+    save_network(trained, tmp_path / "trained", description={"condition": "canny"})
     return tmp_path / "trained"
 
 
@@ -533,7 +533,7 @@ def test_diffusers_reads_the_control_lora_as_we_do(
         for name, parameter in moved.named_parameters():
             if parameter.ndim > 1 or name.startswith("controlnet_"):
                 parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
-    save_controlnet(moved, tmp_path / "moved", description={"condition": "canny"})
+    save_network(moved, tmp_path / "moved", description={"condition": "canny"})
     path = tmp_path / "lora.safetensors"
     convert(
         ConvertRequest(

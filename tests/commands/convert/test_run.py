@@ -18,7 +18,7 @@ from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.errors import CnctlError, MissingError, OutputError
-from cnctl.models.unet.checkpoint.save import save_controlnet
+from cnctl.models.save import save_network
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.load import load_controlnet
 from cnctl.system.rename import rename_new
@@ -35,7 +35,7 @@ def folder(random_controlnet, tmp_path) -> Path:
 
 def test_a_description_survives_both_ways(random_controlnet, tmp_path) -> None:
     description = {"condition": "canny", "family": "tiny", "connect": "all", "steps": 7}
-    save_controlnet(random_controlnet, tmp_path / "source", description=description)
+    save_network(random_controlnet, tmp_path / "source", description=description)
     there = convert(
         ConvertRequest(sources=tmp_path / "source", target=tmp_path / "there.safetensors")
     )
@@ -291,7 +291,7 @@ def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base
     from cnctl.models.unet.controlnet import build_controlnet
 
     paper = build_controlnet(loaded_random_base.denoiser, hint_encoder="paper")
-    save_controlnet(paper, tmp_path / "source", description={})
+    save_network(paper, tmp_path / "source", description={})
     with pytest.raises(CnctlError, match="paper's hint encoder"):
         convert(ConvertRequest(sources=tmp_path / "source", target=tmp_path / "out.safetensors"))
     result = convert(

@@ -21,7 +21,7 @@ def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
     }
     for network in (plain, adapted):
         torch.nn.init.ones_(network.controlnet_mid_block.bias)
-    ours, theirs = (network.residuals(**inputs) for network in (adapted, plain))
+    ours, theirs = (network.residuals(None, **inputs) for network in (adapted, plain))
     assert torch.equal(ours.tensors[-1], theirs.tensors[-1])
 
     trained = adapted.learning_parameters()

@@ -301,7 +301,7 @@ class TestControlResiduals:
     ) -> None:
         controlnet = build_controlnet(unet)
         with torch.no_grad():
-            residuals = controlnet.residuals(**inputs)
+            residuals = controlnet.residuals(None, **inputs)
             plain = predict_noise(unet, **without_hint(inputs))
             assert len(residuals.tensors) == 13
             assert not any(r.any() for r in residuals.tensors)
@@ -321,7 +321,7 @@ class TestControlResiduals:
                 return_dict=False,
             )
             for hint in (inputs["hint"], encoded):
-                ours = random_controlnet.residuals(**{**inputs, "hint": hint})
+                ours = random_controlnet.residuals(None, **{**inputs, "hint": hint})
                 assert all(map(torch.equal, ours.tensors[:-1], expected[0]))
                 assert torch.equal(ours.tensors[-1], expected[1])
                 assert ours.tensors[-1].any()
@@ -333,9 +333,9 @@ class TestControlResiduals:
         reversed_order.register_to_config(controlnet_conditioning_channel_order="bgr")
         for hint in (inputs["hint"], reversed_order.encode_hint(None, inputs["hint"])):
             with torch.no_grad():
-                ours = reversed_order.residuals(**{**inputs, "hint": hint})
+                ours = reversed_order.residuals(None, **{**inputs, "hint": hint})
                 flipped = {**inputs, "hint": inputs["hint"].flip(1)}
-                theirs = random_controlnet.residuals(**flipped)
+                theirs = random_controlnet.residuals(None, **flipped)
                 assert torch.equal(ours.tensors[-1], theirs.tensors[-1])
 
     def test_middle_alone_acts_and_the_skips_do_not(
@@ -345,8 +345,8 @@ class TestControlResiduals:
         inputs: dict[str, Tensor],
     ) -> None:
         with torch.no_grad():
-            residuals = random_controlnet.residuals(**inputs)
-            middle = random_controlnet.residuals(**inputs, connect="middle")
+            residuals = random_controlnet.residuals(None, **inputs)
+            middle = random_controlnet.residuals(None, **inputs, connect="middle")
             plain = predict_noise(unet, **without_hint(inputs))
             controlled = predict_noise(unet, **without_hint(inputs), residuals=middle)
             *down, last = residuals.tensors
@@ -359,7 +359,7 @@ class TestControlResiduals:
         self, random_controlnet: ControlNetModel, inputs: dict[str, Tensor]
     ) -> None:
         with pytest.raises(CnctlError, match="unknown connection 'some'"):
-            random_controlnet.residuals(**inputs, connect="some")
+            random_controlnet.residuals(None, **inputs, connect="some")
 
     def test_trainable_parameters(self, random_controlnet: ControlNetModel) -> None:
         everything = random_controlnet.learning_parameters()
@@ -432,7 +432,7 @@ class TestFirstSteps:
             module.register_forward_hook(lambda *a, name=name: note(name, a[2]))
             for name, module in modules.items()
         ]
-        residuals = random_controlnet.residuals(**inputs)
+        residuals = random_controlnet.residuals(None, **inputs)
         predict_noise(unet, **without_hint(inputs), residuals=residuals)
         for hook in hooks:
             hook.remove()

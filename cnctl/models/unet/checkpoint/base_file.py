@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.unet.checkpoint import config as configs
 from cnctl.models.unet.checkpoint import keymap
 from cnctl.models.unet.checkpoint.architecture import Architecture, read_encoder
+from cnctl.models.weights_place import read_config
+from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, WEIGHTS_NAMES, list_tensors
 
@@ -58,7 +59,7 @@ def open_unet(base: Path) -> Unet:
     }
     if not any(name.startswith(("up_blocks.", "output_blocks.")) for name in shapes):
         raise CnctlError(
-            f"{path} holds no U-Net; its keys begin {keymap.first_few(sorted(listing.tensors))}",
+            f"{path} holds no U-Net; its keys begin {first_few(sorted(listing.tensors))}",
             hint="give a base: a diffusers folder, or a checkpoint of Stable Diffusion",
         )
     try:
@@ -71,7 +72,7 @@ def open_unet(base: Path) -> Unet:
         is_diffusers=is_diffusers,
         tensors=listing.tensors,
         architecture=architecture,
-        config=configs.read_config(config) if config else {},
+        config=read_config(config) if config else {},
     )
     _check(unet)
     return unet
@@ -95,7 +96,7 @@ def _check(unet: Unet) -> None:
     expected = {unet.name(pair): pair.shape for pair in keymap.pairs(unet.architecture)}
     found = {name: spec for name, spec in unet.tensors.items() if name in expected}
     try:
-        keymap.check_dtypes(found)
-        keymap.check({name: spec.shape for name, spec in found.items()}, expected)
+        check_dtypes(found)
+        check({name: spec.shape for name, spec in found.items()}, expected)
     except CnctlError as error:
         raise CnctlError(f"{unet.path}: {error}", hint="this is not a whole base") from error

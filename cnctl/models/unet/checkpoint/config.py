@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError
@@ -152,17 +150,6 @@ def complete_config(config: Mapping[str, Any], architecture: Architecture) -> Co
     allowed = ALLOWED_IN_UNION if architecture.union else ALLOWED
     known = {name: value for name, value in config.items() if name in allowed}
     return _from_shapes(architecture) | known
-
-
-def read_config(path: Path) -> Config:
-    """A config.json as it stands."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CnctlError(f"{path} is not a config.json: {error}", hint="give another") from error
-    if not isinstance(config, dict):
-        raise CnctlError(f"{path} is not a config.json: no JSON object", hint="give another")
-    return config
 
 
 def fill_config(config: Mapping[str, Any], architecture: Architecture) -> Config:

@@ -16,12 +16,12 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
+from cnctl.models.save import diffusers_config
 from cnctl.models.unet.checkpoint.architecture import read_architecture
 from cnctl.models.unet.checkpoint.factorise import MARK
 from cnctl.models.unet.checkpoint.factors import DOWN, UP
 from cnctl.models.unet.checkpoint.keymap import pairs
-from cnctl.models.unet.checkpoint.save import diffusers_config
-from cnctl.models.unet.checkpoint.source import METADATA_KEY
+from cnctl.models.weights_place import METADATA_KEY
 from cnctl.tensorfiles.lazy import ready
 from cnctl.tensorfiles.write import write_file
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.keymap import Pair
 from cnctl.models.unet.checkpoint.recognise import PREFIX
-from cnctl.models.unet.checkpoint.source import METADATA_KEY
+from cnctl.models.write_weights import refuse_pickle
 from cnctl.tensorfiles.lazy import Tensors
-from cnctl.tensorfiles.stream import Advance
-from cnctl.tensorfiles.write import names_a_file, write_file, write_folder
+from cnctl.tensorfiles.write import names_a_file
 
 LORA = "control-lora"
 FORMS = ("diffusers", "original", "bare", LORA)
-PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
 
 
 def choose_form(to: str | None, target: Path) -> str:
@@ -26,11 +21,7 @@ def choose_form(to: str | None, target: Path) -> str:
     None: "original" where the target ends in .safetensors, else "diffusers".
     """
     is_file = names_a_file(target)
-    if target.suffix in PICKLES and not target.is_dir():
-        raise CnctlError(
-            f"{target} would be a pickle; cnctl writes only safetensors",
-            hint=f"write {target.with_suffix('.safetensors')}, which webui and ComfyUI read too",
-        )
+    refuse_pickle(target)
     form = to or ("original" if is_file else "diffusers")
     if form not in FORMS:
         raise CnctlError(f"unknown form {form!r}", hint=f"use one of {', '.join(FORMS)}")
@@ -48,37 +39,3 @@ def rename(tensors: Tensors, table: list[Pair], form: str) -> Tensors:
         return tensors
     prefix = PREFIX if form == "original" else ""
     return {prefix + pair.original: tensors[pair.diffusers] for pair in table}
-
-
-def write_form(
-    target: Path,
-    tensors: Tensors,
-    *,
-    config: Mapping[str, Any],
-    description: Callable[[bool], Mapping[str, Any]],
-    base_update: Tensors,
-    overwrite: bool,
-    advance: Advance,
-) -> None:
-    """Write tensors under their final names; config and description lie beside or in the file.
-
-    base_update: see `write_folder`; a file has no place for it.
-    description(done) may come late: before, only its length counts.
-    """
-    if not names_a_file(target):
-        write_folder(
-            target,
-            tensors,
-            config=config,
-            description=lambda: description(True),
-            base_update=base_update,
-            overwrite=overwrite,
-            advance=advance,
-        )
-        return
-
-    def metadata(done: bool) -> dict[str, str]:
-        known = {"config": config, "description": description(done)}
-        return {METADATA_KEY: json.dumps(known, sort_keys=True)}
-
-    write_file(target, tensors, metadata=metadata, overwrite=overwrite, advance=advance)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint.config import read_config
+from cnctl.models.weights_place import read_config
 from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS
 
 METHOD = "input-concat"

@@ -18,7 +18,8 @@ import torch
 
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import Shape, read_encoder
-from cnctl.models.unet.checkpoint.keymap import check_dtypes, decoder_names, first_few, pairs
+from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
+from cnctl.tensorfiles.expected import check_dtypes, first_few
 from cnctl.tensorfiles.lazy import LazyTensor, open_tensors
 from cnctl.tensorfiles.listing import list_tensors
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import UNION_MARK
-from cnctl.models.unet.checkpoint.keymap import first_few
+from cnctl.tensorfiles.expected import first_few
 
 PREFIX = "control_model."
 FULL = "original, full checkpoint"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, MissingError, reading
+from cnctl.errors import CnctlError, reading
 from cnctl.models.identify import check_tensors, find_signature
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.checkpoint import config as configs
@@ -21,10 +20,10 @@ from cnctl.models.unet.checkpoint.base_file import Unet, open_unet
 from cnctl.models.unet.checkpoint.factors import unfolded_shapes
 from cnctl.models.unet.checkpoint.input_concat import find_input_concat
 from cnctl.models.unet.checkpoint.recognise import FULL, Form, detect, select
+from cnctl.models.weights_place import find_description, locate_weights, read_config, read_metadata
+from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.header import TensorSpec
-from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES, list_tensors
-
-METADATA_KEY = "cnctl"
+from cnctl.tensorfiles.listing import CONFIG, list_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def open_source(
             f"{found.folder} is a whole U-Net, trained by input-concat, and has no other layout",
             hint="cnctl generate takes it as it is, and diffusers as a UNet2DConditionModel",
         )
-    path, folder = _locate(Path(source))
+    path, folder = locate_weights(Path(source))
     with reading(path, hint="check the path"):
         try:
             return _open(path, folder, config, base, whole, condition)
@@ -100,7 +99,7 @@ def read_description(source: str | Path, *, base: Path | None = None) -> dict[st
     """What is known of a ControlNet, without reading a tensor.
 
     Always there: config (diffusers' fields), hint_channels, family ("" where neither the shapes
-    nor the file tell). The rest is what `save_controlnet` was given: condition, connect, steps ...
+    nor the file tell). The rest is what `save_network` was given: condition, connect, steps ...
     """
     return describe(open_source(source, base=base))
 
@@ -141,7 +140,7 @@ def _open(
         what = find_signature(listing.tensors)
         named = f"{what.what}, but {error}" if what else str(error)
         raise type(error)(named, hint=error.hint) from error
-    written = _read_metadata(listing.metadata)
+    written = read_metadata(listing.metadata)
     said = _said(folder, config_file, written)
     try:
         config = _config(architecture, said, unet, is_given=config_file is not None)
@@ -149,7 +148,7 @@ def _open(
         if whole:
             raise
         config, notes = {}, [*notes, f"{error}; {error.hint}"]
-    description = _description(folder, written)
+    description = find_description(folder, written)
     averaging = find_averaging(
         said, folder or path, condition or str(description.get("condition", ""))
     )
@@ -176,28 +175,8 @@ def _needs_base(form: Form) -> CnctlError:
     )
 
 
-def _locate(source: Path) -> tuple[Path, Path | None]:
-    """The file of tensors, and the folder when the source is one."""
-    if source.is_file():
-        return source, None
-    if not source.is_dir():
-        raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
-    if (source / "controlnet.safetensors").is_file():  # a run of `cnctl train --lora`
-        return source / "controlnet.safetensors", None
-    if (source / "controlnet" / CONFIG).is_file():  # a run of `cnctl train`, or a whole pipeline
-        source = source / "controlnet"
-    for name in WEIGHTS_NAMES:
-        if (source / name).is_file():
-            if not (source / CONFIG).is_file():
-                raise CnctlError(
-                    f"{source} has no {CONFIG}", hint=f"or give {source / name} itself"
-                )
-            return source / name, source
-    raise CnctlError(f"{source} holds no {WEIGHTS}", hint="give the file or folder of a ControlNet")
-
-
 def _check_tensors(tensors: dict[str, TensorSpec], form: Form, unet: Unet | None) -> Architecture:
-    keymap.check_dtypes(tensors)
+    check_dtypes(tensors)
     shapes = unfolded_shapes(tensors) if form.mark else {n: t.shape for n, t in tensors.items()}
     if unet:
         channels, widths = read_hint(shapes)
@@ -210,16 +189,16 @@ def _check_tensors(tensors: dict[str, TensorSpec], form: Form, unet: Unet | None
     else:
         left_out = {p.original for p in table if form.mark and p.copied} - shapes.keys()
         expected = {p.original: p.shape for p in table if p.original not in left_out}
-    keymap.check(shapes, expected)
+    check(shapes, expected)
     return architecture
 
 
 def _said(folder: Path | None, given: Path | None, written: dict[str, Any]) -> dict[str, Any]:
     """The config that somebody has written: the user's, the folder's or the file's own; or {}."""
     if given is not None:
-        return configs.read_config(given)
+        return read_config(given)
     if folder is not None:
-        return configs.read_config(folder / CONFIG)
+        return read_config(folder / CONFIG)
     config = written.get("config")
     return config if isinstance(config, dict) else {}
 
@@ -240,30 +219,13 @@ def _config(
     return config
 
 
-def _read_metadata(metadata: dict[str, str]) -> dict[str, Any]:
-    """What `convert` wrote into the file's metadata; {} for anything else."""
-    try:
-        written = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return written if isinstance(written, dict) else {}
-
-
-def _description(folder: Path | None, written: dict[str, Any]) -> dict[str, Any]:
-    if folder is not None:
-        path = folder / DESCRIPTION
-        return configs.read_config(path) if path.is_file() else {}
-    described = written.get("description", {})
-    return described if isinstance(described, dict) else {}
-
-
 def _notes(form: Form, others: tuple[str, ...]) -> list[str]:
     notes = [
         f"left out {what} ({count} tensor{'s' * (count > 1)})"
         for what, count in form.dropped.items()
     ]
     if others:
-        notes.append(f"left out beside the weights: {keymap.first_few(list(others))}")
+        notes.append(f"left out beside the weights: {first_few(list(others))}")
     if form.label == FULL:
         notes.append("this checkpoint has its own U-Net; with another base its images may differ")
     return notes

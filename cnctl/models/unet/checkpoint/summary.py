@@ -11,19 +11,10 @@ from cnctl.models.unet.checkpoint.config import find_family
 from cnctl.models.unet.checkpoint.factors import DOWN
 from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
-from cnctl.models.weights_info import WeightsInfo
+from cnctl.models.weights_info import DTYPES, WeightsInfo
 from cnctl.tensorfiles.base_update_file import has_base_update
 from cnctl.tensorfiles.digest import sha256
 from cnctl.tensorfiles.listing import list_tensors
-
-DTYPES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3",
-    "F8_E5M2": "float8_e5m2",
-}
 
 
 def describe_weights(path: Path, *, hash: bool = False, config: Path | None = None) -> WeightsInfo:

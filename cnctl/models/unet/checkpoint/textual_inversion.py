@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint.keymap import check_dtypes, first_few
+from cnctl.tensorfiles.expected import check_dtypes, first_few
 from cnctl.tensorfiles.lazy import LazyTensor, open_tensors
 from cnctl.tensorfiles.listing import list_tensors
 

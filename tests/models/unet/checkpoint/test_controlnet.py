@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnctl.errors import CnctlError, MissingError, OutputError
-from cnctl.models.unet.checkpoint.save import save_controlnet
+from cnctl.models.save import save_network
 from cnctl.models.unet.checkpoint.source import open_source, read_description
 from cnctl.models.unet.controlnet import use_paper_hint_encoder
 from cnctl.models.unet.load import load_controlnet
@@ -84,11 +84,11 @@ def test_casts_only_when_asked(small, write) -> None:
 
 def test_loaded_weights_can_be_trained_and_saved_over_their_file(small, folder) -> None:
     loaded, _ = load_controlnet(folder)
-    save_controlnet(small, folder, description={})
+    save_network(small, folder, description={})
     with torch.no_grad():
         for parameter in loaded.parameters():
             parameter.add_(1)
-    save_controlnet(loaded, folder, description={})
+    save_network(loaded, folder, description={})
     again, _ = load_controlnet(folder)
     assert same_weights(again, loaded)
     assert not same_weights(again, small)
@@ -96,7 +96,7 @@ def test_loaded_weights_can_be_trained_and_saved_over_their_file(small, folder) 
 
 def test_what_is_saved_is_read_by_diffusers(small, tmp_path) -> None:
     description = {"condition": "canny", "family": "tiny", "steps": 7}
-    save_controlnet(small, tmp_path / "out", description=description)
+    save_network(small, tmp_path / "out", description=description)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "cnctl.json",
         "config.json",
@@ -105,12 +105,12 @@ def test_what_is_saved_is_read_by_diffusers(small, tmp_path) -> None:
     assert same_weights(ControlNetModel.from_pretrained(tmp_path / "out"), small)
     read = read_description(tmp_path / "out")
     assert {key: read[key] for key in description} == description
-    save_controlnet(small, tmp_path / "again", description=read)
+    save_network(small, tmp_path / "again", description=read)
     assert read_description(tmp_path / "again") == read
 
 
 def test_weights_on_disk_equal_those_that_diffusers_writes(small, folder, tmp_path) -> None:
-    save_controlnet(small, tmp_path / "out", description={})
+    save_network(small, tmp_path / "out", description={})
     for name in ("config.json", "diffusion_pytorch_model.safetensors"):
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
 
@@ -118,7 +118,7 @@ def test_weights_on_disk_equal_those_that_diffusers_writes(small, folder, tmp_pa
 def test_others_may_read_what_is_saved(small, tmp_path) -> None:
     earlier = os.umask(0o027)
     try:
-        save_controlnet(small, tmp_path / "out", description={"condition": "x"})
+        save_network(small, tmp_path / "out", description={"condition": "x"})
     finally:
         os.umask(earlier)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o640}
@@ -126,7 +126,7 @@ def test_others_may_read_what_is_saved(small, tmp_path) -> None:
 
 
 def test_a_run_and_a_pipeline_are_found_by_their_controlnet(small, tmp_path) -> None:
-    save_controlnet(small, tmp_path / "run" / "controlnet", description={"condition": "x"})
+    save_network(small, tmp_path / "run" / "controlnet", description={"condition": "x"})
     (tmp_path / "run" / "log.jsonl").write_text("")
     assert read_description(tmp_path / "run")["condition"] == "x"
 
@@ -135,10 +135,10 @@ def test_saving_replaces_a_controlnet_and_nothing_else(small, tmp_path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("")
     with pytest.raises(OutputError, match="holds more than a ControlNet"):
-        save_controlnet(small, tmp_path / "photos", description={})
+        save_network(small, tmp_path / "photos", description={})
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be written: (not a directory|file exists)"):
-        save_controlnet(small, tmp_path / "file" / "inside", description={})
+        save_network(small, tmp_path / "file" / "inside", description={})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos"]
 
 
@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_earlier_weights(small, folder, tmp_path) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(OutputError, match="cannot be written"):
-            save_controlnet(small, folder, description={})
+            save_network(small, folder, description={})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (folder / "diffusion_pytorch_model.safetensors").read_bytes() == before
@@ -228,7 +228,7 @@ def test_what_is_not_there_is_missing(tmp_path) -> None:
 def test_the_papers_hint_encoder_is_built_where_the_file_has_it(small, tmp_path) -> None:
     paper = ControlNetModel.from_config(small.config)
     use_paper_hint_encoder(paper)
-    save_controlnet(paper, tmp_path / "paper", description={})
+    save_network(paper, tmp_path / "paper", description={})
     loaded, description = load_controlnet(tmp_path / "paper")
     assert same_weights(loaded, paper)
     assert description["hint_channels"] == 2
@@ -259,7 +259,7 @@ def test_saving_and_loading_is_the_identity(
         norm_num_groups=4,
         use_linear_projection=linear,
     ).to(dtype)
-    save_controlnet(controlnet, tmp_path / "x", description={})
+    save_network(controlnet, tmp_path / "x", description={})
     loaded, _ = load_controlnet(tmp_path / "x")
     assert same_weights(loaded, controlnet)
     assert loaded.dtype == dtype

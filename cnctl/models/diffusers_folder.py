@@ -10,7 +10,6 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from torch import nn
 
@@ -21,23 +20,32 @@ COMPONENTS: dict[str, type] = {
     "vae": diffusers.ModelMixin,
     "text_encoder": transformers.PreTrainedModel,
     "tokenizer": transformers.PreTrainedTokenizerBase,
-    "unet": UNet2DConditionModel,
     "scheduler": diffusers.SchedulerMixin,
 }
-SECOND = {"text_encoder_2": "text_encoder", "tokenizer_2": "tokenizer"}
-"""What SDXL has beside, of the same kinds."""
+"""What every base has beside its denoiser."""
 
 
 def load_parts(
-    folder: Path, *, dtypes: Mapping[str, torch.dtype], weights: bool = True
+    folder: Path,
+    *,
+    denoiser: tuple[str, type],
+    most_text_encoders: int,
+    dtypes: Mapping[str, torch.dtype],
+    weights: bool = True,
 ) -> dict[str, Any]:
-    """All components of the base in this folder, on the CPU; dtypes by name of the component.
+    """The components of the base in this folder, on the CPU, by their names in model_index.json.
 
-    Without weights the networks are on the meta device, from their configs alone.
+    denoiser: name and class. Of the text encoders after the first, with their tokenizers, those
+    come that the index names. dtypes: by name of the component. Without weights the networks are on
+    the meta device, from their configs alone.
     """
     index = read_json(folder / "model_index.json")
-    second = SECOND if index.get("text_encoder_2") else {}
-    kinds = COMPONENTS | {part: COMPONENTS[first] for part, first in second.items()}
+    kinds = COMPONENTS | dict([denoiser])
+    for number in range(2, most_text_encoders + 1):
+        # A base without one writes [null, null].
+        if any(index.get(f"text_encoder_{number}") or ()):
+            pair = ("text_encoder", "tokenizer")
+            kinds |= {f"{part}_{number}": COMPONENTS[part] for part in pair}
     classes = {part: _component_class(folder, index, part, kind) for part, kind in kinds.items()}
     # Their bars would stand among our own lines.
     transformers.utils.logging.disable_progress_bar()

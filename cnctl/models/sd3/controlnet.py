@@ -1,0 +1,191 @@
+"""ControlNets of SD3: diffusers' `SD3ControlNetModel`, whose hints are latents.
+
+Published ones have three forms, which their configs tell. InstantX's reads text, a pooled text of
+zeros, and hints whose latents are not shifted. The same with the true pooled text and shifted
+latents. Stability's for SD3.5 large reads no text, and sees latents through the position embedding
+of the base.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import SD3ControlNetModel, SD3Transformer2DModel
+from torch import Tensor, nn
+
+from cnctl.models.control import Control
+from cnctl.models.network import CONTROLNET, Network
+from cnctl.models.offload import on_device
+from cnctl.models.residuals import EncodedHint, Residuals
+from cnctl.models.save import save_network
+from cnctl.models.sd3.shape import check_same_shape
+from cnctl.models.text_features import TextFeatures
+
+if TYPE_CHECKING:
+    from cnctl.models.base import Base
+
+IDLE = ("ff_context.", "attn.to_add_out.", "attn.add_q_proj.", "attn.norm_added_q.")
+"""Layers whose results are text: nobody reads those of the last block, and no gradient comes."""
+
+
+class Sd3ControlNet(Network, SD3ControlNetModel):
+    """A ControlNet for one kind of hint."""
+
+    method = CONTROLNET
+    replaces_base = False
+    is_trainable = True
+    export_name = "controlnet"
+    hint_channels = 3
+    conditional_only = False
+    hint_bounds = (-1.0, 1.0)
+    """What black and white are for the autoencoder."""
+    controlnet_blocks: Any
+    pos_embed: Any
+    context_embedder: Any
+
+    @property
+    def residual_count(self) -> int:
+        """One for each of its blocks."""
+        return len(self.controlnet_blocks)
+
+    def check_fits(self, base: Base) -> None:
+        """Raise CnctlError where it was made for another family, or for other shapes."""
+        check_same_shape(self.config, base.denoiser.config)
+
+    @torch.no_grad()
+    def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
+        """The latents (B, C, H / 8, W / 8) of a hint; what is masked in it (-1) is black.
+
+        They are the mode of the autoencoder's posterior, so that a hint always gives the same;
+        diffusers' pipelines draw a sample without a seed.
+        """
+        vae = base.vae
+        low, high = self.hint_bounds
+        pixels = low + (high - low) * hint.clamp(min=0).to(base.device, vae.dtype)
+        with on_device(base, vae):
+            latents = vae.encode(pixels).latent_dist.mode().float()
+        unshifted = self.config.force_zeros_for_pooled_projection
+        shift = 0.0 if unshifted else vae.config.get("shift_factor") or 0.0
+        return EncodedHint((latents - shift) * vae.config.scaling_factor)
+
+    def residuals(
+        self,
+        base: Base,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextFeatures,
+        hint: EncodedHint,
+    ) -> Residuals:
+        """What is added to the tokens (B, N, D) after the base's blocks.
+
+        latents: noisy, (B, C, h, w); timestep: () or (B,).
+        """
+        dtype = next(self.parameters()).dtype
+        text, count = text.to(dtype), len(latents)
+        assert text.pooled is not None
+        zeros = self.config.force_zeros_for_pooled_projection
+        [samples] = self(
+            self._embedded(base, latents).to(dtype),
+            hint.features.expand(count, -1, -1, -1).to(dtype),
+            encoder_hidden_states=text.tokens if self.context_embedder is not None else None,
+            pooled_projections=torch.zeros_like(text.pooled) if zeros else text.pooled,
+            timestep=timestep.expand(count),
+            return_dict=False,
+        )
+        rows, columns = (side // self.config.patch_size for side in latents.shape[2:])
+        return Residuals(tuple(samples), grid=(rows, columns))
+
+    def predict(
+        self,
+        base: Base,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: TextFeatures,
+        hint: Tensor,
+        *,
+        connect: str = "all",
+    ) -> Tensor:
+        """The base's velocity under this control, (B, C, h, w)."""
+        encoded = self.encode_hint(base, hint)
+        residuals = self.residuals(base, latents, timesteps, text, encoded)
+        return predict_velocity(base.denoiser, latents, timesteps, text, residuals)
+
+    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
+        """The base as it is, and this control of it."""
+        return base, [Control(self, hint, **acts)]
+
+    def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
+        """All but those of its last block that only text depends on."""
+        last = f"transformer_blocks.{self.residual_count - 1}."
+        idle = tuple(last + name for name in IDLE)
+        return {n: p for n, p in self.own_parameters().items() if not n.startswith(idle)}
+
+    def save(
+        self,
+        target: Path,
+        *,
+        description: Mapping[str, Any],
+        base_update: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write a folder that `SD3ControlNetModel.from_pretrained` reads."""
+        bounds = {} if self.hint_bounds == (-1.0, 1.0) else {"hint_bounds": [*self.hint_bounds]}
+        save_network(self, target, description={**description, **bounds}, base_update=base_update)
+
+    def _embedded(self, base: Base, latents: Tensor) -> Tensor:
+        """What the network reads: latents, or tokens by the base's own embedding."""
+        if self.pos_embed is not None:
+            return latents
+        return base.denoiser.pos_embed(latents.to(base.dtype))
+
+
+def predict_velocity(
+    transformer: nn.Module,
+    latents: Tensor,
+    timestep: Tensor,
+    text: TextFeatures,
+    residuals: Residuals | None = None,
+) -> Tensor:
+    """The velocity (B, C, h, w) that the transformer predicts, with control or without."""
+    dtype = next(transformer.parameters()).dtype
+    text = text.to(dtype)
+    added = [one.to(dtype) for one in residuals.tensors] if residuals else None
+    return transformer(
+        latents.to(dtype),
+        encoder_hidden_states=text.tokens,
+        pooled_projections=text.pooled,
+        timestep=timestep.expand(len(latents)),
+        block_controlnet_hidden_states=added,
+        return_dict=False,
+    )[0]
+
+
+def build_controlnet(
+    transformer: SD3Transformer2DModel, *, layers: int = 0, seed: int = 0
+) -> Sd3ControlNet:
+    """A fresh ControlNet: the transformer's embedders and first blocks, float32, on its device.
+
+    What reads the hint and what connects the blocks to the base start from zero, so that it changes
+    nothing. layers: blocks to copy, less than the transformer has; 0 for half of them. It has
+    InstantX's form, for which other programs take every such ControlNet.
+    """
+    layers = layers or max(1, len(transformer.transformer_blocks) // 2)
+    config = {
+        name: transformer.config[name]
+        for name in inspect.signature(SD3ControlNetModel).parameters
+        if name in transformer.config
+    }
+    dual = tuple(i for i in config.get("dual_attention_layers", ()) if i < layers)
+    config |= {"num_layers": layers, "dual_attention_layers": dual}
+    on_meta = transformer.device.type == "meta"
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
+        torch.manual_seed(seed)
+        controlnet = Sd3ControlNet(**config)
+    if not on_meta:
+        own = controlnet.state_dict().keys()
+        copied = {n: t for n, t in transformer.state_dict().items() if n in own}
+        controlnet.load_state_dict(copied, strict=False)
+    return controlnet.to(transformer.device)

@@ -1,0 +1,143 @@
+"""The families of Stable Diffusion 3 and 3.5 as values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diffusers import SD3Transformer2DModel
+from torch import nn
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.family import Family
+from cnctl.models.identify import identify
+from cnctl.models.latents import KLLatents
+from cnctl.models.location import Location, read_json
+from cnctl.models.sd3.base import PART, load_base
+from cnctl.models.sd3.controlnet import Sd3ControlNet, build_controlnet, predict_velocity
+from cnctl.models.sd3.layout import LAYOUT
+from cnctl.models.sd3.published import CONTROLNETS
+from cnctl.models.sd3.shape import find_known, shape_of
+from cnctl.models.sd3.text import Sd3Prompts
+from cnctl.models.sd3.weights import (
+    check_hint_channels,
+    check_weights,
+    find_weights,
+    open_network,
+    weights_file,
+)
+from cnctl.models.signatures import BASE
+from cnctl.models.signatures import SD3 as NAME
+
+CLASS = "SD3Transformer2DModel"
+ACTIVATION_BYTES = {False: 24, True: 2}
+"""Kept for the backward pass, per sample, token of the image, channel, block and byte of precision,
+without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64 latents and random
+weights: 17 where no block has a second attention, 26 where half of them have."""
+HINTS = "its ControlNets read hints through the autoencoder"
+UNSUPPORTED = {
+    "connect": "a transformer has no middle block",
+    "emphasis": "its text encoders read prompts as they are",
+    "hint_encoder": HINTS,
+    "hint_start": HINTS,
+    "lora": "its ControlNets are whole copies",
+    "method": "its transformer reads latents alone",
+}
+SCHEDULER = "flow_match_euler"
+
+
+def build_network(
+    base: Base, *, hint_channels: int, layers: int = 0, seed: int = 0, **_: Any
+) -> Sd3ControlNet:
+    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
+    check_hint_channels("this condition", hint_channels)
+    return build_controlnet(base.denoiser, layers=layers, seed=seed)
+
+
+def most_layers(base: Base) -> int:
+    """All but the last, whose text nobody reads."""
+    return len(base.denoiser.transformer_blocks) - 1
+
+
+def activation_bytes(transformer: SD3Transformer2DModel, checkpointing: bool) -> float:
+    """As ACTIVATION_BYTES, for the blocks of this transformer and half as many of a ControlNet."""
+    config = transformer.config
+    blocks, width = 1.5 * config.num_layers, transformer.inner_dim
+    return ACTIVATION_BYTES[checkpointing] * blocks * width / config.patch_size**2
+
+
+def parameters_to_unfreeze(transformer: nn.Module, part: str) -> dict[str, nn.Parameter]:
+    """All of the transformer."""
+    return dict(transformer.named_parameters())
+
+
+def _refuse(what: str, flag: str) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise CnctlError(
+            f"{what} for Stable Diffusion 3 is not supported", hint=f"leave out {flag}"
+        )
+
+    return refuse
+
+
+SD3 = Family(
+    name="SD3",
+    part=PART,
+    latents=KLLatents(),
+    prompts=Sd3Prompts(),
+    layout=LAYOUT,
+    load_base=load_base,
+    predict=predict_velocity,
+    build_network=build_network,
+    open_network=open_network,
+    check_weights=check_weights,
+    find_weights=find_weights,
+    weights_file=weights_file,
+    unfreezable=("all",),
+    parameters_to_unfreeze=parameters_to_unfreeze,
+    blocks_before_control=lambda transformer: [],
+    activation_bytes=activation_bytes,
+    unsupported=UNSUPPORTED,
+    most_layers=most_layers,
+    read_lora=_refuse("a LoRA", "--lora"),
+    read_embedding=_refuse("textual inversion", "--embedding"),
+    add_embedding=_refuse("textual inversion", "--embedding"),
+)
+
+
+def recognise(location: Location) -> Family | None:
+    """The family of a base with SD3's transformer, by its config; None for another's.
+
+    CnctlError for one that is not in a folder, or reads more than latents.
+    """
+    if location.path.is_file():
+        _refuse_file(location.path)
+        return None
+    index = read_json(location.path / "model_index.json")
+    if index.get(PART) != ["diffusers", CLASS]:
+        return None
+    config = read_json(location.path / PART / "config.json")
+    shape = shape_of(config)
+    if config.get("out_channels", 16) not in (None, shape.latent_channels):
+        raise CnctlError(
+            f"{location.name} reads more than latents", hint="give the base that it was made from"
+        )
+    known = find_known(shape.name)
+    defaults: dict[str, Any] = {"scheduler": SCHEDULER}
+    if known:
+        defaults |= {"steps": known.steps, "guidance_scale": known.guidance_scale}
+    return replace(
+        SD3, name=shape.name, defaults=defaults, controlnets=CONTROLNETS.get(shape.name, {})
+    )
+
+
+def _refuse_file(path: Path) -> None:
+    """Raise CnctlError for a base of SD3 in one file."""
+    row = identify(path, BASE)
+    if row and row.read_by == NAME:
+        raise CnctlError(
+            f"{path} is {row.what} in one file, which is not supported",
+            hint="give a folder of diffusers, or a short name: cnctl models lists them",
+        )

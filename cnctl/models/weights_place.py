@@ -1,0 +1,61 @@
+"""Where the tensors of a ControlNet lie, and what was written down beside or in their file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cnctl.errors import CnctlError, MissingError
+from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+
+METADATA_KEY = "cnctl"
+
+
+def locate_weights(source: Path) -> tuple[Path, Path | None]:
+    """The file of tensors, and the folder when the source is one."""
+    if source.is_file():
+        return source, None
+    if not source.is_dir():
+        raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
+    if (source / "controlnet.safetensors").is_file():  # a run of `cnctl train --lora`
+        return source / "controlnet.safetensors", None
+    if (source / "controlnet" / CONFIG).is_file():  # a run of `cnctl train`, or a whole pipeline
+        source = source / "controlnet"
+    for name in WEIGHTS_NAMES:
+        if (source / name).is_file():
+            if not (source / CONFIG).is_file():
+                raise CnctlError(
+                    f"{source} has no {CONFIG}", hint=f"or give {source / name} itself"
+                )
+            return source / name, source
+    raise CnctlError(f"{source} holds no {WEIGHTS}", hint="give the file or folder of a ControlNet")
+
+
+def read_metadata(metadata: dict[str, str]) -> dict[str, Any]:
+    """What `convert` wrote into the file's metadata; {} for anything else."""
+    try:
+        written = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
+def find_description(folder: Path | None, written: dict[str, Any]) -> dict[str, Any]:
+    """What was written down about weights: beside them in their folder, or in their file."""
+    if folder is not None:
+        path = folder / DESCRIPTION
+        return read_config(path) if path.is_file() else {}
+    described = written.get("description", {})
+    return described if isinstance(described, dict) else {}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config.json as it stands."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CnctlError(f"{path} is not a config.json: {error}", hint="give another") from error
+    if not isinstance(config, dict):
+        raise CnctlError(f"{path} is not a config.json: no JSON object", hint="give another")
+    return config

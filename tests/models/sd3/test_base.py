@@ -1,0 +1,220 @@
+"""Bases of SD3, and what is refused of them: one sentence each, before weights load."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusion3ControlNetPipeline
+from safetensors.torch import save_file
+
+from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.generate.run import generate
+from cnctl.commands.shared.weights import check_controls
+from cnctl.commands.train.run import TrainRequest, plan_training
+from cnctl.errors import CnctlError
+from cnctl.images import write_image
+from cnctl.models.base import Base
+from cnctl.models.families import load_base, read_family
+from cnctl.models.process import FlowMatching
+from cnctl.models.prompts import PromptOptions, describe_length, encode_prompts, most_clip_skip
+from cnctl.models.published import BASES, published_controlnets, short_name
+from cnctl.registry import get_condition
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def own_sd3_base(random_sd3_base: Path, tmp_path: Path) -> Path:
+    """A copy of the random SD3 base that a test may spoil."""
+    return Path(shutil.copytree(random_sd3_base, tmp_path / "own"))
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"num_attention_heads": 24}, "SD3 medium"),
+        ({"num_attention_heads": 24, "qk_norm": "rms_norm"}, "SD3.5 medium"),
+        ({"num_attention_heads": 38, "qk_norm": "rms_norm"}, "SD3.5 large"),
+    ],
+)
+def test_published_families_by_their_configs(
+    config: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "transformer").mkdir()
+    index = {"transformer": ["diffusers", "SD3Transformer2DModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    (tmp_path / "transformer" / "config.json").write_text(json.dumps(config))
+    family = read_family(tmp_path)
+    assert (family.name, family.defaults["scheduler"]) == (name, "flow_match_euler")
+    assert all(one.family == name for some in family.controlnets.values() for one in some)
+    assert name in {base.family for base in BASES.values()}
+
+
+def test_published_controlnets_have_short_names() -> None:
+    names = {short_name(one.source) for one in published_controlnets("canny")}
+    assert {"sd3_canny", "sd35m_canny", "sd35l_canny"} <= names
+
+
+def test_without_t5_its_tokens_are_zeros_as_in_diffusers(own_sd3_base: Path, stock_of: Any) -> None:
+    shutil.rmtree(own_sd3_base / "text_encoder_3")
+    nothing = [None, None]
+    change_json(own_sd3_base / "model_index.json", text_encoder_3=nothing, tokenizer_3=nothing)
+    base = load_base(own_sd3_base)
+    pipeline = stock_of(StableDiffusion3ControlNetPipeline, base, None)
+    with torch.no_grad():
+        tokens, _, pooled, _ = pipeline.encode_prompt(["a cat"], None, None, device="cpu")
+    found = encode_prompts(base, ["a cat"])
+    torch.testing.assert_close(found.tokens, tokens, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.pooled, pooled, rtol=1e-5, atol=1e-6)
+    assert not found.tokens[:, 77:].any()
+
+
+def test_clip_skip_is_that_of_diffusers(loaded_sd3_base: Base, stock_of: Any) -> None:
+    """It counts from 0 where the web interfaces count from 1."""
+    pipeline = stock_of(StableDiffusion3ControlNetPipeline, loaded_sd3_base, None)
+    with torch.no_grad():
+        tokens, *_ = pipeline.encode_prompt(["a cat"], None, None, device="cpu", clip_skip=0)
+    found = encode_prompts(loaded_sd3_base, ["a cat"], options=PromptOptions(clip_skip=1))
+    torch.testing.assert_close(found.tokens, tokens, rtol=1e-5, atol=1e-6)
+    assert most_clip_skip(loaded_sd3_base) == 1
+
+
+def test_a_long_prompt_is_said_in_one_line(loaded_sd3_base: Base) -> None:
+    assert describe_length(loaded_sd3_base, "a cat") == ""
+    assert describe_length(loaded_sd3_base, "a cat " * 20) == (
+        "the prompt is long: of random-sd3's text encoders CLIP reads the first 75 of 80 tokens "
+        "and T5 reads all of it"
+    )
+
+
+def test_densities_of_timesteps() -> None:
+    """Undone is the shift: the logit is normal, or the time uniform."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    process = FlowMatching(FlowMatchEulerDiscreteScheduler(shift=3.0))
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(density: str) -> torch.Tensor:
+        drawn = [process.draw_timestep(generator, density=density) for _ in range(4000)]
+        sigma = torch.cat(drawn) / 1000
+        return sigma / (3 - 2 * sigma)
+
+    logits = torch.logit(draw("logit_normal"))
+    assert logits.mean().abs() < 0.05
+    assert abs(logits.std() - 1) < 0.05
+    quarters = torch.histc(draw("uniform"), bins=4, min=0, max=1) / 4000
+    assert (quarters - 0.25).abs().max() < 0.03
+
+
+class TestRefused:
+    def test_one_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "sd3.safetensors"
+        name = "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"
+        save_file({name: torch.ones(2)}, path)
+        with pytest.raises(CnctlError, match="a base of Stable Diffusion 3 in one file"):
+            read_family(path)
+
+    def test_a_schedule_that_shifts_by_size(self, own_sd3_base: Path) -> None:
+        change_json(own_sd3_base / "scheduler" / "scheduler_config.json", use_dynamic_shifting=True)
+        with pytest.raises(CnctlError, match="has another noise schedule than SD3"):
+            load_base(own_sd3_base, weights=False)
+
+    @pytest.mark.parametrize(
+        ("changes", "what"),
+        [
+            ({"num_attention_heads": 4, "caption_projection_dim": 32}, "4 heads of width 8; the"),
+            ({"in_channels": 8}, "latent channels 8, not 16"),
+            ({"pooled_projection_dim": 24}, "pooled width 24, not 64"),
+            ({"qk_norm": None, "dual_attention_layers": ()}, "made for SD3 with 2 heads"),
+            ({"extra_conditioning_channels": 1}, "reads a mask beside its hint"),
+        ],
+    )
+    def test_a_controlnet_of_other_shapes(
+        self, changes: dict[str, Any], what: str, write_controlnet: Write, random_sd3_base: Path,
+        tmp_path: Path,
+    ) -> None:  # fmt: skip
+        folder = write_controlnet(tmp_path / "x", **changes)
+        with pytest.raises(CnctlError, match=what):
+            check_controls(random_sd3_base, [(get_condition("canny"), str(folder))])
+
+    def test_a_controlnet_of_another_family(
+        self, random_controlnet: Any, random_sd3_base: Path, tmp_path: Path
+    ) -> None:
+        random_controlnet.save(tmp_path / "x", description={})
+        with pytest.raises(CnctlError, match="made for another family; the base is SD3"):
+            check_controls(random_sd3_base, [(get_condition("canny"), str(tmp_path / "x"))])
+
+    @pytest.mark.parametrize(
+        ("asked", "what"),
+        [
+            ({"size": (72, 64)}, "72x64 pixels cannot be generated"),
+            ({"size": (320, 64)}, "320x64 pixels cannot be generated"),
+            ({"settings": {"emphasis": True}}, "--emphasis is not supported on random-sd3"),
+            ({"settings": {"scheduler": "ddim"}}, "'ddim' does not suit random-sd3"),
+            ({"settings": {"clip_skip": 2}}, "--clip-skip 2: random-sd3 has layers 1 to 1"),
+            ({"loras": ["x.safetensors"]}, "a LoRA for Stable Diffusion 3 is not supported"),
+        ],
+    )
+    def test_by_generate(
+        self, asked: dict[str, Any], what: str, write_controlnet: Write, random_sd3_base: Path,
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.chdir(tmp_path)
+        save_file({"lora_te_x.lora_down.weight": torch.ones(1, 1)}, "x.safetensors")
+        write_image(Path("x.png"), np.full((64, 64, 3), 40, np.uint8))
+        given = {"settings": {"steps": 1}} | asked
+        request = GenerateRequest(
+            controls=["canny"], images=[Path("x.png")], base=str(random_sd3_base), ready_hint=True,
+            weights=[str(write_controlnet(tmp_path / "net"))], prompt="a", out=tmp_path / "o",
+            **given,
+        )  # fmt: skip
+        with pytest.raises(CnctlError, match=what):
+            list(generate(request))
+
+    @pytest.mark.parametrize(
+        ("settings", "what"),
+        [
+            ({"connect": "middle"}, "--connect is not supported .* no middle block"),
+            ({"method": "input-concat"}, "--method is not supported"),
+            ({"lora": 4}, "--lora is not supported"),
+            ({"hint_encoder": "paper"}, "--hint-encoder is not supported"),
+            ({"layers": 4}, "--layers is 4; it must be at most 3"),
+            ({"resolution": 72}, "--resolution is 72; it must be a multiple of 16"),
+            ({"resolution": 512}, "--resolution is 512; it must be at most 256"),
+            ({"unfreeze_after": 1}, "--unfreeze is decoder; it must be all"),
+        ],
+    )
+    def test_by_train(
+        self, settings: dict[str, Any], what: str, random_sd3_base: Path, tmp_path: Path
+    ) -> None:
+        request = TrainRequest(
+            condition="canny", data="scenes:12", base=str(random_sd3_base),
+            settings={"resolution": 64, "batch_size": 1, **settings},
+        )  # fmt: skip
+        with pytest.raises(CnctlError, match=what):
+            plan_training(request, tmp_path / "run")
+
+
+def test_the_plan_counts_the_layers_that_are_asked_for(
+    random_sd3_base: Path, tmp_path: Path
+) -> None:
+    def plan(**settings: Any) -> Any:
+        request = TrainRequest(
+            condition="canny", data="scenes:12", base=str(random_sd3_base),
+            settings={"resolution": 64, "batch_size": 1, **settings},
+        )  # fmt: skip
+        return plan_training(request, tmp_path / "run")
+
+    two, three = plan(), plan(layers=3)
+    assert two.parameters == plan(layers=2).parameters < three.parameters
+    assert two.settings.timestep_density == "logit_normal"
+    assert plan(timestep_density="uniform").settings.timestep_density == "uniform"
