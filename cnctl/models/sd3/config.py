@@ -30,7 +30,7 @@ def config_from_shapes(a: Architecture) -> Config:
         raise UntoldError(
             "no shape tells whether this ControlNet was trained with the pooled text and shifted "
             "hints",
-            hint="give the folder with its config.json, or to cnctl convert --config FILE",
+            hint="give the folder with its config.json, or --config FILE to cnctl convert and info",
         )
     known = {"attention_head_dim": a.head_width or HEAD_WIDTH}
     # Stability's form, which is the only one that reads no text.

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from cnctl.models.conversion import Conversion
 
 
-def describe_weights(path: Path, *, hash: bool = False) -> WeightsInfo:
-    """What lies in this file, folder or run. hash: also read the whole file for its sha256."""
-    source = open_source(path, whole=False)
+def describe_weights(path: Path, *, hash: bool = False, config: Path | None = None) -> WeightsInfo:
+    """What lies in this file, folder or run.
+
+    hash: also read the whole file for its sha256. config: see `open_source`.
+    """
+    source = open_source(path, config=config, whole=False)
     description = describe(source)
     converted = description.get("converted")
     family = description["family"]
