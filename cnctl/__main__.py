@@ -2,9 +2,12 @@
 
 import sys
 
+from cnctl.system.standard_streams import replace_closed_streams
+
 
 def main() -> None:
     """Run the command line; Ctrl-C is answered in one line also while it is being imported."""
+    replace_closed_streams()
     try:
         from cnctl.cli import main as run
     except KeyboardInterrupt:

@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 import typer.core
@@ -98,7 +98,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the documentation's table promises."""
     with _raise_at_sigterm():
         code = _run(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
     sys.exit(code)
+
+
+def _give_up(stream: TextIO) -> None:
+    """A broken or full stream leads nowhere: Python would fail to flush it on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -131,14 +140,14 @@ def _run(arguments: list[str]) -> int:
 def _report(error: BaseException) -> int:
     """Say in one line what went wrong; return the exit code."""
     if isinstance(error, OSError | ClosedPipe):
-        # Where stdout is broken or full, Python would fail to flush it once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)
     if isinstance(error, BrokenPipeError | ClosedPipe):
         return 141
     message, code = _describe(error)
     stopped_with_others = rank() > 0 and isinstance(error, KeyboardInterrupt | Terminated)
     if not (stopped_with_others or isinstance(error, ReportedByOtherRank)):
-        print(f"cnctl: {one_line(message)}", file=sys.stderr)
+        with suppress(OSError):  # nobody can read it
+            print(f"cnctl: {one_line(message)}", file=sys.stderr)
     return code
 
 

@@ -56,7 +56,7 @@ def annotate(
         raise CnctlError("-o - and --json both write to stdout", hint="name a file with -o")
     from cnctl.commands.annotate.run import annotate as run
 
-    with progress("annotating", 100, quiet=quiet) as advance:
+    with progress("annotating", quiet=quiet) as advance:
         result = run(request, on_event=_Display(advance, paths=not (json or to_stdout)))
     _report(result, json=json, quiet=quiet)
 
@@ -87,7 +87,7 @@ class _Display:
 
         match event:
             case Stage(_, done, total):
-                self.advance(100 * done // total, f"{done} of {total}")
+                self.advance(100 * done // total, event.count)
             case FailedImage(error=error) | FailedCondition(error=error):
                 note(f"cnctl: {error}")
             case _ if self.paths:

@@ -126,8 +126,8 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[Stage], None]]:
             if event.total < 100 * MEGABYTE:
                 return
             if not bars:
-                bars.append(stack.enter_context(progress("converting", 100, quiet=quiet)))
-            bars[0](100 * event.done // event.total)
+                bars.append(stack.enter_context(progress("converting", quiet=quiet)))
+            bars[0](100 * event.done // event.total, f"{event.total / 1e9:.1f} GB in all")
 
         try:
             yield advance

@@ -46,7 +46,7 @@ def evaluate(
         settings=given[GenerateSettings],
         metrics=[name.strip() for name in metrics.split(",") if name.strip()],
     )
-    with progress("evaluating", 100, quiet=quiet) as advance:
+    with progress("evaluating", quiet=quiet) as advance:
         found = run(request, on_event=partial(_show, advance, quiet))
     if json:
         emit_json(found.as_dict())
@@ -66,4 +66,4 @@ def _show(advance: Advance, quiet: bool, event: Note | Stage) -> None:
         case Note(text):
             note(text, quiet=quiet)
         case Stage(what, done, total):
-            advance(100 * done // total, what)
+            advance(100 * done // total, f"{what}, {event.count}")

@@ -153,7 +153,7 @@ def _run(
     from cnctl.images import read_image
 
     made: list[GeneratedImage] = []
-    with progress("denoising", 100, quiet=quiet) as advance:
+    with progress("denoising", quiet=quiet) as advance:
         display = _Display(advance, preview=preview, quiet=quiet)
         for image in run(request, on_event=display):
             made.append(image)
@@ -180,7 +180,7 @@ class _Display:
             case Note(text):
                 note(text, quiet=self.quiet)
             case Stage(_, done, total):
-                self.advance(round(100 * done / total))
+                self.advance(round(100 * done / total), event.count)
             case Preview(_, images) if self.preview:
                 _draw([*images])
             case FailedImage(error=error):

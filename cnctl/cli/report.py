@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,8 +46,14 @@ def emit_json(document: Any) -> None:
 
 def note(text: str, *, quiet: bool = False) -> None:
     """Say something to the person, never to the pipe."""
-    if not quiet:
+    if quiet:
+        return
+    try:
         print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError:  # a log on a full disk ends no run
+        pass
 
 
 def draw(sequences: str) -> None:
@@ -65,23 +71,31 @@ def complete_condition(incomplete: str) -> list[str]:
 
 
 @contextmanager
-def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+def progress(
+    label: str, total: int = 100, *, unit: str = "%", quiet: bool = False
+) -> Iterator[Advance]:
+    """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet.
+
+    unit: what is counted, in the plural, or "%".
+    """
+
+    def count(done: int) -> str:
+        return f"{done}%" if unit == "%" else f"{done} of {total} {unit}"
+
     if quiet:
         yield silence
     elif sys.stderr.isatty():
-        with _bar(label, total) as advance:
+        with _bar(label, total, count) as advance:
             yield advance
     else:
-        yield _plain(label, total)
+        yield _plain(label, count)
 
 
 @contextmanager
-def _bar(label: str, total: int) -> Iterator[Advance]:
+def _bar(label: str, total: int, count: Callable[[int], str]) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeRemainingColumn,
@@ -90,7 +104,7 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     ]
@@ -98,10 +112,10 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
     above = sys.stdout.isatty()
     console = Console(stderr=True)
     with Progress(*columns, console=console, redirect_stdout=above) as bars, _drawn_on(console):
-        task = bars.add_task(label, total=total, text="")
+        task = bars.add_task(label, total=total, count=count(0), text="")
 
         def advance(done: int, text: str = "") -> None:
-            bars.update(task, completed=done, text=text)
+            bars.update(task, completed=done, count=count(done), text=text)
 
         yield advance
 
@@ -132,13 +146,13 @@ def silence(done: int, text: str = "") -> None:
     pass
 
 
-def _plain(label: str, total: int) -> Advance:
+def _plain(label: str, count: Callable[[int], str]) -> Advance:
     last = time.monotonic()
 
     def advance(done: int, text: str = "") -> None:
         nonlocal last
         if time.monotonic() - last >= PLAIN_SECONDS:
             last = time.monotonic()
-            note(f"{label}: {done}/{total} {text}".rstrip())
+            note(", ".join(filter(None, [f"{label}: {count(done)}", text])))
 
     return advance

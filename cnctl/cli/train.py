@@ -146,10 +146,10 @@ class _Display:
             case events.Started(plan, step):
                 for line in plan.lines():
                     self._note(line)
-                self._open("training", plan.settings.steps)
+                self._open("training", plan.settings.steps, "steps")
                 self.advance(step, "first look ..." if step == 0 else "")
-            case events.Stage(what, done, total):
-                self._open(what, total)
+            case events.Stage(what, done, total, unit):
+                self._open(what, total, unit)
                 self.advance(done)
             case events.Previewed(step, metric, fidelity, path):
                 if fidelity is not None:
@@ -165,11 +165,12 @@ class _Display:
     def _note(self, text: str) -> None:
         note(text, quiet=self.quiet)
 
-    def _open(self, label: str, total: int) -> None:
+    def _open(self, label: str, total: int, unit: str) -> None:
         """Show the bar, which stays until the command ends."""
         if not self.opened:
             self.opened = True
-            self.advance = self.stack.enter_context(progress(label, total, quiet=self.quiet))
+            bar = progress(label, total, unit=unit, quiet=self.quiet)
+            self.advance = self.stack.enter_context(bar)
 
 
 def _summarize(result: TrainResult, out: Path, *, quiet: bool) -> None:

@@ -32,8 +32,8 @@ def default_base() -> Location:
         if folder := _cached_folder(hub_id):
             return Location(folder, hub_id, f"using {hub_id}, found in the hub cache")
     reason = (
-        "using the embedded base 'tiny', which knows simple drawn scenes only; "
-        "for Stable Diffusion 1.5 run: cnctl models pull sd15"
+        "using the embedded base tiny, which draws a few toys only (see cnctl models); "
+        "for Stable Diffusion 1.5: cnctl models pull sd15"
     )
     return Location(_embedded_folder(), "tiny", reason)
 

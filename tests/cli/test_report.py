@@ -5,6 +5,10 @@ import pty
 import subprocess
 import sys
 
+import pytest
+
+from cnctl.cli import report
+
 SCRIPT = """
 from cnctl.cli.report import draw, emit, note, progress
 with progress("working", 10) as advance:
@@ -28,3 +32,17 @@ def test_data_reach_a_pipe_while_a_bar_is_on_the_terminal() -> None:
     assert "a note" in seen
     assert "data" not in seen
     assert "\033_Ga=T;AAAA\033\\" in seen, "escape sequences pass as they are"
+
+
+def test_progress_in_a_log_says_what_it_counts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "PLAIN_SECONDS", 0.0)
+    with report.progress("training", 300, unit="steps") as advance:
+        advance(150, "loss 0.1")
+    with report.progress("denoising") as advance:
+        advance(57, "34 of 60 steps in all")
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 150 of 300 steps, loss 0.1",
+        "denoising: 57%, 34 of 60 steps in all",
+    ]

@@ -55,7 +55,7 @@ def annotate(
                     result.add(written)
                     on_event(written)
             source.images.forget(plan.image)
-            on_event(Stage("annotating", done + 1, len(plans)))
+            on_event(Stage("annotating", done + 1, len(plans), "images"))
     return replace(result, failed=failures.failed)
 
 

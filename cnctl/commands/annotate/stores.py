@@ -27,6 +27,7 @@ from cnctl.images import (
     write_image,
 )
 from cnctl.system.lines import as_text, read_lines
+from cnctl.system.standard_streams import was_closed
 
 METADATA_KEY = "cnctl"
 CALLED = {
@@ -53,6 +54,8 @@ def open_store(request: AnnotateRequest) -> Iterator[Store]:
     """The store for -o; OutputError at once if nothing can be written there."""
     out, overwrite = request.out, request.overwrite
     if out == "-":
+        if was_closed("stdout"):
+            raise OutputError("standard output is closed", hint="name a file with -o")
         if sys.stdout.isatty():
             raise CnctlError(
                 "a hint is not text that a terminal can show", hint="add > hint.png, or -o FILE"

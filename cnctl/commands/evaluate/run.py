@@ -239,8 +239,8 @@ def _forward(stage: str, on_event: OnEvent, event: Event) -> None:
     match event:
         case Note():
             on_event(event)
-        case Stage(_, done, total):
-            on_event(Stage(stage, done, total))
+        case Stage():
+            on_event(replace(event, what=stage))
         case FailedImage(error=error):
             raise SomeInputsFailed(error)
 

@@ -52,7 +52,7 @@ def score_set(
     for done, output in enumerate(outputs, 1):
         case, other = by_id[output.case], by_id[others[output.case]]
         pictures.append(_score(output, case, other, cases, condition, meters.clip))
-        on_event(Stage(f"scoring {name}", done, len(outputs)))
+        on_event(Stage(f"scoring {name}", done, len(outputs), "images"))
     return ScoredSet(name=name, pictures=pictures)
 
 

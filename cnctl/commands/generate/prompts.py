@@ -8,6 +8,7 @@ from typing import Any
 
 from cnctl.errors import CnctlError, shown
 from cnctl.system.lines import decode, read_lines, split_lines
+from cnctl.system.standard_streams import was_closed
 
 DEFAULT_PROMPT = "a professional, detailed, high-quality image"
 """The paper's default prompt (section 4.1): it names nothing in the image.
@@ -54,7 +55,7 @@ def read_prompts(source: str) -> list[str]:
 
 
 def _standard_input() -> str:
-    if sys.stdin is None:
+    if was_closed("stdin"):
         raise CnctlError("standard input is closed", hint="pipe prompts in, or name a file")
     return decode(sys.stdin.buffer.read(), "standard input")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -21,6 +21,13 @@ class Stage:
     what: str
     done: int
     total: int
+    unit: str = field(default="", compare=False)
+    """What is counted, in the plural."""
+
+    @property
+    def count(self) -> str:
+        """The count in words."""
+        return f"{self.done} of {self.total} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,17 +39,14 @@ def open_base(
 ) -> Base:
     """Load the named base, else the config file's, else the default one; as `load_base`.
 
-    `note` hears which default it is, and what the base cannot do.
+    `note` hears which default it is.
     """
     source = source or common_settings().base
     if source is None:
         location = default_base()
         source = location.name
         note(location.reason)
-    base = load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
-    if limits := base.defaults.get("limits"):
-        note(f"{base.name}: {limits}")
-    return base
+    return load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
 
 
 def read_base_defaults(source: str | Path | None) -> dict[str, Any]:

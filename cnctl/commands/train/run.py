@@ -144,7 +144,7 @@ def check_data(
         dataset,
         detect=Detector(known),
         resolution=resolution,
-        on_example=lambda done: on_event(Stage("checking", done, len(dataset))),
+        on_example=lambda done: on_event(Stage("checking", done, len(dataset), "examples")),
     )
 
 
