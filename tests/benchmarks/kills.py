@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cnctl.commands.train.run import TrainRequest, train
 
 SETTINGS: dict[str, Any] = {
@@ -73,7 +75,8 @@ def _run_whole(request: TrainRequest, out: Path) -> str:
 
 def _start_and_kill(request: TrainRequest, out: Path, moments: random.Random) -> bool:
     """Go on with the run and kill it some time later; False where it ended before."""
-    child = _processes().Process(target=_train_in_child, args=(request, out))
+    threads = torch.get_num_threads()
+    child = _processes().Process(target=_train_in_child, args=(request, out, threads))
     child.start()
     if moments.random() < 0.8:  # else it may be killed before it has done anything
         _wait_for_news(out / "checkpoints", child)
@@ -93,11 +96,10 @@ def _processes() -> Any:
     return context
 
 
-def _train_in_child(request: TrainRequest, out: Path) -> None:
-    import torch
-
+def _train_in_child(request: TrainRequest, out: Path, threads: int) -> None:
     os.setpgrp()  # so that data workers are killed along
-    torch.set_num_threads(1)
+    resumes = any(out.glob("checkpoints/step-*"))
+    torch.set_num_threads(threads % 2 + 1 if resumes else threads)  # the first number must hold
     multiprocessing.set_start_method("fork", force=True)  # of data workers, as a command has it
     train(request, out, resume=True)
 

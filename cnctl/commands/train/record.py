@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import torch
+
 from cnctl.commands.shared import typed_json
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data import Dataset
@@ -27,7 +29,8 @@ class RunRecord:
     """What a run was started with, without credentials.
 
     version: of cnctl. examples: how many, those held out included. fingerprint: of the data set.
-    device, dtype: "cpu" or "cuda", and "float32", "bfloat16" or "float16".
+    device, dtype: "cpu" or "cuda", and "float32", "bfloat16" or "float16". torch, threads: its
+    version, and how many threads it uses on the CPU; "" and 0 in records that do not say it.
     """
 
     version: str
@@ -41,6 +44,8 @@ class RunRecord:
     cache: str | None = None
     device: str
     dtype: str
+    torch: str = ""
+    threads: int = 0
     settings: TrainSettings
 
     def to_json(self) -> dict[str, Any]:
@@ -96,6 +101,8 @@ def describe_run(
         cache=asked.cache,
         device=base.device.type,
         dtype=str(base.dtype).removeprefix("torch."),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
         settings=settings,
     )
 

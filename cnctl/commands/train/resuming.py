@@ -27,7 +27,9 @@ FREE = {
 }
 """Settings that may change when a run is resumed: they do not change what a step does."""
 SPLIT = {"batch_size", "gradient_accumulation", "num_processes"}
-"""May change where their product does not: how a batch is split does not matter."""
+"""May change where their product does not: how a batch is split shows in the last bits only."""
+COMPUTED = {"channels_last", "compile"}
+"""Show in the last bits only, as the split does."""
 
 
 def complete_request(
@@ -110,9 +112,7 @@ def _absolute(source: str | None) -> str | None:
     return source
 
 
-def check_data_unchanged(
-    now: RunRecord, started: RunRecord, *, note: Callable[[str], None]
-) -> None:
+def check_data_unchanged(now: RunRecord, started: RunRecord) -> None:
     """Raise CnctlError where the data are not those that the run was started with."""
     hint = "bring them back, or start a new run from its weights with --init-from"
     if now.examples < started.examples:
@@ -123,8 +123,31 @@ def check_data_unchanged(
         )
     if now.fingerprint != started.fingerprint:
         raise CnctlError(f"data were {started.data!r}; what {now.data!r} holds differs", hint=hint)
-    if (now.device, now.dtype) != (started.device, started.dtype):
+
+
+def note_changed_bits(now: RunRecord, started: RunRecord, *, note: Callable[[str], None]) -> None:
+    """Say what has changed since the start that shows in the last bits of the result."""
+    before, after = _decide_bits(started), _decide_bits(now)
+    changed = [
+        f"{name} {was} -> {after[name]}"
+        for name, was in before.items()
+        if was != after[name] and was not in ("", 0) and after[name] not in ("", 0)
+    ]
+    if changed:
         note(
-            f"started on {started.device} in {started.dtype}, resumed on {now.device} in "
-            f"{now.dtype}: the result is equivalent, but not the same bit for bit"
+            f"changed since the start: {', '.join(changed)}; the result is equivalent, but not "
+            "the same bit for bit"
         )
+
+
+def _decide_bits(record: RunRecord) -> dict[str, str | int]:
+    """What the last bits depend on, by name; "" and 0 for what is not known or has no effect."""
+    threads = record.threads if record.device == "cpu" else 0
+    chosen = {name: getattr(record.settings, name) for name in sorted(SPLIT | COMPUTED)}
+    return {
+        "device": record.device,
+        "dtype": record.dtype,
+        "torch": record.torch,
+        "threads": threads,
+        **{name: str(value) for name, value in chosen.items()},
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from cnctl.commands.shared.events import Stage, ignore, notes
@@ -12,6 +12,7 @@ from cnctl.commands.shared.weights import read_base_defaults
 from cnctl.commands.train.events import OnCheck, OnEvent, Started
 from cnctl.commands.train.interrupts import stop_on_signals
 from cnctl.commands.train.plan import TrainPlan
+from cnctl.commands.train.record import read_run
 from cnctl.commands.train.request import TrainRequest
 from cnctl.commands.train.session import (
     CHECKPOINTS,
@@ -23,6 +24,7 @@ from cnctl.commands.train.session import (
     TrainResult,
 )
 from cnctl.commands.train.setup import find_condition, prepare
+from cnctl.commands.train.threads import same_threads
 from cnctl.data import DataReport, check_dataset, open_dataset, take_part
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints.detector import Detector, HintReader
@@ -76,6 +78,7 @@ def _train(
                 stack.enter_context(lock_folder(out))
         with group.raise_on_all():
             checkpoint = _find_checkpoint(out, on_event) if resume else None
+            stack.enter_context(_same_threads(checkpoint, on_event))
             setup = prepare(request, checkpoint, on_event=on_event)
             step = checkpoint.step if checkpoint else 0
             check_sharding(setup.settings, setup.base.dtype, step)
@@ -109,7 +112,8 @@ def plan_training(
     out = Path(out)
     _check_out(out, resume=resume)
     checkpoint = _find_checkpoint(out, on_event) if resume else None
-    return prepare(request, checkpoint, dry=True, on_event=on_event).plan
+    with _same_threads(checkpoint, on_event):
+        return prepare(request, checkpoint, dry=True, on_event=on_event).plan
 
 
 def check_data(
@@ -150,6 +154,10 @@ def check_data(
 
 def _find_checkpoint(out: Path, on_event: OnEvent) -> Checkpoint | None:
     return newest_checkpoint(out / CHECKPOINTS, note=notes(on_event))
+
+
+def _same_threads(checkpoint: Checkpoint | None, on_event: OnEvent) -> AbstractContextManager[None]:
+    return same_threads(read_run(checkpoint) if checkpoint else None, note=notes(on_event))
 
 
 def _check_out(out: Path, *, resume: bool) -> None:

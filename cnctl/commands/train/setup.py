@@ -17,7 +17,11 @@ from cnctl.commands.train.plan import TrainPlan, make_plan
 from cnctl.commands.train.previews import ValidationSet
 from cnctl.commands.train.record import RunRecord, describe_run, read_run
 from cnctl.commands.train.request import TrainRequest
-from cnctl.commands.train.resuming import check_data_unchanged, complete_request
+from cnctl.commands.train.resuming import (
+    check_data_unchanged,
+    complete_request,
+    note_changed_bits,
+)
 from cnctl.commands.train.run_settings import check_settings, resolve_settings
 from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.data.buckets import bucket_sizes
@@ -77,7 +81,11 @@ def prepare(
     dataset = _asked_part(asked.data, whole, chosen)
     record = describe_run(asked, base, chosen, dataset)
     if started is not None:
-        check_data_unchanged(record, started, note=note)
+        check_data_unchanged(record, started)
+        note_changed_bits(record, started, note=note)
+    if checkpoint is not None and checkpoint.step >= chosen.steps:
+        reached = f"step {checkpoint.step} of {chosen.steps} is reached"
+        note(f"{reached}: nothing is left to train; a larger --steps goes on")
     train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
     pairs = _pairs(dataset, condition, chosen, base)
     if not held and chosen.held_out:

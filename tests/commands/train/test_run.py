@@ -376,9 +376,22 @@ def test_a_run_takes_larger_batches_where_control_sets_in_and_resumes_so(
 def test_a_batch_may_be_split_otherwise_later(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, steps=1)
-    assert go_on(out, steps=2, batch_size=1, gradient_accumulation=2).steps == 2
+    events: list[Any] = []
+    go_on(out, events.append, steps=2, batch_size=1, gradient_accumulation=2)
+    split = "batch_size 2 -> 1, gradient_accumulation 1 -> 2"
+    assert any(f"changed since the start: {split}; the " in line for line in notes_in(events))
+    assert log(out)[-1]["step"] == 2
     with pytest.raises(CnctlError, match="gradient_accumulation was 2, not 3"):
         go_on(out, steps=3, gradient_accumulation=3)
+
+
+def test_steps_that_are_reached_already_are_said(random_base: Path, tmp_path: Path) -> None:
+    events: list[Any] = []
+    start(random_base, tmp_path / "run", steps=2)
+    assert go_on(tmp_path / "run", events.append, steps=1).steps == 2
+    assert "step 2 of 1 is reached: nothing is left to train; a larger --steps goes on" in notes_in(
+        events
+    )
 
 
 def test_a_control_lora_is_small_resumes_generates_and_merges(

@@ -1,0 +1,34 @@
+"""The number of torch's threads, on which the last bits of a run on the CPU depend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from cnctl.commands.train.record import RunRecord
+from cnctl.system import processes
+
+
+@contextmanager
+def same_threads(started: RunRecord | None, *, note: Callable[[str], None]) -> Iterator[None]:
+    """Have torch use as many threads as the run was started with, if there are cores for them."""
+    usual = torch.get_num_threads()
+    wanted = started.threads if started and started.device == "cpu" else 0
+    chosen = wanted if 0 < wanted * processes.world_size() <= _cores() else usual
+    if chosen != usual:
+        note(f"torch's threads: {chosen}, as at the start, not {usual}, for the same bits")
+    torch.set_num_threads(chosen)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
