@@ -16,13 +16,11 @@ from pathlib import Path
 from cnctl.errors import CnctlError
 from cnctl.models.signatures import BASE, CONTROLNET, FLAGS, SIGNATURES, Signature
 from cnctl.tensorfiles.header import TensorSpec
-from cnctl.tensorfiles.listing import CONFIG, WEIGHTS_NAMES, list_tensors
+from cnctl.tensorfiles.listing import CONFIG, WRAPPER, find_weights, list_tensors
 
 UNETS = "Stable Diffusion 1.x, 2.x and XL"
 READ = {BASE: "Stable Diffusion 1.x to 3.5", CONTROLNET: "Stable Diffusion 1.x to 3.5"}
 """Role -> which models' weights are read; for the others, of UNETS."""
-WRAPPER = re.compile(r"^(module\.|_orig_mod\.)+")
-"""What training in parallel and compiling put before each name."""
 INDEX = "model_index.json"
 
 
@@ -54,7 +52,7 @@ def identify(path: Path, role: str) -> Signature | None:
     for folder, name in _configs(path, role):
         found = found or find_class(_read_class(folder / name))
         # A class says less than the tensors: Kolors' ControlNets have that of any other.
-        if (found is None or found.read_by) and (weights := _weights_in(folder)):
+        if (found is None or found.read_by) and (weights := find_weights(folder)):
             found = find_signature(list_tensors(weights).tensors) or found
         if found:
             return found
@@ -122,11 +120,6 @@ def _read_class(path: Path) -> str:
         name = config.get("_class_name") if isinstance(config, dict) else None
         return name if isinstance(name, str) else ""
     return ""
-
-
-def _weights_in(folder: Path) -> Path | None:
-    named = (folder / name for name in WEIGHTS_NAMES)
-    return next((path for path in named if path.is_file()), None)
 
 
 def _holds(rule: str, text: str) -> bool:

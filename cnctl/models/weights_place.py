@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, find_weights, no_weights
 
 METADATA_KEY = "cnctl"
 
@@ -22,14 +22,12 @@ def locate_weights(source: Path) -> tuple[Path, Path | None]:
         return source / "controlnet.safetensors", None
     if (source / "controlnet" / CONFIG).is_file():  # a run of `cnctl train`, or a whole pipeline
         source = source / "controlnet"
-    for name in WEIGHTS_NAMES:
-        if (source / name).is_file():
-            if not (source / CONFIG).is_file():
-                raise CnctlError(
-                    f"{source} has no {CONFIG}", hint=f"or give {source / name} itself"
-                )
-            return source / name, source
-    raise CnctlError(f"{source} holds no {WEIGHTS}", hint="give the file or folder of a ControlNet")
+    found = find_weights(source)
+    if found is None:
+        raise no_weights(source, "a ControlNet")
+    if not (source / CONFIG).is_file():
+        raise CnctlError(f"{source} has no {CONFIG}", hint=f"or give {found} itself")
+    return found, source
 
 
 def read_metadata(metadata: dict[str, str]) -> dict[str, Any]:

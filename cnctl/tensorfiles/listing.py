@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +12,19 @@ from cnctl.tensorfiles.header import TensorSpec, read_header
 from cnctl.tensorfiles.torchfile import LEGACY_MAGIC, ZIP_MAGIC, list_torch_file
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-WEIGHTS_NAMES = (
+DIFFUSERS_NAMES = (
     WEIGHTS,
     "diffusion_pytorch_model.fp16.safetensors",
     "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.fp16.bin",
 )
-"""Names that diffusers gives to weights in a folder, in the order of preference."""
+WEIGHTS_NAMES = (*DIFFUSERS_NAMES, "model.safetensors", "pytorch_model.bin")
+"""Names of weights in a folder, in the order of preference: diffusers', then accelerate's."""
+WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".gguf")
+PARTS = ".index.json"
+"""How the name of a list of parts ends, where weights are in several files."""
+WRAPPER = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
+"""What training in parallel and compiling put into the names of tensors."""
 CONFIG = "config.json"
 DESCRIPTION = "cnctl.json"
 """A description of the weights beside it, written by cnctl."""
@@ -29,6 +38,31 @@ class Listing:
     metadata: dict[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     """Keys that hold no tensors."""
+
+
+def find_weights(folder: Path) -> Path | None:
+    """The file of weights in a folder; None where none has a name that is read."""
+    return next((folder / name for name in WEIGHTS_NAMES if (folder / name).is_file()), None)
+
+
+def no_weights(folder: Path, what: str) -> CnctlError:
+    """The error for a folder without weights that are read: it names those that are there."""
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(PARTS))
+    hint = "weights in parts are not read: save them again with a larger max_shard_size"
+    if not files:
+        files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES)
+        one = len(files) == 1
+        hint = f"give {files[0]} itself" if one else f"give the file or folder of {what}"
+    names = ", ".join(path.name for path in files[:5])
+    there = f", but {names}" if names else ""
+    return CnctlError(f"{folder} holds no {WEIGHTS}{there}", hint=hint)
+
+
+def without_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Name without what training in parallel and compiling added to it -> name in the file."""
+    names = list(names)
+    bare = {WRAPPER.sub("", name): name for name in names}
+    return bare if len(bare) == len(names) else {name: name for name in names}
 
 
 def list_tensors(path: Path) -> Listing:

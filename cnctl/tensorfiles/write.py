@@ -14,11 +14,11 @@ from cnctl.system.atomic import atomic_path
 from cnctl.system.rename import NameTaken
 from cnctl.tensorfiles.base_update_file import BASE_UPDATE
 from cnctl.tensorfiles.lazy import Tensors
-from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, WEIGHTS_NAMES
+from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, DIFFUSERS_NAMES, WEIGHTS
 from cnctl.tensorfiles.paths import check_path
 from cnctl.tensorfiles.stream import Advance, Metadata, write_tensors
 
-OURS = frozenset({BASE_UPDATE, CONFIG, DESCRIPTION, "README.md", *WEIGHTS_NAMES})
+OURS = frozenset({BASE_UPDATE, CONFIG, DESCRIPTION, "README.md", *DIFFUSERS_NAMES})
 """A folder with nothing else in it may be replaced."""
 HINT = "free some space, or choose another folder"
 FORMAT = {"format": "pt"}

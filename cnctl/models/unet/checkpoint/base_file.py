@@ -16,7 +16,7 @@ from cnctl.models.unet.checkpoint.architecture import Architecture, read_encoder
 from cnctl.models.weights_place import read_config
 from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.header import TensorSpec
-from cnctl.tensorfiles.listing import CONFIG, WEIGHTS_NAMES, list_tensors
+from cnctl.tensorfiles.listing import CONFIG, find_weights, list_tensors, no_weights
 
 PREFIX = "model.diffusion_model."
 
@@ -83,11 +83,12 @@ def _locate(base: Path) -> tuple[Path, Path | None]:
     if base.is_file():
         return base, None
     for folder in (base / "unet", base):
-        for name in WEIGHTS_NAMES:
-            if (folder / name).is_file() and (folder / CONFIG).is_file():
-                return folder / name, folder / CONFIG
+        if (found := find_weights(folder)) and (folder / CONFIG).is_file():
+            return found, folder / CONFIG
     if not base.is_dir():
         raise MissingError(f"{base} does not exist", hint="give the file or folder of a base")
+    if (base / "unet").is_dir():
+        raise no_weights(base / "unet", "a whole base")
     raise CnctlError(f"{base} holds no U-Net", hint="give the file or folder of a whole base")
 
 

@@ -23,7 +23,7 @@ from cnctl.models.unet.checkpoint.recognise import FULL, Form, detect, select
 from cnctl.models.weights_place import find_description, locate_weights, read_config, read_metadata
 from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.header import TensorSpec
-from cnctl.tensorfiles.listing import CONFIG, list_tensors
+from cnctl.tensorfiles.listing import CONFIG, list_tensors, without_wrappers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,8 @@ class Source:
     """"safetensors", "torch", or "torch, under state_dict"."""
     form: Form
     tensors: dict[str, TensorSpec]
+    full_names: dict[str, str]
+    """Name without prefix -> name in the file."""
     architecture: Architecture
     config: dict[str, Any]
     """As diffusers would write it, or as the file carries it."""
@@ -47,11 +49,6 @@ class Source:
     """What was left out, or is odd, one sentence each."""
     assumed: tuple[str, ...] = ()
     """What the file does not say and something else does, one sentence each."""
-
-    @property
-    def full_names(self) -> dict[str, str]:
-        """Name without prefix -> name in the file."""
-        return {name: self.form.prefix + name for name in self.tensors}
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -125,10 +122,14 @@ def _open(
 ) -> Source:
     listing = list_tensors(path)
     check_tensors(listing.tensors, CONTROLNET, subject=str(path))
-    form = detect(listing.tensors)
-    tensors = {n: listing.tensors[full] for n, full in select(listing.tensors, form).items()}
+    stored = without_wrappers(listing.tensors)
+    form = detect(stored)
+    full_names = {name: stored[long] for name, long in select(stored, form).items()}
+    tensors = {name: listing.tensors[full] for name, full in full_names.items()}
     unet = open_unet(base) if base and form.mark else None
     notes = _notes(form, listing.others)
+    if stored.keys() != listing.tensors.keys():
+        notes.append("names are read without 'module.' and '_orig_mod.', as training leaves them")
     if form.mark and not unet:
         error = _needs_base(form)
         if whole:
@@ -159,6 +160,7 @@ def _open(
         container=listing.container,
         form=form,
         tensors=tensors,
+        full_names=full_names,
         architecture=architecture,
         config=config,
         description=description,

@@ -8,7 +8,9 @@ import torch
 from diffusers import ControlNetModel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from cnctl.commands.info import info
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.models.save import save_network
 from cnctl.models.unet.checkpoint.source import open_source, read_description
@@ -223,6 +225,49 @@ def test_what_is_not_there_is_missing(tmp_path) -> None:
         load_controlnet(tmp_path / "nowhere")
     with pytest.raises(CnctlError, match="holds no diffusion_pytorch_model"):
         load_controlnet(tmp_path)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["", "control_model."])
+def test_names_from_parallel_or_compiled_training_are_read(
+    small, original, write, wrapper, prefix
+) -> None:
+    path = write({wrapper + prefix + name: tensor for name, tensor in original.items()})
+    loaded, _ = load_controlnet(path)
+    assert same_weights(loaded, small)
+    assert any("'module.'" in note for note in open_source(path).notes)
+
+
+def test_names_of_a_compiled_part_are_read(small, write) -> None:
+    state = small.state_dict()
+    renamed = {n.replace("mid_block.", "mid_block._orig_mod.", 1): t for n, t in state.items()}
+    assert renamed.keys() != state.keys()
+    assert same_weights(load_controlnet(write(renamed))[0], small)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["diffusion_pytorch_model.fp16.bin", "model.safetensors", "pytorch_model.bin"],
+)
+def test_weights_by_other_common_names_are_read_in_a_folder(small, tmp_path, name) -> None:
+    small.save_config(tmp_path)
+    save = save_file if name.endswith(".safetensors") else torch.save
+    save(small.state_dict(), tmp_path / name)
+    assert same_weights(load_controlnet(tmp_path)[0], small)
+    assert info(tmp_path).form == "diffusers"
+
+
+def test_weights_that_are_not_read_in_a_folder_are_named(small, tmp_path) -> None:
+    small.save_pretrained(tmp_path / "parts", max_shard_size="100KB")
+    index = "diffusion_pytorch_model.safetensors.index.json"
+    with pytest.raises(CnctlError, match=f"holds no .*, but {index}$") as raised:
+        load_controlnet(tmp_path / "parts")
+    assert "max_shard_size" in raised.value.hint
+    small.save_config(tmp_path / "other")
+    save_file(small.state_dict(), tmp_path / "other/canny.safetensors")
+    with pytest.raises(CnctlError, match=r"holds no .*, but canny\.safetensors$") as raised:
+        load_controlnet(tmp_path / "other")
+    assert raised.value.hint == f"give {tmp_path}/other/canny.safetensors itself"
 
 
 def test_the_papers_hint_encoder_is_built_where_the_file_has_it(small, tmp_path) -> None:
