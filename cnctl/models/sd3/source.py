@@ -29,7 +29,7 @@ from cnctl.models.weights_place import (
 )
 from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.header import TensorSpec
-from cnctl.tensorfiles.listing import CONFIG, list_tensors
+from cnctl.tensorfiles.listing import CONFIG, list_tensors, without_wrappers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,9 @@ class Source:
     """As in `Listing`."""
     form: Form
     tensors: Mapping[str, TensorSpec]
-    """By name in the file."""
+    """By name in the file, without what training in parallel and compiling added to it."""
+    full_names: Mapping[str, str]
+    """That name -> the whole name in the file."""
     architecture: Architecture
     config: dict[str, Any]
     """As diffusers would write it, or as the folder or file carries it; {} if nothing tells it."""
@@ -118,8 +120,10 @@ def read_description(source: str | Path, *, base: Path | None = None) -> dict[st
 def _open(path: Path, folder: Path | None, given: Path | None, whole: bool) -> Source:
     listing = list_tensors(path)
     check_tensors(listing.tensors, CONTROLNET, subject="this file")
-    check_dtypes(dict(listing.tensors))
-    shapes = {name: spec.shape for name, spec in listing.tensors.items()}
+    full_names = without_wrappers(listing.tensors)
+    tensors = {name: listing.tensors[full] for name, full in full_names.items()}
+    check_dtypes(tensors)
+    shapes = {name: spec.shape for name, spec in tensors.items()}
     form = ORIGINAL if original.is_original(shapes) else DIFFUSERS
     named = original.diffusers_shapes(shapes) if form is ORIGINAL else shapes
     architecture = read_architecture(named)
@@ -139,7 +143,8 @@ def _open(path: Path, folder: Path | None, given: Path | None, whole: bool) -> S
         path=path,
         container=listing.container,
         form=form,
-        tensors=listing.tensors,
+        tensors=tensors,
+        full_names=full_names,
         architecture=architecture,
         config=config,
         description=description,

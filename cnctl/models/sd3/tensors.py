@@ -9,7 +9,10 @@ from cnctl.tensorfiles.lazy import LazyTensor, Tensors, open_tensors
 
 def read_tensors(source: Source) -> Tensors:
     """All tensors of the ControlNet: diffusers' names, the file's own dtypes, not yet read."""
-    found = open_tensors(source.path, source.container, source.tensors, source.tensors)
+    names = source.full_names
+    listing = {names[name]: spec for name, spec in source.tensors.items()}
+    opened = open_tensors(source.path, source.container, listing, listing)
+    found = {name: opened[full] for name, full in names.items()}
     if source.form is not ORIGINAL:
         return found
     return {

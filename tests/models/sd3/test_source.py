@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import SD3ControlNetModel
+from safetensors.torch import load_file, save_file
 
 from cnctl.commands.convert.init_from_base import init_from_base
 from cnctl.commands.convert.request import ConvertRequest, InitRequest
@@ -85,6 +86,14 @@ def test_convert_writes_stabilitys_names_and_reads_them(
     assert done.difference == 0
     assert info(file).as_dict()["form"] == "original (Stability's), 2 layers"
     assert info(file).as_dict()["tensors"] < info(folder).as_dict()["tensors"]
+
+
+def test_names_from_parallel_training_are_read(write_controlnet: Write, tmp_path: Path) -> None:
+    folder, wrapped = (write_controlnet(tmp_path / name, "no text") for name in "xy")
+    tensors = load_file(folder / WEIGHTS)
+    save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, wrapped / WEIGHTS)
+    found = load_controlnet(wrapped)[0].state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
 
 
 def test_convert_averages_and_casts(write_controlnet: Write, tmp_path: Path) -> None:
