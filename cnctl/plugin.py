@@ -122,7 +122,9 @@ class TrainDefaults:
     prompt_dropout: float = 0.5
     resolution: int = 512
     start_from: str = ""
-    """Condition whose ControlNet the paper starts from ("" = a fresh copy of the base)."""
+    """Condition whose ControlNet the paper starts from ("" = a fresh copy of the base).
+
+    Training does so only with `--init-from`, because what is installed must not decide a run."""
     recipe: str = ""
     """The paper's data set for this condition, in one sentence."""
 

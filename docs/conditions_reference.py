@@ -77,8 +77,11 @@ def on_tiny(condition: Condition) -> Iterator[str]:
 def training(condition: Condition) -> Iterator[str]:
     train = condition.train
     yield f"- data: {train.recipe or 'not stated'}"
-    start = f"the ControlNet for {train.start_from}" if train.start_from else "a copy of the base"
-    yield f"- starts from {start}; base `{condition.base}`"
+    start = "starts from a copy of the base"
+    if train.start_from:
+        start = f"the paper starts from the ControlNet for {train.start_from}"
+        start += " (`cnctl train --init-from WEIGHTS` does so)"
+    yield f"- {start}; base `{condition.base}`"
     metric = condition.metric
     yield f"- fidelity: `{metric if isinstance(metric, str) else metric.name}`"
 

@@ -28,6 +28,8 @@ from cnctl.cli.train import train
 from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
 from cnctl.system.processes import rank
 
+NO_TEMPORARY = "No usable temporary directory"
+"""What Python's tempfile says, in FileNotFoundError."""
 EPILOG = (
     "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
 )
@@ -167,6 +169,8 @@ def _describe(error: BaseException) -> tuple[str, int]:
             return "out of memory; try a smaller size or batch", 5
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EROFS):
             return _describe(write_error(error.filename or "the output", error))
+        case FileNotFoundError() if NO_TEMPORARY in str(error):
+            return "no folder for temporary files; set TMPDIR to one that can be written", 6
     if type(error).__name__ == "OutOfMemoryError":
         return "out of device memory; try a smaller size or batch", 5
     return f"unexpected {type(error).__name__}: {one_line(str(error))}; see it with --debug", 1

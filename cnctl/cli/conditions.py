@@ -239,7 +239,10 @@ def _training_lines(condition: Condition) -> Iterator[str]:
     if train.recipe:
         yield train.recipe
     if train.start_from:
-        yield f"starts from the ControlNet for {train.start_from}"
+        yield (
+            f"the paper starts from the ControlNet for {train.start_from}: "
+            "cnctl train --init-from WEIGHTS does so"
+        )
     if condition.training_options:
         yield "options are drawn at random for each image"
     if condition.augment:

@@ -320,8 +320,13 @@ def _checked_value(condition: Condition, name: str, *, value: object) -> OptionV
         wanted = "true or false" if isinstance(option.default, bool) else _kind(option.default)
         raise _bad_value(condition, name, value=value, wanted=wanted)
     if not _is_in_range(option, typed):
-        raise _bad_value(condition, name, value=value, wanted=describe_range(option))
+        raise _bad_value(condition, name, value=value, wanted=_must_be(option))
     return typed
+
+
+def _must_be(option: Option) -> str:
+    between = option.minimum is not None and option.maximum is not None
+    return describe_range(option) + ", ends included" * between
 
 
 def _is_in_range(option: Option, value: OptionValue) -> bool:

@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -252,3 +254,22 @@ def _wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} does not appear"
         time.sleep(0.005)
+
+
+WITHOUT_TEMPORARY_FOLDER = """
+import tempfile
+tempfile._candidate_tempdir_list = lambda: ["gone"]
+from cnctl.cli import main
+main(["conditions", "check", "canny"])
+"""
+
+
+def test_without_a_folder_for_temporary_files(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TEMPORARY_FOLDER],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_refused(run, 6, "no folder for temporary files; set TMPDIR")

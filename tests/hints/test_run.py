@@ -281,7 +281,7 @@ def test_the_last_of_several_assignments_counts():
         ("radius", "option 'radius' has no value"),
         ("radius=", "it must be a whole number"),
         ("radius=4.5", "radius is '4.5'; it must be a whole number"),
-        ("radius=99", "radius is 99; it must be 1 to 64"),
+        ("radius=99", "radius is 99; it must be 1 to 64, ends included"),
         ("weight=nan", "it must be a number"),
         ("weight=-1", "it must be at least 0"),
         ("invert=perhaps", "it must be true or false"),

@@ -99,7 +99,7 @@ def _interval(text: str, part: str | None) -> tuple[float | None, float | None]:
     if match is None:
         raise CnctlError(
             f"--cond {text!r}: the interval is {part!r}; it must be START-END, two numbers "
-            "from 0 to 1",
+            "from 0 to 1, ends included",
             hint="for example --cond canny:edges.png:0.8:0-0.6",
         )
     return float(match[1]), float(match[2])

@@ -32,6 +32,8 @@ class TrainPlan:
     hints: str
     """How many are given, and how many detected; of all examples, held out or not."""
     prompts: str
+    start: str
+    """What the network starts from."""
     unread: Sequence[str]
     """What is not read of the data, and what else is odd in them."""
     parameters: int
@@ -64,6 +66,7 @@ class TrainPlan:
             f"prompts     {self.prompts}",
             f"fidelity    {self.fidelity}",
             *(f"note        {line}" for line in self.unread),
+            f"start       {self.start}",
             f"trained     {self.parameters:,} parameters, {_attached(chosen)}",
             *_unfrozen(chosen, self.unfrozen),
             f"steps       {chosen.steps} of {_batch(chosen)}, {self.epochs:.2f} epochs, "
@@ -107,6 +110,7 @@ def make_plan(
         prompts=_count(dataset.ready_prompts, len(dataset), others="empty"),
         unread=summarize(dataset.problems),
         fidelity=fidelity,
+        start=_start(asked, condition, settings),
         parameters=trained_count(network, settings),
         memory=expected_memory(base, network, settings=settings),
         disk=expected_disk(base, network, settings=settings),
@@ -114,6 +118,16 @@ def make_plan(
         sizes={f"{width} x {height}": n for (height, width), n in examples.sizes.most_common()},
         settings=settings,
     )
+
+
+def _start(asked: TrainRequest, condition: Condition, settings: TrainSettings) -> str:
+    if asked.init_from:
+        return asked.init_from
+    if settings.lora or replaces_base(settings.method):
+        return "the base"
+    paper = condition.train.start_from
+    instead = f"; the paper's is the ControlNet for {paper} (--init-from WEIGHTS)" if paper else ""
+    return f"a copy of the base{instead}"
 
 
 def _count(given: int, examples: int, *, others: str) -> str:

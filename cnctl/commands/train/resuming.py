@@ -41,7 +41,11 @@ def complete_request(
     """
     cache = request.cache and str(Path(request.cache).resolve())
     request = replace(
-        request, data=_absolute(request.data), base=_absolute(request.base), cache=cache
+        request,
+        data=_absolute(request.data),
+        base=_absolute(request.base),
+        init_from=_absolute(request.init_from),
+        cache=cache,
     )
     if started is None:
         return request, None
@@ -54,7 +58,7 @@ def complete_request(
             f"this run reads {started.data}, and credentials are not saved",
             hint="give --data again, with credentials that are valid now",
         )
-    names = ("condition", "data", "columns", "base", "cache")
+    names = ("condition", "data", "columns", "base", "init_from", "cache")
     complete = {name: getattr(request, name) or getattr(started, name) for name in names}
     return replace(request, **complete), settings
 
@@ -68,9 +72,11 @@ def _check_unchanged(
         "condition": condition_name(request.condition),
         "columns": request.columns,
         "base": request.base,
+        "init_from": request.init_from,
         **given,
     }
-    known = {name: getattr(started, name) for name in ("condition", "columns", "base")}
+    names = ("condition", "columns", "base", "init_from")
+    known = {name: getattr(started, name) for name in names}
     known |= asdict(before)
     changed = [
         f"{name} was {known[name]!r}, not {value!r}"

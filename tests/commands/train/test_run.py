@@ -446,7 +446,9 @@ def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_path: Path) -> None:
-    start(random_base, tmp_path / "run", init_from=str(whole), steps=1)
+    events: list[Any] = []
+    start(random_base, tmp_path / "run", init_from=str(whole), steps=1, on_event=events.append)
+    assert next(e.plan.start for e in events if isinstance(e, Started)) == str(whole)
     after, before = (
         load_file(next((out / "controlnet").glob("*.safetensors")))
         for out in (tmp_path / "run", whole)
@@ -455,6 +457,18 @@ def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_pat
     # AdamW's first step moves each weight by no more than the learning rate and a little decay.
     assert all((after[n] - before[n]).abs().max() < 2e-3 for n in after)
     assert after["controlnet_mid_block.weight"].any()
+    run = tmp_path / "run"
+    with pytest.raises(CnctlError, match=r"init_from was '.*', not 'canny'"):
+        train(TrainRequest(init_from="canny", settings={"steps": 2}), run, resume=True)
+    assert plan_training(TrainRequest(settings={"steps": 2}), run, resume=True).start == str(whole)
+
+
+def test_the_plan_says_what_the_paper_starts_from(random_base: Path, tmp_path: Path) -> None:
+    asked = TrainRequest(
+        condition="hough", data="scenes:12", base=str(random_base), settings=SETTINGS
+    )
+    start = plan_training(asked, tmp_path / "run").start
+    assert start.startswith("a copy of the base; the paper's is the ControlNet for canny (--init")
 
 
 def test_a_loss_that_is_no_number_names_the_batch_and_what_is_kept(
