@@ -52,6 +52,7 @@ def test_the_example_of_a_settings_file_is_valid(
     assert read_config(tmp_path)["train"] == {"batch_size": 8, "ema": 0.999}
 
 
+@pytest.mark.slow
 def test_tutorial_runs(tmp_path: Path) -> None:
     """Each command of the tutorial in turn; training is cut to its first steps."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -65,6 +66,7 @@ def test_tutorial_runs(tmp_path: Path) -> None:
         assert run.stdout.strip(), command
 
 
+@pytest.mark.slow
 def test_paper_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command of the page, cut short, and its pictures' layout from what they wrote."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")

@@ -306,6 +306,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_the_same_files_run_without_the_guard(tmp_path) -> None:
     canaries, paths = {}, []
     for payload, make in PAYLOADS.items():

@@ -32,6 +32,7 @@ def alone(random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_two_with_shards_are_as_one_without(
     kind: str, alone: Path, random_base: Path, tmp_path: Path

@@ -97,6 +97,7 @@ def test_transfer_to_the_same_base_changes_nothing(control, random_base, tmp_pat
     assert all(torch.equal(state(control)[name], t) for name, t in state(result.path).items())
 
 
+@pytest.mark.slow
 def test_transfer_reads_bases_of_either_form(control, random_base, tuned, tmp_path) -> None:
     file = checkpoint(tuned, tmp_path / "tuned.safetensors")
     torch.save({"state_dict": load_file(file), "epoch": 1}, tmp_path / "tuned.ckpt")

@@ -245,6 +245,7 @@ def test_hints_are_fitted_to_the_size_that_is_asked_for(
     )
 
 
+@pytest.mark.slow
 def test_a_region_opens_a_part_of_the_image_to_its_control(make: Make) -> None:
     Image.new("L", (10, 10)).save("black.png")
     Image.new("L", (10, 10), 255).save("white.png")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 def test_random_kills_lose_nothing(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

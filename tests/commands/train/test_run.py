@@ -172,6 +172,7 @@ def test_a_signal_saves_says_how_to_go_on_and_is_raised_again(
     assert weights(out) == weights(whole)
 
 
+@pytest.mark.slow
 def test_the_command_saves_on_sigterm_and_goes_on_by_its_own_words(
     whole: Path, random_base: Path, tmp_path: Path
 ) -> None:
@@ -267,6 +268,7 @@ def test_averaged_weights_are_exported_and_the_run_goes_on_with_its_own(
         go_on(out, steps=6)
 
 
+@pytest.mark.slow
 def test_a_cache_serves_each_epoch_and_the_run_after(random_base: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     start(random_base, tmp_path / "first", cache=str(cache), data="scenes:4", steps=6)
@@ -337,6 +339,7 @@ def test_a_run_stops_where_control_sets_in_and_can_go_on(
     assert sum(entry["event"] == "convergence" for entry in log(out)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_takes_larger_batches_where_control_sets_in_and_resumes_so(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +397,7 @@ def test_steps_that_are_reached_already_are_said(random_base: Path, tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_a_control_lora_is_small_resumes_generates_and_merges(
     random_base: Path, tmp_path: Path
 ) -> None:

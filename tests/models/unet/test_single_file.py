@@ -276,6 +276,7 @@ class TestLoad:
         }[text.config.hidden_act]
         assert base.zeros_for_empty_prompt == bool(others)
 
+    @pytest.mark.slow
     def test_a_torch_file_gives_the_same_as_safetensors(self, written: tuple) -> None:
         path = written[0]
         expected = load_base(path)
