@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnctl.models.checkpoint_layout import CheckpointLayout
 from cnctl.models.sd3 import published
+from cnctl.models.sd3.config import complete_config
 from cnctl.models.sd3.source import Source, describe, open_source, read_description
 from cnctl.models.weights_info import DTYPES, WeightsInfo
 from cnctl.tensorfiles.base_update_file import has_base_update
@@ -27,7 +28,7 @@ def describe_weights(path: Path, *, hash: bool = False, config: Path | None = No
     family = description["family"]
     return WeightsInfo(
         path=source.path,
-        form=f"{source.form.label}, {source.architecture.layers} layers",
+        form=f"{source.form.label}, {source.architecture.layers} layers that read {_read(source)}",
         container=source.container,
         family=family,
         condition=_condition(source),
@@ -66,6 +67,17 @@ LAYOUT = CheckpointLayout(
 )
 
 
+def _read(source: Source) -> str:
+    """Which text the network reads: this tells the published forms apart."""
+    if not source.architecture.text_width:
+        return "the pooled text alone"
+    if not source.config:
+        return "text"
+    config = complete_config(source.config, source.architecture)
+    zeros = config["force_zeros_for_pooled_projection"]
+    return "text without the pooled text" if zeros else "text and the pooled text"
+
+
 def _condition(source: Source) -> str:
     if said := str(source.description.get("condition", "")):
         return said
@@ -74,19 +86,10 @@ def _condition(source: Source) -> str:
 
 
 def _oddities(source: Source) -> list[str]:
-    a, config = source.architecture, describe(source)["config"]
+    a = source.architecture
     odd = [quirk] if (quirk := published.known_quirk(source.path)) else []
     if has_base_update(source.path):
         odd.append("its base has learnt along with it; cnctl generate uses the pair")
-    if not a.text_width:
-        odd.append("it reads no text, and sees latents by the base's own position embedding")
-    elif config:
-        zeros = config["force_zeros_for_pooled_projection"]
-        odd.append(
-            "it sees zeros for the pooled text, and hints without the autoencoder's shift"
-            if zeros
-            else "it sees the pooled text, and hints with the autoencoder's shift"
-        )
     if a.hint_channels != a.latent_channels:
         odd.append("it reads a mask beside its hint, which cnctl does not support")
     if len(source.dtypes) > 1:

@@ -55,11 +55,12 @@ def test_the_table_of_tensors_is_diffusers_at_true_size(
 
 def test_info_names_form_layers_and_parameters(write_controlnet: Write, tmp_path: Path) -> None:
     found = info(write_controlnet(tmp_path / "x", "no text")).as_dict()
-    assert found["form"] == "diffusers, 2 layers"
+    assert found["form"] == "diffusers, 2 layers that read the pooled text alone"
     assert found["family"] == "SD3 with 2 heads of width 8"
-    assert "it reads no text" in found["notes"][0]
-    pooled = info(write_controlnet(tmp_path / "y", "pooled")).as_dict()
-    assert pooled["notes"] == ("it sees the pooled text, and hints with the autoencoder's shift",)
+    forms = [info(write_controlnet(tmp_path / one, one)).as_dict() for one in ("zeros", "pooled")]
+    assert forms[0]["form"] == "diffusers, 2 layers that read text without the pooled text"
+    assert forms[1]["form"] == "diffusers, 2 layers that read text and the pooled text"
+    assert found["notes"] == forms[0]["notes"] == ()
 
 
 def test_a_file_that_leaves_its_form_open_is_refused(
@@ -84,7 +85,10 @@ def test_convert_writes_stabilitys_names_and_reads_them(
     folder, file = write_controlnet(tmp_path / "x", "no text"), tmp_path / "x.safetensors"
     done = convert(ConvertRequest(sources=folder, target=file, to="original", verify=True))
     assert done.difference == 0
-    assert info(file).as_dict()["form"] == "original (Stability's), 2 layers"
+    assert (
+        info(file).as_dict()["form"]
+        == "original (Stability's), 2 layers that read the pooled text alone"
+    )
     assert info(file).as_dict()["tensors"] < info(folder).as_dict()["tensors"]
 
 
