@@ -95,6 +95,7 @@ def _load_part(folder: Path, kind: Any, *, dtype: torch.dtype | None) -> Any:
     """One component from its folder; weights, where it has any, from safetensors only."""
     options: dict[str, Any] = {"local_files_only": True}
     if dtype is not None:
+        _refuse_pickles(folder)
         name = "torch_dtype" if issubclass(kind, diffusers.ModelMixin) else "dtype"
         options |= {name: dtype, "use_safetensors": True, "variant": _variant(folder)}
         options["output_loading_info"] = True
@@ -106,6 +107,16 @@ def _load_part(folder: Path, kind: Any, *, dtype: torch.dtype | None) -> Any:
             f"{folder} cannot be read: {reason}", hint="fetch the whole base again"
         ) from error
     return loaded if dtype is None else _complete(folder, *loaded)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """MissingError where the weights are in torch files alone, which diffusers would unpickle."""
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise MissingError(
+            f"{folder} holds {', '.join(pickled[:5])}, but no safetensors file",
+            hint="fetch the base's safetensors files too, or give it as one file",
+        )
 
 
 def _complete(folder: Path, model: Any, info: Mapping[str, Any]) -> Any:

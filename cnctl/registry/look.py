@@ -60,7 +60,7 @@ def look_at(entry: Entry, *, seconds: float = SECONDS) -> Entry:
     return _filled(entry, look)
 
 
-def answer(entries: Sequence[dict[str, str]]) -> None:
+def answer(entries: Sequence[dict[str, Any]]) -> None:
     """In the child: import these entries of one module, and write what they are to stdout."""
     looks = [_load(Entry(**entry)) for entry in entries]
     json.dump([_packed(look) for look in looks], sys.stdout, default=str)

@@ -132,7 +132,8 @@ class TestRefusesToLoad:
         weights = own_base / "unet" / "diffusion_pytorch_model.safetensors"
         weights.unlink()
         torch.save({}, own_base / "unet" / "diffusion_pytorch_model.bin")
-        with pytest.raises(MissingError, match="unet cannot be read"):
+        named = r"unet holds diffusion_pytorch_model\.bin, but no safetensors file"
+        with pytest.raises(MissingError, match=named):
             load_base(own_base)
 
     def test_a_missing_component(self, own_base: Path) -> None:
