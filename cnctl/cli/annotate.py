@@ -39,6 +39,7 @@ def annotate(
     cond: Conditions,
     *,
     given: Given,
+    dry_run: flags.DryRun = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -54,11 +55,27 @@ def annotate(
     to_stdout = request.out == "-"
     if to_stdout and json:
         raise CnctlError("-o - and --json both write to stdout", hint="name a file with -o")
+    if dry_run:
+        return _plan(request, json=json)
     from cnctl.commands.annotate.run import annotate as run
 
     with progress("annotating", quiet=quiet) as advance:
         result = run(request, on_event=_Display(advance, paths=not (json or to_stdout)))
     _report(result, json=json, quiet=quiet)
+
+
+def _plan(request: AnnotateRequest, *, json: bool) -> None:
+    from cnctl.commands.annotate.dry_run import plan_annotation
+
+    plan = plan_annotation(request)
+    if json:
+        emit_json({"plan": plan.as_dict()})
+    else:
+        emit(plan.lines())
+    for failure in (*plan.failed, *plan.failed_conditions):
+        note(f"cnctl: {failure.error}")
+    if plan.failed or plan.failed_conditions:
+        raise SomeInputsFailed("not all inputs can be used")
 
 
 def _report(result: AnnotateResult, *, json: bool, quiet: bool) -> None:

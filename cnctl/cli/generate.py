@@ -12,7 +12,16 @@ import typer
 
 from cnctl.cli import flags
 from cnctl.cli.declared import Given, declares
-from cnctl.cli.report import Advance, complete_condition, draw, emit, emit_json, note, progress
+from cnctl.cli.report import (
+    Advance,
+    complete_condition,
+    draw,
+    emit,
+    emit_json,
+    note,
+    progress,
+    silence,
+)
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.errors import SomeInputsFailed, shown
 from cnctl.settings import GenerateSettings
@@ -98,6 +107,7 @@ def generate(
     gallery: Gallery = None,
     preview: Preview = False,
     made_before: From = None,
+    dry_run: flags.DryRun = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -132,6 +142,8 @@ def generate(
         size=parse_size(size),
     )
     request = replay(made_before, request) if made_before else request
+    if dry_run:
+        return _plan(request, json=json, quiet=quiet)
     if gallery:
         check_output(gallery, overwrite=request.overwrite or request.resume)
     made, failed = _run(request, json=json, preview=preview, quiet=quiet)
@@ -141,6 +153,21 @@ def generate(
         emit_json(document | {"failed": [asdict(failure) for failure in failed]})
     else:
         emit(pages)
+    _report_failed(failed)
+
+
+def _plan(request: GenerateRequest, *, json: bool, quiet: bool) -> None:
+    from cnctl.commands.generate.dry_run import plan_generation
+
+    plan = plan_generation(request, _Display(silence, preview=False, quiet=quiet))
+    if json:
+        emit_json({"plan": plan.as_dict()})
+    else:
+        emit(plan.lines())
+    _report_failed(plan.failed)
+
+
+def _report_failed(failed: Sequence[FailedImage]) -> None:
     if failed:
         names = ", ".join(shown(failure.image) for failure in failed)
         raise SomeInputsFailed(f"{_inputs(len(failed))} failed: {names}")

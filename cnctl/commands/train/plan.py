@@ -9,6 +9,7 @@ from typing import Any
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data import Dataset, Selection
 from cnctl.data.problems import summarize
+from cnctl.data.scenes import SceneDataset
 from cnctl.data.urls import without_credentials
 from cnctl.models.base import Base
 from cnctl.models.network import Network, replaces_base
@@ -106,7 +107,7 @@ def make_plan(
         data=without_credentials(str(asked.data)),
         examples=len(examples),
         held_out=len(dataset) - len(examples),
-        hints=_count(dataset.ready_hints, len(dataset), others="detected during training"),
+        hints=_count(dataset.ready_hints, len(dataset), others=_made(dataset, condition)),
         prompts=_count(dataset.ready_prompts, len(dataset), others="empty"),
         unread=summarize(dataset.problems),
         fidelity=fidelity,
@@ -128,6 +129,12 @@ def _start(asked: TrainRequest, condition: Condition, settings: TrainSettings) -
     paper = condition.train.start_from
     instead = f"; the paper's is the ControlNet for {paper} (--init-from WEIGHTS)" if paper else ""
     return f"a copy of the base{instead}"
+
+
+def _made(dataset: Dataset, condition: Condition) -> str:
+    """How the hints are made that are not given."""
+    has_maps = isinstance(dataset, SceneDataset) and condition.from_maps is not None
+    return "made from the scenes' own maps" if has_maps else "detected during training"
 
 
 def _count(given: int, examples: int, *, others: str) -> str:

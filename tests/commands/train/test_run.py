@@ -577,6 +577,9 @@ def test_a_plan_tells_what_would_be_trained_and_writes_nothing(
     )
     plan = plan_training(asked, tmp_path / "run")
     assert (plan.examples, plan.held_out, plan.epochs) == (90, 10, 8 / 90)
+    assert plan.hints == "0 given, 100 detected during training"
+    mapped = plan_training(replace(asked, condition="depth"), tmp_path / "run")
+    assert mapped.hints == "0 given, 100 made from the scenes' own maps"
     assert plan.as_dict()["learning_rate"] == 1e-3
     assert any(f"{plan.parameters:,} parameters" in line for line in plan.lines())
     assert not (tmp_path / "run").exists()

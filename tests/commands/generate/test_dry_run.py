@@ -1,0 +1,71 @@
+"""What a run would do, told without doing any of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffusers import ControlNetModel
+
+from cnctl.commands.generate.dry_run import plan_generation
+from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.generate.run import generate
+from cnctl.commands.shared.events import ignore
+from cnctl.errors import MissingError
+from cnctl.images import read_image, write_image
+
+
+@pytest.fixture(scope="module")
+def control(random_controlnet: ControlNetModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("control")
+    random_controlnet.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def request_(
+    random_base: Path, control: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> GenerateRequest:
+    monkeypatch.chdir(tmp_path)
+    write_image(Path("wide.png"), np.full((48, 96, 3), 99, np.uint8))
+    write_image(Path("edges.png"), np.full((64, 64, 3), 255, np.uint8))
+    return GenerateRequest(
+        controls=["canny"],
+        images=["wide.png"],
+        prompt=["one", "two"],
+        count=2,
+        base=str(random_base),
+        weights=[str(control)],
+        settings={"resolution": 64, "steps": 3},
+    )
+
+
+def test_the_plan_names_inputs_outputs_hints_weights_and_sizes(
+    request_: GenerateRequest, control: Path
+) -> None:
+    plan = plan_generation(request_, ignore)
+    (planned,) = plan.controls
+    assert (planned.hints, planned.weights) == ("detected", control)
+    assert plan.sizes == {"128 x 64": 4}
+    assert [image.path.name for image in plan.images] == [
+        *("wide-canny-p1-0.png", "wide-canny-p1-1.png"),
+        *("wide-canny-p2-0.png", "wide-canny-p2-1.png"),
+    ]
+    assert plan.hints == [Path("out/wide-canny-hint.png")]
+    lines = plan.lines()
+    assert "inputs      1 image, 2 prompts" in lines
+    assert "sizes       4 of 128 x 64" in lines
+    assert any(line.startswith("settings    3 steps, ") for line in lines)
+    assert not Path("out").exists()
+    made = [*generate(request_)]
+    assert [image.path for image in made] == [image.path for image in plan.images]
+    assert read_image(made[0].path).shape == (64, 128, 3)
+    assert Path("out/wide-canny-hint.png").is_file()
+
+
+def test_given_hints_are_told_from_detected_ones(request_: GenerateRequest) -> None:
+    plan = plan_generation(replace(request_, images=["edges.png"], ready_hint=True), ignore)
+    assert plan.controls[0].hints == "given"
+    assert plan.hints == []
+    with pytest.raises(MissingError, match="no ControlNet 'nosuch'"):
+        plan_generation(replace(request_, weights=["nosuch"]), ignore)
