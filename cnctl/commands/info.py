@@ -44,6 +44,9 @@ def info(
 
 
 def _is_image(path: Path) -> bool:
+    """Whether it is a picture, or a hint that no picture format can hold."""
+    if path.suffix.lower() == ".npz":
+        return True
     with path.open("rb") as file:
         return file.read(8).startswith(IMAGES)
 

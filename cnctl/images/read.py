@@ -63,6 +63,12 @@ def read_hint(source: str | Path | bytes, *, channels: int) -> np.ndarray:
     return _with_channels(hint, channels, name)
 
 
+def read_hint_as_stored(path: str | Path) -> np.ndarray:
+    """Return a hint file with the channels that it has, (H, W, C): a picture as RGB uint8."""
+    data, name = _read_bytes(path)
+    return _read_npz(data, name) if data[:2] == b"PK" else read_image(data, name=name)
+
+
 def read_bytes(path: str | Path) -> bytes:
     """Return the content of a file; CnctlError where it cannot be read or is too large."""
     return _read_bytes(path)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,17 @@ import numpy as np
 
 from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.shared.report.pages import render
-from cnctl.commands.shared.report.sheets import arrange, labelled
+from cnctl.commands.shared.report.sheets import arrange, labelled, visible
 from cnctl.errors import OutputExists
-from cnctl.images import SUFFIXES, encode_image, fit_image, read_image, write_file, write_same
+from cnctl.images import (
+    SUFFIXES,
+    encode_image,
+    fit_image,
+    read_hint_as_stored,
+    read_image,
+    write_file,
+    write_same,
+)
 
 LONGEST_PROMPT = 30
 """In letters; of a longer prompt a caption gives the number only."""
@@ -46,11 +55,19 @@ def write_gallery(made: Sequence[GeneratedImage], path: Path, *, overwrite: bool
     """
     inputs = []
     for hint, images in _by_hint(made):
-        shown = [("hint", hint)] if hint.suffix in SUFFIXES else []
-        shown += [(_words(image), image.path) for image in images]
-        inputs.append([(text, _url(source, path.parent)) for text, source in shown])
+        shown = [("hint", _url_of_hint(hint, path.parent))]
+        shown += [(_words(image), _url(image.path, path.parent)) for image in images]
+        inputs.append(shown)
     page = render("gallery.html.j2", title="cnctl generate", inputs=inputs)
     write_file(path, page.encode("utf-8", "backslashreplace"), overwrite=overwrite)
+
+
+def _url_of_hint(hint: Path, folder: Path) -> str:
+    """The address of its file, or the picture itself where browsers cannot show that file."""
+    if hint.suffix in SUFFIXES:
+        return _url(hint, folder)
+    content = encode_image(visible(read_hint_as_stored(hint)), ".png", {})
+    return f"data:image/png;base64,{b64encode(content).decode()}"
 
 
 def _url(file: Path, folder: Path) -> str:
@@ -90,7 +107,7 @@ def _grid(hint: Path, images: Sequence[GeneratedImage]) -> np.ndarray:
         rows.setdefault(others, {})[image.variant[across]] = image
     size = read_image(images[0].path).shape[:2]
     blank = np.full((*size, 3), 255, np.uint8)
-    shown = fit_image(read_image(hint), size=size) if hint.suffix in SUFFIXES else blank
+    shown = fit_image(visible(read_hint_as_stored(hint)), size=size)
     sheet = []
     for others, row in rows.items():
         varied = [n for n, v in others if len({dict(row).get(n) for row in rows}) > 1]
