@@ -72,9 +72,9 @@ def _plan(request: AnnotateRequest, *, json: bool) -> None:
         emit_json({"plan": plan.as_dict()})
     else:
         emit(plan.lines())
-    for failure in (*plan.failed, *plan.failed_conditions):
-        note(f"cnctl: {failure.error}")
-    if plan.failed or plan.failed_conditions:
+    for error in plan.errors:
+        note(f"cnctl: {error}")
+    if plan.errors:
         raise SomeInputsFailed("not all inputs can be used")
 
 

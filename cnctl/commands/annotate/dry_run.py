@@ -44,6 +44,14 @@ class AnnotatePlan:
         """Every file that the run names."""
         return [path for plan in self.plans for path in plan.outputs]
 
+    @property
+    def errors(self) -> list[str]:
+        """Why conditions and images cannot be used."""
+        return [
+            *(failure.error for failure in self.failed_conditions),
+            *(failure.error for failure in self.failed),
+        ]
+
     def lines(self) -> list[str]:
         """For people."""
         hints = sum(len(plan.targets) for plan in self.plans)
