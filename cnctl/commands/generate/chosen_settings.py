@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from cnctl.commands.generate.outputs import Task
-from cnctl.commands.generate.request import GenerateRequest
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base, check_size
+from cnctl.models.base import Base
 from cnctl.models.prompts import most_clip_skip
 from cnctl.models.supported import check_supported
 from cnctl.plugin import Condition
@@ -28,18 +27,8 @@ def settings_of(settings: GenerateSettings, task: Task) -> GenerateSettings:
     return replace(settings, **swept)
 
 
-def check_settings(
-    request: GenerateRequest, settings: Iterable[GenerateSettings], base: Base
-) -> None:
-    """Raise CnctlError where this base cannot generate with one of these settings."""
-    for chosen in settings:
-        _check_one(chosen, base)
-    if request.size:
-        width, height = request.size
-        check_size(base, height=height, width=width)
-
-
-def _check_one(settings: GenerateSettings, base: Base) -> None:
+def check_settings(settings: GenerateSettings, base: Base) -> None:
+    """Raise CnctlError where this base cannot generate with these settings."""
     check_supported(settings, base)
     if settings.resolution < base.size_multiple:
         raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")

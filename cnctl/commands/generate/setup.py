@@ -31,7 +31,7 @@ from cnctl.commands.shared.events import Note
 from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.weights import check_controls, open_base
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base
+from cnctl.models.base import Base, check_size
 from cnctl.settings import GenerateSettings
 
 SMALL_UNET = 50_000_000
@@ -75,8 +75,17 @@ def set_up(request: GenerateRequest, on_event: OnEvent) -> Setup:
     checked = check_run(plan_run(request), on_event)
     named = name_weights(checked.plan.conditions, request.weights)
     check_controls(request.base, named, note=lambda text: on_event(Note(text)))
+    _check_size(request)
     with out_of_memory_hint(request, "the networks"):
         return _load(checked, on_event)
+
+
+def _check_size(request: GenerateRequest) -> None:
+    """Raise CnctlError where the base, of which no weight is read, cannot generate this size."""
+    if request.size:
+        width, height = request.size
+        outline = open_base(request.base, device="cpu", dtype=None, weights=False)
+        check_size(outline, height=height, width=width)
 
 
 def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
@@ -86,7 +95,8 @@ def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
     settings = choose_settings(plan.conditions[0], base, request.settings)
     by_task = [(task, settings_of(settings, task)) for task in plan.tasks]
     every = [*dict.fromkeys(chosen for _, chosen in by_task)]
-    check_settings(request, every, base)
+    for chosen in every:
+        check_settings(chosen, base)
     note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
     if request.low_memory and request.prompt_mode != "automatic":
         base = precompute(base, by_task)

@@ -48,7 +48,7 @@ def _ruled_out(settings: TrainSettings, base: Base) -> Iterator[tuple[str, str]]
     choices = {
         "hint_encoder": family.hint_encoders,
         "hint_start": family.hint_starts,
-        "unfreeze": family.unfreezable if settings.unfreeze_after else (),
+        "unfreeze": family.unfreezable if _unfreezes(settings) else (),
         "timestep_density": base.process.densities,
     }
     for name, known in choices.items():
@@ -62,6 +62,11 @@ def _ruled_out(settings: TrainSettings, base: Base) -> Iterator[tuple[str, str]]
         yield "resolution", f"a multiple of {multiple}"
     if base.largest_side is not None and settings.resolution > base.largest_side:
         yield "resolution", f"at most {base.largest_side}"
+
+
+def _unfreezes(settings: TrainSettings) -> bool:
+    """Whether parts of the base are to learn, or are named."""
+    return bool(settings.unfreeze_after) or settings.unfreeze != TrainSettings().unfreeze
 
 
 def _check_without_controlnet(settings: TrainSettings) -> None:

@@ -76,8 +76,12 @@ def prepare(
     whole = open_training_data(asked.data, condition, columns=asked.columns, note=note)
     if asked.init_from and checkpoint is None:
         check_controls(asked.base, [(condition, asked.init_from)], note=note)
-    base = open_base(asked.base, device=asked.device, dtype=asked.dtype, weights=not dry, note=note)
-    chosen = check_settings(settings or resolve_settings(condition, base, asked.settings), base)
+    outline = open_base(
+        asked.base, device=asked.device, dtype=asked.dtype, weights=False, note=note
+    )
+    asked_settings = settings or resolve_settings(condition, outline, asked.settings)
+    chosen = check_settings(asked_settings, outline)
+    base = outline if dry else open_base(asked.base, device=asked.device, dtype=asked.dtype)
     dataset = _asked_part(asked.data, whole, chosen)
     record = describe_run(asked, base, chosen, dataset)
     if started is not None:

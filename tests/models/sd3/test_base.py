@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.weights import check_controls
-from cnctl.commands.train.run import TrainRequest, plan_training
+from cnctl.commands.train.run import TrainRequest, plan_training, train
 from cnctl.errors import CnctlError
 from cnctl.images import write_image
 from cnctl.models.base import Base
@@ -179,6 +179,26 @@ class TestRefused:
         )  # fmt: skip
         with pytest.raises(CnctlError, match=what):
             list(generate(request))
+
+    def test_before_weights_are_read(
+        self, own_sd3_base: Path, write_controlnet: Write, tmp_path: Path
+    ) -> None:
+        for weights in own_sd3_base.glob("*/*.safetensors"):
+            weights.unlink()
+        write_image(tmp_path / "x.png", np.full((64, 64, 3), 40, np.uint8))
+        request = GenerateRequest(
+            controls=["canny"], images=[tmp_path / "x.png"], base=str(own_sd3_base), prompt="a",
+            weights=[str(write_controlnet(tmp_path / "net"))], out=tmp_path / "o", size=(72, 64),
+        )  # fmt: skip
+        with pytest.raises(CnctlError, match="72x64 pixels cannot be generated") as caught:
+            list(generate(request))
+        assert caught.value.hint == "width and height must be multiples of 16"
+        asked = TrainRequest(
+            condition="canny", data="scenes:12", base=str(own_sd3_base),
+            settings={"resolution": 64, "layers": 4},
+        )  # fmt: skip
+        with pytest.raises(CnctlError, match="--layers is 4; it must be at most 3"):
+            train(asked, tmp_path / "run")
 
     @pytest.mark.parametrize(
         ("settings", "what"),
