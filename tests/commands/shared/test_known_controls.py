@@ -67,7 +67,7 @@ def test_a_short_name_is_found_in_the_cache(
             "https://huggingface.co/lllyasviel/control_v11p_sd15_canny into a folder",
         ),
         ("v11p_cany", "no ControlNet 'v11p_cany'", "did you mean v11p_canny, "),
-        ("canny", "no ControlNet 'canny'", "did you mean v10_canny, v11p_canny, sdxl_canny?"),
+        ("canny", "no ControlNet 'canny'", "did you mean v10_canny, sd3_canny, v11p_canny?"),
         ("someone/nets", "no ControlNet 'someone/nets'", "cnctl models pull someone/nets"),
         ("quite-else", "no ControlNet 'quite-else'", "check the name, or see cnctl models"),
     ],
