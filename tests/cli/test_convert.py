@@ -67,7 +67,7 @@ def test_errors_are_one_line(cnctl, source, tmp_path, arguments, code, line) -> 
         def __reduce__(self) -> tuple:
             return os.system, (f"touch {tmp_path / 'canary'}",)
 
-    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "something").mkdir(parents=True)
     torch.save({"weight": Evil()}, tmp_path / "evil.ckpt")
     before = sorted(path.name for path in tmp_path.iterdir())
     run = cnctl("convert", *arguments)

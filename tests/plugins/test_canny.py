@@ -88,6 +88,9 @@ def test_the_recipe_is_the_papers():
     assert {weights.family for weights in known_weights(canny)} == {
         "SD 1.x",
         "SD 2.x",
+        "SD3 medium",
+        "SD3.5 large",
+        "SD3.5 medium",
         "SDXL",
         "tiny",
     }

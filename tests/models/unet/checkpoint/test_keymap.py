@@ -10,9 +10,8 @@ from diffusers import ControlNetModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnctl.errors import CnctlError
 from cnctl.models.unet.checkpoint.architecture import Architecture, read_architecture
-from cnctl.models.unet.checkpoint.keymap import check, pairs
+from cnctl.models.unet.checkpoint.keymap import pairs
 
 SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8}
 SD21 = {
@@ -126,26 +125,3 @@ def test_has_the_tensors_of_diffusers_at_any_width(architecture) -> None:
         projection_class_embeddings_input_dim=a.label_width or None,
         down_block_types=["CrossAttnDownBlock2D" if d else "DownBlock2D" for d in a.depths],
     )
-
-
-@pytest.mark.parametrize(
-    ("shapes", "sentence"),
-    [
-        ({"a": (1,)}, "1 tensor missing: b"),
-        ({"a": (1,), "b": (2,), "c": (3,)}, "1 tensor unknown: c"),
-        ({"a": (1,), "b": (3,)}, r"1 tensor misshapen: b is \[3\], not \[2\]"),
-        ({}, "2 tensors missing: a, b"),
-    ],
-)
-def test_names_what_differs(shapes, sentence) -> None:
-    with pytest.raises(CnctlError, match=sentence):
-        check(shapes, {"a": (1,), "b": (2,)})
-
-
-def test_shows_five_names_and_no_control_characters() -> None:
-    with pytest.raises(CnctlError) as caught:
-        check({f"\x1b[31m{n}" + "x" * 1000: (1,) for n in range(9)}, {})
-    assert "9 tensors unknown" in str(caught.value)
-    assert str(caught.value).isprintable()
-    assert str(caught.value).endswith(", ...")
-    assert len(str(caught.value)) < 700
