@@ -21,7 +21,7 @@ from cnctl.commands.shared.events import FailedImage, Note
 from cnctl.commands.shared.weights import check_controls, locate_control, open_base
 from cnctl.errors import shown
 from cnctl.images import working_size
-from cnctl.models.base import Base
+from cnctl.models.base import Base, check_size
 from cnctl.settings import GenerateSettings
 
 
@@ -106,7 +106,10 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
         request.base, device=request.device, dtype=request.dtype, weights=False, note=note
     )
     settings = choose_settings(plan.conditions[0], base, request.settings)
-    check_settings(request, {settings_of(settings, task) for task in plan.tasks}, base)
+    if request.size:
+        check_size(base, height=request.size[1], width=request.size[0])
+    for chosen in dict.fromkeys(settings_of(settings, task) for task in plan.tasks):
+        check_settings(chosen, base)
     ready = [request.ready_hint or control.ready for control in plan.controls]
     return GeneratePlan(
         base=base.name,
