@@ -86,6 +86,7 @@ def test_find_xargs(photos):
     assert (few > 0).sum() < (many > 0).sum()
 
 
+@pytest.mark.slow
 def test_folder(photos):
     (photos / "broken.jpg").write_bytes(b"no image")
     output, errors = run_script("folder.sh", photos)
@@ -98,6 +99,7 @@ def test_folder(photos):
     assert all(read_image(photos.parent / line).any() for line in made)
 
 
+@pytest.mark.slow
 def test_json_loop(photos):
     (photos / "rocket.jpg").write_bytes(b"no image")  # each prompt loads the model anew
     output, _ = run_script("json-loop.sh", photos)

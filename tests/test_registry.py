@@ -262,6 +262,7 @@ print(json.dumps([same, callables, seen.metric.name, seen.ground_truth.name]))
     assert (metric, truth) == ("own", "{stem}.png")
 
 
+@pytest.mark.slow
 def test_control_characters_of_a_plugin_reach_no_terminal(tmp_path):
     good = GOOD.format(name="evil").replace("The evil one", "\\x1b[2J\\x9b31m\\u202eevil")
     bad = "raise RuntimeError('no \\x1b[31mluck\\x07')"

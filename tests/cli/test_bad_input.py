@@ -130,6 +130,7 @@ def test_what_is_not_there(cnctl, tmp_path):
     assert_refused(cnctl(*CANNY, "missing.png"), 2, "missing.png: no such file")
 
 
+@pytest.mark.slow
 def test_a_folder_where_a_file_is_meant(cnctl, tmp_path):
     (tmp_path / "photo.png").mkdir()
     assert_refused(cnctl(*CANNY, "photo.png"), 2, "photo.png holds no images")
@@ -212,6 +213,7 @@ def test_a_closed_pipe_is_quiet(cnctl, photo, words):
 # --- signals ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],

@@ -139,6 +139,7 @@ def test_check_without_the_detectors_weights_names_the_command_and_exits_with_4(
     assert met == "canny meets the contract"
 
 
+@pytest.mark.slow
 def test_both_packages_pass_their_own_tests(site, written):
     folders = [EXAMPLE / "tests", written / "tests"]
     quiet = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]
@@ -185,6 +186,7 @@ def test_new_says_how_to_install_what_it_wrote(tmp_path):
         assert result.stderr == f"next: pip install {shown} && cnctl conditions check mine\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["class", "np", "load-detector", "check_condition"])
 def test_what_new_writes_passes_its_tests_under_a_name_that_python_or_it_uses(tmp_path, name):
     package = new_condition(name, folder=tmp_path)

@@ -15,6 +15,7 @@ def source(random_controlnet, tmp_path) -> Path:
     return Path("source")
 
 
+@pytest.mark.slow
 def test_prints_the_path_and_nothing_else(cnctl, source, tmp_path) -> None:
     run = cnctl("convert", source, "out.safetensors")
     assert (run.returncode, run.stdout, run.stderr) == (0, "out.safetensors\n", "")
@@ -31,6 +32,7 @@ def test_prints_the_path_and_nothing_else(cnctl, source, tmp_path) -> None:
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_says_what_it_left_out_on_stderr(cnctl, source, tmp_path, config_of_base) -> None:
     from safetensors.torch import load_file
 

@@ -119,6 +119,7 @@ def test_check_lists_what_keeps_a_run_from_starting(
     assert "'control', which holds images, is not read" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_columns_when_it_is_resumed(
     random_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -151,6 +151,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(
     assert digest(resumed) == digest(whole)
 
 
+@pytest.mark.slow
 def test_a_run_in_buckets_resumes_and_splits_as_any_other(
     loaded_random_base: Base, tmp_path: Path
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_run_in_buckets_resumes_and_splits_as_any_other(
     np.testing.assert_allclose([report.loss for report in split.run()], losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_grows_at_once_is_one_with_larger_batches(loaded_random_base: Base) -> None:
     grown, larger = start(loaded_random_base), start(loaded_random_base, gradient_accumulation=3)
     assert grown.accumulate_more(3) == 6
@@ -176,6 +178,7 @@ def test_a_run_that_grows_at_once_is_one_with_larger_batches(loaded_random_base:
     assert digest(grown) == digest(larger)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_has_grown_reads_on_and_resumes_bit_for_bit(
     loaded_random_base: Base, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
@@ -281,6 +284,7 @@ def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
     assert set(counts.values()) == {2.0, 4.0}  # the ControlNet's moments have survived
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [2, 3])
 def test_an_unfrozen_run_resumes_bit_for_bit(
     random_base: Path, tmp_path: Path, killed: int
@@ -296,6 +300,7 @@ def test_an_unfrozen_run_resumes_bit_for_bit(
     assert digest(resumed) == digest(whole)
 
 
+@pytest.mark.slow
 def test_prompts_are_dropped_by_chance(
     loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,6 +373,7 @@ def test_half_precision_learns_in_full(random_base: Path) -> None:
         start(load_base(random_base, dtype="float16"))
 
 
+@pytest.mark.slow
 def test_what_saves_memory_changes_nothing(loaded_random_base: Base, random_base: Path) -> None:
     plain = [report.loss for report in start(loaded_random_base).run()]
     checkpointed = start(load_base(random_base), gradient_checkpointing=True)

@@ -87,6 +87,7 @@ def test_transfer_is_the_tool_of_the_original(control, random_base, tuned, tmp_p
     assert {"from_base", "to_base", "sha256", "by", "form"} <= converted.keys()
 
 
+@pytest.mark.slow
 def test_transfer_to_the_same_base_changes_nothing(control, random_base, tmp_path) -> None:
     result = convert(
         ConvertRequest(
@@ -175,6 +176,7 @@ def difference(control: Tensors, base: Tensors) -> Tensors:
     return found
 
 
+@pytest.mark.slow
 def test_a_difference_file_and_its_base_make_the_controlnet(
     control, random_base, tuned, tmp_path, random_controlnet
 ) -> None:
@@ -273,6 +275,7 @@ def unfrozen(control, random_base, tmp_path) -> Path:
     return tmp_path / "full.safetensors"
 
 
+@pytest.mark.slow
 def test_what_a_base_has_learnt_along_is_kept_beside(
     unfrozen, control, random_base, tmp_path
 ) -> None:
@@ -335,6 +338,7 @@ def test_a_locked_base_has_learnt_nothing(control, random_base, tmp_path) -> Non
 # averages
 
 
+@pytest.mark.slow
 def test_an_average_is_the_weighted_sum(control, random_base, tuned, tmp_path) -> None:
     other = convert(
         ConvertRequest(
@@ -414,6 +418,7 @@ def test_an_untrained_controlnet_depends_on_its_seed(random_base, tmp_path) -> N
     assert not torch.equal(first[name], other[name])
 
 
+@pytest.mark.slow
 def test_an_untrained_controlnet_of_a_checkpoint_needs_a_config_at_odd_widths(
     control, random_base, tmp_path
 ) -> None:

@@ -81,6 +81,7 @@ def test_scenes_are_such_as_no_training_has_seen(made: Evaluation) -> None:
     assert made.cases[0].title == "scene 10000000"
 
 
+@pytest.mark.slow
 def test_controlnets_are_compared_hint_by_hint(tmp_path: Path) -> None:
     tiny = Path("cnctl/tiny/weights/controls").resolve()
     weights = [str(tiny / "canny"), str(tiny / "hed")]

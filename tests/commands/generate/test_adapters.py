@@ -244,6 +244,7 @@ def test_a_pattern_that_could_take_for_ever_is_refused(
         load_adapters(base, [str(path)], [])
 
 
+@pytest.mark.slow
 def test_several_add_up_and_old_names_are_known(loaded_random_base: Base, tmp_path: Path) -> None:
     base, other = fresh(loaded_random_base), fresh(loaded_random_base)
     attentions = {

@@ -69,6 +69,7 @@ def test_outside_of_the_mask_every_pixel_stays(edit, photo: Path, mask: Path) ->
     assert "Denoising strength: 1.0" in Image.open(made.path).text["parameters"]
 
 
+@pytest.mark.slow
 def test_less_strength_stays_nearer_to_the_image(edit) -> None:
     cat = Path(__file__).parents[3] / "examples/images/cat.jpg"
 

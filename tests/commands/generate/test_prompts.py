@@ -99,6 +99,7 @@ def test_a_base_may_bring_a_default_prompt_of_its_own(make: Make, tmp_path: Path
         assert image.record.prompt == said
 
 
+@pytest.mark.slow
 def test_automatic_captions_a_first_image_and_generates_again(make: Make, blip: Path) -> None:
     options = {"captioner": str(blip), "added_prompt": "best quality", "count": 2}
     automatic = make(prompt_mode="automatic", **options)

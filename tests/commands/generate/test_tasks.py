@@ -220,6 +220,7 @@ def test_jobs_run_and_a_page_shows_them(make: Make, tmp_path: Path) -> None:
         make(jobs="jobs.jsonl", images=["photos/a.png"])
 
 
+@pytest.mark.slow
 def test_hints_are_fitted_to_the_size_that_is_asked_for(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

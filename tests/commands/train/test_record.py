@@ -92,6 +92,7 @@ def test_what_cannot_be_read_is_named(changes: dict[str, Any], message: str) -> 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_run_of_the_first_form_resumes_and_one_of_a_newer_cnctl_is_refused(
     random_base: Path, tmp_path: Path
 ) -> None:

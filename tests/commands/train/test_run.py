@@ -143,6 +143,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(
     assert log(out)[1:] == log(whole)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
@@ -280,6 +281,7 @@ def test_a_cache_serves_each_epoch_and_the_run_after(random_base: Path, tmp_path
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")} == entries
 
 
+@pytest.mark.slow
 def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, steps=2)
@@ -307,6 +309,7 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
         go_on(out, steps=6, unfreeze_after=3)
 
 
+@pytest.mark.slow
 def test_a_run_stops_where_control_sets_in_and_can_go_on(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,6 +494,7 @@ def test_a_loss_that_is_no_number_names_the_batch_and_what_is_kept(
     assert "learning rate" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = []

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
@@ -114,6 +115,7 @@ def test_the_whole_base_learns(loaded_random_base: Base) -> None:
     assert now["conv_in.weight"][:, 4:].any()
 
 
+@pytest.mark.slow
 def test_interrupted_is_uninterrupted_bit_for_bit(loaded_random_base: Base, tmp_path: Path) -> None:
     changes = {"gradient_accumulation": 2, "ema": 0.9}
     whole = start(loaded_random_base, **changes)
