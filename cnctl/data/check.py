@@ -80,7 +80,7 @@ def check_dataset(
             report.detected += example.hint is None
             whats = [*_look(example, hint, resolution), *_twin(example, name, seen)]
             if example.hint is None and others_have_hints:
-                whats.append("it has no hint, and others have one")
+                whats.append("it has no hint, but others have one")
             report.problems += [Problem(name, what) for what in whats]
         on_example(index + 1)
     return report

@@ -104,6 +104,23 @@ def check_size(base: Base, *, height: int, width: int) -> None:
         )
 
 
+def place_parts(
+    parts: Mapping[str, Any], device: torch.device, *, low_memory: bool, weights: bool
+) -> None:
+    """Lock the networks among a base's parts and put them where they wait, see `load_base`."""
+    host = torch.device("cpu") if low_memory else device
+    for part in parts.values():
+        if isinstance(part, nn.Module):
+            lock(part).to(host if weights else "meta")
+    if low_memory and hasattr(parts["vae"], "enable_tiling"):
+        parts["vae"].enable_tiling()
+
+
+def autoencoder_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The precision of the autoencoder: float16 overflows in some, and the picture turns black."""
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
 def lock(module: nn.Module) -> nn.Module:
     """The same module, in evaluation mode and closed to gradients."""
     return module.requires_grad_(False).eval()

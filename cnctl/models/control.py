@@ -10,15 +10,18 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.network import Network
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
+
+if TYPE_CHECKING:
+    from cnctl.models.network import Network
 
 MODES = ("balanced", "prompt", "control")
 FADE = 0.825

@@ -36,7 +36,7 @@ def check_role(path: Path, role: str) -> Signature | None:
 
 
 def check_tensors(tensors: Mapping[str, TensorSpec], role: str, *, subject: str) -> None:
-    """CnctlError where there are no tensors, or these are known to be no `role` that is read."""
+    """Raise CnctlError for no tensors, and for those of a known form that is not a `role`."""
     if not tensors:
         raise CnctlError(f"{subject} holds no tensors", hint="fetch or copy it again")
     row = find_signature(tensors)

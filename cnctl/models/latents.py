@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -19,7 +21,7 @@ class KLLatents:
 
     def factor(self, base: Base) -> int:
         """Pixels per latent, along a side."""
-        return 2 ** (len(base.vae.config.block_out_channels) - 1)
+        return autoencoder_factor(base.vae)
 
     def shape(self, base: Base, height: int, width: int) -> tuple[int, int, int]:
         """(C, h, w) of an image's latents."""
@@ -62,6 +64,11 @@ class KLLatents:
     def _statistics(self, base: Base) -> tuple[float, float]:
         config = base.vae.config
         return config.get("shift_factor") or 0.0, config.scaling_factor
+
+
+def autoencoder_factor(vae: Any) -> int:
+    """Pixels per latent, along a side, of diffusers' AutoencoderKL."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def encode_images(base: Base, images: np.ndarray, *, generator: Generators = None) -> Tensor:

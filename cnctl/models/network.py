@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnctl.models.control import Control
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
-    from cnctl.models.control import Control
 
 CONTROLNET, INPUT_CONCAT = METHODS = ("controlnet", "input-concat")
 """How control is attached: beside the base, or through its input (the ablation of figure 20)."""
@@ -93,12 +93,20 @@ class Network(nn.Module):
         *,
         connect: str = "all",
     ) -> Tensor:
-        """ε_θ(z_t, t, c_t, c_f) of equation 10, (B, C, h, w). connect: one of CONNECTIONS."""
-        raise NotImplementedError
+        """ε_θ(z_t, t, c_t, c_f) of equation 10, (B, C, h, w). connect: one of CONNECTIONS.
+
+        Here for a network beside the base whose links are all trained.
+        """
+        encoded = self.encode_hint(base, hint)
+        residuals = self.residuals(base, latents, timesteps, text, encoded)
+        return base.family.predict(base.denoiser, latents, timesteps, text, residuals)
 
     def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
-        """What to sample from, and by which controls. acts: how it acts, see `Control`."""
-        raise NotImplementedError
+        """What to sample from, and by which controls: here the base, and this control of it.
+
+        acts: how it acts, see `Control`.
+        """
+        return base, [Control(self, hint, **acts)]
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """What a checkpoint keeps, by name: all that is not locked.
@@ -108,7 +116,7 @@ class Network(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """Those of its own parameters that gradient reaches."""
+        """The parameters of its own that gradient reaches, by name."""
         raise NotImplementedError
 
     def save(

@@ -26,7 +26,8 @@ def build_scheduler(base: Base, name: str) -> Any:
     own = base.process.scheduler
     if name == base.process.schedulers[0]:
         return type(own).from_config(own.config)
-    kind = KINDS.get(scheduler_class(name)) or getattr(diffusers.schedulers, scheduler_class(name))
+    found = scheduler_class(name)
+    kind = KINDS.get(found) or getattr(diffusers.schedulers, found)
     parameters = inspect.signature(kind.__init__).parameters
     if not base.process.suits(kind):
         raise CnctlError(

@@ -23,7 +23,7 @@ PREPROCESSORS = {
     "cartoon": "lineart_anime",
     "coco-stuff": "seg_ofcoco",
     "depth": "depth_midas",
-    "depth-anything": "depth_anything",
+    "depth-anything": "depth_anything_v2",
     "depth-zoe": "depth_zoe",
     "hed": "softedge_hed",
     "hough": "mlsd",
@@ -31,14 +31,16 @@ PREPROCESSORS = {
     "lineart": "lineart_realistic",
     "normal": "normal_midas",
     "normal-bae": "normal_bae",
+    "openpifpaf": "openpose",
     "openpose": "openpose",
+    "pose": "openpose",
     "scribble": "scribble_hed",
     "shuffle": "shuffle",
     "softedge-pidi": "softedge_pidinet",
     "softedge-safe": "softedge_hedsafe",
     "tile": "tile_resample",
 }
-"""The names that sd-webui-controlnet gives to what makes these conditions' hints."""
+"""What sd-webui-controlnet calls the preprocessor for the same kind of hint."""
 
 
 def format_parameters(record: ImageRecord) -> str:
@@ -79,7 +81,7 @@ def _fields(record: ImageRecord) -> dict[str, object]:
 
 
 def _unit(control: ControlRecord) -> str:
-    """One control in the form of sd-webui-controlnet; a hint that was ready has no preprocessor."""
+    """One control as sd-webui-controlnet writes it, with module "none" for a ready hint."""
     ready = control.hint.name == control.source.name
     module = "none" if ready else PREPROCESSORS.get(control.condition, control.condition)
     weights = control.weights

@@ -147,7 +147,7 @@ def note_changed_bits(now: RunRecord, started: RunRecord, *, note: Callable[[str
 
 
 def _decide_bits(record: RunRecord) -> dict[str, str | int]:
-    """What the last bits depend on, by name; "" and 0 for what is not known or has no effect."""
+    """What the last bits depend on, by name; "" or 0 where it is unknown or has no effect."""
     threads = record.threads if record.device == "cpu" else 0
     chosen = {name: getattr(record.settings, name) for name in sorted(SPLIT | COMPUTED)}
     return {

@@ -14,7 +14,7 @@ from cnctl.system import processes
 
 @contextmanager
 def same_threads(started: RunRecord | None, *, note: Callable[[str], None]) -> Iterator[None]:
-    """Have torch use as many threads as the run was started with, if there are cores for them."""
+    """Set torch to the number of threads that the run was started with, if the cores suffice."""
     usual = torch.get_num_threads()
     wanted = started.threads if started and started.device == "cpu" else 0
     chosen = wanted if 0 < wanted * processes.world_size() <= _cores() else usual

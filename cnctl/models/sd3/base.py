@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
-from torch import nn
 
 from cnctl.errors import CnctlError
-from cnctl.models.base import Base, TextEncoder, lock
+from cnctl.models.base import Base, TextEncoder, autoencoder_dtype, place_parts
 from cnctl.models.diffusers_folder import load_parts
 from cnctl.models.family import Family
+from cnctl.models.latents import autoencoder_factor
 from cnctl.models.location import Location, read_defaults
 from cnctl.models.process import FlowMatching
 
@@ -30,21 +30,15 @@ def load_base(
     weights: bool = True,
 ) -> Base:
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
-    # float16 overflows in some autoencoders, and the picture turns black.
-    dtypes = {"vae": torch.float32 if dtype == torch.float16 else dtype, PART: dtype}
+    dtypes = {"vae": autoencoder_dtype(dtype), PART: dtype}
     dtypes |= {f"text_encoder{end}": dtype for end in ("", "_2", "_3")}
     denoiser = (PART, SD3Transformer2DModel)
     parts = load_parts(
         location.path, denoiser=denoiser, most_text_encoders=3, dtypes=dtypes, weights=weights
     )
-    host = torch.device("cpu") if low_memory else device
-    for part in parts.values():
-        if isinstance(part, nn.Module):
-            lock(part).to(host if weights else "meta")
-    if low_memory:
-        parts["vae"].enable_tiling()
+    place_parts(parts, device, low_memory=low_memory, weights=weights)
     config = parts[PART].config
-    factor = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
+    factor = autoencoder_factor(parts["vae"])
     return Base(
         name=location.name,
         family=family,

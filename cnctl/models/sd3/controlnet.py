@@ -17,7 +17,6 @@ import torch
 from diffusers import SD3ControlNetModel, SD3Transformer2DModel
 from torch import Tensor, nn
 
-from cnctl.models.control import Control
 from cnctl.models.network import CONTROLNET, Network
 from cnctl.models.offload import on_device
 from cnctl.models.residuals import EncodedHint, Residuals
@@ -98,25 +97,6 @@ class Sd3ControlNet(Network, SD3ControlNetModel):
         )
         rows, columns = (side // self.config.patch_size for side in latents.shape[2:])
         return Residuals(tuple(samples), grid=(rows, columns))
-
-    def predict(
-        self,
-        base: Base,
-        latents: Tensor,
-        timesteps: Tensor,
-        text: TextFeatures,
-        hint: Tensor,
-        *,
-        connect: str = "all",
-    ) -> Tensor:
-        """The base's velocity under this control, (B, C, h, w)."""
-        encoded = self.encode_hint(base, hint)
-        residuals = self.residuals(base, latents, timesteps, text, encoded)
-        return predict_velocity(base.denoiser, latents, timesteps, text, residuals)
-
-    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
-        """The base as it is, and this control of it."""
-        return base, [Control(self, hint, **acts)]
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
         """All but those of its last block that only text depends on."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, reading
 from cnctl.models.identify import check_tensors
 from cnctl.models.sd3 import original
 from cnctl.models.sd3.architecture import (
@@ -27,8 +25,8 @@ from cnctl.models.weights_place import (
     read_config,
     read_metadata,
 )
+from cnctl.models.weights_source import WeightsSource, note_wrappers, opening
 from cnctl.tensorfiles.expected import check, check_dtypes, first_few
-from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, list_tensors, without_wrappers
 
 
@@ -45,29 +43,11 @@ ORIGINAL = Form(name="original", label="original (Stability's)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """What is known without reading a tensor."""
+class Source(WeightsSource):
+    """A ControlNet of SD3 on disk."""
 
-    path: Path
-    """The file with the tensors."""
-    container: str
-    """As in `Listing`."""
     form: Form
-    tensors: Mapping[str, TensorSpec]
-    """By name in the file, without what training in parallel and compiling added to it."""
-    full_names: Mapping[str, str]
-    """That name -> the whole name in the file."""
     architecture: Architecture
-    config: dict[str, Any]
-    """As diffusers would write it, or as the folder or file carries it; {} if nothing tells it."""
-    description: dict[str, Any]
-    """What the trainer or converter wrote down; {} for a stranger's file."""
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """The dtypes in use, as safetensors codes."""
-        return tuple(dict.fromkeys(spec.dtype for spec in self.tensors.values()))
 
     @property
     def parameters(self) -> int:
@@ -96,13 +76,8 @@ def open_source(
     describes what is there; a note says what only a config would tell.
     """
     path, folder = locate_weights(Path(source))
-    with reading(path, hint="check the path"):
-        try:
-            return _open(path, folder, config, whole)
-        except CnctlError as error:
-            if str(path) in str(error):
-                raise
-            raise type(error)(f"{path}: {error}", hint=error.hint) from error
+    with opening(path, config):
+        return _open(path, folder, config, whole)
 
 
 def describe(source: Source) -> dict[str, Any]:
@@ -129,7 +104,9 @@ def _open(path: Path, folder: Path | None, given: Path | None, whole: bool) -> S
     architecture = read_architecture(named)
     check(named, expected_shapes(architecture))
     written = read_metadata(listing.metadata)
-    notes = [f"left out what holds no weights: {first_few(list(listing.others))}"]
+    notes = note_wrappers(full_names)
+    if listing.others:
+        notes.append(f"left out beside the weights: {first_few(list(listing.others))}")
     try:
         config = _config(architecture, folder, given, written)
     except UntoldError as error:
@@ -148,7 +125,7 @@ def _open(path: Path, folder: Path | None, given: Path | None, whole: bool) -> S
         architecture=architecture,
         config=config,
         description=description,
-        notes=tuple(notes if listing.others else notes[1:]),
+        notes=tuple(notes),
     )
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from torch import nn
 
 from cnctl.models import diffusers_folder
-from cnctl.models.base import Base, TextEncoder, lock
+from cnctl.models.base import Base, TextEncoder, autoencoder_dtype, place_parts
 from cnctl.models.family import Family
+from cnctl.models.latents import autoencoder_factor
 from cnctl.models.location import Location, read_defaults, read_json
 from cnctl.models.process import Diffusion
 from cnctl.models.unet import single_file
@@ -30,12 +30,7 @@ def load_base(
 ) -> Base:
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = _load_parts(location.path, dtypes=_dtypes(dtype), weights=weights)
-    host = torch.device("cpu") if low_memory else device
-    for part in parts.values():
-        if isinstance(part, nn.Module):
-            lock(part).to(host if weights else "meta")
-    if low_memory and hasattr(parts["vae"], "enable_tiling"):
-        parts["vae"].enable_tiling()
+    place_parts(parts, device, low_memory=low_memory, weights=weights)
     unet, vae = parts["unet"], parts["vae"]
     scheduler = DDIMScheduler.from_config(parts["scheduler"].config, clip_sample=False)
     return Base(
@@ -48,8 +43,7 @@ def load_base(
         device=device,
         dtype=dtype,
         path=location.path,
-        trained_resolution=_side(unet.config.sample_size)
-        * 2 ** (len(vae.config.block_out_channels) - 1),
+        trained_resolution=_side(unet.config.sample_size) * autoencoder_factor(vae),
         low_memory=low_memory,
         zeros_for_empty_prompt=_zeros_for_empty_prompt(location.path, parts),
         defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
@@ -72,14 +66,9 @@ def _side(sample_size: int | list[int] | tuple[int, ...]) -> int:
     return min(sample_size) if isinstance(sample_size, list | tuple) else sample_size
 
 
-def _factor(vae: Any) -> int:
-    return 2 ** (len(vae.config.block_out_channels) - 1)
-
-
 def _dtypes(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    # float16 overflows in some autoencoders, and the picture turns black.
-    vae = torch.float32 if dtype == torch.float16 else dtype
-    return {"vae": vae, "text_encoder": dtype, "text_encoder_2": dtype, "unet": dtype}
+    networks = dict.fromkeys(("text_encoder", "text_encoder_2", "unet"), dtype)
+    return {"vae": autoencoder_dtype(dtype), **networks}
 
 
 def _zeros_for_empty_prompt(path: Path, parts: Mapping[str, Any]) -> bool:

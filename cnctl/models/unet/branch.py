@@ -10,7 +10,6 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from cnctl.errors import CnctlError
-from cnctl.models.control import Control
 from cnctl.models.network import CONNECTIONS, CONTROLNET, Network
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
@@ -113,10 +112,6 @@ class Branch(Network):
         """ε_θ(z_t, t, c_t, c_f) of equation 10, (B, C, h, w)."""
         residuals = self.residuals(base, latents, timesteps, text, hint, connect=connect)
         return predict_noise(base.denoiser, latents, timesteps, text, residuals)
-
-    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
-        """The base as it is, and this control of it."""
-        return base, [Control(self, hint, **acts)]
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
         """All of its own, or all that leads to the middle block."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import CnctlError, reading
+from cnctl.errors import CnctlError
 from cnctl.models.identify import check_tensors, find_signature
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.checkpoint import config as configs
@@ -21,44 +19,22 @@ from cnctl.models.unet.checkpoint.factors import unfolded_shapes
 from cnctl.models.unet.checkpoint.input_concat import find_input_concat
 from cnctl.models.unet.checkpoint.recognise import FULL, Form, detect, select
 from cnctl.models.weights_place import find_description, locate_weights, read_config, read_metadata
+from cnctl.models.weights_source import WeightsSource, note_wrappers, opening
 from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, list_tensors, without_wrappers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """What is known without reading a tensor. Names carry no prefix."""
+class Source(WeightsSource):
+    """A ControlNet of a U-Net on disk."""
 
-    path: Path
-    """The file with the tensors."""
-    container: str
-    """"safetensors", "torch", or "torch, under state_dict"."""
     form: Form
-    tensors: dict[str, TensorSpec]
-    full_names: dict[str, str]
-    """Name without prefix -> name in the file."""
     architecture: Architecture
-    config: dict[str, Any]
-    """As diffusers would write it, or as the file carries it."""
-    description: dict[str, Any]
-    """What the trainer or converter wrote down; {} for a stranger's file."""
     base: Unet | None = None
     """What a partial file (see `Form.mark`) is to be completed with."""
-    notes: tuple[str, ...] = ()
-    """What was left out, or is odd, one sentence each."""
     assumed: tuple[str, ...] = ()
     """What the file does not say and something else does, one sentence each."""
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """The dtypes in use, as safetensors codes, most frequent first."""
-        counts = Counter(spec.dtype for spec in self.tensors.values())
-        return tuple(dtype for dtype, _ in counts.most_common())
-
-    @property
-    def parameters(self) -> int:
-        return sum(prod(spec.shape) for spec in self.tensors.values())
 
 
 def open_source(
@@ -82,14 +58,8 @@ def open_source(
             hint="cnctl generate takes it as it is, and diffusers as a UNet2DConditionModel",
         )
     path, folder = locate_weights(Path(source))
-    with reading(path, hint="check the path"):
-        try:
-            return _open(path, folder, config, base, whole, condition)
-        except CnctlError as error:
-            named = (path, config, base)
-            if any(str(one) in str(error) for one in named if one is not None):
-                raise
-            raise type(error)(f"{path}: {error}", hint=error.hint) from error
+    with opening(path, config, base):
+        return _open(path, folder, config, base, whole, condition)
 
 
 def read_description(source: str | Path, *, base: Path | None = None) -> dict[str, Any]:
@@ -127,9 +97,7 @@ def _open(
     full_names = {name: stored[long] for name, long in select(stored, form).items()}
     tensors = {name: listing.tensors[full] for name, full in full_names.items()}
     unet = open_unet(base) if base and form.mark else None
-    notes = _notes(form, listing.others)
-    if stored.keys() != listing.tensors.keys():
-        notes.append("names are read without 'module.' and '_orig_mod.', as training leaves them")
+    notes = [*_notes(form, listing.others), *note_wrappers(stored)]
     if form.mark and not unet:
         error = _needs_base(form)
         if whole:
