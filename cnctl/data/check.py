@@ -42,8 +42,8 @@ class DataReport:
         )
         more = f" and {len(self.sizes) - 3} more sizes" if len(self.sizes) > 3 else ""
         return (
-            f"{self.examples} examples ({sizes}{more}), {self.detected} without a hint, "
-            f"{len(self.problems)} problems, {self.fatal} of which stop training"
+            f"examples: {self.examples} ({sizes}{more}), without a hint: {self.detected}; "
+            f"problems: {len(self.problems)}, that stop training: {self.fatal}"
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ SIGNATURES = (
               classes="ControlNetXS* UNetControlNetXS*"),
     Signature(OTHER, "a Uni-ControlNet", "*local_adapter.* | *global_adapter.*"),
     Signature(OTHER, "a UniControl", "*input_hint_block_list_moe* | *task_id_hypernet*"),
-    Signature(OTHER, "a BrushNet (PowerPaint's are such)", "brushnet_* | conv_in_condition.*",
+    Signature(OTHER, "a BrushNet (also of PowerPaint)", "brushnet_* | conv_in_condition.*",
               classes="BrushNet*"),
     Signature(OTHER, "a ControlNeXt", "mid_convs.* | *controlnext.*", classes="ControlNeXt*"),
     Signature(CONTROLNET, "a SparseCtrl, a ControlNet of AnimateDiff",

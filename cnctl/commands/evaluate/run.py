@@ -274,7 +274,7 @@ def _warnings(request: EvaluateRequest, cases: Cases, sets: Sets) -> Iterator[st
                     "their examples; they are cut to the square in their middle"
                 )
     if len(cases.cases) < ENOUGH:
-        yield f"an interval over {len(cases.cases)} hints says little; take more"
+        yield f"an interval over fewer than {ENOUGH} hints says little; take more"
     if "fid" in request.metrics and len(cases.cases) < ENOUGH_FOR_FID:
         yield f"FID of fewer than {ENOUGH_FOR_FID} pictures is biased upwards; compare KID"
 

@@ -76,18 +76,19 @@ def _fields(record: ImageRecord) -> dict[str, object]:
     if record.edit:
         fields["Denoising strength"] = record.edit.strength
     for number, control in enumerate(record.controls):
-        fields[f"ControlNet {number}"] = _unit(control)
+        fields[f"ControlNet {number}"] = _unit(control, record.base)
     return fields | {"Version": f"cnctl {record.version}"}
 
 
-def _unit(control: ControlRecord) -> str:
+def _unit(control: ControlRecord, base: str) -> str:
     """One control as sd-webui-controlnet writes it, with module "none" for a ready hint."""
     ready = control.hint.name == control.source.name
     module = "none" if ready else PREPROCESSORS.get(control.condition, control.condition)
-    weights = control.weights
+    # A folder's file is called the same in every folder.
+    model = control.weights.given or f"{Path(base).name}_{control.condition}"
     return (
-        f'"Module: {module}, Model: {Path(weights.given or weights.name).stem} '
-        f"[{weights.sha256[:8]}], Weight: {control.scale}, "
+        f'"Module: {module}, Model: {Path(model).name.removesuffix(".safetensors")} '
+        f"[{control.weights.sha256[:8]}], Weight: {control.scale}, "
         f"Guidance Start: {control.start}, Guidance End: {control.end}, "
         f'Control Mode: {CONTROL_MODES[control.mode]}"'
     )

@@ -177,7 +177,9 @@ def test_web_interfaces_are_told_what_they_would_need(
     assert plain[0] == r"a \(b:2\)", "brackets are letters there, too"
     assert plain[1].startswith("Steps: 1, Sampler: DPM++ 2M,")
     assert "Clip skip" not in plain[1]
-    assert '"Module: canny, Model: ' in plain[1]
+    assert re.search(
+        r'"Module: canny, Model: with-control_canny \[[0-9a-f]{8}\], Weight: 1', plain[1]
+    )
     assert "Schedule type: Karras" in parameters(scheduler="DPM++ 2M Karras")[1]
     weighed = parameters(emphasis=True, clip_skip=2)
     assert weighed[0] == "a (b:2)"
