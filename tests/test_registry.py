@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 GOOD = """
 from cnctl.plugin import Condition
@@ -55,17 +57,23 @@ def install_good(folder, package, name, **more):
     install(folder, package, entries=entries, modules=modules, **more)
 
 
-def run(*arguments, path, **variables):
+def start(*arguments, path, **variables):
     folders = [str(folder) for folder in ([path] if isinstance(path, Path) else path)]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CNCTL_")}
     paths = os.pathsep.join(filter(None, [*folders, kept.get("PYTHONPATH")]))
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, *arguments],
         env=kept | {"PYTHONPATH": paths} | variables,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
+
+
+def run(*arguments, path, **variables):
+    process = start(*arguments, path=path, **variables)
+    output, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def ask(code, *, path, **variables):
@@ -159,18 +167,6 @@ def test_a_broken_plugin_that_is_asked_for_gives_the_reason(tmp_path):
     assert error_of("needs", path=tmp_path)[2] == 4
 
 
-def test_an_interrupt_is_not_a_fault_of_the_plugin_that_is_used(tmp_path):
-    modules = {"slow_module": "raise KeyboardInterrupt"}
-    install(tmp_path, "slow", entries={"slow": "slow_module:slow"}, modules=modules)
-    code = """
-try:
-    get_condition("slow")
-except KeyboardInterrupt:
-    print("true")
-"""
-    assert ask(code, path=tmp_path) is True
-
-
 ENDING = {
     "exits": ("import os; os._exit(0)", "ended the process (exit code 0)"),
     "interrupts": ("raise KeyboardInterrupt", "ended the process"),
@@ -213,6 +209,51 @@ print(json.dumps({entry.name: [entry.problem, entry.summary] for entry in entrie
         assert found[name][0].startswith(start)
     assert found["lingers"] == ["", "The lingers one"]
     assert found["canny"] == ["", "Canny edges, white on black"]
+
+
+def test_a_plugin_in_use_that_ends_the_process_or_hangs_is_an_error(tmp_path):
+    ending = {name: ENDING[name] for name in ("exits", "aborts", "hangs-deaf")}
+    for name, (code, _) in ending.items():
+        module = f"{name.replace('-', '_')}_module"
+        install(tmp_path, f"p-{name}", entries={name: f"{module}:it"}, modules={module: code})
+    code = f"""
+from cnctl.registry import get
+get.SECONDS, get.NOTICE_AFTER, errors = 3.0, 99, []
+for name in {[*ending]!r}:
+    try:
+        get_condition(name)
+    except CnctlError as error:
+        errors.append(str(error))
+print(json.dumps(errors))
+"""
+    for message, (_, reason) in zip(ask(code, path=tmp_path), ending.values(), strict=True):
+        assert reason in message
+
+
+def test_a_run_with_a_plugin_that_ends_the_process_makes_the_other_hints(tmp_path):
+    modules = {"exits_module": ENDING["exits"][0]}
+    install(tmp_path / "site", "exits", entries={"exits": "exits_module:it"}, modules=modules)
+    Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
+    command = ["-m", "cnctl", "annotate", tmp_path / "x.png", "-o", tmp_path / "out"]
+    result = run(*command, "--cond", "exits,canny", path=tmp_path / "site")
+    assert result.returncode == 3
+    assert "exits_module ended the process (exit code 0)" in result.stderr
+    assert (tmp_path / "out" / "x-canny.png").is_file()
+
+
+def test_ctrl_c_ends_the_wait_for_a_plugin_that_hangs(tmp_path):
+    hang = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
+    modules = {"hangs_module": f"{hang}; time.sleep(600)"}
+    install(tmp_path, "hangs", entries={"hangs": "hangs_module:it"}, modules=modules)
+    code = "from cnctl.registry import get; get.NOTICE_AFTER = 0.1; import cnctl.cli as c; c.main()"
+    process = start("-c", code, "annotate", "x.png", "--cond", "hangs", path=tmp_path)
+    said = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "cnctl: interrupted\n"
+    assert process.returncode == 130
+    assert said == "still importing hangs_module, of condition 'hangs' (hangs 1.0); Ctrl-C stops\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_a_mistyped_name_imports_no_plugin(tmp_path):

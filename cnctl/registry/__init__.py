@@ -10,7 +10,8 @@ from cnctl.registry.entries import (
     condition_names,
     find_entry,
 )
-from cnctl.registry.load import get_condition, load_entry
+from cnctl.registry.get import get_condition
+from cnctl.registry.load import load_entry
 from cnctl.registry.look import list_conditions, look_at
 from cnctl.registry.metadata import Entry
 from cnctl.registry.misfit import misfit

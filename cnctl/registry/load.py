@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from cnctl.errors import CnctlError, MissingError, describe_error
 from cnctl.plugin import Condition
-from cnctl.registry.entries import find_entry
 from cnctl.registry.metadata import Entry
 from cnctl.registry.misfit import misfit
-
-
-def get_condition(name: str) -> Condition:
-    """Return the condition of this name; CnctlError with the reason where it cannot be used."""
-    return load_entry(find_entry(name))
 
 
 def load_entry(entry: Entry) -> Condition:
