@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,8 @@ def test_ctrl_c_ends_the_wait_for_a_plugin_that_hangs(tmp_path):
     code = "from cnctl.registry import get; get.NOTICE_AFTER = 0.1; import cnctl.cli as c; c.main()"
     process = start("-c", code, "annotate", "x.png", "--cond", "hangs", path=tmp_path)
     said = process.stderr.readline()
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1] == "cnctl: interrupted\n"
     assert process.returncode == 130
