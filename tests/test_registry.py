@@ -242,6 +242,32 @@ def test_a_run_with_a_plugin_that_ends_the_process_makes_the_other_hints(tmp_pat
     assert (tmp_path / "out" / "x-canny.png").is_file()
 
 
+MOVES = """
+import os, threading
+def move():
+    while True:
+        os.chdir("/")
+def load_detector(device):
+    thread = threading.Thread(target=move, daemon=True)
+    thread.start()
+    thread.join(1)
+    os.chdir("/")
+    return lambda image: image
+"""
+
+
+def test_a_plugin_that_changes_the_working_folder_sends_no_output_elsewhere(tmp_path):
+    good = GOOD.format(name="moves").replace("lambda device: None", "load_detector")
+    install(tmp_path, "moves", entries={"moves": "m:moves"}, modules={"m": MOVES + good})
+    Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
+    code = f"import os; os.chdir({str(tmp_path)!r}); import cnctl.cli; cnctl.cli.main()"
+    command = ["annotate", "x.png", "--cond", "moves", "-o", "out"]
+    result = run("-c", code, *command, path=tmp_path)
+    assert result.stdout == "out/x-moves.png\n"
+    assert (tmp_path / "out" / "x-moves.png").is_file()
+    assert "PermissionError: the working folder belongs to the whole process" in result.stderr
+
+
 def test_ctrl_c_ends_the_wait_for_a_plugin_that_hangs(tmp_path):
     hang = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
     modules = {"hangs_module": f"{hang}; time.sleep(600)"}

@@ -27,6 +27,7 @@ from cnctl.cli.models import app as models
 from cnctl.cli.train import train
 from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
 from cnctl.system.processes import rank
+from cnctl.system.working_folder import kept_working_folder
 
 NO_TEMPORARY = "No usable temporary directory"
 """What Python's tempfile says, in FileNotFoundError."""
@@ -98,7 +99,7 @@ class Terminated(BaseException):
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the documentation's table promises."""
-    with _raise_at_sigterm():
+    with _raise_at_sigterm(), kept_working_folder():
         code = _run(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.stderr.flush()
