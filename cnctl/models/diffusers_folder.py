@@ -15,6 +15,7 @@ from torch import nn
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.location import read_json
+from cnctl.tensorfiles.parts import read_index
 
 COMPONENTS: dict[str, type] = {
     "vae": diffusers.ModelMixin,
@@ -47,6 +48,9 @@ def load_parts(
             pair = ("text_encoder", "tokenizer")
             kinds |= {f"{part}_{number}": COMPONENTS[part] for part in pair}
     classes = {part: _component_class(folder, index, part, kind) for part, kind in kinds.items()}
+    if weights:
+        for part in classes.keys() & dtypes.keys():
+            _check_files(folder / part)
     # Their bars would stand among our own lines.
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
@@ -95,7 +99,6 @@ def _load_part(folder: Path, kind: Any, *, dtype: torch.dtype | None) -> Any:
     """One component from its folder; weights, where it has any, from safetensors only."""
     options: dict[str, Any] = {"local_files_only": True}
     if dtype is not None:
-        _refuse_pickles(folder)
         name = "torch_dtype" if issubclass(kind, diffusers.ModelMixin) else "dtype"
         options |= {name: dtype, "use_safetensors": True, "variant": _variant(folder)}
         options["output_loading_info"] = True
@@ -109,8 +112,14 @@ def _load_part(folder: Path, kind: Any, *, dtype: torch.dtype | None) -> Any:
     return loaded if dtype is None else _complete(folder, *loaded)
 
 
-def _refuse_pickles(folder: Path) -> None:
-    """MissingError where the weights are in torch files alone, which diffusers would unpickle."""
+def _check_files(folder: Path) -> None:
+    """MissingError where a part of the weights is missing, or they are in torch files alone.
+
+    Those diffusers would unpickle.
+    """
+    infix = f".{variant}" if (variant := _variant(folder)) else ""
+    for index in folder.glob(f"*.safetensors.index{infix}.json"):
+        read_index(index)
     pickled = sorted(path.name for path in folder.glob("*.bin"))
     if pickled and not any(folder.glob("*.safetensors")):
         raise MissingError(

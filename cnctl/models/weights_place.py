@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, find_weights, no_weights
+from cnctl.tensorfiles.parts import is_index
 
 METADATA_KEY = "cnctl"
+PART = re.compile(r"-\d{5}-of-\d{5}$")
+"""How the name of a part of weights ends, before its suffix."""
 
 
 def locate_weights(source: Path) -> tuple[Path, Path | None]:
-    """The file of tensors, and the folder when the source is one."""
+    """The file of tensors or the index of its parts, and the folder when the source is one."""
     if source.is_file():
-        return source, None
+        return source, _folder_of_parts(source)
     if not source.is_dir():
         raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
     if (source / "controlnet.safetensors").is_file():  # a run of `cnctl train --lora`
@@ -28,6 +32,16 @@ def locate_weights(source: Path) -> tuple[Path, Path | None]:
     if not (source / CONFIG).is_file():
         raise CnctlError(f"{source} has no {CONFIG}", hint=f"or give {found} itself")
     return found, source
+
+
+def _folder_of_parts(source: Path) -> Path | None:
+    """The folder that an index belongs to, None for a file that holds all its weights."""
+    if PART.search(source.stem):
+        raise CnctlError(
+            f"{source} is one of several parts of weights", hint=f"give the folder {source.parent}"
+        )
+    folder = source.parent
+    return folder if is_index(source) and (folder / CONFIG).is_file() else None
 
 
 def read_metadata(metadata: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sha256 of a file."""
+"""The sha256 of a file, or of weights in several."""
 
 from __future__ import annotations
 
@@ -10,13 +10,32 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from cnctl.tensorfiles.parts import is_index, weight_files
+
 Advance = Callable[[int], None]
 """advance(done): called with the number of bytes read so far."""
 PIECE = 1 << 20
 
 
 def sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
-    """Returns it in hexadecimal."""
+    """Returns it in hexadecimal; of an index of weights, that of its parts' own, a line each."""
+    return _of_parts(path, _of_file, advance) if is_index(path) else _of_file(path, advance)
+
+
+def known_sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
+    """Returns the same; a file of the hub's cache is a link to one that is named by its sha256."""
+    return _of_parts(path, _known, advance) if is_index(path) else _known(path, advance)
+
+
+def _of_parts(index: Path, of: Callable[[Path, Advance], str], advance: Advance) -> str:
+    digest, before = hashlib.sha256(), 0
+    for part in weight_files(index):
+        digest.update(of(part, lambda done, before=before: advance(before + done)).encode() + b"\n")
+        before += part.stat().st_size
+    return digest.hexdigest()
+
+
+def _of_file(path: Path, advance: Advance) -> str:
     digest, piece, done = hashlib.sha256(), memoryview(bytearray(PIECE)), 0
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(piece):
@@ -26,13 +45,12 @@ def sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
     return digest.hexdigest()
 
 
-def known_sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
-    """Returns the same; a file of the hub's cache is a link to one that is named by its sha256."""
+def _known(path: Path, advance: Advance) -> str:
     blob = path.resolve()
     if path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob.name):
         advance(blob.stat().st_size)
         return blob.name
-    return sha256(path, advance=advance)
+    return _of_file(path, advance)
 
 
 class Digest:

@@ -11,6 +11,7 @@ import torch
 
 from cnctl.tensorfiles.header import Shape, TensorSpec
 from cnctl.tensorfiles.mapped import TORCH_DTYPES, Read, open_safetensors, open_torch_file
+from cnctl.tensorfiles.parts import is_index, read_index
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,22 @@ def ready(tensor: torch.Tensor) -> LazyTensor:
 def open_tensors(
     path: Path, container: str, specs: Mapping[str, TensorSpec], names: Iterable[str]
 ) -> Tensors:
-    """Returns the named tensors of a file whose listing is `specs`; names are those in the file."""
+    """Returns the named tensors of a file, or of the parts of an index, whose listing is `specs`.
+
+    names: those in the file.
+    """
     wanted = {name: specs[name] for name in names}
+    if not is_index(path):
+        return _open_file(path, container, wanted)
+    places = read_index(path)
+    opened: Tensors = {}
+    for part in sorted({places[name] for name in wanted}):
+        own = {name: spec for name, spec in wanted.items() if places[name] == part}
+        opened |= _open_file(part, container, own)
+    return {name: opened[name] for name in wanted}
+
+
+def _open_file(path: Path, container: str, wanted: dict[str, TensorSpec]) -> Tensors:
     torch_file = container.startswith("torch")
     read = open_torch_file(path, wanted) if torch_file else open_safetensors(path)
     return {name: _lazy(read, name, spec) for name, spec in wanted.items()}

@@ -15,6 +15,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.conversion import Conversion
 from cnctl.tensorfiles.digest import Digest, resolve
 from cnctl.tensorfiles.lazy import Tensors
+from cnctl.tensorfiles.parts import weight_bytes
 from cnctl.tensorfiles.stream import total_bytes
 from cnctl.version import __version__
 
@@ -166,4 +167,4 @@ def _compare(expected: list[torch.Tensor], output: Output) -> tuple[float, float
 
 def measured_digest(path: Path, meter: Meter) -> Digest:
     """The sha256 of a file, computed meanwhile as a part of the work."""
-    return Digest(path, advance=meter.part(path.stat().st_size))
+    return Digest(path, advance=meter.part(weight_bytes(path)))

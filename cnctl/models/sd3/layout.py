@@ -12,6 +12,7 @@ from cnctl.models.sd3.source import Source, describe, open_source, read_descript
 from cnctl.models.weights_info import DTYPES, WeightsInfo
 from cnctl.tensorfiles.base_update_file import has_base_update
 from cnctl.tensorfiles.digest import sha256
+from cnctl.tensorfiles.parts import weight_bytes
 
 if TYPE_CHECKING:
     from cnctl.models.conversion import Conversion
@@ -36,7 +37,7 @@ def describe_weights(path: Path, *, hash: bool = False, config: Path | None = No
         dtype=", ".join(DTYPES[code] for code in source.dtypes),
         tensors=len(source.tensors),
         parameters=source.parameters,
-        bytes=source.path.stat().st_size,
+        bytes=weight_bytes(source.path),
         fits=f"bases of {family}, fine-tuned ones too" if family else "a base that no shape tells",
         notes=(*source.notes, *_oddities(source)),
         converted=converted if isinstance(converted, dict) else {},

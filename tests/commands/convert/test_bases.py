@@ -1,5 +1,6 @@
 """Operations between a ControlNet and bases: each beside its definition, or diffusers' own."""
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -416,6 +417,18 @@ def test_an_untrained_controlnet_depends_on_its_seed(random_base, tmp_path) -> N
     assert all(torch.equal(first[name], same[name]) for name in first)
     name = "controlnet_cond_embedding.conv_in.weight"
     assert not torch.equal(first[name], other[name])
+
+
+def test_a_base_in_parts_is_read(random_base, loaded_random_base, tmp_path) -> None:
+    base = shutil.copytree(random_base, tmp_path / "base")
+    next((base / "unet").glob("*.safetensors")).unlink()
+    loaded_random_base.denoiser.save_pretrained(base / "unet", max_shard_size="200KB")
+    assert len([*(base / "unet").glob("*-of-*.safetensors")]) > 1
+    found, expected = (
+        init_from_base(InitRequest(base=source, target=tmp_path / name)).path
+        for name, source in (("found", base), ("expected", random_base))
+    )
+    torch.testing.assert_close(state(found), state(expected), rtol=0, atol=0)
 
 
 @pytest.mark.slow

@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusion3ControlNetPipeline
+from diffusers import SD3Transformer2DModel, StableDiffusion3ControlNetPipeline
 from safetensors.torch import save_file
+from transformers import T5EncoderModel
 
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.weights import check_controls
 from cnctl.commands.train.run import TrainRequest, plan_training, train
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, MissingError
 from cnctl.images import write_image
 from cnctl.models.base import Base
 from cnctl.models.families import load_base, read_family
+from cnctl.models.identify import identify
 from cnctl.models.process import FlowMatching
 from cnctl.models.prompts import PromptOptions, describe_length, encode_prompts, most_clip_skip
 from cnctl.models.published import BASES, published_controlnets, short_name
+from cnctl.models.signatures import BASE
 from cnctl.registry import get_condition
 
 Write = Callable[..., Path]
@@ -76,6 +79,38 @@ def test_without_t5_its_tokens_are_zeros_as_in_diffusers(own_sd3_base: Path, sto
     torch.testing.assert_close(found.tokens, tokens, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.pooled, pooled, rtol=1e-5, atol=1e-6)
     assert not found.tokens[:, 77:].any()
+
+
+def in_parts(folder: Path, kind: Any) -> list[Path]:
+    """Write the weights in this folder again, in several files; these."""
+    model = kind.from_pretrained(folder)
+    next(folder.glob("*.safetensors")).unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    return sorted(folder.glob("*-of-*.safetensors"))
+
+
+def test_weights_in_parts_are_read(own_sd3_base: Path, loaded_sd3_base: Base) -> None:
+    """As the transformer and T5 of the published bases are."""
+    in_parts(own_sd3_base / "transformer", SD3Transformer2DModel)
+    assert len(in_parts(own_sd3_base / "text_encoder_3", T5EncoderModel)) > 1
+    row = identify(own_sd3_base, BASE)
+    assert row
+    assert row.what == "a base of Stable Diffusion 3"
+    base = load_base(own_sd3_base)
+    assert_same(base.denoiser, loaded_sd3_base.denoiser)
+    assert_same(base.text_encoders[2].model, loaded_sd3_base.text_encoders[2].model)
+
+
+def assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+
+def test_a_missing_part_is_named_before_any_is_read(own_sd3_base: Path) -> None:
+    (own_sd3_base / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"cannot be read")
+    *_, last = in_parts(own_sd3_base / "text_encoder_3", T5EncoderModel)
+    last.unlink()
+    with pytest.raises(MissingError, match=f"text_encoder_3 lacks 1 of .*: {last.name}$"):
+        load_base(own_sd3_base)
 
 
 def test_clip_skip_is_that_of_diffusers(loaded_sd3_base: Base, stock_of: Any) -> None:

@@ -15,6 +15,7 @@ from cnctl.models.weights_info import DTYPES, WeightsInfo
 from cnctl.tensorfiles.base_update_file import has_base_update
 from cnctl.tensorfiles.digest import sha256
 from cnctl.tensorfiles.listing import list_tensors
+from cnctl.tensorfiles.parts import weight_bytes
 
 
 def describe_weights(path: Path, *, hash: bool = False, config: Path | None = None) -> WeightsInfo:
@@ -41,7 +42,7 @@ def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
         dtype=", ".join(DTYPES[code] for code in source.dtypes),
         tensors=len(source.tensors),
         parameters=source.parameters,
-        bytes=source.path.stat().st_size,
+        bytes=weight_bytes(source.path),
         fits=_fits(source),
         notes=(*source.notes, *_oddities(source)),
         rank=max((s.shape[0] for n, s in source.tensors.items() if n.endswith(DOWN)), default=0),
@@ -63,7 +64,7 @@ def _describe_input_concat(found: InputConcat, *, hash: bool) -> WeightsInfo:
         dtype=", ".join(sorted({DTYPES[spec.dtype] for spec in listing.tensors.values()})),
         tensors=len(listing.tensors),
         parameters=sum(prod(spec.shape) for spec in listing.tensors.values()),
-        bytes=found.weights.stat().st_size,
+        bytes=weight_bytes(found.weights),
         fits=f"in the place of the U-Net of {family or 'its base'}",
         notes=("no ControlNet: cnctl generate reads it, other tools as a U-Net",),
         sha256=sha256(found.weights) if hash else "",

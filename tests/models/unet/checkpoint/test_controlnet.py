@@ -2,13 +2,15 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import ControlNetModel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cnctl.commands.info import info
 from cnctl.errors import CnctlError, MissingError, OutputError
@@ -257,12 +259,63 @@ def test_weights_by_other_common_names_are_read_in_a_folder(small, tmp_path, nam
     assert info(tmp_path).form == "diffusers"
 
 
-def test_weights_that_are_not_read_in_a_folder_are_named(small, tmp_path) -> None:
+@pytest.fixture
+def parts(small, tmp_path) -> Path:
+    """The ControlNet in several files, as diffusers writes large ones."""
     small.save_pretrained(tmp_path / "parts", max_shard_size="100KB")
-    index = "diffusion_pytorch_model.safetensors.index.json"
-    with pytest.raises(CnctlError, match=f"holds no .*, but {index}$") as raised:
-        load_controlnet(tmp_path / "parts")
-    assert "max_shard_size" in raised.value.hint
+    assert len([*(tmp_path / "parts").glob("*-of-*.safetensors")]) > 2
+    return tmp_path / "parts"
+
+
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
+
+
+def test_weights_in_parts_are_read(small, parts, tmp_path) -> None:
+    small.save_pretrained(tmp_path / "whole")
+    whole, found = info(tmp_path / "whole", hash=True), info(parts, hash=True)
+    assert found.bytes == sum(part.stat().st_size for part in parts.glob("*.safetensors"))
+    assert (found.tensors, found.parameters) == (whole.tensors, whole.parameters)
+    assert (found.form, found.family) == (whole.form, whole.family)
+    for source in (parts, parts / INDEX):
+        assert same_weights(load_controlnet(source)[0], small)
+    changed = sorted(parts.glob("*.safetensors"))[-1]
+    save_file({n: t + 1 for n, t in load_file(changed).items()}, changed, {"format": "pt"})
+    assert info(parts, hash=True).sha256 != found.sha256
+
+
+def test_torch_weights_in_parts_are_read(small, tmp_path) -> None:
+    small.save_pretrained(tmp_path, max_shard_size="100KB", safe_serialization=False)
+    assert same_weights(load_controlnet(tmp_path)[0], small)
+
+
+def test_a_missing_part_of_weights_is_named(parts) -> None:
+    last = sorted(parts.glob("*.safetensors"))[-1]
+    with pytest.raises(CnctlError, match=r"is one of several parts") as raised:
+        load_controlnet(last)
+    assert raised.value.hint == f"give the folder {parts}"
+    last.unlink()
+    with pytest.raises(MissingError, match=rf"lacks 1 of \d+ parts of its weights: {last.name}$"):
+        load_controlnet(parts)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{}, {"weight_map": {}}, {"weight_map": {"a": "../a.safetensors"}}, {"weight_map": {"a": 1}}],
+)
+def test_an_index_that_lists_no_files_beside_it_is_refused(parts, table) -> None:
+    (parts / INDEX).write_text(json.dumps(table))
+    with pytest.raises(CnctlError, match="is not an index of weights"):
+        load_controlnet(parts)
+
+
+def test_a_part_of_other_weights_is_named(parts) -> None:
+    first, second, *_ = sorted(parts.glob("*.safetensors"))
+    shutil.copyfile(first, second)
+    with pytest.raises(CnctlError, match=r"and its parts disagree about '"):
+        load_controlnet(parts)
+
+
+def test_weights_that_are_not_read_in_a_folder_are_named(small, tmp_path) -> None:
     small.save_config(tmp_path / "other")
     save_file(small.state_dict(), tmp_path / "other/canny.safetensors")
     with pytest.raises(CnctlError, match=r"holds no .*, but canny\.safetensors$") as raised:
