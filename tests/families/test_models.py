@@ -12,7 +12,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from cnctl.commands.shared.weights import check_controls
+from cnctl.commands.shared.weights import NamedControl, check_controls
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.control import Control, ControlRunner
@@ -55,7 +55,7 @@ class TestRecognise:
         )
         canny = get_condition("canny")
         with pytest.raises(CnctlError, match="this ControlNet was made for") as caught:
-            check_controls(other.path, [(canny, str(saved))])
+            check_controls(other.path, [NamedControl(canny, str(saved))])
         assert caught.value.hint.startswith("choose a base of ")
 
 

@@ -37,6 +37,15 @@ class EvaluateRequest(Declared):
         Flag("ControlNet; repeatable, to compare on the same seeds.", ("--control",)),
     ] = ()
     """Each makes a set; none for the base's own."""
+    configs: Annotated[
+        Sequence[Path | str],
+        Flag(
+            "config.json of a ControlNet whose file has none; one per --control.",
+            ("--config",),
+            metavar="FILE",
+        ),
+    ] = ()
+    """One per ControlNet, "" for none."""
     ready_hint: Annotated[bool, Flag("The images of --data are hints.", ("--hint",))] = False
     options: flags.DetectorOptions = ()
     prompt: Annotated[

@@ -28,7 +28,7 @@ from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.events import FailedImage, Note, Stage, ignore
-from cnctl.commands.shared.weights import check_controls, open_base
+from cnctl.commands.shared.weights import NamedControl, check_controls, open_base
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.hints.detector import Detector
@@ -106,8 +106,12 @@ def _check(request: EvaluateRequest) -> None:
     """CnctlError where the request makes no sense, OutputError where nothing can be written."""
     if request.data is None and not request.outputs:
         raise CnctlError("nothing to evaluate", hint="name --data, for example --data scenes:64")
-    if request.outputs and request.weights:
-        raise CnctlError("--control is for images that evaluate makes", hint="leave out --outputs")
+    for given, flag in ((request.weights, "--control"), (request.configs, "--config")):
+        if request.outputs and given:
+            raise CnctlError(
+                f"{flag} is for images that evaluate makes", hint="leave out --outputs"
+            )
+    _weights(request)
     if request.data is None and request.ready_hint:
         raise CnctlError("--hint is for a folder of hints", hint="name it with --data")
     for names, flag in ((request.weights, "--control"), (request.outputs, "--outputs")):
@@ -119,6 +123,17 @@ def _check(request: EvaluateRequest) -> None:
     for name in (DOCUMENT, PAGE, PLOT):
         check_output(out / name, overwrite=request.overwrite or request.resume)
     check_folder(out)
+
+
+def _weights(request: EvaluateRequest) -> list[tuple[str, Path | str]]:
+    """The weights of each set, and their config; "" for the base's own, and for none."""
+    weights, configs = request.weights or [""], request.configs
+    if configs and len(configs) != len(weights):
+        raise CnctlError(
+            f"{len(configs)} --config for {len(weights)} --control",
+            hint="give one for each, in the same order, or none",
+        )
+    return [*zip(weights, configs or [""] * len(weights), strict=True)]
 
 
 def _read_sets(request: EvaluateRequest, detector: Detector) -> tuple[Cases, Sets]:
@@ -150,7 +165,12 @@ def _cases(
             request.base, device=request.device, dtype=request.dtype, weights=False, note=note
         )
         # Before the first one's images are made.
-        check_controls(request.base, [(condition, weights) for weights in request.weights])
+        named = [
+            NamedControl(condition, weights, Path(config) if config else None)
+            for weights, config in _weights(request)
+            if weights
+        ]
+        check_controls(request.base, named)
         base, side = opened.name, side or opened.resolution
         prompt = default_prompt(opened.defaults)
     cases = make_cases(
@@ -222,9 +242,14 @@ def _generate_sets(
     )
     of_hint = {case.hint: case.id for case in cases}
     sets: Sets = {}
-    for name, weights in zip(names, request.weights or [""], strict=True):
+    for name, (weights, config) in zip(names, _weights(request), strict=True):
         images = generate(
-            replace(shared, weights=[weights] if weights else [], out=out / _folder(name)),
+            replace(
+                shared,
+                weights=[weights] if weights else [],
+                configs=[config] if config else [],
+                out=out / _folder(name),
+            ),
             on_event=partial(_forward, f"generating {name}", on_event),
         )
         sets[name] = [

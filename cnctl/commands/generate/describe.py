@@ -115,7 +115,11 @@ def _control(control: LoadedControl, source: Path, settings: GenerateSettings) -
         plugin=find_entry(control.condition.name).provider,
         options=dict(control.options),
         source=_file(source),
-        weights=WeightsRecord(**asdict(_file(control.weights)), given=control.given),
+        weights=WeightsRecord(
+            **asdict(_file(control.weights)),
+            given=control.given,
+            config=_file(control.config) if control.config else None,
+        ),
         region=_file(Path(region)) if region else None,
         **(acts | scales),
     )

@@ -100,7 +100,7 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
 
     checked = check_run(plan_run(request), on_event)
     plan = checked.plan
-    named = name_weights(plan.conditions, request.weights)
+    named = name_weights(plan.conditions, request.weights, request.configs)
     check_controls(request.base, named, note=note)
     base = open_base(
         request.base, device=request.device, dtype=request.dtype, weights=False, note=note
@@ -117,11 +117,11 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
         dtype=str(base.dtype).removeprefix("torch."),
         controls=[
             PlannedControl(
-                condition=condition.name,
+                condition=one.condition.name,
                 hints="given" if given else "detected",
-                weights=locate_control(condition, base, weights=weights),
+                weights=locate_control(one.condition, base, weights=one.weights),
             )
-            for (condition, weights), given in zip(named, ready, strict=True)
+            for one, given in zip(named, ready, strict=True)
         ],
         inputs=len({*_inputs(checked)}),
         prompts=[*dict.fromkeys(task.prompt for task in plan.tasks)],

@@ -12,7 +12,12 @@ import torch
 
 from cnctl.commands.generate.controls import ACTS
 from cnctl.commands.generate.request import ControlSpec
-from cnctl.commands.shared.weights import add_base_updates, locate_control, open_control
+from cnctl.commands.shared.weights import (
+    NamedControl,
+    add_base_updates,
+    locate_control,
+    open_control,
+)
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
 from cnctl.images import fit_image, read_mask
@@ -25,36 +30,35 @@ from cnctl.settings import GenerateSettings
 
 def load_controls(
     controls: Sequence[ControlSpec],
-    conditions: Sequence[Condition],
     base: Base,
     settings: GenerateSettings,
     *,
     options: Sequence[Mapping[str, OptionValue]],
     regions: Sequence[np.ndarray | None],
-    weights: Sequence[str],
+    named: Sequence[NamedControl],
     ready: bool,
 ) -> list[LoadedControl]:
     """Load the networks, and into the base what was trained together with one of them.
 
-    options: those of each detector. regions: see `read_region`. weights: a name for each control,
-    or none. ready: all sources are hints. Raises CnctlError where a control's scale, interval or
-    mode is out of range, before anything is loaded.
+    named: the weights of each control. options: those of each detector. regions: see `read_region`.
+    ready: all sources are hints. Raises CnctlError where a control's scale, interval or mode is out
+    of range, before anything is loaded.
     """
-    named = name_weights(conditions, weights)
     for control in controls:
         _resolve_acts(control, settings)
     loaded, places = [], []
     given = zip(controls, named, options, regions, strict=True)
-    for control, (condition, name), chosen, region in given:
+    for control, (condition, name, config), chosen, region in given:
         found = locate_control(condition, base, weights=name)
         loaded.append(
             LoadedControl(
                 condition=condition,
                 options=chosen,
                 detect=Detector(condition, device=str(base.offload_device)),
-                network=open_control(condition, base, weights=str(found)),
+                network=open_control(condition, base, weights=str(found), config=config),
                 given=_without_folders(name or ""),
                 weights=base.family.weights_file(found),
+                config=config,
                 ready=ready or control.ready,
                 region=region,
                 spec=control,
@@ -68,16 +72,22 @@ def load_controls(
 
 
 def name_weights(
-    conditions: Sequence[Condition], weights: Sequence[str]
-) -> list[tuple[Condition, str | None]]:
-    """Each condition with the name of its weights, or None; CnctlError for too few or too many."""
-    if weights and len(weights) != len(conditions):
-        raise CnctlError(
-            f"{len(weights)} --control for {len(conditions)} --cond",
-            hint="give one for each, in the same order, or none",
+    conditions: Sequence[Condition], weights: Sequence[str], configs: Sequence[Path | str]
+) -> list[NamedControl]:
+    """Each condition with its weights and their config; CnctlError for too few or too many."""
+    for given, flag in ((weights, "--control"), (configs, "--config")):
+        if given and len(given) != len(conditions):
+            raise CnctlError(
+                f"{len(given)} {flag} for {len(conditions)} --cond",
+                hint="give one for each, in the same order, or none",
+            )
+    none = [""] * len(conditions)
+    return [
+        NamedControl(condition, name or None, Path(config) if config else None)
+        for condition, name, config in zip(
+            conditions, weights or none, configs or none, strict=True
         )
-    names = [name or None for name in weights] or [None] * len(conditions)
-    return [*zip(conditions, names, strict=True)]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +100,8 @@ class LoadedControl:
     network: Network
     weights: Path
     """The file that the network was read from."""
+    config: Path | None
+    """The config.json that was given for it."""
     given: str
     """Its name in the request: a hub id, the last part of a path, or "" for the base's own."""
     ready: bool

@@ -35,9 +35,13 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsRecord(FileRecord):
-    """A ControlNet's weights. given: as the request names them, "" for the base's own."""
+    """A ControlNet's weights. given: as the request names them, "" for the base's own.
+
+    config: the config.json that was given for them.
+    """
 
     given: str
+    config: FileRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def replay(path: Path, asked: GenerateRequest) -> GenerateRequest:
     settings = {name: value for name, value in asked.settings.items() if value is not None}
     made = _recorded(record, path, asked)
     # Where weights lie on this machine changes nothing.
-    unchanged = not settings and changes.keys() <= {"base", "weights"}
+    unchanged = not settings and changes.keys() <= {"base", "weights", "configs"}
     if "controls" not in changes:
         changes["controls"] = [
             spec if isinstance(spec, str) else defer_to(settings, spec) for spec in made.controls
@@ -73,6 +73,7 @@ def _recorded(record: ImageRecord, path: Path, asked: GenerateRequest) -> Genera
         ready_hint=not other_images and not asked.controls,
         options=_options(record) if other_images and len(record.controls) == 1 else (),
         weights=() if asked.controls else _weights(record, path),
+        configs=() if asked.controls or asked.configs else _configs(record, path),
         loras=() if asked.loras else _loras(record, path),
         embeddings=() if asked.embeddings else _embeddings(record, path),
         image=find_beside(edit.image.name, path) if edit and not asked.image else None,
@@ -147,6 +148,12 @@ def _weights(record: ImageRecord, path: Path) -> list[str]:
     """One name for each control, or none where all belong to the base."""
     names = [_beside(control.weights.given, path) for control in record.controls]
     return names if any(names) else []
+
+
+def _configs(record: ImageRecord, path: Path) -> list[str]:
+    """The config.json of each control, "" without one; or none where no control has one."""
+    configs = [control.weights.config for control in record.controls]
+    return [str(find_beside(c.name, path)) if c else "" for c in configs] if any(configs) else []
 
 
 def _beside(name: str, image: Path) -> str:

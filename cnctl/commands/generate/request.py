@@ -71,6 +71,15 @@ class GenerateRequest(Declared):
         ),
     ] = ()
     """One per control, or none for those that the base or the condition brings."""
+    configs: Annotated[
+        Sequence[Path | str],
+        Flag(
+            "config.json of a ControlNet whose file has none; one per --cond.",
+            ("--config",),
+            metavar="FILE",
+        ),
+    ] = ()
+    """One per control, "" for none."""
     loras: Annotated[
         Sequence[str],
         Flag("LoRA for the base; repeat for more.", ("--lora",), metavar="FILE[:SCALE]"),

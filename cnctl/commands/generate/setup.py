@@ -29,7 +29,7 @@ from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.shared.captioner import Caption, open_captioner
 from cnctl.commands.shared.events import Note
 from cnctl.commands.shared.failures import Failures
-from cnctl.commands.shared.weights import check_controls, open_base
+from cnctl.commands.shared.weights import NamedControl, check_controls, open_base
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
 from cnctl.settings import GenerateSettings
@@ -73,8 +73,7 @@ class Setup:
 def set_up(request: GenerateRequest, on_event: OnEvent) -> Setup:
     """Plan the run from names, check all that needs no weights, then load."""
     checked = check_run(plan_run(request), on_event)
-    named = name_weights(checked.plan.conditions, request.weights)
-    check_controls(request.base, named, note=lambda text: on_event(Note(text)))
+    check_controls(request.base, _named(checked), note=lambda text: on_event(Note(text)))
     _check_size(request)
     with out_of_memory_hint(request, "the networks"):
         return _load(checked, on_event)
@@ -146,14 +145,18 @@ def _load_controls(
     plan, request = checked.plan, checked.plan.request
     return load_controls(
         plan.controls,
-        plan.conditions,
         base,
         settings,
         options=plan.options,
         regions=checked.regions,
-        weights=request.weights,
+        named=_named(checked),
         ready=request.ready_hint,
     )
+
+
+def _named(checked: CheckedRun) -> list[NamedControl]:
+    request = checked.plan.request
+    return name_weights(checked.plan.conditions, request.weights, request.configs)
 
 
 def _check_controls(

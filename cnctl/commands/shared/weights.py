@@ -61,18 +61,17 @@ def _locate_base(source: str | Path | None) -> Location:
 
 def check_controls(
     source: str | Path | None,
-    controls: Iterable[tuple[Condition, str | None]],
+    controls: Iterable[NamedControl],
     *,
     note: Note = lambda text: None,
 ) -> None:
     """Raise CnctlError where weights are missing or do not fit the base; no tensor is read.
 
-    source: the base, as for `open_base`. controls: each condition with its weights, as for
-    `open_control`. note: hears what is assumed of weights that do not say it.
+    source: the base, as for `open_base`. note: hears what is assumed of weights that do not say it.
     """
     location = _locate_base(source)
     base = LocatedBase(location.path, find_family(location))
-    for condition, weights in controls:
+    for condition, weights, config in controls:
         place = locate_control(condition, base, weights=weights)
         assumed = base.family.check_weights(
             place,
@@ -80,9 +79,20 @@ def check_controls(
             condition=condition.name,
             hint_channels=condition.hint_channels,
             control_type=_control_type(condition),
+            config=config,
         )
         for text in assumed:
             note(f"{place.name}: {text}")
+
+
+class NamedControl(NamedTuple):
+    """A condition, and what the user names for it; None: what the base or the condition brings."""
+
+    condition: Condition
+    weights: str | None = None
+    """As for `open_control`."""
+    config: Path | None = None
+    """A config.json for weights that have none."""
 
 
 class LocatedBase(NamedTuple):
@@ -97,13 +107,14 @@ def open_control(
     base: Base,
     *,
     weights: str | None = None,
+    config: Path | None = None,
     dtype: torch.dtype | None = None,
 ) -> Network:
     """The network for a condition on this base; families and channels are checked before it loads.
 
     weights: a folder, a run of `cnctl train`, a file, a cached hub id, or None for the one that
-    the base brings along or that the condition recommends for the base's family. dtype: None is
-    the base's.
+    the base brings along or that the condition recommends for the base's family. config: a
+    config.json for weights that have none. dtype: None is the base's.
     """
     return base.family.open_network(
         locate_control(condition, base, weights=weights),
@@ -111,6 +122,7 @@ def open_control(
         condition=condition.name,
         hint_channels=condition.hint_channels,
         control_type=_control_type(condition),
+        config=config,
         dtype=dtype,
     )
 

@@ -41,6 +41,7 @@ class RunRecord:
     base: str
     columns: str | None = None
     init_from: str | None = None
+    config: str | None = None
     cache: str | None = None
     device: str
     dtype: str
@@ -98,6 +99,7 @@ def describe_run(
         base=asked.base or ("tiny" if base.name == "tiny" else str(base.path)),
         columns=asked.columns,
         init_from=asked.init_from,
+        config=asked.config,
         cache=asked.cache,
         device=base.device.type,
         dtype=str(base.dtype).removeprefix("torch."),

@@ -17,8 +17,9 @@ class TrainRequest(Declared):
     """The request for a training run. None: not given.
 
     data, columns: what `cnctl.data.open_dataset` opens. init_from: a ControlNet to start from,
-    else a copy of the base. settings: TrainSettings by name, None for the default. cache: a folder,
-    made if need be, where encoded images and prompts are kept.
+    else a copy of the base. config: a config.json for it, if its file has none. settings:
+    TrainSettings by name, None for the default. cache: a folder, made if need be, where encoded
+    images and prompts are kept.
     """
 
     condition: str | Condition | None = None
@@ -36,6 +37,11 @@ class TrainRequest(Declared):
         str | None,
         Flag("ControlNet to start from.", metavar="WEIGHTS", default="the base"),
         After("unfreeze"),
+    ] = None
+    config: Annotated[
+        str | None,
+        Flag("config.json for --init-from, if its file has none.", metavar="FILE"),
+        After("init_from"),
     ] = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     cache: Annotated[

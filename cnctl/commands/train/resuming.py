@@ -45,6 +45,7 @@ def complete_request(
         data=_absolute(request.data),
         base=_absolute(request.base),
         init_from=_absolute(request.init_from),
+        config=_absolute(request.config),
         cache=cache,
     )
     if started is None:
@@ -58,7 +59,7 @@ def complete_request(
             f"this run reads {started.data}, and credentials are not saved",
             hint="give --data again, with credentials that are valid now",
         )
-    names = ("condition", "data", "columns", "base", "init_from", "cache")
+    names = ("condition", "data", "columns", "base", "init_from", "config", "cache")
     complete = {name: getattr(request, name) or getattr(started, name) for name in names}
     return replace(request, **complete), settings
 
@@ -73,9 +74,10 @@ def _check_unchanged(
         "columns": request.columns,
         "base": request.base,
         "init_from": request.init_from,
+        "config": request.config,
         **given,
     }
-    names = ("condition", "columns", "base", "init_from")
+    names = ("condition", "columns", "base", "init_from", "config")
     known = {name: getattr(started, name) for name in names}
     known |= asdict(before)
     changed = [

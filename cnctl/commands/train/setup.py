@@ -10,7 +10,13 @@ import numpy as np
 import torch
 
 from cnctl.commands.shared.events import ignore, notes
-from cnctl.commands.shared.weights import check_controls, locate_control, open_base, open_control
+from cnctl.commands.shared.weights import (
+    NamedControl,
+    check_controls,
+    locate_control,
+    open_base,
+    open_control,
+)
 from cnctl.commands.train.events import OnEvent
 from cnctl.commands.train.fidelity import describe_fidelity, find_missing
 from cnctl.commands.train.plan import TrainPlan, make_plan
@@ -74,8 +80,10 @@ def prepare(
     if asked.data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     whole = open_training_data(asked.data, condition, columns=asked.columns, note=note)
+    if asked.config and not asked.init_from:
+        raise CnctlError("--config is for the weights of --init-from", hint="leave it out")
     if asked.init_from and checkpoint is None:
-        check_controls(asked.base, [(condition, asked.init_from)], note=note)
+        check_controls(asked.base, [_start(asked, condition)], note=note)
     outline = open_base(
         asked.base, device=asked.device, dtype=asked.dtype, weights=False, note=note
     )
@@ -183,7 +191,7 @@ def _open_network(
 ) -> Network:
     """The network to train; a checkpoint, where there is one, replaces its weights later."""
     if asked.init_from and fresh:
-        return _open_earlier(asked.init_from, condition, base, settings)
+        return _open_earlier(_start(asked, condition), base, settings)
     return base.family.build_network(
         base,
         method=settings.method,
@@ -196,10 +204,14 @@ def _open_network(
     )
 
 
-def _open_earlier(
-    weights: str, condition: Condition, base: Base, settings: TrainSettings
-) -> Network:
+def _start(asked: TrainRequest, condition: Condition) -> NamedControl:
+    """The ControlNet of `--init-from`."""
+    return NamedControl(condition, asked.init_from, Path(asked.config) if asked.config else None)
+
+
+def _open_earlier(start: NamedControl, base: Base, settings: TrainSettings) -> Network:
     """The network that `--init-from` names."""
+    condition, weights, config = start
     if settings.lora:
         raise CnctlError(
             "a Control-LoRA starts from the base", hint="leave out --init-from, or --lora"
@@ -209,7 +221,7 @@ def _open_earlier(
             f"{weights} was trained together with its base",
             hint="--init-from takes a ControlNet that was trained with a locked base",
         )
-    network = open_control(condition, base, weights=weights, dtype=torch.float32)
+    network = open_control(condition, base, weights=weights, config=config, dtype=torch.float32)
     if not network.is_trainable:
         raise CnctlError(
             f"{weights} is a ControlNet-Union, which cannot be trained",

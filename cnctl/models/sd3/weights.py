@@ -36,10 +36,11 @@ def open_network(
     condition: str,
     hint_channels: int,
     control_type: int | None = None,
+    config: Path | None = None,
     dtype: torch.dtype | None = None,
 ) -> Sd3ControlNet:
     """The ControlNet in these weights; checked before it loads. dtype: None is the base's."""
-    opened = _check_fits(source, base.denoiser.config, condition, hint_channels)
+    opened = _check_fits(source, base.denoiser.config, condition, hint_channels, config)
     network, _ = load_controlnet(opened, device=base.offload_device, dtype=dtype or base.dtype)
     return network
 
@@ -51,13 +52,14 @@ def check_weights(
     condition: str,
     hint_channels: int,
     control_type: int | None = None,
+    config: Path | None = None,
 ) -> tuple[str, ...]:
     """Nothing is assumed of weights; CnctlError where they do not fit the base there.
 
     No tensor is read.
     """
-    config = read_json(location.path / PART / "config.json")
-    _check_fits(source, config, condition, hint_channels)
+    transformer = read_json(location.path / PART / "config.json")
+    _check_fits(source, transformer, condition, hint_channels, config)
     return ()
 
 
@@ -72,13 +74,17 @@ def check_hint_channels(condition: str, hint_channels: int) -> None:
 
 
 def _check_fits(
-    source: Path, transformer: Mapping[str, Any], condition: str, hint_channels: int
+    source: Path,
+    transformer: Mapping[str, Any],
+    condition: str,
+    hint_channels: int,
+    config: Path | None,
 ) -> Source:
     """transformer: the config of the base's."""
-    opened = open_source(source)
-    config = describe(opened)["config"]
-    check_same_shape(config, transformer)
-    if config["extra_conditioning_channels"]:
+    opened = open_source(source, config=config)
+    own = describe(opened)["config"]
+    check_same_shape(own, transformer)
+    if own["extra_conditioning_channels"]:
         raise CnctlError(
             f"{source} reads a mask beside its hint, which is not supported",
             hint="any base inpaints by --image and --mask",

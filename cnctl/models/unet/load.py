@@ -24,6 +24,7 @@ def load_controlnet(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     base: Path | None = None,
+    config: Path | None = None,
     condition: str = "",
 ) -> tuple[ControlNet | ControlNetUnionModel, dict[str, Any]]:
     """Load a ControlNet of any known form, with its description (see `read_description`).
@@ -32,10 +33,10 @@ def load_controlnet(
     safetensors or as torch's `.pth` and `.ckpt`, which are read without running what they contain.
     dtype: None keeps the file's own. base: the base (folder or file) that completes a difference
     file or a Control-LoRA; other files need none.
-    condition: what it is used for, see `open_source`.
+    config, condition: see `open_source`.
     """
     if not isinstance(source, Source):
-        source = open_source(source, base=base, condition=condition)
+        source = open_source(source, config=config, base=base, condition=condition)
     controlnet = build(
         read_tensors(source),
         source.architecture,

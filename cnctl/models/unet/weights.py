@@ -47,12 +47,13 @@ def open_network(
     condition: str,
     hint_channels: int,
     control_type: int | None = None,
+    config: Path | None = None,
     dtype: torch.dtype | None = None,
 ) -> Network:
     """The ControlNet in these weights, or the U-Net that reads its hint; checked before it loads.
 
     condition: its name, for messages. control_type: the kind that its hints are to a union; None
-    for none. dtype: None is the base's.
+    for none. config: a config.json for weights that have none. dtype: None is the base's.
     """
     _check_fits(
         source,
@@ -61,6 +62,7 @@ def open_network(
         condition=condition,
         hint_channels=hint_channels,
         control_type=control_type,
+        config=config,
     )
     if found := find_input_concat(source):
         return _open_input_concat(found, base, dtype=dtype or base.dtype)
@@ -69,6 +71,7 @@ def open_network(
         device=base.offload_device,
         dtype=dtype or base.dtype,
         base=base.path,
+        config=config,
         condition=condition,
     )
     if not isinstance(controlnet, ControlNetUnionModel):
@@ -80,12 +83,12 @@ def open_network(
 def check_weights(source: Path, location: Location, **asked: Any) -> tuple[str, ...]:
     """What is assumed of these weights, or is odd, a sentence each; no tensor is read.
 
-    asked: condition, hint_channels and control_type, as `open_network` takes them. Raises
+    asked: condition, hint_channels, control_type and config, as `open_network` takes them. Raises
     CnctlError where they do not fit the base there.
     """
-    config = read_denoiser_config(location)
-    assert config is not None  # the family was recognised by it
-    description, assumed = _check_fits(source, config, location.path, **asked)
+    unet = read_denoiser_config(location)
+    assert unet is not None  # the family was recognised by it
+    description, assumed = _check_fits(source, unet, location.path, **asked)
     odd = misfit(description, read_prediction(location.path))
     return (*assumed, odd) if odd else assumed
 
@@ -98,19 +101,24 @@ def _check_fits(
     condition: str,
     hint_channels: int,
     control_type: int | None = None,
+    config: Path | None = None,
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The description of the weights, and what is assumed of them.
 
     unet: the config of the base's; base: the file or folder, which completes some weights.
     """
     if found := find_input_concat(source):
+        if config is not None:
+            raise CnctlError(
+                f"{source} is a whole U-Net with its own config", hint="leave out --config"
+            )
         check_same_shape(found.base_config, unet)
         _check_channels(found.folder, found.hint_channels, hint_channels, condition)
         return found.description, ()
-    opened = open_source(source, base=base, condition=condition)
-    config = describe(opened)["config"]
-    check_same_shape(config, unet)
-    _check_channels(source, config["conditioning_channels"], hint_channels, condition)
+    opened = open_source(source, config=config, base=base, condition=condition)
+    own = describe(opened)["config"]
+    check_same_shape(own, unet)
+    _check_channels(source, own["conditioning_channels"], hint_channels, condition)
     if opened.architecture.union and control_type is None:
         raise CnctlError(
             f"{source} is a ControlNet-Union, and {condition} is not a kind of hint that it knows",

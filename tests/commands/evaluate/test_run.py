@@ -257,3 +257,12 @@ def test_a_folder_of_pairs_is_not_taken_for_photographs(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text('{"image": "images/0.png", "c": "canny/0.png"}')
     with pytest.raises(CnctlError, match="'c', which holds images, is not read"):
         open_examples(str(tmp_path), columns=None, note=notes.append, **how)
+
+
+def test_a_config_for_each_controlnet(tmp_path: Path) -> None:
+    asked = {"data": "scenes:2", "weights": [CANNY], "configs": ["a.json", "b.json"]}
+    with pytest.raises(CnctlError, match="2 --config for 1 --control"):
+        run(tmp_path / "e", **asked)
+    (tmp_path / "other.json").write_text('{"block_out_channels": [8]}')
+    with pytest.raises(CnctlError, match="the config says block_out_channels"):
+        run(tmp_path / "e", **(asked | {"configs": [tmp_path / "other.json"]}))

@@ -187,3 +187,24 @@ def test_a_hint_is_found_by_its_content(make: Make, tmp_path: Path) -> None:
     first.hint.rename(first.hint.with_name("edges of the photo.png"))
     repeated, _ = again(first.path, tmp_path / "again")
     assert np.array_equal(pixels(repeated.path), pixels(first.path))
+
+
+def test_a_config_is_given_for_a_file_without_one(make: Make, tmp_path: Path) -> None:
+    """The file does not say how many attention heads there are."""
+    folder = tmp_path / "runs/control"
+    file = shutil.copyfile(
+        folder / "diffusion_pytorch_model.safetensors", tmp_path / "x.safetensors"
+    )
+    with pytest.raises(CnctlError, match="the number of attention heads is not") as raised:
+        make(weights=[str(file)])
+    assert "--config" in raised.value.hint
+    config = shutil.copyfile(folder / "config.json", tmp_path / "x.json")
+    asked = {"weights": [str(file)], "configs": [config]}
+    (made,), (expected,) = make(**asked), make(weights=[str(folder)], out=tmp_path / "folder")
+    assert np.array_equal(pixels(made.path), pixels(expected.path))
+    assert np.array_equal(pixels(again(made.path, tmp_path / "again")[0].path), pixels(made.path))
+    config.unlink()
+    with pytest.raises(MissingError, match=r"was made from x\.json, which is neither beside it"):
+        again(made.path, tmp_path / "again")
+    with pytest.raises(CnctlError, match="2 --config for 1 --cond"):
+        make(configs=["a", "b"])

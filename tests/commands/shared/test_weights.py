@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.shared.weights import check_controls
+from cnctl.commands.shared.weights import NamedControl, check_controls
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import write_image
 from cnctl.registry import get_condition
@@ -24,7 +24,7 @@ def base(own_base: Path) -> Path:
 
 
 def check(base: Path, weights: object, condition: str = "canny") -> None:
-    check_controls(base, [(get_condition(condition), str(weights))])
+    check_controls(base, [NamedControl(get_condition(condition), str(weights))])
 
 
 def test_what_fits(base: Path, random_controlnet: ControlNetModel, tmp_path: Path) -> None:

@@ -470,6 +470,23 @@ def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_pat
     assert plan_training(TrainRequest(settings={"steps": 2}), run, resume=True).start == str(whole)
 
 
+def test_a_config_is_given_for_weights_to_start_from(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    written = next((whole / "controlnet").glob("*.safetensors"))
+    save_file(load_file(written), tmp_path / "x.safetensors")  # without metadata
+    asked = TrainRequest(
+        condition="canny", data="scenes:12", base=str(random_base), settings=SETTINGS,
+        init_from=str(tmp_path / "x.safetensors"),
+    )  # fmt: skip
+    with pytest.raises(CnctlError, match="number of attention heads"):
+        plan_training(asked, tmp_path / "run")
+    asked = replace(asked, config=str(whole / "controlnet" / "config.json"))
+    assert plan_training(asked, tmp_path / "run").start == asked.init_from
+    with pytest.raises(CnctlError, match="--config is for the weights of --init-from"):
+        plan_training(replace(asked, init_from=None), tmp_path / "run")
+
+
 def test_the_plan_says_what_the_paper_starts_from(random_base: Path, tmp_path: Path) -> None:
     asked = TrainRequest(
         condition="hough", data="scenes:12", base=str(random_base), settings=SETTINGS

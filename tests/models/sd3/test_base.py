@@ -15,7 +15,7 @@ from transformers import T5EncoderModel
 
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.shared.weights import check_controls
+from cnctl.commands.shared.weights import NamedControl, check_controls
 from cnctl.commands.train.run import TrainRequest, plan_training, train
 from cnctl.errors import CnctlError, MissingError
 from cnctl.images import write_image
@@ -179,14 +179,16 @@ class TestRefused:
     ) -> None:  # fmt: skip
         folder = write_controlnet(tmp_path / "x", **changes)
         with pytest.raises(CnctlError, match=what):
-            check_controls(random_sd3_base, [(get_condition("canny"), str(folder))])
+            check_controls(random_sd3_base, [NamedControl(get_condition("canny"), str(folder))])
 
     def test_a_controlnet_of_another_family(
         self, random_controlnet: Any, random_sd3_base: Path, tmp_path: Path
     ) -> None:
         random_controlnet.save(tmp_path / "x", description={})
         with pytest.raises(CnctlError, match="made for another family; the base is SD3"):
-            check_controls(random_sd3_base, [(get_condition("canny"), str(tmp_path / "x"))])
+            check_controls(
+                random_sd3_base, [NamedControl(get_condition("canny"), str(tmp_path / "x"))]
+            )
 
     @pytest.mark.parametrize(
         ("asked", "what"),

@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnctl.models.unet.checkpoint import published
+from cnctl.models.unet.published import CONTROLNETS
 
 FIELD = "global_pool_conditions"
+
+
+UNKNOWN = (
+    "nothing says whether its residuals are averaged over the picture, and it is assumed that they "
+    "are not; a config.json says it, see --config"
+)
 
 
 class Averaging(NamedTuple):
@@ -28,6 +35,8 @@ def find_averaging(config: Mapping[str, Any], path: Path, condition: str) -> Ave
     why = f"{path.stem} is the name of such a ControlNet" if name else ""
     if not why and condition in published.AVERAGED:
         why = f"ControlNets for {condition} do so"
+    if FIELD not in config and not why and condition and not _is_known(path, condition):
+        return Averaging(False, UNKNOWN, True)
     if FIELD not in config:
         text = f"its residuals are averaged over the picture, because {why}; no config says it"
         return Averaging(bool(why), text if why else "", bool(why))
@@ -35,3 +44,9 @@ def find_averaging(config: Mapping[str, Any], path: Path, condition: str) -> Ave
         return Averaging(True, "its residuals are averaged over the picture")
     text = f"its config says that residuals are not averaged over the picture, but {why}"
     return Averaging(False, text if why else "")
+
+
+def _is_known(path: Path, condition: str) -> bool:
+    """Whether there is a published ControlNet of this name, or one for this condition."""
+    of_condition = any(condition in of_family for of_family in CONTROLNETS.values())
+    return of_condition or bool(published.condition_of(path))

@@ -26,6 +26,10 @@ PUBLISHED = "control_v11e_sd15_shuffle.safetensors"
         ({FIELD: True}, "mine.safetensors", "canny", True, False, "are averaged over the picture"),
         ({FIELD: False}, PUBLISHED, "shuffle", False, False, "are not averaged .*, but"),
         ({FIELD: False}, "mine.safetensors", "canny", False, False, ""),
+        ({}, "mine.safetensors", "mine", False, True, "nothing says whether .* see --config"),
+        ({}, "control_v11p_sd15_canny.safetensors", "mine", False, False, ""),
+        ({FIELD: False}, "mine.safetensors", "mine", False, False, ""),
+        ({}, "mine.safetensors", "", False, False, ""),
     ],
 )  # fmt: skip
 def test_who_says_it(
