@@ -1,12 +1,16 @@
-"""The installed command in a process of its own, away from the user's settings."""
+"""The command, in this process or in its own, away from the user's settings."""
 
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from cnctl.cli import main
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -32,8 +36,34 @@ def command(tmp_path, environment) -> Callable[..., subprocess.Popen]:
 
 
 @pytest.fixture
-def cnctl(command) -> Run:
-    """Run `cnctl ...` in tmp_path to its end; stdout and stderr are text."""
+def cnctl(tmp_path, monkeypatch) -> Run:
+    """Run `cnctl ...` in tmp_path to its end, in this process; stdout and stderr are text."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        with monkeypatch.context() as here, ExitStack() as stack:
+            here.chdir(tmp_path)
+            here.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+            for name in [name for name in os.environ if name.startswith("CNCTL_")]:
+                here.delenv(name)
+            streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
+            here.setattr(sys, "stdout", streams[0])
+            here.setattr(sys, "stderr", streams[1])
+            with pytest.raises(SystemExit) as end:
+                main(list(map(os.fspath, arguments)))
+            return subprocess.CompletedProcess(arguments, end.value.code, *map(_text, streams))
+
+    return run
+
+
+def _text(stream) -> str:
+    stream.flush()
+    stream.buffer.seek(0)
+    return stream.buffer.read().decode("utf-8", "surrogateescape")
+
+
+@pytest.fixture
+def cnctl_process(command) -> Run:
+    """The same in its own process, as a shell starts it; keywords go to Popen."""
 
     def run(*arguments: object, input: bytes = b"", **settings) -> subprocess.CompletedProcess:
         with command(*arguments, stdin=subprocess.PIPE, **settings) as process:

@@ -14,8 +14,8 @@ import cnctl.cli as cnctl_cli
 from cnctl.images import read_hint, read_image
 
 
-def test_one_path_per_line_and_nothing_else(cnctl, photo, tmp_path):
-    run = cnctl("annotate", "--cond", "canny", photo)
+def test_one_path_per_line_and_nothing_else(cnctl_process, photo, tmp_path):
+    run = cnctl_process("annotate", "--cond", "canny", photo)
     assert (run.returncode, run.stdout, run.stderr) == (0, "out/photo-canny.png\n", "")
     assert read_hint(tmp_path / "out/photo-canny.png", channels=3).shape == (512, 680, 3)
 
@@ -88,15 +88,17 @@ def test_a_data_set(cnctl, photo, tmp_path):
     assert set(row["options"]) == {"low_threshold", "high_threshold"}
 
 
-def test_names_that_are_no_utf8(cnctl, photo, tmp_path, environment):
+def test_names_that_are_no_utf8(cnctl_process, photo, tmp_path, environment):
     environment["PYTHONIOENCODING"] = "utf-8:strict"  # as in a desktop's locale
     odd = os.fsdecode(b"\xff\xfe.png")
     (tmp_path / photo).rename(tmp_path / odd)
-    run = cnctl("annotate", "--cond", "canny", odd, "--resolution", "64")
+    run = cnctl_process("annotate", "--cond", "canny", odd, "--resolution", "64")
     assert (run.returncode, run.stderr) == (0, "")
     assert os.fsencode(run.stdout) == b"out/\xff\xfe-canny.png\n"
     document = json.loads(
-        cnctl("annotate", "--cond", "canny", odd, "--json", "-q", "--resolution", "64").stdout
+        cnctl_process(
+            "annotate", "--cond", "canny", odd, "--json", "-q", "--resolution", "64"
+        ).stdout
     )
     assert document["hints"][0]["image"] == odd
 
@@ -141,12 +143,14 @@ def test_the_body_of_the_command_is_short():
     assert len(statements) <= 16
 
 
-def test_a_broken_plugin_leaves_the_hints_of_other_conditions(tmp_path, cnctl, environment, photo):
+def test_a_broken_plugin_leaves_the_hints_of_other_conditions(
+    tmp_path, cnctl_process, environment, photo
+):
     info = tmp_path / "bad-1.0.dist-info"
     info.mkdir()
     (info / "entry_points.txt").write_text("[cnctl.conditions]\nbad = no_such_module:bad\n")
     paths = os.pathsep.join([str(tmp_path), *sys.path])
-    result = cnctl(
+    result = cnctl_process(
         "annotate", "--cond", "bad,canny", photo, env=environment | {"PYTHONPATH": paths}
     )
     assert result.returncode == 3
@@ -155,5 +159,5 @@ def test_a_broken_plugin_leaves_the_hints_of_other_conditions(tmp_path, cnctl, e
     assert "condition 'bad' (bad 1.0) failed to import: ModuleNotFoundError" in reason
     assert summary == "cnctl: condition bad failed"
     assert (tmp_path / "out" / "photo-canny.png").is_file()
-    result = cnctl("annotate", "--cond", "cany,canny", photo)
+    result = cnctl_process("annotate", "--cond", "cany,canny", photo)
     assert result.returncode == 2

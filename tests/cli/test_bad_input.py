@@ -1,4 +1,4 @@
-"""Bad input through the installed command: one line, the right exit code, no half file."""
+"""Bad input through the command: one line, the right exit code, no half file."""
 
 import json
 import os
@@ -183,11 +183,11 @@ def _small_disk() -> None:
 
 
 @pytest.mark.parametrize("settings", [(), ("--dataset", "-p", "noise")])
-def test_a_full_disk(cnctl, tmp_path, settings):
+def test_a_full_disk(cnctl_process, tmp_path, settings):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     words = ("--option", "low_threshold=1", "--option", "high_threshold=1", *settings)
-    run = cnctl(*CANNY, "noise.png", *words, preexec_fn=_small_disk)
+    run = cnctl_process(*CANNY, "noise.png", *words, preexec_fn=_small_disk)
     assert_refused(run, 6, "the disk is full")
     assert [name for name in files_in(tmp_path) if not name.endswith("metadata.jsonl")] == [
         "noise.png"
@@ -195,18 +195,18 @@ def test_a_full_disk(cnctl, tmp_path, settings):
 
 
 @pytest.mark.parametrize("words", [("--json",), ("-o", "-")])
-def test_a_full_disk_behind_stdout(cnctl, photo, words):
+def test_a_full_disk_behind_stdout(cnctl_process, photo, words):
     with open("/dev/full", "wb") as full:
-        run = cnctl(*CANNY, photo, *words, stdout=full)
+        run = cnctl_process(*CANNY, photo, *words, stdout=full)
     assert_refused(run, 6, "the output cannot be written: the disk is full")
 
 
 @pytest.mark.parametrize("words", [(), ("-o", "-")])
-def test_a_closed_pipe_is_quiet(cnctl, photo, words):
+def test_a_closed_pipe_is_quiet(cnctl_process, photo, words):
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "wb") as pipe:
-        run = cnctl(*CANNY, photo, *words, stdout=pipe)
+        run = cnctl_process(*CANNY, photo, *words, stdout=pipe)
     assert (run.returncode, run.stderr) == (141, "")
 
 
@@ -219,7 +219,7 @@ def test_a_closed_pipe_is_quiet(cnctl, photo, words):
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
 def test_a_signal_leaves_whole_files_and_the_run_can_be_repeated(
-    command, cnctl, photo, tmp_path, number, code, word
+    command, cnctl_process, photo, tmp_path, number, code, word
 ):
     (tmp_path / "set").mkdir()
     for index in range(400):
@@ -237,7 +237,7 @@ def test_a_signal_leaves_whole_files_and_the_run_can_be_repeated(
     assert all(name.endswith("-canny.png") for name in made)
     whole = (tmp_path / "out/0-canny.png").read_bytes()
     assert all((tmp_path / "out" / name).read_bytes() == whole for name in made)
-    again = cnctl(*CANNY, "set")
+    again = cnctl_process(*CANNY, "set")
     assert again.returncode == 0
     assert again.stderr.startswith(f"{len(made)} hints were there already")
     assert len(files_in(tmp_path / "out")) == 400

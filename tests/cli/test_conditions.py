@@ -21,12 +21,12 @@ heavy = Condition(name="heavy", summary="", load_detector=lambda device: lambda 
 """
 
 
-def cnctl(*arguments, path=None, folder=None, **variables):
+def run(*arguments, path=None, **variables):
+    """`cnctl ...` in its own process, with the packages in `path`."""
     paths = os.pathsep.join(filter(None, [path and str(path), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-m", "cnctl", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": paths, **variables},
-        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
@@ -37,7 +37,7 @@ def cnctl(*arguments, path=None, folder=None, **variables):
 def written(tmp_path_factory):
     """The package that `cnctl conditions new two-tone` writes."""
     folder = tmp_path_factory.mktemp("written")
-    result = cnctl("conditions", "new", "two-tone", "-o", folder / "deep")
+    result = run("conditions", "new", "two-tone", "-o", folder / "deep")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [str(folder / "deep" / "cnctl-two-tone")]
     return Path(result.stdout.strip())
@@ -60,7 +60,7 @@ def site(tmp_path_factory, written):
 
 
 def test_installed_strangers_are_listed_like_built_ins(site):
-    result = cnctl("conditions", path=site)
+    result = run("conditions", path=site)
     rows = [line.split("\t") for line in result.stdout.splitlines()]
     assert [
         "blur",
@@ -76,8 +76,8 @@ def test_installed_strangers_are_listed_like_built_ins(site):
     ]
 
 
-def test_one_condition_whole(site):
-    lines = cnctl("conditions", "blur", path=site).stdout.splitlines()
+def test_one_condition_whole(cnctl, site):
+    lines = run("conditions", "blur", path=site).stdout.splitlines()
     assert lines[0] == "blur: Colours without detail"
     assert "  radius=8  1 to 64  of the blur, in pixels" in lines
     assert any("cnctl-blur 0.1.0 (cnctl_blur:blur)" in line for line in lines)
@@ -86,8 +86,8 @@ def test_one_condition_whole(site):
         assert words in lines
 
 
-def test_json_is_one_document(site):
-    document = json.loads(cnctl("conditions", "--json", path=site).stdout)
+def test_json_is_one_document(cnctl, site):
+    document = json.loads(run("conditions", "--json", path=site).stdout)
     by_name = {about["name"]: about for about in document["conditions"]}
     assert by_name["blur"]["summary"] == "Colours without detail"
     assert by_name["blur"]["options"]["radius"]["default"] == 8
@@ -99,14 +99,14 @@ def test_json_is_one_document(site):
 
 
 def test_check_passes_the_example_the_built_in_and_what_new_writes(site):
-    result = cnctl("conditions", "check", "blur", "canny", "two-tone", path=site)
+    result = run("conditions", "check", "blur", "canny", "two-tone", path=site)
     assert result.returncode == 0, result.stdout
     assert result.stdout == ""
     assert "blur meets the contract" in result.stderr
 
 
 def test_check_tells_faults_one_a_line_and_exits_with_2(site):
-    result = cnctl("conditions", "check", "heavy", "canny", path=site)
+    result = run("conditions", "check", "heavy", "canny", path=site)
     assert result.returncode == 2
     assert result.stdout.splitlines() == [
         "heavy: heavy_module prints to stdout when it is imported",
@@ -114,7 +114,7 @@ def test_check_tells_faults_one_a_line_and_exits_with_2(site):
         "heavy: summary must be one line of text",
     ]
     assert "canny meets the contract" in result.stderr
-    document = json.loads(cnctl("conditions", "check", "heavy", "--json", path=site).stdout)
+    document = json.loads(run("conditions", "check", "heavy", "--json", path=site).stdout)
     assert len(document["conditions"][0]["problems"]) == 3
 
 
@@ -122,7 +122,7 @@ def test_check_of_a_plugin_that_does_not_import(tmp_path):
     info = tmp_path / "bad-1.0.dist-info"
     info.mkdir()
     (info / "entry_points.txt").write_text("[cnctl.conditions]\nbad = no_such_module:bad\n")
-    result = cnctl("conditions", "check", "bad", path=tmp_path)
+    result = run("conditions", "check", "bad", path=tmp_path)
     assert result.returncode == 2
     assert "failed to import" in result.stdout
     assert len(result.stdout.splitlines()) == 1
@@ -130,7 +130,7 @@ def test_check_of_a_plugin_that_does_not_import(tmp_path):
 
 def test_check_without_the_detectors_weights_names_the_command_and_exits_with_4(tmp_path):
     environment = {"HF_HUB_CACHE": str(tmp_path), "CNCTL_DETECTORS": str(tmp_path)}
-    result = cnctl("conditions", "check", "hed", "canny", **environment)
+    result = run("conditions", "check", "hed", "canny", **environment)
     assert result.returncode == 4
     assert result.stdout == ""
     missing, met = result.stderr.splitlines()
@@ -168,21 +168,21 @@ def test_new_writes_what_the_example_shows(written):
     ("name", "code"),
     [("Bad Name", 2), ("canny", 2), ("check", 2), ("3d", 2), ("../x", 2), ("mine-", 2)],
 )
-def test_new_refuses_names_that_cannot_be_used(tmp_path, name, code):
+def test_new_refuses_names_that_cannot_be_used(cnctl, tmp_path, name, code):
     result = cnctl("conditions", "new", name, "-o", tmp_path)
     assert result.returncode == code
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_new_says_how_to_install_what_it_wrote(tmp_path):
+def test_new_says_how_to_install_what_it_wrote(cnctl, tmp_path):
     (tmp_path / "a folder").mkdir()
     for folder, shown in (
         (".", "./cnctl-mine"),
         ("a folder", "'./a folder/cnctl-mine'"),
         (tmp_path / "b", f"{tmp_path}/b/cnctl-mine"),
     ):
-        result = cnctl("conditions", "new", "mine", "-o", folder, folder=tmp_path)
+        result = cnctl("conditions", "new", "mine", "-o", folder)
         assert result.stderr == f"next: pip install {shown} && cnctl conditions check mine\n"
 
 
@@ -201,22 +201,22 @@ def test_what_new_writes_passes_its_tests_under_a_name_that_python_or_it_uses(tm
     assert "2 passed" in result.stdout, result.stdout
 
 
-def test_new_keeps_what_exists(tmp_path):
+def test_new_keeps_what_exists(cnctl, tmp_path):
     (tmp_path / "cnctl-mine").mkdir()
     (tmp_path / "file").write_text("")
-    assert cnctl("conditions", "new", "mine", folder=tmp_path).returncode == 6
-    assert cnctl("conditions", "new", "mine", "-o", "file", folder=tmp_path).returncode == 6
+    assert cnctl("conditions", "new", "mine").returncode == 6
+    assert cnctl("conditions", "new", "mine", "-o", "file").returncode == 6
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cnctl-mine", "file"]
 
 
 @pytest.mark.parametrize("words", [["new"], ["check"], ["new", "a", "b"], ["canny", "blur"]])
-def test_words_that_make_no_sense_are_a_usage_error(words):
+def test_words_that_make_no_sense_are_a_usage_error(cnctl, words):
     result = cnctl("conditions", *words)
     assert result.returncode == 2
     assert "is not understood" in result.stderr
 
 
-def test_an_unknown_name_is_one_line_with_the_nearest():
+def test_an_unknown_name_is_one_line_with_the_nearest(cnctl):
     for words in (["cany"], ["check", "cany"]):
         result = cnctl("conditions", *words)
         assert result.returncode == 2
@@ -240,7 +240,7 @@ def test_a_terminal_gets_a_table():
     assert "Canny edges, white on black" in result.stdout
 
 
-def test_help_shows_the_four_uses():
+def test_help_shows_the_four_uses(cnctl):
     text = cnctl("conditions", "--help").stdout
     for words in ("conditions canny", "conditions new NAME", "conditions check NAME", "--json"):
         assert words in text
