@@ -38,6 +38,15 @@ def check_adapters(loras: Sequence[str], embeddings: Sequence[str]) -> None:
         check_role(path, role)
 
 
+def check_fit(outline: Base, loras: Sequence[str], embeddings: Sequence[str]) -> None:
+    """Raise CnctlError for what does not fit a base. outline: the base without its weights."""
+    shapes = _shapes(outline)
+    for path, _ in map(parse_lora, loras):
+        outline.family.read_lora(path, shapes)
+    for path, word in map(parse_embedding, embeddings):
+        _add_embedding(outline, path, word)
+
+
 def load_adapters(base: Base, loras: Sequence[str], embeddings: Sequence[str]) -> Adapters:
     """Change the base in memory. loras: FILE[:SCALE]; embeddings: FILE or WORD=FILE."""
     return Adapters(
@@ -82,9 +91,15 @@ def _shapes(base: Base) -> Mapping[str, Mapping[str, tuple[int, ...]]]:
 
 
 def _load_embedding(base: Base, path: Path, word: str) -> EmbeddingRecord:
+    word = _add_embedding(base, path, word)
+    return EmbeddingRecord(name=path.name, sha256=known_sha256(path), word=word)
+
+
+def _add_embedding(base: Base, path: Path, word: str) -> str:
+    """The word that stands for it."""
     own_word, vectors = base.family.read_embedding(path)
     word = word or own_word or path.stem
     if not word.strip() or " " in word:
         raise CnctlError(f"{word!r} cannot be a word of a prompt", hint=f"give WORD={path}")
     base.family.add_embedding(base, word, vectors)
-    return EmbeddingRecord(name=path.name, sha256=known_sha256(path), word=word)
+    return word

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cnctl.commands.generate.adapters import check_fit
 from cnctl.commands.generate.check import CheckedRun, check_run
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
 from cnctl.commands.generate.events import OnEvent
@@ -106,6 +107,7 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
         request.base, device=request.device, dtype=request.dtype, weights=False, note=note
     )
     settings = choose_settings(plan.conditions[0], base, request.settings)
+    check_fit(base, request.loras, request.embeddings)
     if request.size:
         check_size(base, height=request.size[1], width=request.size[0])
     for chosen in dict.fromkeys(settings_of(settings, task) for task in plan.tasks):

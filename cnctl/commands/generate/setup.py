@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from cnctl.commands.generate.adapters import Adapters, load_adapters
+from cnctl.commands.generate.adapters import Adapters, check_fit, load_adapters
 from cnctl.commands.generate.check import CheckedRun, check_run
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
 from cnctl.commands.generate.events import OnEvent
@@ -74,17 +74,19 @@ def set_up(request: GenerateRequest, on_event: OnEvent) -> Setup:
     """Plan the run from names, check all that needs no weights, then load."""
     checked = check_run(plan_run(request), on_event)
     check_controls(request.base, _named(checked), note=lambda text: on_event(Note(text)))
-    _check_size(request)
+    _check_by_outline(request)
     with out_of_memory_hint(request, "the networks"):
         return _load(checked, on_event)
 
 
-def _check_size(request: GenerateRequest) -> None:
-    """Raise CnctlError where the base, of which no weight is read, cannot generate this size."""
+def _check_by_outline(request: GenerateRequest) -> None:
+    """Raise CnctlError for a size or an adapter that does not fit the base; no weight is read."""
+    if not (request.size or request.loras or request.embeddings):
+        return
+    outline = open_base(request.base, device="cpu", dtype=None, weights=False)
     if request.size:
-        width, height = request.size
-        outline = open_base(request.base, device="cpu", dtype=None, weights=False)
-        check_size(outline, height=height, width=width)
+        check_size(outline, height=request.size[1], width=request.size[0])
+    check_fit(outline, request.loras, request.embeddings)
 
 
 def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:

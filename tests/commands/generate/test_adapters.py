@@ -420,3 +420,23 @@ def test_images_say_what_was_added_and_are_made_again(
     asked = replace(asked, overwrite=True)
     with pytest.raises(MissingError, match=r"was made from style.safetensors, which is"):
         next(generate(replay(made.path, asked)))
+
+
+@pytest.mark.parametrize("kind", ["loras", "embeddings"])
+def test_what_is_for_another_family_is_refused_before_weights_are_read(
+    own_base: Path, loaded_sdxl_base: Base, random_controlnet: Any, tmp_path: Path, kind: str
+) -> None:
+    for weights in own_base.rglob("*.safetensors"):
+        weights.unlink()
+    random_controlnet.save_pretrained(tmp_path / "control")
+    lora = write(tmp_path / "x.safetensors", as_kohya(places(loaded_sdxl_base)))
+    embedding = write(tmp_path / "y.safetensors", {"emb_params": torch.zeros(1, 7)})
+    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    request = GenerateRequest(
+        [ControlSpec(condition="canny")], [tmp_path / "a.png"], prompt="a", base=str(own_base),
+        out=tmp_path / "out", weights=[str(tmp_path / "control")],
+        **{kind: [str(lora if kind == "loras" else embedding)]},
+    )  # fmt: skip
+    what = "fit nothing in this base" if kind == "loras" else "has vectors of 7 numbers, own reads"
+    with pytest.raises(CnctlError, match=what):
+        list(generate(request))
