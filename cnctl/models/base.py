@@ -82,6 +82,11 @@ class Base:
         return int(self.defaults.get("resolution", self.trained_resolution))
 
     @property
+    def distilled_guidance(self) -> float | None:
+        """The scale of guidance that the denoiser is told; None where it reads none."""
+        return self.defaults.get("distilled_guidance")
+
+    @property
     def denoiser_weights(self) -> Path | None:
         """The file that identifies a fine-tune of a base: its only one, or the denoiser's first."""
         if self.path.is_file():

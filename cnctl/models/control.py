@@ -105,9 +105,13 @@ class ControlRunner:
         hints = (hint[None] for hint in control.hint)
         parts = [control.network.encode_hint(self.base, hint).features for hint in hints]
         features = torch.cat(parts)
-        if len(features) > 1 and self.guided and not control.conditional_only:
+        if len(features) > 1 and self.guided and not self._on_half(control):
             features = torch.cat([features, features])
         return EncodedHint(features)
+
+    def _on_half(self, control: Control) -> bool:
+        """Whether it runs on the half of the guidance with the prompt alone."""
+        return control.conditional_only or self.base.family.controls_read_prompt
 
     def _run(
         self,
@@ -119,14 +123,17 @@ class ControlRunner:
         timestep: Tensor,
         text: TextFeatures,
     ) -> Residuals:
-        half = self.guided and control.conditional_only
+        half = self.guided and self._on_half(control)
         if half:
             latents, text = latents.chunk(2)[1], text.second_half()
         residuals = control.network.residuals(self.base, latents, timestep, text, hint)
         residuals = residuals.scaled(control.scales_at(step, self.steps))
         if control.region is not None:
             residuals = residuals.within(control.region)
-        return residuals.on_second_half() if half else residuals
+        if not half:
+            return residuals
+        only = control.conditional_only
+        return residuals.on_second_half() if only else residuals.on_both_halves()
 
 
 def check_control(control: Control, count: int, *, height: int, width: int, steps: int) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cnctl.models.checkpoint_layout import CheckpointLayout
+from cnctl.models.guidance import guide
 from cnctl.models.location import Location
 from cnctl.models.residuals import Residuals
 from cnctl.models.text_features import TextFeatures
@@ -46,6 +47,9 @@ class Latents(Protocol):
 
     def decode(self, base: Base, latents: Tensor) -> np.ndarray:
         """Images of scaled latents. Raises CnctlError where pixels are not finite."""
+
+    def encode_hint(self, base: Base, pixels: Tensor, *, shifted: bool = True) -> Tensor:
+        """Scaled latents (B, C, h, w) of pixels (B, 3, H, W) in [-1, 1]; the posterior's mode."""
 
 
 class PromptReader(Protocol):
@@ -85,6 +89,10 @@ class Family:
     predict: Callable[[nn.Module, Tensor, Tensor, TextFeatures, Residuals | None], Tensor]
     """predict(denoiser, latents, timestep, text, residuals): its prediction (B, C, h, w), what
     ControlNets add to it."""
+    guide: Callable[[Tensor, Tensor, float], Tensor] = guide
+    """guide(without, with_prompt, scale): one prediction (B, C, h, w) of two."""
+    controls_read_prompt: bool = False
+    """Whether ControlNets run once, with the prompt, and act on both halves of the guidance."""
 
     build_network: Callable[..., Network]
     """build_network(base, method=, hint_channels=, hint_encoder=, hint_start=, layers=, rank=,
@@ -131,6 +139,9 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Settings of generate and train that this family's own published recipes give."""
 
+
+UNDISTILLED = "the base reads no scale of guidance as an input"
+"""Why `distilled_guidance` is unsupported, where it is."""
 
 Recognise = Callable[[Location], Family | None]
 """recognise(location): the family of a base, from configs and headers alone; None for another's."""

@@ -44,6 +44,19 @@ class KLLatents:
         return (latents.float() - shift) * scale
 
     @torch.no_grad()
+    def encode_hint(self, base: Base, pixels: Tensor, *, shifted: bool = True) -> Tensor:
+        """Latents (B, C, h, w), float32, of a hint's pixels (B, 3, H, W) in [-1, 1].
+
+        They are the mode of the posterior, so that a hint always gives the same; diffusers'
+        pipelines draw a sample, some without a seed. shifted: some ControlNets were trained without
+        the shift of the base's latents.
+        """
+        with on_device(base, base.vae):
+            encoded = base.vae.encode(pixels.to(base.device, base.vae.dtype))
+        shift, scale = self._statistics(base)
+        return (encoded.latent_dist.mode().float() - (shift if shifted else 0.0)) * scale
+
+    @torch.no_grad()
     def decode(self, base: Base, latents: Tensor) -> np.ndarray:
         """Scaled latents to images uint8 (B, H, W, 3), one at a time, so that batches agree.
 

@@ -8,7 +8,7 @@ from typing import Any
 from cnctl.models import signatures
 from cnctl.models.checkpoint_layout import CheckpointLayout
 from cnctl.models.identify import check_role
-from cnctl.models.sd3.layout import LAYOUT as SD3
+from cnctl.models.sd3.format import LAYOUT as SD3
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.layout import LAYOUT as UNET
 

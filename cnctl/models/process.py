@@ -10,6 +10,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,9 @@ class Process(Protocol):
 
     def suits(self, kind: Any) -> bool:
         """Whether a diffusers scheduler class denoises this process, given the last step alone."""
+
+    def spacing(self, schedule: Any, steps: int, *, tokens: int) -> dict[str, Any]:
+        """The arguments of a schedule's `set_timesteps` for an image of so many tokens."""
 
     def start(self, schedule: Any, noise: Tensor) -> Tensor:
         """The latents that a run from noise alone starts with."""
@@ -109,6 +113,9 @@ class Diffusion:
             return False  # noise that is not each image's own; CogVideoX's bent schedule
         return steps_alone(kind)
 
+    def spacing(self, schedule: Any, steps: int, *, tokens: int) -> dict[str, Any]:
+        return {"num_inference_steps": steps}
+
     def start(self, schedule: Any, noise: Tensor) -> Tensor:
         return noise * schedule.init_noise_sigma
 
@@ -140,11 +147,17 @@ class FlowMatching:
     """
 
     scheduler: Any
-    """A FlowMatchEulerDiscreteScheduler."""
+    """A FlowMatchEulerDiscreteScheduler; where it shifts dynamically, by the image's tokens."""
+    even: bool = False
+    """Whether σ falls evenly from 1 to 1 / steps before it is shifted, and not as the scheduler
+    itself spaces it."""
 
     prediction = "flow"
-    schedulers = ("flow_match_euler", "flow_match_heun")
     densities = ("logit_normal", "uniform")
+
+    @property
+    def schedulers(self) -> tuple[str, ...]:
+        return ("flow_match_euler",) if self.even else ("flow_match_euler", "flow_match_heun")
 
     @property
     def last_timestep(self) -> float:
@@ -153,13 +166,14 @@ class FlowMatching:
     def draw_timestep(self, generator: torch.Generator, *, density: str) -> Tensor:
         """Logit-normal with mean 0 and deviation 1 (Esser et al., 2024, section 3.1), or uniform.
 
-        Then shifted as the base's schedule is, as in diffusers' training scripts.
+        Then shifted as the base's schedule is, but for a dynamic shift, as in diffusers' scripts.
         """
         if density == "logit_normal":
             sigma = torch.sigmoid(torch.randn(1, generator=generator))
         else:
             sigma = 1 - torch.rand(1, generator=generator)
-        shift = self.scheduler.config.shift
+        config = self.scheduler.config
+        shift = 1.0 if config.use_dynamic_shifting else config.shift
         return self.last_timestep * shift * sigma / (1 + (shift - 1) * sigma)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -176,7 +190,17 @@ class FlowMatching:
         return snr.clamp(max=gamma) / (snr + 1)
 
     def suits(self, kind: Any) -> bool:
+        spaced = inspect.signature(kind.set_timesteps).parameters
+        if self.even and not {"sigmas", "mu"} <= spaced.keys():
+            return False
         return "shift" in inspect.signature(kind.__init__).parameters and steps_alone(kind)
+
+    def spacing(self, schedule: Any, steps: int, *, tokens: int) -> dict[str, Any]:
+        if not self.even:
+            return {"num_inference_steps": steps}
+        config = schedule.config
+        mu = dynamic_shift(config, tokens) if config.use_dynamic_shifting else None
+        return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": mu}
 
     def start(self, schedule: Any, noise: Tensor) -> Tensor:
         return noise
@@ -194,6 +218,16 @@ class FlowMatching:
 
     def _sigma(self, timesteps: Tensor, *, like: Tensor) -> Tensor:
         return (timesteps / self.last_timestep).to(like).reshape(-1, 1, 1, 1)
+
+
+def dynamic_shift(config: Any, tokens: int) -> float:
+    """The μ of a schedule for an image of so many tokens: linear, as diffusers' pipelines have it.
+
+    config: of a FlowMatchEulerDiscreteScheduler.
+    """
+    few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return low + (high - low) * (tokens - few) / (many - few)
 
 
 def steps_alone(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The features of a prompt that a U-Net reads."""
+"""The features of a prompt that a denoiser reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 PictureSize = tuple[int, int, int, int, int, int]
 """What SDXL is told of a picture, in pixels: its height and width before it was cropped, top and
@@ -15,15 +16,18 @@ left of the crop, height and width that it was cropped to."""
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Prompts as text encoders have read them, and SDXL's further inputs.
+    """Prompts as text encoders have read them, and what else a denoiser is told.
 
-    tokens: (B, L, D), which the cross-attention reads. SDXL alone has the other two: pooled,
-    (B, P), each prompt as a whole, and sizes, (B, 6), a `PictureSize` for each.
+    tokens: (B, L, D), which attention reads. Some families have others: pooled, (B, P), each prompt
+    as a whole; sizes, (B, 6), a `PictureSize` for each; mask, bool (B, L), the tokens that are not
+    padding, None for all; guidance, float (B,), the scale that a distilled base is told.
     """
 
     tokens: Tensor
     pooled: Tensor | None = None
     sizes: Tensor | None = None
+    mask: Tensor | None = None
+    guidance: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -34,9 +38,15 @@ class TextFeatures:
             return self
         return replace(self, sizes=torch.tensor(sizes, device=self.pooled.device))
 
+    def guided_by(self, scale: float | None) -> TextFeatures:
+        """The same, told this scale of guidance; None where the base is not distilled."""
+        if scale is None:
+            return self
+        return replace(self, guidance=self.tokens.new_full((len(self),), scale, dtype=torch.float))
+
     def second_half(self) -> TextFeatures:
         """Of the batch."""
-        return self._each(lambda part: part.chunk(2)[1])
+        return TextFeatures(*(part if part is None else part.chunk(2)[1] for part in self._parts()))
 
     def zeros(self) -> TextFeatures:
         """As many, all zero."""
@@ -46,15 +56,27 @@ class TextFeatures:
         """The same in another precision."""
         return self._each(lambda part: part.to(dtype))
 
+    def padded(self, length: int) -> TextFeatures:
+        """The same with so many tokens, of which the new ones are padding."""
+        missing = length - self.tokens.shape[1]
+        if not missing:
+            return self
+        tokens = F.pad(self.tokens, (0, 0, 0, missing))
+        return replace(self, tokens=tokens, mask=F.pad(_mask(self), (0, missing)))
+
     def added(self) -> dict[str, Tensor] | None:
         """What diffusers' networks call `added_cond_kwargs`; None where there is nothing."""
         if self.pooled is None or self.sizes is None:
             return None
         return {"text_embeds": self.pooled, "time_ids": self.sizes}
 
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.tokens, self.pooled, self.sizes, self.mask, self.guidance
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> TextFeatures:
+        """What the text encoders have read changed, and the sizes with it."""
         added = (None if part is None else change(part) for part in (self.pooled, self.sizes))
-        return TextFeatures(change(self.tokens), *added)
+        return TextFeatures(change(self.tokens), *added, self.mask, self.guidance)
 
 
 def whole_picture(height: int, width: int) -> PictureSize:
@@ -63,14 +85,21 @@ def whole_picture(height: int, width: int) -> PictureSize:
 
 
 def join(several: Sequence[TextFeatures]) -> TextFeatures:
-    """One batch of several."""
+    """One batch of several; the shorter ones are padded."""
+    lengths = {one.tokens.shape[1] for one in several}
+    padded = [one.padded(max(lengths)) for one in several]
+    if any(one.mask is not None for one in padded):
+        padded = [replace(one, mask=_mask(one)) for one in padded]
+    columns = zip(*(one._parts() for one in padded), strict=True)
+    return TextFeatures(*(_joined(column) for column in columns))
 
-    def joined(parts: list[Tensor | None]) -> Tensor | None:
-        whole = [part for part in parts if part is not None]
-        return torch.cat(whole) if whole else None
 
-    return TextFeatures(
-        torch.cat([one.tokens for one in several]),
-        joined([one.pooled for one in several]),
-        joined([one.sizes for one in several]),
-    )
+def _mask(text: TextFeatures) -> Tensor:
+    if text.mask is not None:
+        return text.mask
+    return torch.ones(text.tokens.shape[:2], dtype=torch.bool, device=text.tokens.device)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    whole = [part for part in parts if part is not None]
+    return torch.cat(whole) if whole else None

@@ -8,6 +8,7 @@ with the control in both halves; timesteps stay on the host, so that no step wai
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -22,7 +23,6 @@ from cnctl.models.latents import decode_latents
 from cnctl.models.offload import on_device
 from cnctl.models.prompts import PLAIN, PromptOptions, count_chunks, encode_prompts
 from cnctl.models.text_features import TextFeatures, join, whole_picture
-from cnctl.sampling.guidance import guide
 from cnctl.sampling.image_to_image import Edit, LatentEdit, check_edit, encode_edit
 from cnctl.sampling.schedulers import build_scheduler, set_timesteps
 
@@ -46,6 +46,7 @@ def sample(
     negative_prompts: Sequence[str] | None = None,
     steps: int = 20,
     guidance_scale: float = 9.0,
+    distilled_guidance: float | None = None,
     scheduler: str = "ddim",
     options: PromptOptions = PLAIN,
     edit: Edit | None = None,
@@ -57,7 +58,8 @@ def sample(
 
     Image i depends on prompts[i], its hint and seeds[i] alone, whatever else is in the batch.
     Prompts longer than the text encoder reads are read in chunks, as many for all of the batch.
-    guidance_scale 1 turns guidance off; negative prompts then have no effect. steps is the number
+    guidance_scale 1 turns guidance off; negative prompts then have no effect. distilled_guidance:
+    what a base that reads a scale of guidance is told; None for its default. steps is the number
     that runs, also where an edit starts in the middle of a schedule, which is then a longer one.
     on_preview is shown what the run is heading for after each `preview_every` steps but the last;
     it changes nothing.
@@ -90,6 +92,7 @@ def sample(
             generators=generators,
             steps=steps,
             guidance_scale=guidance_scale,
+            distilled_guidance=distilled_guidance,
             scheduler=scheduler,
             edit=latent_edit,
             on_step=on_step,
@@ -128,6 +131,7 @@ def denoise(
     generators: list[torch.Generator] | None = None,
     steps: int = 20,
     guidance_scale: float = 9.0,
+    distilled_guidance: float | None = None,
     scheduler: str = "ddim",
     edit: LatentEdit | None = None,
     on_step: OnStep | None = None,
@@ -140,12 +144,15 @@ def denoise(
     """
     schedule = build_scheduler(base, scheduler)
     strength = edit.strength if edit else 1.0
-    timesteps = set_timesteps(schedule, steps, strength=strength, last=base.process.last_timestep)
+    tokens = math.prod(noise.shape[2:]) // base.patch_size**2
+    timesteps = set_timesteps(schedule, steps, base.process, strength=strength, tokens=tokens)
     moved = timesteps.to(base.device)
     guided = negative_text is not None
     text = join([negative_text, text]) if negative_text is not None else text
     height, width = (side * base.latent_factor for side in noise.shape[2:])
     text = text.of_pictures([whole_picture(height, width)] * len(text))
+    told = base.distilled_guidance if distilled_guidance is None else distilled_guidance
+    text = text if base.distilled_guidance is None else text.guided_by(told)
     runner = ControlRunner(base, controls, steps=len(timesteps), guided=guided)
     takes_generator = "generator" in inspect.signature(schedule.step).parameters
     further = {"generator": generators} if takes_generator else {}
@@ -161,7 +168,7 @@ def denoise(
         residuals = runner.residuals(i, given, moved[i], text)
         predicted = predict(base.denoiser, given, moved[i], text, residuals).float()
         if guided:
-            predicted = guide(predicted, guidance_scale)
+            predicted = base.family.guide(*predicted.chunk(2), guidance_scale)
         done = round((i + 1) * steps / len(timesteps))
         if on_estimate is not None:
             seen = given.chunk(2)[0] if guided else given

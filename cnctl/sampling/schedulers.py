@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
+from cnctl.models.process import Process
 from cnctl.sampling.samplers import SPACINGS, class_of_sampler, split_spacing
 
 
@@ -96,11 +97,13 @@ def scheduler_class(name: str) -> str:
     )
 
 
-def set_timesteps(schedule: Any, steps: int, *, last: float, strength: float = 1.0) -> Tensor:
+def set_timesteps(
+    schedule: Any, steps: int, process: Process, *, tokens: int, strength: float = 1.0
+) -> Tensor:
     """The timesteps of so many steps, on the host: the last ones of a schedule that is longer.
 
-    strength: the share of the schedule that runs, as diffusers' pipelines count it. last: the
-    noisiest timestep of the base's process.
+    strength: the share of the schedule that runs, as diffusers' pipelines count it. tokens: of the
+    image, by which some processes shift their schedules.
     """
     trained = schedule.config.num_train_timesteps
     total = math.ceil(steps / strength - 1e-9)
@@ -109,14 +112,14 @@ def set_timesteps(schedule: Any, steps: int, *, last: float, strength: float = 1
         most = int(trained * strength)
         raise CnctlError(f"{steps} steps{of}", hint=f"this base allows 1 to {most} steps")
     try:
-        schedule.set_timesteps(total)
+        schedule.set_timesteps(**process.spacing(schedule, total, tokens=tokens))
     except ValueError as error:  # LCM and TCD run a part of the steps that they were distilled for
         most = schedule.config.get("original_inference_steps")
         raise CnctlError(
             f"{total} steps are too many for this scheduler",
             hint=f"use at most {int(most * strength)} steps" if most else "use fewer steps",
         ) from error
-    if schedule.timesteps.max() > last:
+    if schedule.timesteps.max() > process.last_timestep:
         raise CnctlError(
             f"{total} steps start outside the base's noise schedule", hint=f"use {steps - 1} steps"
         )

@@ -20,6 +20,11 @@ class GenerateSettings(Declared):
         int, Flag("Denoising steps.", default=BY_CONDITION), After("seed"), at_least(1)
     ] = 20
     guidance_scale: Annotated[float, Flag("Weight of the prompt.", default=BY_CONDITION)] = 9.0
+    distilled_guidance: Annotated[
+        float,
+        Flag("Scale of guidance that a distilled base (FLUX.1 dev) is told.", default="the base's"),
+        at_least(0),
+    ] = 0.0
     control_scale: Annotated[float, Flag("Strength of control.", default=BY_CONDITION)] = 1.0
     control_start: Annotated[
         float, Flag("Fraction of the steps where control begins."), at_least(0), at_most(1)

@@ -384,7 +384,9 @@ class Training:
         hint = hint_tensor(batch.hints, channels=self.network.hint_channels)
         return {
             "latents": latents,
-            "text": self._text_of(prompts).of_pictures(batch.sizes),
+            "text": self._text_of(prompts)
+            .of_pictures(batch.sizes)
+            .guided_by(base.distilled_guidance),
             "hint": hint.to(base.device),
             "timesteps": torch.cat(timesteps).to(base.device),
             "noise": noise.to(base.device),

@@ -82,7 +82,7 @@ def test_a_spacing_that_diffusers_lacks_is_refused(loaded_random_base: Base) -> 
 def test_more_steps_than_a_scheduler_has_are_refused(loaded_random_base: Base, name: str) -> None:
     schedule = build_scheduler(loaded_random_base, name)
     with pytest.raises(CnctlError, match="60 steps are too many") as caught:
-        set_timesteps(schedule, 60, last=999)
+        set_timesteps(schedule, 60, loaded_random_base.process, tokens=64)
     assert caught.value.hint == "use at most 50 steps"
 
 
@@ -90,7 +90,7 @@ def test_lms_from_the_middle_ends_at_the_clean_latents(loaded_random_base: Base)
     """For a network that knows the noise, each linear step is exact: x = clean + sigma noise."""
     schedule = build_scheduler(loaded_random_base, "lms")
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    timesteps = set_timesteps(schedule, 3, last=999, strength=0.3)
+    timesteps = set_timesteps(schedule, 3, loaded_random_base.process, tokens=64, strength=0.3)
     latents = schedule.add_noise(clean, noise, timesteps[:1])
     for timestep in timesteps:
         schedule.scale_model_input(latents, timestep)

@@ -192,6 +192,7 @@ def _sample(
             width=width,
             steps=settings.steps,
             guidance_scale=settings.guidance_scale,
+            distilled_guidance=settings.distilled_guidance,
             scheduler=settings.scheduler,
             options=prompt_options(settings),
             edit=setup.to_edit.fitted((height, width)) if setup.to_edit else None,

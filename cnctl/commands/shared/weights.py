@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
+from cnctl.commands.shared.known_controls import find_control, near_names
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
 from cnctl.models.base_update import add_base_update
@@ -78,7 +78,7 @@ def check_controls(
             location,
             condition=condition.name,
             hint_channels=condition.hint_channels,
-            control_type=_control_type(condition),
+            control_type=_control_type(condition, base.family),
             config=config,
         )
         for text in assumed:
@@ -121,16 +121,22 @@ def open_control(
         base,
         condition=condition.name,
         hint_channels=condition.hint_channels,
-        control_type=_control_type(condition),
+        control_type=_control_type(condition, base.family),
         config=config,
         dtype=dtype,
     )
 
 
-def _control_type(condition: Condition) -> int | None:
-    """The kind that its hints are to a union; None for none."""
-    kinds = (known.control_type for known in known_weights(condition))
+def _control_type(condition: Condition, family: Family) -> int | None:
+    """The kind that its hints are to a union of this family; None for none."""
+    kinds = (known.control_type for known in _published(condition, family))
     return next((kind for kind in kinds if kind is not None), None)
+
+
+def _published(condition: Condition, family: Family) -> tuple[Weights, ...]:
+    """ControlNets for a condition on bases of this family, best first."""
+    of_plugin = tuple(known for known in condition.weights if known.family == family.name)
+    return of_plugin + family.controlnets.get(condition.name, ())
 
 
 def add_base_updates(base: Base, sources: Iterable[Path]) -> None:
@@ -153,8 +159,7 @@ def locate_control(
     own = base.path / "controls" / condition.name
     if own.is_dir():
         return own
-    of_plugin = (known for known in condition.weights if known.family == base.family.name)
-    fitting = (*of_plugin, *base.family.controlnets.get(condition.name, ()))
+    fitting = _published(condition, base.family)
     for known in fitting:
         if found := find_known(known, base.path):
             return found

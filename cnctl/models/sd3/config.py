@@ -8,6 +8,7 @@ from typing import Any
 from cnctl.errors import CnctlError
 from cnctl.models.sd3.architecture import Architecture
 from cnctl.models.sd3.shape import HEAD_WIDTH
+from cnctl.models.transformer.source import UntoldError
 
 Config = dict[str, Any]
 
@@ -18,10 +19,6 @@ UNTOLD: Mapping[str, Any] = {
     "sample_size": 128,
 }
 """Fields that no shape tells, with what diffusers takes where a config leaves them out."""
-
-
-class UntoldError(CnctlError):
-    """Nothing tells whether the network sees the pooled text."""
 
 
 def config_from_shapes(a: Architecture) -> Config:

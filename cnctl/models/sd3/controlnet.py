@@ -9,20 +9,17 @@ of the base.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import SD3ControlNetModel, SD3Transformer2DModel
 from torch import Tensor, nn
 
-from cnctl.models.network import CONTROLNET, Network
-from cnctl.models.offload import on_device
 from cnctl.models.residuals import EncodedHint, Residuals
-from cnctl.models.save import save_network
 from cnctl.models.sd3.shape import check_same_shape
 from cnctl.models.text_features import TextFeatures
+from cnctl.models.transformer.blocks import in_order, spread
+from cnctl.models.transformer.network import LatentHintNetwork
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
@@ -31,17 +28,9 @@ IDLE = ("ff_context.", "attn.to_add_out.", "attn.add_q_proj.", "attn.norm_added_
 """Layers whose results are text: nobody reads those of the last block, and no gradient comes."""
 
 
-class Sd3ControlNet(Network, SD3ControlNetModel):
+class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
     """A ControlNet for one kind of hint."""
 
-    method = CONTROLNET
-    replaces_base = False
-    is_trainable = True
-    export_name = "controlnet"
-    hint_channels = 3
-    conditional_only = False
-    hint_bounds = (-1.0, 1.0)
-    """What black and white are for the autoencoder."""
     controlnet_blocks: Any
     pos_embed: Any
     context_embedder: Any
@@ -55,21 +44,10 @@ class Sd3ControlNet(Network, SD3ControlNetModel):
         """Raise CnctlError where it was made for another family, or for other shapes."""
         check_same_shape(self.config, base.denoiser.config)
 
-    @torch.no_grad()
-    def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
-        """The latents (B, C, H / 8, W / 8) of a hint; what is masked in it (-1) is black.
-
-        They are the mode of the autoencoder's posterior, so that a hint always gives the same;
-        diffusers' pipelines draw a sample without a seed.
-        """
-        vae = base.vae
-        low, high = self.hint_bounds
-        pixels = low + (high - low) * hint.clamp(min=0).to(base.device, vae.dtype)
-        with on_device(base, vae):
-            latents = vae.encode(pixels).latent_dist.mode().float()
-        unshifted = self.config.force_zeros_for_pooled_projection
-        shift = 0.0 if unshifted else vae.config.get("shift_factor") or 0.0
-        return EncodedHint((latents - shift) * vae.config.scaling_factor)
+    @property
+    def hints_are_shifted(self) -> bool:
+        """Not those of InstantX's form."""
+        return not self.config.force_zeros_for_pooled_projection
 
     def residuals(
         self,
@@ -96,24 +74,14 @@ class Sd3ControlNet(Network, SD3ControlNetModel):
             return_dict=False,
         )
         rows, columns = (side // self.config.patch_size for side in latents.shape[2:])
-        return Residuals(tuple(samples), grid=(rows, columns))
+        blocks = spread(len(samples), len(base.denoiser.transformer_blocks))
+        return Residuals(tuple(samples), grid=(rows, columns), blocks=blocks)
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
         """All but those of its last block that only text depends on."""
         last = f"transformer_blocks.{self.residual_count - 1}."
         idle = tuple(last + name for name in IDLE)
         return {n: p for n, p in self.own_parameters().items() if not n.startswith(idle)}
-
-    def save(
-        self,
-        target: Path,
-        *,
-        description: Mapping[str, Any],
-        base_update: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        """Write a folder that `SD3ControlNetModel.from_pretrained` reads."""
-        bounds = {} if self.hint_bounds == (-1.0, 1.0) else {"hint_bounds": [*self.hint_bounds]}
-        save_network(self, target, description={**description, **bounds}, base_update=base_update)
 
     def _embedded(self, base: Base, latents: Tensor) -> Tensor:
         """What the network reads: latents, or tokens by the base's own embedding."""
@@ -132,13 +100,14 @@ def predict_velocity(
     """The velocity (B, C, h, w) that the transformer predicts, with control or without."""
     dtype = next(transformer.parameters()).dtype
     text = text.to(dtype)
-    added = [one.to(dtype) for one in residuals.tensors] if residuals else None
     return transformer(
         latents.to(dtype),
         encoder_hidden_states=text.tokens,
         pooled_projections=text.pooled,
         timestep=timestep.expand(len(latents)),
-        block_controlnet_hidden_states=added,
+        block_controlnet_hidden_states=in_order(
+            residuals, len(transformer.transformer_blocks), dtype=dtype
+        ),
         return_dict=False,
     )[0]
 

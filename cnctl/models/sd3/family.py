@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,26 @@ from torch import nn
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.family import Family
+from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.identify import identify
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
-from cnctl.models.sd3.base import PART, load_base
+from cnctl.models.sd3.base import load_base
 from cnctl.models.sd3.controlnet import Sd3ControlNet, build_controlnet, predict_velocity
-from cnctl.models.sd3.layout import LAYOUT
+from cnctl.models.sd3.format import FORMAT, LAYOUT
 from cnctl.models.sd3.published import CONTROLNETS
 from cnctl.models.sd3.shape import find_known, shape_of
 from cnctl.models.sd3.text import Sd3Prompts
-from cnctl.models.sd3.weights import (
+from cnctl.models.signatures import BASE
+from cnctl.models.signatures import SD3 as NAME
+from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.weights import (
     check_hint_channels,
     check_weights,
     find_weights,
     open_network,
     weights_file,
 )
-from cnctl.models.signatures import BASE
-from cnctl.models.signatures import SD3 as NAME
 
 CLASS = "SD3Transformer2DModel"
 ACTIVATION_BYTES = {False: 24, True: 2}
@@ -38,6 +40,7 @@ without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64
 weights: 17 where no block has a second attention, 26 where half of them have."""
 HINTS = "its ControlNets read hints through the autoencoder"
 UNSUPPORTED = {
+    "distilled_guidance": UNDISTILLED,
     "connect": "a transformer has no middle block",
     "emphasis": "its text encoders read prompts as they are",
     "hint_encoder": HINTS,
@@ -52,7 +55,7 @@ def build_network(
     base: Base, *, hint_channels: int, layers: int = 0, seed: int = 0, **_: Any
 ) -> Sd3ControlNet:
     """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
-    check_hint_channels("this condition", hint_channels)
+    check_hint_channels("SD3", "this condition", hint_channels)
     return build_controlnet(base.denoiser, layers=layers, seed=seed)
 
 
@@ -91,8 +94,8 @@ SD3 = Family(
     load_base=load_base,
     predict=predict_velocity,
     build_network=build_network,
-    open_network=open_network,
-    check_weights=check_weights,
+    open_network=partial(open_network, FORMAT),
+    check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,
     weights_file=weights_file,
     unfreezable=("all",),

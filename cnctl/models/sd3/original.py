@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from cnctl.tensorfiles.header import Shape
+from cnctl.models.sd3.architecture import Architecture
+from cnctl.models.transformer.format import Form
 
 FUSED = ".attn.qkv."
 PARTS = ("to_q", "to_k", "to_v")
@@ -40,16 +41,21 @@ def original_name(name: str) -> str:
     return _replaced(name, {new: old for old, new in RENAMED.items()})
 
 
-def diffusers_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Shapes by diffusers' names."""
-    return {
-        new: (shape[0] // len(news), *shape[1:]) if shape else shape
-        for name, shape in shapes.items()
-        for news in [diffusers_names(name)]
-        for new in news
-    }
+def refuses(architecture: Architecture) -> str:
+    """Why Stability's form has no names for such a ControlNet; "" where it has."""
+    return "reads text, unknown to Stability's own form" if architecture.text_width else ""
 
 
 def _replaced(name: str, by: Mapping[str, str]) -> str:
     old = next((old for old in by if old in name), "")
     return name.replace(old, by[old]) if old else name
+
+
+ORIGINAL = Form(
+    name="original",
+    label="original (Stability's)",
+    holds=is_original,
+    diffusers_names=diffusers_names,
+    own_name=original_name,
+    refuses=refuses,
+)

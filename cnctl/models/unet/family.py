@@ -9,7 +9,7 @@ from torch import nn
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.family import Family
+from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
 from cnctl.models.network import INPUT_CONCAT, Network
@@ -91,7 +91,10 @@ UNET = Family(
     parameters_to_unfreeze=unfreezable_parameters,
     blocks_before_control=blocks_before_control,
     activation_bytes=activation_bytes,
-    unsupported={"layers": "a copy of a U-Net's encoder has all of its blocks"},
+    unsupported={
+        "distilled_guidance": UNDISTILLED,
+        "layers": "a copy of a U-Net's encoder has all of its blocks",
+    },
     read_lora=read_lora,
     read_embedding=read_embedding,
     add_embedding=add_embedding,

@@ -15,8 +15,9 @@ from cnctl.models.base import Base
 from cnctl.models.control import Control
 from cnctl.models.prompts import encode_prompts
 from cnctl.models.sd3.controlnet import build_controlnet
-from cnctl.models.sd3.load import load_controlnet
-from cnctl.models.sd3.weights import open_network
+from cnctl.models.sd3.format import FORMAT
+from cnctl.models.transformer.load import load_controlnet
+from cnctl.models.transformer.weights import open_network
 from cnctl.sampling.denoise import denoise, draw_noise
 from cnctl.training.loss import noise_prediction_loss
 
@@ -58,7 +59,7 @@ def test_equals_diffusers_pipeline(
         "a cat", negative_prompt="a dog", control_image=2 * hint - 1, num_inference_steps=2,
         guidance_scale=4.0, generator=torch.Generator().manual_seed(3), **SIZE,
     )  # fmt: skip
-    network = open_network(folder, base, condition="canny", hint_channels=3)
+    network = open_network(FORMAT, folder, base, condition="canny", hint_channels=3)
     latents = denoise(
         base, [Control(network, hint)],
         draw_noise(base, [torch.Generator().manual_seed(3)], **SIZE),
@@ -72,7 +73,9 @@ def test_a_file_with_stabilitys_names_is_the_same(write_controlnet: Write, tmp_p
     """Without a config: no text and heads of 64 channels are what this form always has."""
     heads = {"attention_head_dim": 64, "num_attention_heads": 1}
     folder = write_controlnet(tmp_path / "x", "no text", **heads)
-    network, about = load_controlnet(with_original_names(folder, tmp_path / "x.safetensors"))
+    network, about = load_controlnet(
+        FORMAT, with_original_names(folder, tmp_path / "x.safetensors")
+    )
     expected = SD3ControlNetModel.from_pretrained(folder)
     assert about["config"]["num_attention_heads"] == 1
     assert not network.config.force_zeros_for_pooled_projection

@@ -1,4 +1,4 @@
-"""A ControlNet of SD3 on disk, understood before any tensor is read. Needs no torch."""
+"""A ControlNet of a transformer on disk, understood before any tensor is read. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,18 +7,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from cnctl.errors import CnctlError
 from cnctl.models.identify import check_tensors
-from cnctl.models.sd3 import original
-from cnctl.models.sd3.architecture import (
-    POSITIONS,
-    Architecture,
-    expected_shapes,
-    read_architecture,
-)
-from cnctl.models.sd3.config import UntoldError, complete_config, config_from_shapes
-from cnctl.models.sd3.published import hint_bounds
-from cnctl.models.sd3.shape import shape_of
 from cnctl.models.signatures import CONTROLNET
+from cnctl.models.transformer.format import ControlNetFormat, Form
 from cnctl.models.weights_place import (
     find_description,
     locate_weights,
@@ -30,29 +22,23 @@ from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.listing import CONFIG, list_tensors, without_wrappers
 
 
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """The names of a file's tensors: "diffusers", or "original" for Stability's."""
-
-    name: str
-    label: str
-
-
-DIFFUSERS = Form(name="diffusers", label="diffusers")
-ORIGINAL = Form(name="original", label="original (Stability's)")
+class UntoldError(CnctlError):
+    """No shape tells something that the network is built from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(WeightsSource):
-    """A ControlNet of SD3 on disk."""
+    """A ControlNet of a transformer on disk."""
 
     form: Form
-    architecture: Architecture
+    architecture: Any
+    """See `ControlNetFormat`."""
+    computed: frozenset[str] = frozenset()
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained; the table of positions is computed."""
-        trained = (spec for name, spec in self.tensors.items() if name != POSITIONS)
+        """How many numbers are trained."""
+        trained = (spec for name, spec in self.tensors.items() if name not in self.computed)
         return sum(prod(spec.shape) for spec in trained)
 
     @property
@@ -63,6 +49,7 @@ class Source(WeightsSource):
 
 
 def open_source(
+    format: ControlNetFormat,
     source: str | Path,
     *,
     config: Path | None = None,
@@ -77,44 +64,47 @@ def open_source(
     """
     path, folder = locate_weights(Path(source))
     with opening(path, config):
-        return _open(path, folder, config, whole)
+        return _open(format, path, folder, given=config, whole=whole)
 
 
-def describe(source: Source) -> dict[str, Any]:
+def describe(format: ControlNetFormat, source: Source) -> dict[str, Any]:
     """What is known of a ControlNet: family, hint_channels, config, and what was written down."""
-    config = complete_config(source.config, source.architecture) if source.config else {}
-    family = shape_of(config).name if config else ""
+    config = format.complete_config(source.config, source.architecture) if source.config else {}
+    family = format.name_family(config) if config else ""
     return source.description | {"family": family, "hint_channels": 3, "config": config}
 
 
-def read_description(source: str | Path, *, base: Path | None = None) -> dict[str, Any]:
+def read_description(
+    format: ControlNetFormat, source: str | Path, *, base: Path | None = None
+) -> dict[str, Any]:
     """The description of the ControlNet there, from headers; see `describe`."""
-    return describe(open_source(source))
+    return describe(format, open_source(format, source))
 
 
-def _open(path: Path, folder: Path | None, given: Path | None, whole: bool) -> Source:
+def _open(
+    format: ControlNetFormat, path: Path, folder: Path | None, *, given: Path | None, whole: bool
+) -> Source:
     listing = list_tensors(path)
     check_tensors(listing.tensors, CONTROLNET, subject="this file")
     full_names = without_wrappers(listing.tensors)
     tensors = {name: listing.tensors[full] for name, full in full_names.items()}
     check_dtypes(tensors)
-    shapes = {name: spec.shape for name, spec in tensors.items()}
-    form = ORIGINAL if original.is_original(shapes) else DIFFUSERS
-    named = original.diffusers_shapes(shapes) if form is ORIGINAL else shapes
-    architecture = read_architecture(named)
-    check(named, expected_shapes(architecture))
+    form = format.form_of(tensors)
+    shapes = form.diffusers_shapes({name: spec.shape for name, spec in tensors.items()})
+    architecture = format.read_architecture(shapes)
+    check(shapes, format.expected_shapes(architecture))
     written = read_metadata(listing.metadata)
     notes = note_wrappers(full_names)
     if listing.others:
         notes.append(f"left out beside the weights: {first_few(list(listing.others))}")
     try:
-        config = _config(architecture, folder, given, written)
+        config = _config(format, architecture, folder, given=given, written=written)
     except UntoldError as error:
         if whole:
             raise
         config, notes = {}, [*notes, f"{error}; {error.hint}"]
     description = find_description(folder, written)
-    if bounds := hint_bounds(path):
+    if bounds := format.hint_bounds(path):
         description = {"hint_bounds": list(bounds)} | description
     return Source(
         path=path,
@@ -123,6 +113,7 @@ def _open(path: Path, folder: Path | None, given: Path | None, whole: bool) -> S
         tensors=tensors,
         full_names=full_names,
         architecture=architecture,
+        computed=format.computed,
         config=config,
         description=description,
         notes=tuple(notes),
@@ -130,16 +121,21 @@ def _open(path: Path, folder: Path | None, given: Path | None, whole: bool) -> S
 
 
 def _config(
-    architecture: Architecture, folder: Path | None, given: Path | None, written: dict[str, Any]
+    format: ControlNetFormat,
+    architecture: Any,
+    folder: Path | None,
+    *,
+    given: Path | None,
+    written: dict[str, Any],
 ) -> dict[str, Any]:
     """Which config holds: the user's, the folder's, the file's own, the shapes'."""
     if given is not None:
-        return complete_config(read_config(given), architecture)
+        return format.complete_config(read_config(given), architecture)
     if folder is not None:
         config = read_config(folder / CONFIG)
     elif isinstance(written.get("config"), dict):
         config = written["config"]
     else:
-        return config_from_shapes(architecture)
-    complete_config(config, architecture)  # raises where it is another network's
+        return format.config_from_shapes(architecture)
+    format.complete_config(config, architecture)  # raises where it is another network's
     return config

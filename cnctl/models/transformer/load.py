@@ -1,4 +1,4 @@
-"""A ControlNet of SD3 from disk to a module."""
+"""A ControlNet of a transformer from disk to a module."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from typing import Any
 
 import torch
 
-from cnctl.models.sd3.controlnet import Sd3ControlNet
-from cnctl.models.sd3.source import Source, describe, open_source
-from cnctl.models.sd3.tensors import read_tensors
+from cnctl.models.transformer.format import ControlNetFormat
+from cnctl.models.transformer.source import Source, describe, open_source
+from cnctl.models.transformer.tensors import read_tensors
 from cnctl.tensorfiles.lazy import Tensors
 
 
 def load_controlnet(
+    format: ControlNetFormat,
     source: str | Path | Source,
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     base: Path | None = None,
-) -> tuple[Sd3ControlNet, dict[str, Any]]:
+) -> tuple[Any, dict[str, Any]]:
     """A ControlNet of any known form, with its description (see `describe`).
 
     dtype: None keeps the file's own. base: not needed.
     """
-    opened = source if isinstance(source, Source) else open_source(source)
-    description = describe(opened)
-    network = build(read_tensors(opened), description["config"], device=device, dtype=dtype)
+    opened = source if isinstance(source, Source) else open_source(format, source)
+    description = describe(format, opened)
+    network = build(format, read_tensors(opened), description["config"], device=device, dtype=dtype)
     network.hint_bounds = opened.hint_bounds
     return network, description
 
 
 def build(
+    format: ControlNetFormat,
     tensors: Tensors,
     config: Mapping[str, Any],
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> Sd3ControlNet:
+) -> Any:
     """A module with copies of these tensors (diffusers' names), in evaluation mode.
 
     config: a complete one.
     """
     with torch.device("meta"):
-        network = Sd3ControlNet(**{k: v for k, v in config.items() if k != "_class_name"})
+        network = format.load_class()(**{k: v for k, v in config.items() if k != "_class_name"})
     # Copied: a mapped file may change, and on the CPU the last bits of a result depend on where in
     # memory a tensor lies.
     weights = {

@@ -1,0 +1,1 @@
+"""What families of diffusion transformers share: hints as latents, residuals as tokens, files."""

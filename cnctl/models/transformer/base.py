@@ -1,0 +1,58 @@
+"""The parts of a base with a transformer, from a diffusers folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import autoencoder_dtype, place_parts
+from cnctl.models.diffusers_folder import load_parts
+from cnctl.models.location import Location
+
+PART = "transformer"
+"""The folder of the denoiser."""
+
+
+def load_transformer_parts(
+    location: Location,
+    transformer: type,
+    *,
+    text_encoders: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    low_memory: bool,
+    weights: bool,
+) -> dict[str, Any]:
+    """Networks, tokenizers and scheduler by their names in model_index.json, locked and placed.
+
+    transformer: its diffusers class. text_encoders: the most that the family has.
+    """
+    ends = ["", *(f"_{number}" for number in range(2, text_encoders + 1))]
+    dtypes = {"vae": autoencoder_dtype(dtype), PART: dtype}
+    parts = load_parts(
+        location.path,
+        denoiser=(PART, transformer),
+        most_text_encoders=text_encoders,
+        dtypes=dtypes | {f"text_encoder{end}": dtype for end in ends},
+        weights=weights,
+    )
+    place_parts(parts, device, low_memory=low_memory, weights=weights)
+    return parts
+
+
+def flow_scheduler(own: Any, name: str, *, dynamic: bool) -> FlowMatchEulerDiscreteScheduler:
+    """The noise schedule of the base of this name, with its shift.
+
+    dynamic: whether the family may shift by the size of an image.
+    """
+    known = isinstance(own, FlowMatchEulerDiscreteScheduler) and not own.config.invert_sigmas
+    if not known or (own.config.use_dynamic_shifting and not dynamic):
+        without = "" if dynamic else " without dynamic shifting"
+        raise CnctlError(
+            f"{name} has a noise schedule that its family does not use",
+            hint=f"give a base with a FlowMatchEulerDiscreteScheduler{without}",
+        )
+    return FlowMatchEulerDiscreteScheduler.from_config(own.config)

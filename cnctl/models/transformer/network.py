@@ -1,0 +1,51 @@
+"""ControlNets that read hints through the autoencoder of their base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cnctl.models.network import CONTROLNET, Network
+from cnctl.models.residuals import EncodedHint
+from cnctl.models.save import save_network
+
+if TYPE_CHECKING:
+    from cnctl.models.base import Base
+
+
+class LatentHintNetwork(Network):
+    """A ControlNet of diffusers for a transformer; families add its class, and what it returns."""
+
+    method = CONTROLNET
+    replaces_base = False
+    is_trainable = True
+    export_name = "controlnet"
+    hint_channels = 3
+    conditional_only = False
+    hint_bounds = (-1.0, 1.0)
+    """What black and white are for the autoencoder."""
+    hints_are_shifted = True
+    """Whether the latents of hints are shifted as the base's are."""
+
+    @torch.no_grad()
+    def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
+        """The latents (B, C, h, w) of a hint; what is masked in it (-1) is black."""
+        low, high = self.hint_bounds
+        pixels = low + (high - low) * hint.clamp(min=0)
+        latents = base.family.latents
+        return EncodedHint(latents.encode_hint(base, pixels, shifted=self.hints_are_shifted))
+
+    def save(
+        self,
+        target: Path,
+        *,
+        description: Mapping[str, Any],
+        base_update: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write a folder that `from_pretrained` of diffusers' class reads."""
+        bounds = {} if self.hint_bounds == (-1.0, 1.0) else {"hint_bounds": [*self.hint_bounds]}
+        save_network(self, target, description={**description, **bounds}, base_update=base_update)

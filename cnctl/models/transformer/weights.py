@@ -1,0 +1,91 @@
+"""Trained weights for a transformer: found in a folder, checked from headers, then loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.location import Location, read_json
+from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.format import ControlNetFormat
+from cnctl.models.transformer.load import load_controlnet
+from cnctl.models.transformer.source import Source, describe, open_source
+from cnctl.models.weights_place import locate_weights
+
+
+def find_weights(path: Path) -> Path | None:
+    """Where the weights of a run of `cnctl train` lie in its folder; None where it is not one."""
+    return path / "controlnet" if (path / "controlnet" / "config.json").is_file() else None
+
+
+def weights_file(source: Path) -> Path:
+    """The file of tensors in a folder of weights, or the file itself."""
+    return locate_weights(source)[0]
+
+
+def open_network(
+    format: ControlNetFormat,
+    source: Path,
+    base: Base,
+    *,
+    dtype: torch.dtype | None = None,
+    control_type: int | None = None,
+    **asked: Any,
+) -> Any:
+    """The ControlNet in these weights; checked before it loads. dtype: None is the base's.
+
+    asked: condition, hint_channels and config, as for `check_weights`.
+    """
+    denoiser = base.denoiser.config
+    opened = _check_fits(format, source, denoiser, control_type=control_type, **asked)
+    network, _ = load_controlnet(
+        format, opened, device=base.offload_device, dtype=dtype or base.dtype
+    )
+    network.control_type = control_type
+    return network
+
+
+def check_weights(
+    format: ControlNetFormat, source: Path, location: Location, **asked: Any
+) -> tuple[str, ...]:
+    """Nothing is assumed of weights; CnctlError where they do not fit the base there.
+
+    asked: condition (its name), hint_channels, control_type (the kind that its hints are to a
+    union, or None) and config (a config.json for weights that have none, or None). No tensor is
+    read.
+    """
+    _check_fits(format, source, read_json(location.path / PART / "config.json"), **asked)
+    return ()
+
+
+def check_hint_channels(family: str, condition: str, hint_channels: int) -> None:
+    """Raise CnctlError for hints that no autoencoder of images can encode."""
+    if hint_channels != 3:
+        raise CnctlError(
+            f"hints of {condition} have {hint_channels} channels, and ControlNets of {family} "
+            "read hints through the autoencoder, as images of 3",
+            hint="choose a condition whose hints are images",
+        )
+
+
+def _check_fits(
+    format: ControlNetFormat,
+    source: Path,
+    denoiser: Mapping[str, Any],
+    *,
+    condition: str,
+    hint_channels: int,
+    control_type: int | None = None,
+    config: Path | None = None,
+) -> Source:
+    """denoiser: the config of the base's."""
+    opened = open_source(format, source, config=config)
+    format.check_same_shape(describe(format, opened)["config"], denoiser)
+    check_hint_channels(format.family, condition, hint_channels)
+    format.check_hints(opened, condition=condition, control_type=control_type)
+    return opened
