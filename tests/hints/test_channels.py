@@ -1,5 +1,8 @@
 """Nothing assumes three hint channels: conditions of one and of six train and generate."""
 
+import base64
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +10,15 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 from safetensors import safe_open
+from typer.testing import CliRunner
 
+from cnctl.cli import app
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.train.run import TrainRequest, train
+from cnctl.images import read_image
+from cnctl.models.base import Base
+from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.registry import get_condition
 
 PLUGIN = """
@@ -28,10 +36,17 @@ def load_six(device):
         return np.concatenate([image, 255 - image], axis=2)
     return detect
 
+def load_two(device):
+    def detect(image):
+        return image[..., :2].copy()
+    return detect
+
 gray = Condition(name="gray", summary="Brightness", load_detector=load_gray, hint_channels=1,
                  metric="rmse")
 six = dataclasses.replace(gray, name="six", summary="Twice", load_detector=load_six,
                           hint_channels=6)
+two = dataclasses.replace(gray, name="two", summary="Part", load_detector=load_two,
+                          hint_channels=2)
 """
 
 
@@ -43,7 +58,8 @@ def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "channels_plugin.py").write_text(PLUGIN)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: channels\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
-        "[cnctl.conditions]\ngray = channels_plugin:gray\nsix = channels_plugin:six\n"
+        "[cnctl.conditions]\n"
+        + "".join(f"{name} = channels_plugin:{name}\n" for name in ("gray", "six", "two"))
     )
     monkeypatch.syspath_prepend(str(folder))
 
@@ -78,6 +94,33 @@ def test_trains_and_generates(
         )  # type: ignore[arg-type]
     )
     assert np.array_equal(np.asarray(Image.open(made.path)), np.asarray(Image.open(again.path)))
+
+
+@pytest.mark.usefixtures("_plugin")
+@pytest.mark.parametrize(("name", "channels"), [("two", 2), ("six", 6)])
+def test_a_hint_that_is_no_picture_shows_in_grid_gallery_and_info(
+    name: str, channels: int, random_base: Path, loaded_random_base: Base, tmp_path: Path
+) -> None:
+    network = build_controlnet(loaded_random_base.denoiser, hint_channels=channels)
+    network.save_pretrained(tmp_path / "control")
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    words = f"generate {tmp_path}/photo.png --cond {name} -p a --base {random_base} --steps 1 "
+    words += f"--control {tmp_path}/control -o {tmp_path}/out --grid --gallery {tmp_path}/page.html"
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, done.output
+    visible = np.zeros_like(photo)  # the first three channels
+    visible[..., : min(channels, 3)] = photo[..., :channels][..., :3]
+    sheet = np.asarray(Image.open(tmp_path / "out" / f"photo-{name}-grid.png"))
+    cells = np.lib.stride_tricks.sliding_window_view(sheet, visible.shape)
+    assert (cells == visible).all(axis=(3, 4, 5)).any()
+    inline = re.search(r"data:image/png;base64,([^\"]+)", (tmp_path / "page.html").read_text())
+    assert inline
+    assert np.array_equal(read_image(base64.b64decode(inline[1]), name="hint"), visible)
+    words = f"annotate {tmp_path}/photo.png --cond {name} -o {tmp_path}/hints"
+    made = CliRunner().invoke(app, words.split()).stdout.split()
+    told = CliRunner().invoke(app, ["info", *made, "--json"])
+    assert json.loads(told.stdout)["metadata"]["cnctl"]["condition"] == name
 
 
 def test_masked_hints_train(random_base: Path, tmp_path: Path) -> None:
