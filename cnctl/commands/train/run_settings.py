@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,8 @@ from cnctl.settings.declaration import declarations, out_of_range
 
 OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "layers", "lora", "unfreeze_after")
 """Settings that mean nothing without one."""
+OF_FRESH_CONTROLNETS = ("hint_encoder", "hint_start", "layers")
+"""Settings that another ControlNet to start from has decided."""
 
 
 def resolve_settings(condition: Condition, base: Base, flags: Mapping[str, Any]) -> TrainSettings:
@@ -40,6 +42,16 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
     if replaces_base(settings.method):
         _check_without_controlnet(settings)
     return settings
+
+
+def check_start(settings: TrainSettings) -> None:
+    """Raise CnctlError for settings that a ControlNet to start from has decided."""
+    if strange := _changed(settings, OF_FRESH_CONTROLNETS):
+        raise CnctlError(
+            f"{strange} is for a ControlNet that starts from the base, and --init-from names "
+            "another one",
+            hint=f"leave out {strange}, or --init-from",
+        )
 
 
 def _ruled_out(settings: TrainSettings, base: Base) -> Iterator[tuple[str, str]]:
@@ -70,11 +82,15 @@ def _unfreezes(settings: TrainSettings) -> bool:
 
 
 def _check_without_controlnet(settings: TrainSettings) -> None:
-    usual = TrainSettings()
-    strange = [name for name in OF_CONTROLNETS if getattr(settings, name) != getattr(usual, name)]
-    if strange:
-        flags = " and ".join(f"--{name.replace('_', '-')}" for name in strange)
+    if strange := _changed(settings, OF_CONTROLNETS):
         raise CnctlError(
-            f"{settings.method} trains the whole base, but {flags} is for a ControlNet",
-            hint=f"leave out {flags}, or --method",
+            f"{settings.method} trains the whole base, but {strange} is for a ControlNet",
+            hint=f"leave out {strange}, or --method",
         )
+
+
+def _changed(settings: TrainSettings, names: Sequence[str]) -> str:
+    """The flags of those of these settings that are not at their defaults; "" for none."""
+    usual = TrainSettings()
+    changed = [name for name in names if getattr(settings, name) != getattr(usual, name)]
+    return " and ".join(f"--{name.replace('_', '-')}" for name in changed)

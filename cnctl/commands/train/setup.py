@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,13 +29,13 @@ from cnctl.commands.train.resuming import (
     complete_request,
     note_changed_bits,
 )
-from cnctl.commands.train.run_settings import check_settings, resolve_settings
+from cnctl.commands.train.run_settings import check_settings, check_start, resolve_settings
 from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.data.buckets import bucket_sizes
 from cnctl.data.folder import FolderDataset
 from cnctl.data.problems import refuse_fatal
 from cnctl.data.scenes import SceneDataset
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.detector import Detector, HintReader
 from cnctl.models.base import Base
 from cnctl.models.network import Network
@@ -82,13 +83,16 @@ def prepare(
     whole = open_training_data(asked.data, condition, columns=asked.columns, note=note)
     if asked.config and not asked.init_from:
         raise CnctlError("--config is for the weights of --init-from", hint="leave it out")
-    if asked.init_from and checkpoint is None:
-        check_controls(asked.base, [_start(asked, condition)], note=note)
+    if asked.init_from:
+        with _needed_to_resume(asked.init_from, checkpoint):
+            check_controls(asked.base, [_start(asked, condition)], note=note)
     outline = open_base(
         asked.base, device=asked.device, dtype=asked.dtype, weights=False, note=note
     )
     asked_settings = settings or resolve_settings(condition, outline, asked.settings)
     chosen = check_settings(asked_settings, outline)
+    if asked.init_from and checkpoint is None:
+        check_start(chosen)
     base = outline if dry else open_base(asked.base, device=asked.device, dtype=asked.dtype)
     dataset = _asked_part(asked.data, whole, chosen)
     record = describe_run(asked, base, chosen, dataset)
@@ -110,7 +114,7 @@ def prepare(
     validation = _validation_set(pairs, measured, condition, base, chosen, missing=missing)
     if measured and not validation.hints:
         note("every hint held out is blank: no previews are made")
-    network = _open_network(asked, condition, base, chosen, fresh=checkpoint is None)
+    network = _open_network(asked, condition, base, chosen)
     if network.replaces_base:
         base = replace(base, denoiser=network)  # the locked one is not used then
     return Setup(
@@ -187,10 +191,13 @@ def _pairs(
 
 
 def _open_network(
-    asked: TrainRequest, condition: Condition, base: Base, settings: TrainSettings, *, fresh: bool
+    asked: TrainRequest, condition: Condition, base: Base, settings: TrainSettings
 ) -> Network:
-    """The network to train; a checkpoint, where there is one, replaces its weights later."""
-    if asked.init_from and fresh:
+    """The network to train; a checkpoint, where there is one, replaces its weights later.
+
+    The form of a ControlNet to start from, and how it reads hints, are not in a checkpoint.
+    """
+    if asked.init_from:
         return _open_earlier(_start(asked, condition), base, settings)
     return base.family.build_network(
         base,
@@ -202,6 +209,20 @@ def _open_network(
         rank=settings.lora,
         seed=settings.seed,
     )
+
+
+@contextmanager
+def _needed_to_resume(start: str, checkpoint: Checkpoint | None) -> Iterator[None]:
+    """Say why a run that is resumed needs the weights that it started from."""
+    try:
+        yield
+    except MissingError as error:
+        if checkpoint is None:
+            raise
+        raise MissingError(
+            f"this run started from {start}, which gives the form of its ControlNet: {error}",
+            hint="bring it back, or start a new run from this one's weights with --init-from",
+        ) from error
 
 
 def _start(asked: TrainRequest, condition: Condition) -> NamedControl:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from cnctl.commands.convert.run import convert
 from cnctl.commands.generate.loaded_controls import load_controls
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.events import Note, Stage, ignore
-from cnctl.commands.shared.weights import open_control
+from cnctl.commands.shared.weights import NamedControl, open_control
 from cnctl.commands.train import previews
 from cnctl.commands.train.events import Converged, OnEvent, Previewed, Started
 from cnctl.commands.train.run import TrainRequest, check_data, plan_training, train
 from cnctl.commands.train.setup import prepare
-from cnctl.errors import CnctlError, OutputError
+from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.images import write_hint, write_image
 from cnctl.models.families import load_base
 from cnctl.models.unet.checkpoint.source import read_description
@@ -291,12 +292,11 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
     control = [ControlSpec(condition="canny")]
     load_controls(
         control,
-        [canny],
         base,
         GenerateSettings(),
         options=[{}],
         regions=[None],
-        weights=[str(out)],
+        named=[NamedControl(canny, str(out))],
         ready=False,
     )
     now = base.denoiser.state_dict()
@@ -468,6 +468,41 @@ def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_pat
     with pytest.raises(CnctlError, match=r"init_from was '.*', not 'canny'"):
         train(TrainRequest(init_from="canny", settings={"steps": 2}), run, resume=True)
     assert plan_training(TrainRequest(settings={"steps": 2}), run, resume=True).start == str(whole)
+
+
+def test_a_resumed_run_keeps_the_form_that_it_started_from(
+    whole: Path, random_base: Path, tmp_path: Path
+) -> None:
+    """That residuals are averaged stands in the config alone, and was lost."""
+    start_folder = Path(shutil.copytree(whole / "controlnet", tmp_path / "start"))
+    config = json.loads((start_folder / "config.json").read_text())
+    (start_folder / "config.json").write_text(json.dumps(config | {"global_pool_conditions": True}))
+    begin = partial(start, random_base, init_from=str(start_folder), checkpoint_every=1)
+    begin(tmp_path / "run", steps=1)
+    go_on(tmp_path / "run", steps=2)
+    begin(tmp_path / "uninterrupted", steps=2)
+    resumed, expected = (
+        load_file(next((tmp_path / name / "controlnet").glob("*.safetensors")))
+        for name in ("run", "uninterrupted")
+    )
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
+    written = json.loads((tmp_path / "run" / "controlnet" / "config.json").read_text())
+    assert written["global_pool_conditions"]
+    shutil.rmtree(start_folder)
+    with pytest.raises(MissingError, match=r"started from .*start, which gives the form"):
+        go_on(tmp_path / "run", steps=3)
+
+
+@pytest.mark.parametrize("changed", [{"hint_encoder": "paper"}, {"hint_start": "torch"}])
+def test_the_form_of_a_controlnet_to_start_from_is_not_chosen(
+    whole: Path, random_base: Path, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    asked = TrainRequest(
+        condition="canny", data="scenes:12", base=str(random_base), init_from=str(whole),
+        settings=SETTINGS | changed,
+    )  # fmt: skip
+    with pytest.raises(CnctlError, match="is for a ControlNet that starts from the base"):
+        plan_training(asked, tmp_path / "run")
 
 
 def test_a_config_is_given_for_weights_to_start_from(
