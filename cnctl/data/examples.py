@@ -51,6 +51,9 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int) -> Example: ...
 
+    def prompt(self, index: int) -> str:
+        """Return the prompt alone, as the example has it."""
+
     def image_size(self, index: int) -> tuple[int, int]:
         """Return (height, width) of an image, which is not decoded."""
 

@@ -73,6 +73,10 @@ class FolderDataset:
         hint = self.read_hint(row.hint) if row.hint else None
         return Example(read_image(row.image), hint, row.prompt)
 
+    def prompt(self, index: int) -> str:
+        """Return the prompt alone; no file is read."""
+        return self.rows[index].prompt
+
     def name(self, index: int) -> str:
         """Return the image's path below the folder."""
         return shown(self.key(index))

@@ -47,6 +47,10 @@ class SceneDataset:
         scene = render_scene(self.first + index, size=self.size, show=self.show)
         return Example(scene.image, None, scene.prompt, exact_maps(scene))
 
+    def prompt(self, index: int) -> str:
+        """Return the prompt alone; the scene is drawn for it."""
+        return self[index].prompt
+
     def image_size(self, index: int) -> tuple[int, int]:
         """Return (height, width); scenes are square."""
         return self.size, self.size

@@ -102,6 +102,12 @@ class ShardDataset:
         ready = None if hint is None else self.read_hint(hint)
         return Example(read_image(image), ready, self._prompt(row, prompt))
 
+    def prompt(self, index: int) -> str:
+        """Return the prompt alone, whose member is read."""
+        row = self.rows[index]
+        found = read_members(row.shard.read, [row.prompt]) if row.prompt else [None]
+        return self._prompt(row, next(iter(found)))
+
     def _prompt(self, row: Sample, data: bytes | None) -> str:
         if data is None:
             return ""

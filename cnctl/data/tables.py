@@ -76,12 +76,17 @@ class TableDataset:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Example:
-        image, hint, prompt = (self._cell(column, index) for column in self.columns)
+        image, hint = (self._cell(column, index) for column in self.columns[:2])
         picture = read_image(self._content(image, index))
         ready = None if hint is None else self.read_hint(self._content(hint, index))
+        return Example(picture, ready, self.prompt(index))
+
+    def prompt(self, index: int) -> str:
+        """Return the prompt alone; the image is not read."""
+        prompt = self._cell(self.columns[2], index)
         if not isinstance(prompt, str | None):
             raise CnctlError(f"{self.name(index)}: {self.columns[2]!r} is not text")
-        return Example(picture, ready, prompt or "")
+        return prompt or ""
 
     def name(self, index: int) -> str:
         """Return the folder and the row."""

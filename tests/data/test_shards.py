@@ -51,6 +51,7 @@ def test_members_of_one_name_are_an_example(tmp_path: Path, parts: dict[str, byt
     np.testing.assert_array_equal(first.image, IMAGE)
     np.testing.assert_array_equal(first.hint, np.full((16, 16, 6), 7))
     assert (first.prompt, second.prompt, second.hint) == ("a hill", "a lake", None)
+    assert [dataset.prompt(index) for index in range(2)] == ["a hill", "a lake"]
     assert [dataset.name(i) for i in range(2)] == [
         f"{tmp_path}/data/000.tar/a",
         f"{tmp_path}/data/001.tar/b/c",

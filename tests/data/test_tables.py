@@ -60,7 +60,7 @@ def test_what_datasets_has_saved_is_read(kind: str, rows: Any, tmp_path: Path) -
         example = dataset[index]
         np.testing.assert_array_equal(example.image, IMAGES[row])
         np.testing.assert_array_equal(example.hint, HINTS[row])
-        assert example.prompt == PROMPTS[row]
+        assert example.prompt == dataset.prompt(index) == PROMPTS[row]
         assert dataset.image_size(index) == IMAGES[row].shape[:2]
     part = take_part(dataset, sample=2)
     assert len(part) == 2

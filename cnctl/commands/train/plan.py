@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from cnctl.commands.train.long_prompts import describe_cut
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data import Dataset, Selection
 from cnctl.data.problems import summarize
 from cnctl.data.scenes import SceneDataset
-from cnctl.data.urls import without_credentials
+from cnctl.data.urls import is_url, without_credentials
 from cnctl.models.base import Base
 from cnctl.models.network import Network, replaces_base
 from cnctl.plugin import Condition
@@ -108,7 +109,7 @@ def make_plan(
         examples=len(examples),
         held_out=len(dataset) - len(examples),
         hints=_count(dataset.ready_hints, len(dataset), others=_made(dataset, condition)),
-        prompts=_count(dataset.ready_prompts, len(dataset), others="empty"),
+        prompts=_prompts(asked, dataset, base),
         unread=summarize(dataset.problems),
         fidelity=fidelity,
         start=_start(asked, condition, settings),
@@ -139,6 +140,12 @@ def _made(dataset: Dataset, condition: Condition) -> str:
 
 def _count(given: int, examples: int, *, others: str) -> str:
     return f"{given} given, {examples - given} {others}"
+
+
+def _prompts(asked: TrainRequest, dataset: Dataset, base: Base) -> str:
+    counted = _count(dataset.ready_prompts, len(dataset), others="empty")
+    cut = describe_cut(dataset, base, is_remote=is_url(str(asked.data)))
+    return ", ".join(filter(None, [counted, cut]))
 
 
 def _part(settings: TrainSettings) -> str:
