@@ -30,9 +30,13 @@ def known_sha256(path: Path, *, advance: Advance = lambda done: None) -> str:
 def _of_parts(index: Path, of: Callable[[Path, Advance], str], advance: Advance) -> str:
     digest, before = hashlib.sha256(), 0
     for part in weight_files(index):
-        digest.update(of(part, lambda done, before=before: advance(before + done)).encode() + b"\n")
+        digest.update(of(part, _further(advance, before)).encode() + b"\n")
         before += part.stat().st_size
     return digest.hexdigest()
+
+
+def _further(advance: Advance, before: int) -> Advance:
+    return lambda done: advance(before + done)
 
 
 def _of_file(path: Path, advance: Advance) -> str:
