@@ -61,7 +61,8 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder of Stable Diffusion's structure at small width, with random weights.
 
-    64x64 pixels, latents 4x8x8, 4 resolutions with 2 layers each: 12 skips and a middle block.
+    64x64 pixels, latents 4x8x8, 4 resolutions with one layer each, where the published ones have
+    two: 8 skips and a middle block. The embedded base has all 12 skips.
     """
     import torch
 
@@ -98,7 +99,7 @@ def random_sd2_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_sdxl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same in SDXL's structure: two text encoders, three resolutions, sizes told.
 
-    64x64 pixels, latents 4x8x8; 9 skips and a middle block.
+    64x64 pixels, latents 4x8x8; 6 skips and a middle block.
     """
     import torch
 
@@ -317,6 +318,7 @@ def _unet(**changes: Any) -> "torch.nn.Module":
 
     config: dict[str, Any] = {
         "sample_size": 8,
+        "layers_per_block": 1,
         "block_out_channels": (16, 32, 32, 32),
         "norm_num_groups": 8,
         "attention_head_dim": 2,
@@ -331,6 +333,7 @@ def _sdxl_unet() -> "torch.nn.Module":
     pooled = TEXT_WIDTH
     return UNet2DConditionModel(
         sample_size=8,
+        layers_per_block=1,
         block_out_channels=(16, 32, 32),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -391,6 +394,7 @@ def _vae(**changes: Any) -> "torch.nn.Module":
     from diffusers import AutoencoderKL
 
     config: dict[str, Any] = {
+        "layers_per_block": 1,
         "block_out_channels": (8, 8, 16, 16),
         "down_block_types": ("DownEncoderBlock2D",) * 4,
         "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -407,7 +411,7 @@ def _text_encoder(
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     kind = CLIPTextModelWithProjection if projected else CLIPTextModel
-    return kind(
+    encoder = kind(
         CLIPTextConfig(
             vocab_size=vocabulary,
             hidden_size=width,
@@ -421,6 +425,10 @@ def _text_encoder(
             **changes,
         )
     )
+    # Weighed words keep the mean of the features, which is 0 but for rounding after a fresh layer.
+    (last,) = (m for name, m in encoder.named_modules() if name.endswith("final_layer_norm"))
+    last.bias.data.fill_(0.1)
+    return encoder
 
 
 def _tokenizer(**options: str) -> "CLIPTokenizer":

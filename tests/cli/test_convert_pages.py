@@ -31,7 +31,9 @@ UNET = "model.diffusion_model."
 @pytest.fixture
 def small_is_sd15(monkeypatch) -> None:
     """Let the width of the random base be that of a family whose heads are known."""
-    small = KnownFamily(name="SD 1.x", widths=(16, 32, 32, 32), text_width=32, heads=2, groups=8)
+    small = KnownFamily(
+        name="SD 1.x", widths=(16, 32, 32, 32), layers=1, text_width=32, heads=2, groups=8
+    )
     monkeypatch.setattr(known, "KNOWN", (small,))
 
 

@@ -162,7 +162,7 @@ class TestRefusesToLoad:
 
     def test_the_refiner_of_sdxl(self, own_base: Path) -> None:
         shape = {"cross_attention_dim": 1280, "block_out_channels": [384, 768, 1536, 1536]}
-        change_json(own_base / "unet" / "config.json", **shape)
+        change_json(own_base / "unet" / "config.json", **shape, layers_per_block=2)
         with pytest.raises(CnctlError, match="own is of the family SDXL refiner, which has no"):
             load_base(own_base)
 

@@ -10,14 +10,17 @@ from torch import Tensor
 
 from cnctl.models.base import Base
 from cnctl.models.control import Control
+from cnctl.models.families import load_base
 from cnctl.models.prompts import encode_prompts
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.unet.branch import predict_noise
+from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.sampling.denoise import denoise, draw_noise
 
 STEPS = 4
 SIZE = {"height": 64, "width": 64}
 GUIDANCE = 5.0
+FADE = [0.825 ** (8 - i) for i in range(9)]
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +85,13 @@ def _residuals(controlnet: ControlNetModel, *given: Tensor) -> list[Tensor]:
     return [*down, middle]
 
 
-def test_fading_has_the_originals_thirteen_numbers(
-    random_controlnet: ControlNetModel, hint: Tensor
-) -> None:
+def test_fading_has_the_originals_thirteen_numbers(hint: Tensor) -> None:
+    controlnet = build_controlnet(load_base("tiny").denoiser)
     original = (
         ".0994 .1205 .1461 .1770 .2146 .2601 .3153 .3822 .4633 .5615 .6806 .8250 1."  # its own list
     )
     for mode in ("prompt", "control"):
-        scales = Control(random_controlnet, hint, mode=mode).scales_at(0, STEPS)
+        scales = Control(controlnet, hint, mode=mode).scales_at(0, STEPS)
         assert scales == pytest.approx([float(number) for number in original.split()], abs=5e-5)
 
 
@@ -103,7 +105,7 @@ def test_modes_equal_the_originals_loop(
     mode: str,
     both_halves: bool,
 ) -> None:
-    scales = [0.7 * 0.825 ** (12 - i) for i in range(13)]
+    scales = [0.7 * fade for fade in FADE]
     expected = written_out(
         loaded_random_base, random_controlnet, hint, texts, scales=scales, both_halves=both_halves
     )
@@ -118,7 +120,7 @@ def test_residual_scales_multiply_each_its_own(
     hint: Tensor,
     texts: dict[str, TextFeatures],
 ) -> None:
-    scales = [0.1 * i for i in range(13)]
+    scales = [0.1 * i for i in range(len(FADE))]
     expected = written_out(
         loaded_random_base, random_controlnet, hint, texts, scales=scales, both_halves=True
     )
@@ -192,14 +194,13 @@ def test_two_controls_on_different_halves_add_up(
         Control(random_controlnet, 1 - hint, mode="control"),
     ]
     latents = denoise(base, both, noise(base), **texts, steps=1, guidance_scale=GUIDANCE)
-    fade = [0.825 ** (12 - i) for i in range(13)]
     with torch.no_grad():
         halves = {}
         for name, text in texts.items():
             given = (noise(base), timestep, text)
             residuals = random_controlnet.residuals(base, *given, hint).scaled(0.5)
             if name == "text":
-                other = random_controlnet.residuals(base, *given, 1 - hint).scaled(fade)
+                other = random_controlnet.residuals(base, *given, 1 - hint).scaled(FADE)
                 residuals = residuals + other
             halves[name] = predict_noise(base.denoiser, *given, residuals)
     without, with_prompt = halves["negative_text"], halves["text"]

@@ -21,7 +21,7 @@ class TestFamily:
     def test_of_something_else(self, random_base: Path) -> None:
         family = read_family(random_base)
         config = json.loads((random_base / "unet" / "config.json").read_text())
-        assert shape_of(config) == Shape("", 32, (16, 32, 32, 32), 2, 4)
+        assert shape_of(config) == Shape("", 32, (16, 32, 32, 32), 1, 4)
         assert family.name == "U-Net 16-32-32-32 with text width 32"
 
     def test_no_weights_are_read(self, own_base: Path) -> None:

@@ -165,7 +165,7 @@ class TestSample:
         plain = self.sample(loaded_random_base, [])
         off = [
             Control(random_controlnet, hint, scale=0),
-            Control(random_controlnet, hint, residual_scales=[0.0] * 13),
+            Control(random_controlnet, hint, residual_scales=[0.0] * 9),
             Control(random_controlnet, hint, step_scales=[0.0] * STEPS),
             Control(random_controlnet, hint, start=0.5, end=0.5),
         ]
@@ -269,7 +269,7 @@ class TestRefuses:
             ({"start": 0.6, "end": 0.5}, "control_start is 0.6 and control_end 0.5"),
             ({"end": 1.5}, "control_start is 0.0 and control_end 1.5"),
             ({"mode": "guess"}, "unknown control mode 'guess'"),
-            ({"residual_scales": [1.0, 1.0]}, "2 residual scales for 13 residuals"),
+            ({"residual_scales": [1.0, 1.0]}, "2 residual scales for 9 residuals"),
             ({"step_scales": [1.0] * 3}, "3 step scales for 20 steps"),
         ],
     )
@@ -290,7 +290,9 @@ class TestRefuses:
     ) -> None:
         other = copy.deepcopy(random_controlnet)
         other.register_to_config(
-            cross_attention_dim=1024, block_out_channels=(320, 640, 1280, 1280)
+            cross_attention_dim=1024,
+            block_out_channels=(320, 640, 1280, 1280),
+            layers_per_block=2,
         )
         with pytest.raises(CnctlError, match=r"this ControlNet was made for SD 2.x; the base is U"):
             sample(loaded_random_base, [Control(other, hint)], ["a"], seeds=[1], **SIZE)

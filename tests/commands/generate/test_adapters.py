@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -179,7 +184,11 @@ def test_a_lora_changes_the_base_as_diffusers_has_it(base: Base, tmp_path: Path,
 
 
 def test_stabilitys_names_in_sdxl(loaded_sdxl_base: Base, tmp_path: Path) -> None:
-    base = fresh(loaded_sdxl_base)
+    # diffusers reads these names in U-Nets of two layers, as published ones have.
+    two_layers = {**loaded_sdxl_base.denoiser.config, "layers_per_block": 2}
+    base = replace(
+        fresh(loaded_sdxl_base), denoiser=UNet2DConditionModel.from_config(two_layers).eval()
+    )
     path = write(tmp_path / "xl.safetensors", as_kohya(places(base, text=False), sgm=True))
     theirs = pipeline(base)
     theirs.load_lora_weights(str(tmp_path), weight_name=path.name)

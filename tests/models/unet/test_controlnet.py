@@ -303,7 +303,7 @@ class TestControlResiduals:
         with torch.no_grad():
             residuals = controlnet.residuals(None, **inputs)
             plain = predict_noise(unet, **without_hint(inputs))
-            assert len(residuals.tensors) == 13
+            assert len(residuals.tensors) == 9
             assert not any(r.any() for r in residuals.tensors)
             controlled = predict_noise(unet, **without_hint(inputs), residuals=residuals)
         assert torch.equal(controlled, plain)
@@ -405,7 +405,7 @@ class TestFirstSteps:
         last = {n for n in names if n.startswith("controlnet_cond_embedding.conv_out")}
         behind = {n for n in names if n.startswith("controlnet_cond_embedding")} - last
         copied = set(names) - connections - last - behind
-        assert len(connections) == 2 * 13
+        assert len(connections) == 2 * 9
         assert moved[0] == connections
         # Behind the connections lie the copy and the hint encoder's last, zero convolution.
         assert last <= moved[1]
