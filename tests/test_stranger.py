@@ -26,6 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_annotates_trains_and_generates(site: Path, random_base: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)

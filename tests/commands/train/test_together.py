@@ -44,10 +44,8 @@ def losses(out: Path) -> list[float]:
     return [entry["loss"] for entry in entries if entry["event"] == "step"]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["whole", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("fsdp", "deepspeed"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
     kind: str,
     random_base: Path,
