@@ -1,9 +1,10 @@
 """Write docs/cli.md from the commands' own help: `python docs/cli_reference.py`."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from typer.testing import CliRunner
+
+from cnctl.cli import app
 
 COMMANDS = (
     (),
@@ -27,19 +28,11 @@ The [exit codes](exit-codes.md) are the same everywhere. Data goes to stdout, al
 
 
 def help_of(command: tuple[str, ...]) -> str:
-    """The help text of one command, 88 columns wide, without colours."""
-    environment = os.environ | {"COLUMNS": "88", "TERM": "dumb", "NO_COLOR": "1"}
-    for variable in ("CNCTL_BASE", "CNCTL_DEBUG"):
-        environment.pop(variable, None)
-    run = subprocess.run(
-        [sys.executable, "-m", "cnctl", *command, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    text = run.stdout.replace("python -m cnctl", "cnctl")
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    """The help text of one command as a terminal of 80 columns shows it, without colours."""
+    words, unset = [*command, "--help"], dict.fromkeys(("CNCTL_BASE", "CNCTL_DEBUG"))
+    settings = {"prog_name": "cnctl", "terminal_width": 78, "catch_exceptions": False}
+    run = CliRunner().invoke(app, words, env=unset, **settings)
+    return "\n".join(line.rstrip() for line in run.stdout.strip().splitlines())
 
 
 def reference() -> str:

@@ -6,6 +6,7 @@ the same tensors in the same architecture.
 
 import json
 import re
+import shutil
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from cnctl.errors import CnctlError, MissingError
+from cnctl.models.base import Base
 from cnctl.models.families import load_base, read_family
 from cnctl.models.unet.checkpoint.config import UnknownHeadsError
 from cnctl.models.unet.controlnet import build_controlnet
@@ -209,17 +211,35 @@ def text_model(*, open_clip: bool, projection: int | None = None) -> nn.Module:
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
 
 
-@pytest.fixture(params=VERSIONS)
-def written(request: pytest.FixtureRequest, tmp_path: Path, random_base: Path) -> tuple:
+@pytest.fixture(scope="module", params=VERSIONS)
+def shelved(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, random_base: Path
+) -> tuple:
+    """A base as one file and the networks in it. Do not change them."""
+    folder = tmp_path_factory.mktemp("shelf")
     torch.manual_seed(0)
     parts = modules(request.param)
-    path = tmp_path / "model.safetensors"
+    path = folder / "model.safetensors"
     weights = original_weights(*parts)
     save_file({name: w.contiguous().clone() for name, w in weights.items()}, path)
     parts[0].to_json_file(config_beside(path))
     tokenizer = CLIPTokenizer.from_pretrained(random_base / "tokenizer")
-    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    tokenizer.save_pretrained(folder / "tokenizer")
     return path, *parts
+
+
+@pytest.fixture(scope="module")
+def loaded(shelved: tuple) -> Base:
+    """Do not change it."""
+    return load_base(shelved[0])
+
+
+@pytest.fixture
+def written(shelved: tuple, tmp_path: Path) -> tuple:
+    """The same in a folder of this test, which may change the file."""
+    path, *parts = shelved
+    shutil.copytree(path.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / path.name, *parts
 
 
 class TestUnknownHeads:
@@ -231,10 +251,9 @@ class TestUnknownHeads:
             load_base(written[0])
         assert "model.unet.json" in caught.value.hint
 
-    def test_come_from_the_config_beside(self, written: tuple) -> None:
-        path, unet, *_ = written
-        heads = load_base(path).denoiser.config.attention_head_dim
-        assert heads == unet.config.attention_head_dim
+    def test_come_from_the_config_beside(self, shelved: tuple, loaded: Base) -> None:
+        heads = loaded.denoiser.config.attention_head_dim
+        assert heads == shelved[1].config.attention_head_dim
 
     def test_a_config_of_another_network_is_refused(self, written: tuple) -> None:
         beside = config_beside(written[0])
@@ -245,9 +264,8 @@ class TestUnknownHeads:
 
 
 class TestLoad:
-    def test_every_component_is_what_was_written(self, written: tuple) -> None:
-        path, unet, vae, text, *others = written
-        base = load_base(path)
+    def test_every_component_is_what_was_written(self, shelved: tuple, loaded: Base) -> None:
+        (_, unet, vae, text, *others), base = shelved, loaded
         texts = [model for model, _ in base.text_encoders]
         pairs = [(base.denoiser, unet), (base.vae, vae), *zip(texts, (text, *others), strict=True)]
         for loaded, original in pairs:
@@ -301,8 +319,8 @@ class TestLoad:
         with pytest.raises(CnctlError, match="holds no autoencoder"):
             load_base(path)
 
-    def test_an_outline_has_the_shapes_and_no_weights(self, written: tuple) -> None:
-        base, outline = load_base(written[0]), load_base(written[0], weights=False)
+    def test_an_outline_has_the_shapes_and_no_weights(self, shelved: tuple, loaded: Base) -> None:
+        base, outline = loaded, load_base(shelved[0], weights=False)
         assert outline.resolution == base.resolution
         assert outline.process.prediction == base.process.prediction
         for part, module in {"vae": base.vae, **base.parts}.items():
@@ -311,15 +329,14 @@ class TestLoad:
             assert {name: weight.shape for name, weight in drawn.state_dict().items()} == shapes
             assert all(p.is_meta for p in drawn.parameters())
 
-    def test_prediction_type(self, written: tuple) -> None:
-        path, _, _, text, *others = written
-        base = load_base(path)
+    def test_prediction_type(self, shelved: tuple, loaded: Base) -> None:
+        (_, _, _, text, *others), base = shelved, loaded
         # Random weights do not return the noise that they are given, so they "predict v".
         second = text.config.hidden_act == "gelu"
         assert base.process.prediction == ("v_prediction" if second else "epsilon")
         assert base.resolution == (1024 if others else 768 if second else 512)
 
-    @pytest.mark.parametrize("written", ["SDXL"], indirect=True)
+    @pytest.mark.parametrize("shelved", ["SDXL"], indirect=True)
     def test_a_mark_says_that_sdxl_predicts_v(self, written: tuple) -> None:
         path, *parts = written
         weights = {n: w.contiguous().clone() for n, w in original_weights(*parts).items()}
@@ -343,8 +360,8 @@ class TestLoad:
 
         assert try_prediction(Returns()) == "epsilon"
 
-    def test_half_precision(self, written: tuple) -> None:
-        base = load_base(written[0], dtype="bfloat16")
+    def test_half_precision(self, shelved: tuple) -> None:
+        base = load_base(shelved[0], dtype="bfloat16")
         texts = [model.dtype for model, _ in base.text_encoders]
         assert {base.denoiser.dtype, base.vae.dtype, *texts} == {torch.bfloat16}
 
