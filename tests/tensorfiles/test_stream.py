@@ -52,6 +52,7 @@ for target in map(Path, sys.argv[1:]):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.slow
 def test_kill_9_at_each_tensor(tmp_path: Path) -> None:
     new, earlier = tmp_path / "new", tmp_path / "earlier"
     new.mkdir()

@@ -1,5 +1,8 @@
 """The shipped reader sees in held-out scenes what their renderer drew."""
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,15 +12,22 @@ from cnctl.registry import get_condition
 from cnctl.tiny.reader import load_reader
 from cnctl.tiny.scenes import HELD_OUT, exact_maps, render_scene
 
-SCENES = [render_scene(HELD_OUT + i, show="person" if i % 2 else None) for i in range(24)]
+COUNT = 24
+
+
+@cache
+def scene_and_reading(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The maps of a held-out scene, and what the reader sees in it."""
+    scene = render_scene(HELD_OUT + number, show="person" if number % 2 else None)
+    return exact_maps(scene), load_reader().read(scene.image)
 
 
 def agreement(name: str, *, shift: int = 0) -> float:
     """Mean fidelity of what is read in each scene to what it, or the one `shift` on, holds."""
-    condition, reader, scores = get_condition(name), load_reader(), []
-    for scene, other in zip(SCENES, SCENES[shift:] + SCENES[:shift], strict=True):
-        wanted = hint_from_maps(condition, exact_maps(scene))
-        found = hint_from_maps(condition, reader.read(other.image))
+    condition, scores = get_condition(name), []
+    for number in range(COUNT):
+        wanted = hint_from_maps(condition, scene_and_reading(number)[0])
+        found = hint_from_maps(condition, scene_and_reading((number + shift) % COUNT)[1])
         if wanted is not None:
             scores.append(score(condition.metric, wanted, found))
     return float(np.mean(scores))

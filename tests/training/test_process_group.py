@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cnctl.system.processes import free_port
 
 SCRIPT = Path(__file__).with_name("ended_groups.py")
@@ -18,6 +20,7 @@ ERRORS = {
 """What ends the first and the second process."""
 
 
+@pytest.mark.slow
 def test_no_thread_outlives_the_group_however_it_ends() -> None:
     ports = [str(free_port()) for _ in ERRORS]
     processes = [
