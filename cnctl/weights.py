@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -17,6 +18,16 @@ class Weights:
     revision: str = ""
     control_type: int | None = None
     """Where the ControlNet is a union: which of its kinds of hint this condition's are."""
+
+
+def control_types(controlnets: Mapping[str, Iterable[Weights]]) -> dict[str, int]:
+    """Condition -> its kind of hint, of the unions in a table of a family's ControlNets."""
+    return {
+        condition: known.control_type
+        for condition, published in controlnets.items()
+        for known in published
+        if known.control_type is not None
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,6 +154,44 @@ def random_sd3_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def random_flux_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in the structure of FLUX.1 dev: blocks of two streams and of one, CLIP and T5."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+
+    tokenizer, tokenizer_2 = _tokenizer(), _t5_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models = {
+            "vae": _vae(
+                scaling_factor=0.3611,
+                shift_factor=0.1159,
+                latent_channels=16,
+                use_quant_conv=False,
+                use_post_quant_conv=False,
+            ),
+            "transformer": FluxTransformer2DModel(
+                num_layers=3,
+                num_single_layers=2,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=2 * TEXT_WIDTH,
+                pooled_projection_dim=TEXT_WIDTH,
+                guidance_embeds=True,
+                axes_dims_rope=(4, 6, 6),
+            ),
+            "text_encoder": _text_encoder(len(tokenizer)),
+            "text_encoder_2": _t5(len(tokenizer_2)),
+        }
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return _save_base(
+        tmp_path_factory.mktemp("bases") / "random-flux",
+        {**models, "tokenizer": tokenizer, "tokenizer_2": tokenizer_2, "scheduler": scheduler},
+        _class_name="FluxPipeline",
+    )
+
+
+@pytest.fixture(scope="session")
 def loaded_sd3_base(random_sd3_base: Path) -> "Base":
     """The random SD3 base, loaded in float32 on the CPU. Do not change it."""
     from cnctl.models.families import load_base

@@ -45,7 +45,7 @@ def pull(
     name: Annotated[
         str,
         typer.Argument(
-            help="sd15, sdxl, sd35-large, blip, clip, OWNER/MODEL, a ControlNet like v11p_canny, "
+            help="sd15, sdxl, flux-dev, blip, clip, OWNER/MODEL, a ControlNet like v11p_canny, "
             "or a condition for its detector."
         ),
     ],

@@ -45,6 +45,7 @@ UNWANTED_FILES = [
     "safety_checker/*",
     "*.fp16-*",
     *("v1-5-*", "v2-1_*", "sd_xl_*", "vae_1_0/*", "sd3_medium*", "sd3.5_*", "text_encoders/*"),
+    *("flux1-*", "ae.safetensors"),
 ]
 """Second copies of the same weights, and what cnctl does not run."""
 TINY_LICENCE = "Apache-2.0"

@@ -10,6 +10,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.device import pick_device, pick_dtype
 from cnctl.models.family import Family, Recognise
+from cnctl.models.flux.family import recognise as recognise_flux
 from cnctl.models.identify import check_role
 from cnctl.models.locate import locate_base
 from cnctl.models.location import Location
@@ -17,7 +18,7 @@ from cnctl.models.sd3.family import recognise as recognise_sd3
 from cnctl.models.signatures import BASE
 from cnctl.models.unet.family import recognise as recognise_unet
 
-RECOGNISERS: tuple[Recognise, ...] = (recognise_sd3, recognise_unet)
+RECOGNISERS: tuple[Recognise, ...] = (recognise_sd3, recognise_flux, recognise_unet)
 """One for each folder; the first that knows a base has it."""
 
 

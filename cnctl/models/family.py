@@ -126,6 +126,8 @@ class Family:
 
     controlnets: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
     """Condition -> published ControlNets, best first."""
+    control_types: Mapping[str, int] = field(default_factory=dict)
+    """Condition -> the kind that its hints are to a union, where unions of the family are told."""
 
     unsupported: Mapping[str, str] = field(default_factory=dict)
     """Settings of generate and train that must keep their defaults -> why, as half a sentence."""

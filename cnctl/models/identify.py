@@ -19,7 +19,8 @@ from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, WRAPPER, find_weights, list_tensors
 
 UNETS = "Stable Diffusion 1.x, 2.x and XL"
-READ = {BASE: "Stable Diffusion 1.x to 3.5", CONTROLNET: "Stable Diffusion 1.x to 3.5"}
+FAMILIES = "Stable Diffusion 1.x to 3.5 and FLUX.1"
+READ = {BASE: FAMILIES, CONTROLNET: FAMILIES}
 """Role -> which models' weights are read; for the others, of UNETS."""
 INDEX = "model_index.json"
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from cnctl.models import signatures
 from cnctl.models.checkpoint_layout import CheckpointLayout
+from cnctl.models.flux.format import LAYOUT as FLUX
 from cnctl.models.identify import check_role
 from cnctl.models.sd3.format import LAYOUT as SD3
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.layout import LAYOUT as UNET
 
-LAYOUTS = {signatures.UNET: UNET, signatures.SD3: SD3}
+LAYOUTS = {signatures.UNET: UNET, signatures.SD3: SD3, signatures.FLUX: FLUX}
 """By the names that the table of signatures has for them."""
 
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import re
 
+from cnctl.models.flux import published as flux
 from cnctl.models.sd3 import published as sd3
 from cnctl.models.unet import published as unet
 from cnctl.weights import Weights
 
-BASES = {**unet.BASES, **sd3.BASES}
+BASES = {**unet.BASES, **sd3.BASES, **flux.BASES}
 """By short name."""
-TABLES = (unet.CONTROLNETS, sd3.CONTROLNETS)
+TABLES = (unet.CONTROLNETS, sd3.CONTROLNETS, flux.CONTROLNETS)
 
-
-SD3_NAMES = {
+TRANSFORMER_NAMES = {
     r"SD3-Controlnet-(\w+)": "sd3",
     r"SD3\.5M-Controlnet-(\w+)": "sd35m",
     r"stable-diffusion-3\.5-large-controlnet-(\w+)": "sd35l",
+    r"FLUX\.1-dev-Control[Nn]et-([\w.-]+)": "flux",
+    r"Flux\.1-dev-Controlnet-([\w-]+)": "flux_jasperai",
+    r"flux-controlnet-(\w+)-diffusers": "flux_xlabs",
 }
 
 
@@ -40,7 +43,7 @@ def short_name(hub_id: str) -> str:
         return f"sd21_{match[1]}"
     if match := re.fullmatch(r"controlnet-([\w-]+)-sdxl-1\.0", name):
         return f"sdxl_{match[1]}" + ("" if owner == "diffusers" else f"_{owner}")
-    for pattern, short in SD3_NAMES.items():
+    for pattern, short in TRANSFORMER_NAMES.items():
         if match := re.fullmatch(pattern, name):
             return f"{short}_{match[1].lower()}"
     return name

@@ -38,7 +38,7 @@ class Signature:
     """The number of tensors, where the form has a fixed one."""
 
 
-UNET, SD3 = "unet", "sd3"
+UNET, SD3, FLUX = "unet", "sd3", "flux"
 FACTOR = "*lora_A.* | *lora_a.* | *lora_down.* | *lora.down.* | *lora_linear_layer.down.*"
 OF_UNET = "*down_blocks* | *mid_block* | *up_blocks* | *input_blocks* | *middle_block* | *output_b*"
 OF_TEXT = "*text_model* | *text_encoder* | lora_te*"
@@ -112,13 +112,14 @@ SIGNATURES = (
               "control_img_in.* & control_blocks.*img_m* | control_blocks.*txt_m*"),
     Signature(CONTROLNET, "a ControlNet of FLUX.2 (Fun)", "control_img_in.*"),
     Signature(CONTROLNET, "a ControlNet of FLUX (XLabs' form)",
-              "controlnet_blocks.* & double_blocks.* & !controlnet_blocks.*.linear.*"),
+              "controlnet_blocks.* & double_blocks.* & !controlnet_blocks.*.linear.*",
+              read_by=FLUX),
     Signature(CONTROLNET, "a ControlNet of FLUX (MistoLine's form)",
               "controlnet_blocks.*.linear.*"),
     Signature(CONTROLNET, "a ControlNet-Union of FLUX",
-              "controlnet_x_embedder.* & controlnet_mode_embedder.*"),
+              "controlnet_x_embedder.* & controlnet_mode_embedder.*", read_by=FLUX),
     Signature(CONTROLNET, "a ControlNet of FLUX", "controlnet_x_embedder.*",
-              classes="Flux*ControlNetModel"),
+              classes="Flux*ControlNetModel", read_by=FLUX),
     Signature(CONTROLNET, "a ControlNet of Stable Diffusion 3",
               "controlnet_blocks.* & pos_embed_input.*", classes="SD3*ControlNetModel",
               read_by=SD3),
@@ -193,7 +194,7 @@ SIGNATURES = (
     Signature(BASE, "a base of AuraFlow", "*double_layers.* | joint_transformer_blocks.*",
               classes="AuraFlow*"),
     Signature(BASE, "a base of FLUX", "*double_blocks.* | single_transformer_blocks.*",
-              classes="Flux*"),
+              classes="Flux*", read_by=FLUX),
     Signature(BASE, "a base of Stable Diffusion 3",
               "*joint_blocks.* | transformer_blocks.*.ff_context.* & *joint_blocks.* | pos_embed.*",
               classes="StableDiffusion3* SD3*", read_by=SD3),

@@ -46,7 +46,7 @@ class TextFeatures:
 
     def second_half(self) -> TextFeatures:
         """Of the batch."""
-        return TextFeatures(*(part if part is None else part.chunk(2)[1] for part in self._parts()))
+        return self._of([part if part is None else part.chunk(2)[1] for part in self._parts()])
 
     def zeros(self) -> TextFeatures:
         """As many, all zero."""
@@ -75,8 +75,14 @@ class TextFeatures:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> TextFeatures:
         """What the text encoders have read changed, and the sizes with it."""
-        added = (None if part is None else change(part) for part in (self.pooled, self.sizes))
-        return TextFeatures(change(self.tokens), *added, self.mask, self.guidance)
+        pooled, sizes = (None if p is None else change(p) for p in (self.pooled, self.sizes))
+        return replace(self, tokens=change(self.tokens), pooled=pooled, sizes=sizes)
+
+    @staticmethod
+    def _of(parts: Sequence[Tensor | None]) -> TextFeatures:
+        tokens, pooled, sizes, mask, guidance = parts
+        assert tokens is not None
+        return TextFeatures(tokens, pooled, sizes, mask, guidance)
 
 
 def whole_picture(height: int, width: int) -> PictureSize:
@@ -91,7 +97,7 @@ def join(several: Sequence[TextFeatures]) -> TextFeatures:
     if any(one.mask is not None for one in padded):
         padded = [replace(one, mask=_mask(one)) for one in padded]
     columns = zip(*(one._parts() for one in padded), strict=True)
-    return TextFeatures(*(_joined(column) for column in columns))
+    return TextFeatures._of([_joined(column) for column in columns])
 
 
 def _mask(text: TextFeatures) -> Tensor:

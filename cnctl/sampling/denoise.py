@@ -168,7 +168,8 @@ def denoise(
         residuals = runner.residuals(i, given, moved[i], text)
         predicted = predict(base.denoiser, given, moved[i], text, residuals).float()
         if guided:
-            predicted = base.family.guide(*predicted.chunk(2), guidance_scale)
+            without, with_prompt = predicted.chunk(2)
+            predicted = base.family.guide(without, with_prompt, guidance_scale)
         done = round((i + 1) * steps / len(timesteps))
         if on_estimate is not None:
             seen = given.chunk(2)[0] if guided else given

@@ -10,7 +10,7 @@ from cnctl.settings.declaration import Declared, Flag
 BaseName = Annotated[
     str | None,
     Flag(
-        "Base model: folder, file, cached hub id, or tiny, sd15, sdxl, sd35-large.",
+        "Base model: folder, file, cached hub id, or tiny, sd15, sdxl, flux-dev.",
         variable="CNCTL_BASE",
     ),
 ]

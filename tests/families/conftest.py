@@ -11,7 +11,12 @@ import torch
 from diffusers import (
     ControlNetModel,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
+    FluxControlNetModel,
+    FluxControlNetPipeline,
+    FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
     MultiControlNetModel,
     SD3ControlNetModel,
     StableDiffusion3ControlNetPipeline,
@@ -24,6 +29,7 @@ from diffusers import (
     StableDiffusionXLControlNetInpaintPipeline,
     StableDiffusionXLControlNetPipeline,
 )
+from diffusers.models.controlnets.controlnet_flux import FluxMultiControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3MultiControlNetModel
 from torch import Tensor
 
@@ -42,7 +48,9 @@ class Reference:
 
     text_to_image, image_to_image, inpainting: pipelines; None where it has none. hint_argument:
     what the first calls its hint; own_hint: a hint in [0, 1] as it takes it. edits_with_control:
-    whether the others take one. residuals: by its network, of (base, network, latents, timesteps,
+    whether the others take one. guided: the arguments that mean guidance of this scale. latents: of
+    what a pipeline returns, at 64x80 pixels. read: tokens and pooled prompts of what its
+    `encode_prompt` returns. residuals: by its network, of (base, network, latents, timesteps,
     text, hint, sizes). predict: by the base's, of (base, latents, timesteps, text, sizes,
     residuals).
     """
@@ -57,6 +65,12 @@ class Reference:
     hint_argument: str = "image"
     own_hint: Callable[[Tensor], Tensor] = lambda hint: hint
     edits_with_control: bool = True
+    guided: Callable[[float], dict[str, float]] = lambda scale: {"guidance_scale": scale}
+    latents: Callable[[Tensor], Tensor] = lambda returned: returned
+    read: Callable[..., tuple[Tensor, Any]] = lambda tokens, _, pooled=None, *others: (
+        tokens,
+        pooled,
+    )
     residuals: Callable[..., list[Tensor]]
     predict: Callable[..., Tensor]
 
@@ -116,6 +130,64 @@ def sd3_prediction(
     ).sample
 
 
+def flux_places(base: Base, latents: Tensor, text: TextFeatures) -> dict[str, Tensor]:
+    """As diffusers' pipeline makes them."""
+    rows, columns = (side // 2 for side in latents.shape[2:])
+    places = FluxControlNetPipeline._prepare_latent_image_ids(1, rows, columns, "cpu", torch.float)
+    return {"img_ids": places, "txt_ids": torch.zeros(text.tokens.shape[1], 3)}
+
+
+def flux_packed(latents: Tensor) -> Tensor:
+    return FluxControlNetPipeline._pack_latents(latents, *latents.shape)
+
+
+def flux_residuals(
+    base: Base, network: Any, latents: Tensor, timesteps: Tensor, text: TextFeatures, hint: Tensor,
+    sizes: Sizes,
+) -> list[Tensor]:  # fmt: skip
+    config, count = base.vae.config, len(latents)
+    encoded = base.vae.encode(2 * hint - 1).latent_dist.mode()
+    encoded = (encoded - config.shift_factor) * config.scaling_factor
+    double, single = FluxControlNetModel.forward(
+        network, flux_packed(latents), flux_packed(encoded),
+        timestep=timesteps.expand(count) / 1000, encoder_hidden_states=text.tokens,
+        pooled_projections=text.pooled, guidance=torch.full((count,), 3.5), return_dict=False,
+        **flux_places(base, latents, text),
+    )  # fmt: skip
+    return [*double, *(single or ())]
+
+
+def flux_prediction(
+    base: Base, latents: Tensor, timesteps: Tensor, text: TextFeatures, sizes: Sizes,
+    residuals: list[Tensor],
+) -> Tensor:  # fmt: skip
+    count = len(latents)
+    tokens = base.denoiser(
+        flux_packed(latents), text.tokens, text.pooled, timesteps.expand(count) / 1000,
+        guidance=torch.full((count,), 3.5), controlnet_block_samples=residuals,
+        **flux_places(base, latents, text),
+    ).sample  # fmt: skip
+    height, width = (8 * side for side in latents.shape[2:])
+    return FluxControlNetPipeline._unpack_latents(tokens, height, width, 8)
+
+
+OF_FLUX: dict[str, Any] = {
+    "denoiser": "FluxTransformer2DModel",
+    "controlnet": FluxControlNetModel,
+    "several": FluxMultiControlNetModel,
+    "scheduler": FlowMatchEulerDiscreteScheduler,
+    "text_to_image": FluxControlNetPipeline,
+    "image_to_image": FluxImg2ImgPipeline,
+    "inpainting": FluxInpaintPipeline,
+    "hint_argument": "control_image",
+    "own_hint": lambda hint: 2 * hint - 1,
+    "edits_with_control": False,
+    "guided": lambda scale: {"true_cfg_scale": scale, "guidance_scale": 3.5},
+    "latents": lambda tokens: FluxControlNetPipeline._unpack_latents(tokens, 64, 80, 8),
+    "read": lambda tokens, pooled, ids: (tokens, pooled),
+    "residuals": flux_residuals,
+    "predict": flux_prediction,
+}
 OF_UNET: dict[str, Any] = {"residuals": unet_residuals, "predict": unet_prediction}
 OF_SDXL: dict[str, Any] = OF_UNET | {
     "text_to_image": StableDiffusionXLControlNetPipeline,
@@ -207,6 +279,16 @@ CASES = (
         another_scheduler="flow_match_heun",
         forms=("diffusers",),
         reference=Reference(**OF_SD3),
+    ),
+    FamilyCase(
+        name="FLUX.1",
+        part="transformer",
+        published={"num_layers": 19, "num_single_layers": 38, "guidance_embeds": True},
+        base="random_flux_base",
+        scheduler="flow_match_euler",
+        another_scheduler="flow_match_euler",
+        forms=("diffusers",),
+        reference=Reference(**OF_FLUX),
     ),
 )
 

@@ -79,14 +79,16 @@ class TestLoad:
 
 def test_prompts_are_as_diffusers_encodes_them(case: Any, base: Base, stock_of: Any) -> None:
     pipeline = stock_of(case.reference.text_to_image, base, None)
-    given = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+    given: dict[str, Any] = {"device": "cpu", "num_images_per_prompt": 1}
+    given |= {"do_classifier_free_guidance": False, "prompt_2": None, "prompt_3": None}
+    taken = inspect.signature(pipeline.encode_prompt).parameters
+    given = {name: value for name, value in given.items() if name in taken}
     with torch.no_grad():
-        further = {"prompt_2": None, "prompt_3": None} if len(base.text_encoders) > 2 else {}
-        tokens, _, *pooled = pipeline.encode_prompt(PROMPTS, **further, **given)
+        tokens, pooled = case.reference.read(*pipeline.encode_prompt(PROMPTS, **given))
     features = encode_prompts(base, PROMPTS)
     torch.testing.assert_close(features.tokens, tokens, rtol=1e-5, atol=1e-6)
-    if pooled:
-        torch.testing.assert_close(features.pooled, pooled[0], rtol=1e-5, atol=1e-6)
+    if pooled is not None:
+        torch.testing.assert_close(features.pooled, pooled, rtol=1e-5, atol=1e-6)
 
 
 def test_images_are_encoded_as_the_autoencoder_has_them(base: Base, images: np.ndarray) -> None:
@@ -108,7 +110,8 @@ def test_residuals_are_those_of_diffusers_network(case: Any, base: Base, network
     latents = torch.randn(2, *base.family.latents.shape(base, **SIZE), generator=generator)
     hint = torch.rand(2, 3, 64, 80, generator=generator)
     sizes = [(64, 80, 0, 0, 64, 80)] * 2
-    text, timestep = encode_prompts(base, PROMPTS), torch.tensor(500)
+    text = encode_prompts(base, PROMPTS).guided_by(base.distilled_guidance)
+    timestep = torch.tensor(500)
     with torch.no_grad():
         theirs = case.reference.residuals(base, network, latents, timestep, text, hint, sizes)
         encoded = network.encode_hint(base, hint)
@@ -129,22 +132,29 @@ def hints_by_their_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", sample)
 
 
+@pytest.fixture
+def nothing_drawn_for_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where diffusers draws a hint's latents by the images' generators, it takes the mode too."""
+    mode = DiagonalGaussianDistribution.mode
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, *_, **__: mode(self))
+
+
 @pytest.fixture(scope="session")
-def theirs(stock: Any, base: Base) -> Callable[..., Tensor]:
+def theirs(case: Any, stock: Any, base: Base) -> Callable[..., Tensor]:
     """Latents of the prompts by a pipeline of diffusers."""
 
     def run(kind: Any, controlnet: Any, **settings: Any) -> Tensor:
         given = {
             "negative_prompt": NEGATIVE,
             "generator": generators(),
-            "guidance_scale": GUIDANCE,
+            **case.reference.guided(GUIDANCE),
             "num_inference_steps": STEPS,
             "controlnet_conditioning_scale": 1.0,
             **settings,
         }
         taken = {"scheduler", *inspect.signature(kind.__call__).parameters}
         given = {name: value for name, value in given.items() if name in taken}
-        return stock(kind, base, controlnet, PROMPTS, **given)
+        return case.reference.latents(stock(kind, base, controlnet, PROMPTS, **given))
 
     return run
 
@@ -174,6 +184,7 @@ class TestEqualsDiffusers:
         """What diffusers' pipelines for editing take."""
         return [Control(network, hint)] if case.reference.edits_with_control else []
 
+    @pytest.mark.usefixtures("nothing_drawn_for_hints")
     def test_one_control(
         self, case: Any, base: Base, network: Any, hint: Tensor, theirs: Any, assert_same: Any
     ) -> None:
@@ -185,6 +196,7 @@ class TestEqualsDiffusers:
         without = self.ours(base, [])
         assert (latents - without).abs().max() > 0.05  # else the comparison shows nothing
 
+    @pytest.mark.usefixtures("nothing_drawn_for_hints")
     @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
     def test_two_controls_from_start_to_end_by_another_scheduler(
         self, case: Any, base: Base, network: Any, build: Any, hint: Tensor, theirs: Any,
@@ -274,7 +286,7 @@ def test_the_loss_is_equation_10_by_diffusers_networks(case: Any, base: Base, ne
     hint = torch.rand(2, 3, 64, 64, generator=generator)
     timesteps, process = torch.tensor([20, 800]), base.process
     sizes = [(100, 200, 0, 30, 64, 64), (64, 64, 0, 0, 64, 64)]
-    text = encode_prompts(base, ["a cat", ""])
+    text = encode_prompts(base, ["a cat", ""]).guided_by(base.distilled_guidance)
     with torch.no_grad():
         loss = noise_prediction_loss(
             base, network, latents=latents, hint=hint, timesteps=timesteps, noise=noise,
@@ -305,6 +317,7 @@ def test_it_trains_what_it_runs(base: Base, network: Network) -> None:
     latents = torch.randn(1, *base.family.latents.shape(base, 64, 64), generator=generator)
     hint, timestep = torch.rand(1, 3, 64, 64, generator=generator), torch.tensor(300)
     text = encode_prompts(base, ["a cat"]).of_pictures([whole_picture(64, 64)])
+    text = text.guided_by(base.distilled_guidance)
     with torch.no_grad():
         trained = network.predict(base, latents, timestep[None], text, hint)
         runner = ControlRunner(base, [Control(network, hint)], steps=1, guided=False)

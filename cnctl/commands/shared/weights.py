@@ -129,8 +129,9 @@ def open_control(
 
 def _control_type(condition: Condition, family: Family) -> int | None:
     """The kind that its hints are to a union of this family; None for none."""
-    kinds = (known.control_type for known in _published(condition, family))
-    return next((kind for kind in kinds if kind is not None), None)
+    own = (known.control_type for known in condition.weights if known.family == family.name)
+    known = family.control_types.get(condition.name)
+    return next((kind for kind in own if kind is not None), known)
 
 
 def _published(condition: Condition, family: Family) -> tuple[Weights, ...]:

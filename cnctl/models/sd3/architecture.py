@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cnctl.errors import CnctlError
+from cnctl.models.transformer.shapes import shape_of_tensor
 from cnctl.tensorfiles.header import Shape
 
 TIME_CHANNELS = 256
@@ -39,10 +39,14 @@ class Architecture:
 
 def read_architecture(shapes: Mapping[str, Shape]) -> Architecture:
     """Read it from diffusers' names; CnctlError names a tensor that is missing."""
-    width, hint_channels, patch, _ = _shape(shapes, "pos_embed_input.proj.weight", 4)
-    positions = _shape(shapes, POSITIONS, 3)[1] if _has(shapes, "pos_embed.") else 0
-    latents = _shape(shapes, "pos_embed.proj.weight", 4)[1] if positions else hint_channels
-    text = _shape(shapes, "context_embedder.weight", 2)[1] if _has(shapes, "context_emb") else 0
+    width, hint_channels, patch, _ = shape_of_tensor(shapes, "pos_embed_input.proj.weight", 4)
+    positions = shape_of_tensor(shapes, POSITIONS, 3)[1] if _has(shapes, "pos_embed.") else 0
+    latents = shape_of_tensor(shapes, "pos_embed.proj.weight", 4)[1] if positions else hint_channels
+    text = (
+        shape_of_tensor(shapes, "context_embedder.weight", 2)[1]
+        if _has(shapes, "context_emb")
+        else 0
+    )
     norm = shapes.get("transformer_blocks.0.attn.norm_q.weight", (0,))
     numbers = [re.match(r"transformer_blocks\.(\d+)\.(attn2\.)?", name) for name in shapes]
     found = [match for match in numbers if match]
@@ -53,7 +57,7 @@ def read_architecture(shapes: Mapping[str, Shape]) -> Architecture:
         patch_size=patch,
         latent_channels=latents,
         hint_channels=hint_channels,
-        pooled_width=_shape(shapes, "time_text_embed.text_embedder.linear_1.weight", 2)[1],
+        pooled_width=shape_of_tensor(shapes, "time_text_embed.text_embedder.linear_1.weight", 2)[1],
         text_width=text,
         head_width=norm[0],
         dual=tuple(sorted({int(match[1]) for match in found if match[2]})),
@@ -120,10 +124,3 @@ def _weights(name: str, weight: Shape) -> Iterator[Named]:
 
 def _has(shapes: Mapping[str, Shape], start: str) -> bool:
     return any(name.startswith(start) for name in shapes)
-
-
-def _shape(shapes: Mapping[str, Shape], name: str, sides: int) -> Shape:
-    if len(shape := shapes.get(name, ())) != sides:
-        what = f"has shape {list(shape)}" if name in shapes else "is missing"
-        raise CnctlError(f"the tensor {name} {what}", hint="this is not a whole ControlNet")
-    return shape

@@ -91,7 +91,7 @@ class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
 
 
 def predict_velocity(
-    transformer: nn.Module,
+    transformer: Any,
     latents: Tensor,
     timestep: Tensor,
     text: TextFeatures,

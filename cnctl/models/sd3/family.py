@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from diffusers import SD3Transformer2DModel
@@ -13,7 +12,6 @@ from torch import nn
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
-from cnctl.models.identify import identify
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
 from cnctl.models.sd3.base import load_base
@@ -23,8 +21,9 @@ from cnctl.models.sd3.published import CONTROLNETS
 from cnctl.models.sd3.shape import find_known, shape_of
 from cnctl.models.sd3.text import Sd3Prompts
 from cnctl.models.signatures import BASE
-from cnctl.models.signatures import SD3 as NAME
+from cnctl.models.signatures import SD3 as FOLDER
 from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
 from cnctl.models.transformer.weights import (
     check_hint_channels,
     check_weights,
@@ -38,17 +37,6 @@ ACTIVATION_BYTES = {False: 24, True: 2}
 """Kept for the backward pass, per sample, token of the image, channel, block and byte of precision,
 without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64 latents and random
 weights: 17 where no block has a second attention, 26 where half of them have."""
-HINTS = "its ControlNets read hints through the autoencoder"
-UNSUPPORTED = {
-    "distilled_guidance": UNDISTILLED,
-    "connect": "a transformer has no middle block",
-    "emphasis": "its text encoders read prompts as they are",
-    "hint_encoder": HINTS,
-    "hint_start": HINTS,
-    "lora": "its ControlNets are whole copies",
-    "method": "its transformer reads latents alone",
-}
-SCHEDULER = "flow_match_euler"
 
 
 def build_network(
@@ -76,15 +64,6 @@ def parameters_to_unfreeze(transformer: nn.Module, part: str) -> dict[str, nn.Pa
     return dict(transformer.named_parameters())
 
 
-def _refuse(what: str, flag: str) -> Any:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise CnctlError(
-            f"{what} for Stable Diffusion 3 is not supported", hint=f"leave out {flag}"
-        )
-
-    return refuse
-
-
 SD3 = Family(
     name="SD3",
     part=PART,
@@ -102,11 +81,11 @@ SD3 = Family(
     parameters_to_unfreeze=parameters_to_unfreeze,
     blocks_before_control=lambda transformer: [],
     activation_bytes=activation_bytes,
-    unsupported=UNSUPPORTED,
+    unsupported={**UNSUPPORTED, "distilled_guidance": UNDISTILLED},
     most_layers=most_layers,
-    read_lora=_refuse("a LoRA", "--lora"),
-    read_embedding=_refuse("textual inversion", "--embedding"),
-    add_embedding=_refuse("textual inversion", "--embedding"),
+    read_lora=refuse("a LoRA", "Stable Diffusion 3", "--lora"),
+    read_embedding=refuse("textual inversion", "Stable Diffusion 3", "--embedding"),
+    add_embedding=refuse("textual inversion", "Stable Diffusion 3", "--embedding"),
 )
 
 
@@ -116,7 +95,7 @@ def recognise(location: Location) -> Family | None:
     CnctlError for one that is not in a folder, or reads more than latents.
     """
     if location.path.is_file():
-        _refuse_file(location.path)
+        refuse_file(location.path, BASE, FOLDER)
         return None
     index = read_json(location.path / "model_index.json")
     if index.get(PART) != ["diffusers", CLASS]:
@@ -134,13 +113,3 @@ def recognise(location: Location) -> Family | None:
     return replace(
         SD3, name=shape.name, defaults=defaults, controlnets=CONTROLNETS.get(shape.name, {})
     )
-
-
-def _refuse_file(path: Path) -> None:
-    """Raise CnctlError for a base of SD3 in one file."""
-    row = identify(path, BASE)
-    if row and row.read_by == NAME:
-        raise CnctlError(
-            f"{path} is {row.what} in one file, which is not supported",
-            hint="give a folder of diffusers, or a short name: cnctl models lists them",
-        )

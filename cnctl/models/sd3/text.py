@@ -8,7 +8,6 @@ tokens are zeros, as in diffusers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from cnctl.models.base import Base
 from cnctl.models.prompts import PromptOptions
 from cnctl.models.text_features import TextFeatures
+from cnctl.models.transformer.text import describe_cut, read_ids
 
 T5_TOKENS = 256
 """Tokens that T5 reads, its end included: what diffusers' pipelines give it."""
@@ -31,7 +31,7 @@ class Sd3Prompts:
         """Features of one prompt: tokens (1, 77 + 256, D), pooled (1, P)."""
         length = _clip_length(base)
         outputs = [
-            model(_ids(model, tokenizer, prompt, length), output_hidden_states=True)
+            model(read_ids(model, tokenizer, prompt, length), output_hidden_states=True)
             for model, tokenizer in base.text_encoders[:2]
         ]
         layers = [output.hidden_states[-1 - options.clip_skip] for output in outputs]
@@ -47,17 +47,8 @@ class Sd3Prompts:
 
     def describe_length(self, base: Base, prompt: str, *, options: PromptOptions) -> str:
         """A sentence on a prompt of which some encoder reads the beginning only; "" else."""
-        limits = [_clip_length(base) - 2] * 2 + [T5_TOKENS - 1]
-        read = {}
-        for (_, tokenizer), limit, name in zip(
-            base.text_encoders, limits, ("CLIP", "CLIP", "T5"), strict=False
-        ):
-            given = len(tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids)
-            read[name] = f"the first {limit} of {given} tokens" if given > limit else "all of it"
-        if all(how == "all of it" for how in read.values()):
-            return ""
-        parts = " and ".join(f"{name} reads {how}" for name, how in read.items())
-        return f"the prompt is long: of {base.name}'s text encoders {parts}"
+        clip = ("CLIP", _clip_length(base) - 2)
+        return describe_cut(base, prompt, [clip, clip, ("T5", T5_TOKENS - 1)])
 
     def most_clip_skip(self, base: Base) -> int:
         """The largest `PromptOptions.clip_skip`: the first layer of a CLIP is read."""
@@ -73,11 +64,4 @@ def _read_t5(base: Base, prompt: str, *, like: Tensor) -> Tensor:
     if len(base.text_encoders) < 3:
         return like.new_zeros(1, T5_TOKENS, base.denoiser.config.joint_attention_dim)
     model, tokenizer = base.text_encoders[2]
-    return model(_ids(model, tokenizer, prompt, T5_TOKENS)).last_hidden_state
-
-
-def _ids(model: Any, tokenizer: Any, prompt: str, length: int) -> Tensor:
-    read = tokenizer(
-        [prompt], padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    )
-    return read.input_ids.to(model.device)
+    return model(read_ids(model, tokenizer, prompt, T5_TOKENS)).last_hidden_state

@@ -73,6 +73,9 @@ class ControlNetFormat:
     check_hints: Callable[..., None] = lambda source, **asked: None
     """check_hints(source, condition=, control_type=): CnctlError where it does not read such
     hints."""
+    list_assumptions: Callable[[Config, Mapping[str, Any]], tuple[str, ...]] = lambda *_: ()
+    """list_assumptions(config, denoiser): what is assumed where the two do not say it, a sentence
+    each."""
     load_class: Callable[[], type]
     """The network's class; it imports torch."""
     respond: Callable[..., Any]

@@ -28,8 +28,13 @@ class LatentHintNetwork(Network):
     conditional_only = False
     hint_bounds = (-1.0, 1.0)
     """What black and white are for the autoencoder."""
-    hints_are_shifted = True
-    """Whether the latents of hints are shifted as the base's are."""
+    control_type: int | None = None
+    """Of a union: the kind that its hint is of."""
+
+    @property
+    def hints_are_shifted(self) -> bool:
+        """Whether the latents of hints are shifted as the base's are."""
+        return True
 
     @torch.no_grad()
     def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:

@@ -53,14 +53,15 @@ def open_network(
 def check_weights(
     format: ControlNetFormat, source: Path, location: Location, **asked: Any
 ) -> tuple[str, ...]:
-    """Nothing is assumed of weights; CnctlError where they do not fit the base there.
+    """What is assumed of weights; CnctlError where they do not fit the base there.
 
     asked: condition (its name), hint_channels, control_type (the kind that its hints are to a
     union, or None) and config (a config.json for weights that have none, or None). No tensor is
     read.
     """
-    _check_fits(format, source, read_json(location.path / PART / "config.json"), **asked)
-    return ()
+    denoiser = read_json(location.path / PART / "config.json")
+    opened = _check_fits(format, source, denoiser, **asked)
+    return format.list_assumptions(describe(format, opened)["config"], denoiser)
 
 
 def check_hint_channels(family: str, condition: str, hint_channels: int) -> None:

@@ -29,6 +29,7 @@ from cnctl.models.unet.text import ClipPrompts
 from cnctl.models.unet.textual_inversion import add_embedding
 from cnctl.models.unet.unfreeze import UNFREEZABLE, unfreezable_parameters
 from cnctl.models.unet.weights import check_weights, find_weights, open_network, weights_file
+from cnctl.weights import control_types
 
 ACTIVATION_BYTES = {False: 315, True: 75}
 """Kept for the backward pass, per sample, latent pixel, channel of the first block and byte of
@@ -91,6 +92,7 @@ UNET = Family(
     parameters_to_unfreeze=unfreezable_parameters,
     blocks_before_control=blocks_before_control,
     activation_bytes=activation_bytes,
+    control_types=control_types(CONTROLNETS["SDXL"]),
     unsupported={
         "distilled_guidance": UNDISTILLED,
         "layers": "a copy of a U-Net's encoder has all of its blocks",

@@ -1,0 +1,60 @@
+"""Load a base of FLUX.1 from a diffusers folder."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import torch
+from diffusers import FluxTransformer2DModel
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base, TextEncoder
+from cnctl.models.family import Family
+from cnctl.models.flux.packing import SIDE
+from cnctl.models.location import Location, read_defaults
+from cnctl.models.process import FlowMatching
+from cnctl.models.transformer.base import PART, flow_scheduler, load_transformer_parts
+
+RESOLUTION = 1024
+"""Short side that it was trained on; no config says it."""
+
+
+def load_base(
+    location: Location,
+    family: Family,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    low_memory: bool = False,
+    weights: bool = True,
+) -> Base:
+    """The base at this place, locked; see `cnctl.models.families.load_base`."""
+    parts = load_transformer_parts(
+        location,
+        FluxTransformer2DModel,
+        text_encoders=2,
+        device=device,
+        dtype=dtype,
+        low_memory=low_memory,
+        weights=weights,
+    )
+    if "text_encoder_2" not in parts:
+        raise CnctlError(f"{location.name} has no T5 text encoder", hint="give a whole base")
+    scheduler = flow_scheduler(parts["scheduler"], location.name, dynamic=True)
+    return Base(
+        name=location.name,
+        family=family,
+        vae=parts["vae"],
+        text_encoders=tuple(
+            TextEncoder(parts[f"text_encoder{end}"], parts[f"tokenizer{end}"]) for end in ("", "_2")
+        ),
+        denoiser=parts[PART],
+        process=FlowMatching(scheduler, even=True),
+        device=device,
+        dtype=dtype,
+        path=location.path,
+        trained_resolution=RESOLUTION,
+        patch_size=SIDE,
+        low_memory=low_memory,
+        defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
+    )

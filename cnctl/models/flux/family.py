@@ -1,0 +1,118 @@
+"""The family of FLUX.1 as a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from diffusers import FluxTransformer2DModel
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.family import UNDISTILLED, Family
+from cnctl.models.flux.base import load_base
+from cnctl.models.flux.controlnet import (
+    GUIDANCE,
+    FluxControlNet,
+    build_controlnet,
+    predict_velocity,
+)
+from cnctl.models.flux.format import FORMAT, LAYOUT
+from cnctl.models.flux.packing import SIDE
+from cnctl.models.flux.published import CONTROLNETS
+from cnctl.models.flux.shape import NAME, name_family
+from cnctl.models.flux.text import FluxPrompts
+from cnctl.models.latents import KLLatents
+from cnctl.models.location import Location, read_json
+from cnctl.models.signatures import BASE
+from cnctl.models.signatures import FLUX as FOLDER
+from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.weights import (
+    check_hint_channels,
+    check_weights,
+    find_weights,
+    open_network,
+    weights_file,
+)
+from cnctl.weights import control_types
+
+CLASS = "FluxTransformer2DModel"
+ACTIVATION_BYTES = {False: 24, True: 2}
+"""As SD3's, whose blocks those of two streams are."""
+
+
+def build_network(
+    base: Base, *, hint_channels: int, layers: int = 0, seed: int = 0, **_: Any
+) -> FluxControlNet:
+    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
+    check_hint_channels(NAME, "this condition", hint_channels)
+    return build_controlnet(base.denoiser, layers=layers, seed=seed)
+
+
+def most_layers(base: Base) -> int:
+    """As many as it has blocks of two streams."""
+    return len(base.denoiser.transformer_blocks)
+
+
+def activation_bytes(transformer: FluxTransformer2DModel, checkpointing: bool) -> float:
+    """As ACTIVATION_BYTES, for the blocks of this transformer and six of a ControlNet."""
+    config = transformer.config
+    blocks = config.num_layers + config.num_single_layers / 2 + 6
+    return ACTIVATION_BYTES[checkpointing] * blocks * transformer.inner_dim / SIDE**2
+
+
+FLUX = Family(
+    name=NAME,
+    part=PART,
+    latents=KLLatents(),
+    prompts=FluxPrompts(),
+    layout=LAYOUT,
+    load_base=load_base,
+    predict=predict_velocity,
+    controls_read_prompt=True,
+    build_network=build_network,
+    open_network=partial(open_network, FORMAT),
+    check_weights=partial(check_weights, FORMAT),
+    find_weights=find_weights,
+    weights_file=weights_file,
+    unfreezable=("all",),
+    parameters_to_unfreeze=lambda transformer, part: dict(transformer.named_parameters()),
+    blocks_before_control=lambda transformer: [],
+    activation_bytes=activation_bytes,
+    control_types=control_types(CONTROLNETS[NAME]),
+    unsupported=UNSUPPORTED,
+    most_layers=most_layers,
+    read_lora=refuse("a LoRA", NAME, "--lora"),
+    read_embedding=refuse("textual inversion", NAME, "--embedding"),
+    add_embedding=refuse("textual inversion", NAME, "--embedding"),
+)
+
+
+def recognise(location: Location) -> Family | None:
+    """The family of a base with FLUX.1's transformer, by its config; None for another's.
+
+    CnctlError for one that is not in a folder, or reads more than latents.
+    """
+    if location.path.is_file():
+        refuse_file(location.path, BASE, FOLDER)
+        return None
+    index = read_json(location.path / "model_index.json")
+    if index.get(PART) != ["diffusers", CLASS]:
+        return None
+    config = read_json(location.path / PART / "config.json")
+    channels = config.get("in_channels", 64)
+    if config.get("out_channels") not in (None, channels):
+        raise CnctlError(
+            f"{location.name} reads more than latents, as FLUX.1 Fill, Canny and Depth do",
+            hint="give the base that it was made from: flux-dev",
+        )
+    name = name_family(config)
+    family = replace(FLUX, name=name, controlnets=CONTROLNETS.get(name, {}))
+    # Both are distilled: neither needs guidance by a second prompt (their model cards).
+    defaults: dict[str, Any] = {"scheduler": SCHEDULER, "guidance_scale": 1.0}
+    if config.get("guidance_embeds"):
+        return replace(family, defaults=defaults | {"steps": 28, "distilled_guidance": GUIDANCE})
+    unsupported = {**UNSUPPORTED, "distilled_guidance": UNDISTILLED}
+    return replace(family, defaults=defaults | {"steps": 4}, unsupported=unsupported)

@@ -1,0 +1,180 @@
+"""The files of ControlNets for FLUX.1. Needs no torch before shapes are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isqrt
+from typing import TYPE_CHECKING, Any
+
+from cnctl.errors import CnctlError
+from cnctl.models.flux import published
+from cnctl.models.flux.shape import check_same_shape, name_family
+from cnctl.models.flux.xlabs import XLABS
+from cnctl.models.transformer.format import Config, ControlNetFormat, Shapes
+from cnctl.models.transformer.layout import build_layout
+from cnctl.models.transformer.shapes import count_layers, shape_of_tensor, shapes_of_class
+from cnctl.models.transformer.source import Source, UntoldError
+
+if TYPE_CHECKING:
+    import torch
+
+CLASS = "FluxControlNetModel"
+AXES = {128: [16, 56, 56]}
+"""Width of a head -> how its rotary embedding divides it, which no shape tells."""
+
+
+def read_architecture(shapes: Shapes) -> Config:
+    """What the shapes say of the config."""
+    width, channels = shape_of_tensor(shapes, "x_embedder.weight", 2)
+    double, single = (count_layers(shapes, stem) for stem in ("transformer_blocks", SINGLE))
+    first = "transformer_blocks.0" if double else f"{SINGLE}.0"
+    (head_width,) = shape_of_tensor(shapes, f"{first}.attn.norm_q.weight", 1)
+    modes = shapes.get("controlnet_mode_embedder.weight")
+    encoder = shapes.get("input_hint_block.conv_out.weight")
+    if encoder and (
+        channels % encoder[0] or isqrt(channels // encoder[0]) ** 2 * encoder[0] != channels
+    ):
+        raise CnctlError(
+            f"its hint encoder has {encoder[0]} channels, its tokens {channels}",
+            hint="this is not a whole ControlNet",
+        )
+    return {
+        "attention_head_dim": head_width,
+        "conditioning_embedding_channels": encoder[0] if encoder else None,
+        "guidance_embeds": "time_text_embed.guidance_embedder.linear_1.weight" in shapes,
+        "in_channels": channels,
+        "joint_attention_dim": shape_of_tensor(shapes, "context_embedder.weight", 2)[1],
+        "num_attention_heads": width // max(1, head_width),
+        "num_layers": double,
+        "num_mode": modes[0] if modes else None,
+        "num_single_layers": single,
+        "patch_size": isqrt(channels // encoder[0]) if encoder else 1,
+        "pooled_projection_dim": shape_of_tensor(
+            shapes, "time_text_embed.text_embedder.linear_1.weight", 2
+        )[1],
+    }
+
+
+SINGLE = "single_transformer_blocks"
+
+
+def expected_shapes(architecture: Config) -> Shapes:
+    """Every tensor that such a ControlNet has, by diffusers' name."""
+    return shapes_of_class(load_class(), architecture)
+
+
+def config_from_shapes(architecture: Config) -> Config:
+    """The config of a file that carries none."""
+    return complete_config({}, architecture)
+
+
+def complete_config(config: Mapping[str, Any], architecture: Config) -> Config:
+    """What `FluxControlNetModel` is built from; CnctlError where a config is another network's."""
+    if config.get("_class_name", CLASS) != CLASS:
+        raise CnctlError(
+            f"the config is that of a {config['_class_name']}, not of a {CLASS}",
+            hint="give the config.json of this ControlNet",
+        )
+    for name, value in architecture.items():
+        if name in config and name != "patch_size" and config[name] != value:
+            raise CnctlError(
+                f"the config says {name} = {config[name]}, the weights say {value}",
+                hint="the config belongs to another ControlNet",
+            )
+    axes = _axes(config, architecture["attention_head_dim"])
+    return architecture | {"axes_dims_rope": list(axes), "_class_name": CLASS}
+
+
+def _axes(config: Mapping[str, Any], width: int) -> Any:
+    """How the rotary embedding divides heads of this width."""
+    axes = config.get("axes_dims_rope") or AXES.get(width)
+    if axes is None:
+        raise UntoldError(
+            f"no shape tells how the rotary embedding divides heads of width {width}",
+            hint="give the folder with its config.json, or --config FILE",
+        )
+    if not isinstance(axes, list | tuple) or sum(axes) != width:
+        raise CnctlError(
+            f"the config says axes_dims_rope = {axes}, the weights have heads of width {width}",
+            hint="the config belongs to another ControlNet",
+        )
+    return axes
+
+
+def check_hints(source: Source, *, condition: str, control_type: int | None) -> None:
+    """Raise CnctlError where a union does not know hints of this condition."""
+    modes = source.architecture["num_mode"]
+    if modes is None:
+        return
+    if control_type is None or control_type >= modes:
+        raise CnctlError(
+            f"{source.path} is a union, and nothing tells which of its kinds {condition} is",
+            hint=f"use a condition of {', '.join(published.MODES)}, or another ControlNet",
+        )
+
+
+def list_assumptions(config: Config, denoiser: Mapping[str, Any]) -> tuple[str, ...]:
+    """That it is told a scale of guidance beside a base that reads none."""
+    from cnctl.models.flux.controlnet import GUIDANCE
+
+    if not config["guidance_embeds"] or denoiser.get("guidance_embeds"):
+        return ()
+    return (f"it reads a scale of guidance, and the base has none: {GUIDANCE} is assumed",)
+
+
+def load_class() -> type:
+    """`FluxControlNet`; imports torch."""
+    from cnctl.models.flux.controlnet import FluxControlNet
+
+    return FluxControlNet
+
+
+def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
+    """The residuals of random latents, text and hint."""
+    import torch
+
+    config, encoder = network.config, network.input_hint_block
+    tokens = (1, 16, config.in_channels)
+    hint = (1, 3, 32 * config.patch_size, 32 * config.patch_size) if encoder else tokens
+    double, single = network(
+        torch.randn(tokens, generator=random),
+        torch.randn(hint, generator=random),
+        controlnet_mode=torch.zeros(1, 1, dtype=torch.long) if network.union else None,
+        encoder_hidden_states=torch.randn(1, 8, config.joint_attention_dim, generator=random),
+        pooled_projections=torch.randn(1, config.pooled_projection_dim, generator=random),
+        timestep=torch.tensor([0.5]),
+        guidance=torch.tensor([3.5]) if config.guidance_embeds else None,
+        img_ids=torch.zeros(16, 3),
+        txt_ids=torch.zeros(8, 3),
+        return_dict=False,
+    )
+    return [*(double or ()), *(single or ())]
+
+
+def summarise(source: Source) -> str:
+    """Its blocks, and how it reads hints: this tells the published forms apart."""
+    own = source.architecture
+    kinds = {"two streams": own["num_layers"], "one stream": own["num_single_layers"]}
+    blocks = " and ".join(f"{count} blocks of {kind}" for kind, count in kinds.items() if count)
+    reads = "pixels" if own["conditioning_embedding_channels"] else "latents"
+    union = f", a union told {own['num_mode']} kinds" if own["num_mode"] else ""
+    return f"{blocks} that read hints as {reads}{union}"
+
+
+FORMAT = ControlNetFormat(
+    family="FLUX.1",
+    forms=(XLABS,),
+    read_architecture=read_architecture,
+    expected_shapes=expected_shapes,
+    config_from_shapes=config_from_shapes,
+    complete_config=complete_config,
+    name_family=name_family,
+    check_same_shape=check_same_shape,
+    check_hints=check_hints,
+    list_assumptions=list_assumptions,
+    load_class=load_class,
+    respond=respond,
+    condition_of=published.condition_of,
+    summarise=summarise,
+)
+LAYOUT = build_layout(FORMAT)

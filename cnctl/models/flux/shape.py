@@ -1,0 +1,39 @@
+"""Shapes of FLUX.1's transformers, which must be those of their ControlNets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cnctl.errors import CnctlError
+
+NAME = "FLUX.1"
+SHAPE: Mapping[str, tuple[str, Any]] = {
+    "in_channels": ("channels of packed latents", 64),
+    "num_attention_heads": ("heads", 24),
+    "attention_head_dim": ("head width", 128),
+    "joint_attention_dim": ("text width", 4096),
+    "pooled_projection_dim": ("pooled width", 768),
+}
+"""Field of a config -> what it counts, and what diffusers takes where it is left out."""
+HEADS = 24
+
+
+def name_family(config: Mapping[str, Any]) -> str:
+    """What people call bases of this shape."""
+    heads = config.get("num_attention_heads", HEADS)
+    width = config.get("attention_head_dim", 128)
+    published = (heads, width) == (HEADS, 128)
+    return NAME if published else f"{NAME} with {heads} heads of width {width}"
+
+
+def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Raise CnctlError where a ControlNet's config does not fit a transformer's."""
+    for field, (what, default) in SHAPE.items():
+        own, theirs = control.get(field, default), base.get(field, default)
+        if own != theirs:
+            raise CnctlError(
+                f"this ControlNet was made for a base with {what} {own}; the base has {theirs}",
+                hint=f"choose a base of {name_family(control)}, or a ControlNet for "
+                f"{name_family(base)}",
+            )

@@ -1,0 +1,41 @@
+"""What every family of transformers says of settings that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cnctl.errors import CnctlError
+from cnctl.models.identify import identify
+
+HINTS = "its ControlNets read hints through the autoencoder"
+UNSUPPORTED: Mapping[str, str] = {
+    "connect": "a transformer has no middle block",
+    "emphasis": "its text encoders read prompts as they are",
+    "hint_encoder": HINTS,
+    "hint_start": HINTS,
+    "lora": "its ControlNets are whole copies",
+    "method": "its transformer reads latents alone",
+}
+"""Setting -> why it must keep its default, as half a sentence."""
+SCHEDULER = "flow_match_euler"
+
+
+def refuse(what: str, family: str, flag: str) -> Any:
+    """A function that raises CnctlError: what the flag gives is not supported for the family."""
+
+    def raise_error(*_: Any, **__: Any) -> NoReturn:
+        raise CnctlError(f"{what} for {family} is not supported", hint=f"leave out {flag}")
+
+    return raise_error
+
+
+def refuse_file(path: Path, role: str, read_by: str) -> None:
+    """Raise CnctlError for a base in one file whose folder of families, `read_by`, reads none."""
+    row = identify(path, role)
+    if row and row.read_by == read_by:
+        raise CnctlError(
+            f"{path} is {row.what} in one file, which is not supported",
+            hint="give a folder of diffusers, or a short name: cnctl models lists them",
+        )

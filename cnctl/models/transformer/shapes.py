@@ -1,0 +1,36 @@
+"""Shapes of a network's tensors, by diffusers' names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cnctl.errors import CnctlError
+from cnctl.tensorfiles.header import Shape
+
+MOST_LAYERS = 100
+"""Numbers in names decide how many tensors are expected: a made-up one must not."""
+
+
+def shape_of_tensor(shapes: Mapping[str, Shape], name: str, sides: int) -> Shape:
+    """The shape of a tensor with so many sides; CnctlError where it is missing or another."""
+    if len(shape := shapes.get(name, ())) != sides:
+        what = f"has shape {list(shape)}" if name in shapes else "is missing"
+        raise CnctlError(f"the tensor {name} {what}", hint="this is not a whole ControlNet")
+    return shape
+
+
+def count_layers(shapes: Mapping[str, Shape], stem: str) -> int:
+    """How many layers "STEM.0.", "STEM.1.", ... there are, at most MOST_LAYERS."""
+    numbers = (re.match(rf"{re.escape(stem)}\.(\d+)\.", name) for name in shapes)
+    return 1 + min(MOST_LAYERS, max((int(found[1]) for found in numbers if found), default=-1))
+
+
+def shapes_of_class(kind: Any, config: Mapping[str, Any]) -> dict[str, Shape]:
+    """Every tensor of a diffusers network with this config; nothing is allocated."""
+    import torch
+
+    with torch.device("meta"):
+        network = kind(**{name: v for name, v in config.items() if not name.startswith("_")})
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
