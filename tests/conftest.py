@@ -192,6 +192,57 @@ def random_flux_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def random_zimage_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in the structure of Z-Image-Turbo: image and prompt as one sequence, and Qwen3."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
+
+    tokenizer = _qwen_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformer = ZImageTransformer2DModel(
+            dim=32,
+            n_layers=10,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=TEXT_WIDTH,
+            axes_dims=[4, 6, 6],
+            axes_lens=[1024, 64, 64],
+        )
+        for token in (transformer.x_pad_token, transformer.cap_pad_token):
+            torch.nn.init.normal_(token)
+        models = {
+            "vae": _vae(
+                scaling_factor=0.3611,
+                shift_factor=0.1159,
+                latent_channels=16,
+                use_quant_conv=False,
+                use_post_quant_conv=False,
+            ),
+            "transformer": transformer,
+            "text_encoder": _qwen(len(tokenizer)),
+        }
+    return _save_base(
+        tmp_path_factory.mktemp("bases") / "random-zimage",
+        {
+            **models,
+            "tokenizer": tokenizer,
+            "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+        },
+        _class_name="ZImagePipeline",
+        cnctl={"resolution": 64},
+    )
+
+
+@pytest.fixture(scope="session")
+def loaded_zimage_base(random_zimage_base: Path) -> "Base":
+    """The random base of Z-Image, loaded in float32 on the CPU. Do not change it."""
+    from cnctl.models.families import load_base
+
+    return load_base(random_zimage_base)
+
+
+@pytest.fixture(scope="session")
 def loaded_sd3_base(random_sd3_base: Path) -> "Base":
     """The random SD3 base, loaded in float32 on the CPU. Do not change it."""
     from cnctl.models.families import load_base
@@ -426,6 +477,37 @@ def _t5_tokenizer() -> Any:
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
     letters = [(chr(code), -1.0) for code in range(33, 127)]
     return T5Tokenizer(vocab=special + letters, extra_ids=0, model_max_length=512)
+
+
+def _qwen(vocabulary: int) -> "torch.nn.Module":
+    from transformers import Qwen3Config, Qwen3Model
+
+    return Qwen3Model(
+        Qwen3Config(
+            vocab_size=vocabulary,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        )
+    )
+
+
+def _qwen_tokenizer() -> Any:
+    """Qwen's tokenizer whose words are single bytes, with a frame of a chat as Qwen3's."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Tokenizer
+
+    letters = sorted(ByteLevel.alphabet())
+    return Qwen2Tokenizer(
+        vocab={letter: number for number, letter in enumerate(letters)} | {"<|endoftext|>": 256},
+        merges=[],
+        chat_template="{% for message in messages %}<{{ message.role }}>{{ message.content }}"
+        "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+        "{% if not enable_thinking %}<think></think>{% endif %}",
+    )
 
 
 def _vae(**changes: Any) -> "torch.nn.Module":

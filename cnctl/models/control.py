@@ -107,7 +107,7 @@ class ControlRunner:
         features = torch.cat(parts)
         if len(features) > 1 and self.guided and not self._on_half(control):
             features = torch.cat([features, features])
-        return EncodedHint(features)
+        return EncodedHint(features, scale=control.scale)
 
     def _on_half(self, control: Control) -> bool:
         """Whether it runs on the half of the guidance with the prompt alone."""

@@ -17,8 +17,14 @@ from cnctl.models.location import Location
 from cnctl.models.sd3.family import recognise as recognise_sd3
 from cnctl.models.signatures import BASE
 from cnctl.models.unet.family import recognise as recognise_unet
+from cnctl.models.zimage.family import recognise as recognise_zimage
 
-RECOGNISERS: tuple[Recognise, ...] = (recognise_sd3, recognise_flux, recognise_unet)
+RECOGNISERS: tuple[Recognise, ...] = (
+    recognise_sd3,
+    recognise_flux,
+    recognise_zimage,
+    recognise_unet,
+)
 """One for each folder; the first that knows a base has it."""
 
 

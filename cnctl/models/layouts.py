@@ -12,8 +12,14 @@ from cnctl.models.identify import check_role
 from cnctl.models.sd3.format import LAYOUT as SD3
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.layout import LAYOUT as UNET
+from cnctl.models.zimage.format import LAYOUT as ZIMAGE
 
-LAYOUTS = {signatures.UNET: UNET, signatures.SD3: SD3, signatures.FLUX: FLUX}
+LAYOUTS = {
+    signatures.UNET: UNET,
+    signatures.SD3: SD3,
+    signatures.FLUX: FLUX,
+    signatures.ZIMAGE: ZIMAGE,
+}
 """By the names that the table of signatures has for them."""
 
 

@@ -10,11 +10,12 @@ import re
 from cnctl.models.flux import published as flux
 from cnctl.models.sd3 import published as sd3
 from cnctl.models.unet import published as unet
+from cnctl.models.zimage import published as zimage
 from cnctl.weights import Weights
 
-BASES = {**unet.BASES, **sd3.BASES, **flux.BASES}
+BASES = {**unet.BASES, **sd3.BASES, **flux.BASES, **zimage.BASES}
 """By short name."""
-TABLES = (unet.CONTROLNETS, sd3.CONTROLNETS, flux.CONTROLNETS)
+TABLES = (unet.CONTROLNETS, sd3.CONTROLNETS, flux.CONTROLNETS, zimage.CONTROLNETS)
 
 TRANSFORMER_NAMES = {
     r"SD3-Controlnet-(\w+)": "sd3",

@@ -14,9 +14,13 @@ from cnctl.errors import CnctlError
 
 @dataclass(frozen=True)
 class EncodedHint:
-    """A hint that has been through the hint encoder, as its network reads it: features (B, ...)."""
+    """A hint that has been through the hint encoder, as its network reads it: features (B, ...).
+
+    scale: of the control, for networks in which it acts before the residuals too.
+    """
 
     features: Tensor
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,10 @@ class Residuals:
     """What a ControlNet adds, from its first block to its last.
 
     tensors: one for each link to the base: maps (B, C, h, w), or tokens (B, N, C) of a grid of
-    rows and columns. A tensor without dimensions adds its value everywhere. blocks: for each tensor
-    the blocks of the base, counted from 0, after which it is added; None where the links of the
-    base are as many as the tensors.
+    rows and columns, with those of the prompt behind where the base reads both as one. A tensor
+    without dimensions adds its value everywhere. blocks: for each tensor the blocks of the base,
+    counted from 0, after which it is added; None where the links of the base are as many as the
+    tensors.
     """
 
     tensors: tuple[Tensor, ...]
@@ -51,7 +56,10 @@ class Residuals:
         return replace(self, tensors=tuple(scaled))
 
     def within(self, region: Tensor) -> Residuals:
-        """Each times the region, (1 or B, 1, H, W), at its own size: the mean of each place."""
+        """Each times the region, (1 or B, 1, H, W), at its own size: the mean of each place.
+
+        Tokens that have no place count by the mean of the region.
+        """
         return self._each(lambda residual: residual * self._fitted(region, residual))
 
     def on_second_half(self) -> Residuals:
@@ -89,4 +97,6 @@ class Residuals:
         if self.grid is None:
             return F.interpolate(region.to(residual), size=residual.shape[2:], mode="area")
         cells = F.interpolate(region.to(residual), size=self.grid, mode="area")
-        return cells.flatten(2).transpose(1, 2)
+        cells = cells.flatten(2).transpose(1, 2)
+        others = residual.shape[1] - cells.shape[1]
+        return torch.cat([cells, cells.mean(1, keepdim=True).expand(-1, others, -1)], dim=1)

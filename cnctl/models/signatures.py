@@ -38,7 +38,7 @@ class Signature:
     """The number of tensors, where the form has a fixed one."""
 
 
-UNET, SD3, FLUX = "unet", "sd3", "flux"
+UNET, SD3, FLUX, ZIMAGE = "unet", "sd3", "flux", "zimage"
 FACTOR = "*lora_A.* | *lora_a.* | *lora_down.* | *lora.down.* | *lora_linear_layer.down.*"
 OF_UNET = "*down_blocks* | *mid_block* | *up_blocks* | *input_blocks* | *middle_block* | *output_b*"
 OF_TEXT = "*text_model* | *text_encoder* | lora_te*"
@@ -125,7 +125,7 @@ SIGNATURES = (
               read_by=SD3),
     Signature(CONTROLNET, "a ControlNet of Z-Image",
               "control_all_x_embedder.* | control_layers.* | control_noise_refiner.*",
-              classes="ZImageControlNetModel"),
+              classes="ZImageControlNetModel", read_by=ZIMAGE),
     Signature(CONTROLNET, "a ControlNet of Wan (VACE)", "*vace_blocks.* | *vace_patch_embedding.*",
               classes="WanVACE*Model"),
     Signature(CONTROLNET, "a ControlNet of Wan",
@@ -201,7 +201,7 @@ SIGNATURES = (
     Signature(BASE, "a base of Qwen-Image", "*transformer_blocks.*img_m*", classes="QwenImage*"),
     Signature(BASE, "a base of Z-Image",
               "*cap_pad_token | *all_x_embedder.* | *cap_embedder.1.weight=3840x*",
-              classes="ZImage*"),
+              classes="ZImage*", read_by=ZIMAGE),
     Signature(BASE, "a base of Lumina", "*cap_embedder.* | *time_caption_embed.*",
               classes="Lumina*"),
     Signature(BASE, "a base of HunyuanDiT", "*mlp_t5.* | text_embedding_padding",

@@ -28,10 +28,15 @@ from diffusers import (
     StableDiffusionXLControlNetImg2ImgPipeline,
     StableDiffusionXLControlNetInpaintPipeline,
     StableDiffusionXLControlNetPipeline,
+    ZImageControlNetModel,
+    ZImageControlNetPipeline,
+    ZImageImg2ImgPipeline,
+    ZImageInpaintPipeline,
 )
 from diffusers.models.controlnets.controlnet_flux import FluxMultiControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3MultiControlNetModel
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
@@ -47,12 +52,13 @@ class Reference:
     """diffusers' own classes for a family, and how they are called.
 
     text_to_image, image_to_image, inpainting: pipelines; None where it has none. hint_argument:
-    what the first calls its hint; own_hint: a hint in [0, 1] as it takes it. edits_with_control:
-    whether the others take one. guided: the arguments that mean guidance of this scale. latents: of
-    what a pipeline returns, at 64x80 pixels. read: tokens and pooled prompts of what its
-    `encode_prompt` returns. residuals: by its network, of (base, network, latents, timesteps,
-    text, hint, sizes). predict: by the base's, of (base, latents, timesteps, text, sizes,
-    residuals).
+    what the first calls its hint; own_hint: a hint in [0, 1] as it takes it. own_network: a
+    ControlNet of ours as it takes it. several: what makes one of several; None where it takes one
+    alone. edits_with_control: whether the other pipelines take one. guided: the arguments that mean
+    guidance of this scale. latents: of what a pipeline returns, at 64x80 pixels. read: tokens and
+    pooled prompts of what its `encode_prompt` returns. residuals: by its network, of (base,
+    network, latents, timesteps, text, hint, sizes). predict: by the base's, of (base, latents,
+    timesteps, text, sizes, residuals).
     """
 
     denoiser: str = "UNet2DConditionModel"
@@ -64,6 +70,7 @@ class Reference:
     inpainting: Any = StableDiffusionControlNetInpaintPipeline
     hint_argument: str = "image"
     own_hint: Callable[[Tensor], Tensor] = lambda hint: hint
+    own_network: Callable[[Any], Any] = lambda network: network
     edits_with_control: bool = True
     guided: Callable[[float], dict[str, float]] = lambda scale: {"guidance_scale": scale}
     latents: Callable[[Tensor], Tensor] = lambda returned: returned
@@ -171,6 +178,61 @@ def flux_prediction(
     return FluxControlNetPipeline._unpack_latents(tokens, height, width, 8)
 
 
+def zimage_network(network: Any) -> Any:
+    """diffusers', which takes layers of the base into itself."""
+    config = {name: value for name, value in network.config.items() if name[0] != "_"}
+    own = ZImageControlNetModel(**config)
+    own.load_state_dict(network.state_dict())
+    return own
+
+
+def zimage_inputs(latents: Tensor, timesteps: Tensor, text: TextFeatures) -> tuple[Any, ...]:
+    """As diffusers' pipeline has them."""
+    masks = text.tokens.new_ones(text.tokens.shape[:2]).bool() if text.mask is None else text.mask
+    captions = [tokens[mask] for tokens, mask in zip(text.tokens, masks, strict=True)]
+    time = (1000 - timesteps.expand(len(latents))) / 1000
+    return list(latents.unsqueeze(2).unbind()), time, captions
+
+
+def zimage_residuals(
+    base: Base, network: Any, latents: Tensor, timesteps: Tensor, text: TextFeatures, hint: Tensor,
+    sizes: Sizes,
+) -> list[Tensor]:  # fmt: skip
+    config = base.vae.config
+    encoded = base.vae.encode(2 * hint - 1).latent_dist.mode()
+    encoded = (encoded - config.shift_factor) * config.scaling_factor
+    own = ZImageControlNetModel.from_transformer(zimage_network(network), base.denoiser)
+    found = own(*zimage_inputs(latents, timesteps, text), encoded.unsqueeze(2))
+    return [*found.values()]
+
+
+def zimage_prediction(
+    base: Base, latents: Tensor, timesteps: Tensor, text: TextFeatures, sizes: Sizes,
+    residuals: list[Tensor],
+) -> Tensor:  # fmt: skip
+    added = {5 * number: residual for number, residual in enumerate(residuals)}
+    given = zimage_inputs(latents, timesteps, text)
+    predicted = base.denoiser(*given, controlnet_block_samples=added).sample
+    return -torch.stack(predicted).squeeze(2)
+
+
+OF_ZIMAGE: dict[str, Any] = {
+    "denoiser": "ZImageTransformer2DModel",
+    "controlnet": ZImageControlNetModel,
+    "several": None,
+    "scheduler": FlowMatchEulerDiscreteScheduler,
+    "text_to_image": ZImageControlNetPipeline,
+    "image_to_image": ZImageImg2ImgPipeline,
+    "inpainting": ZImageInpaintPipeline,
+    "hint_argument": "control_image",
+    "own_hint": lambda hint: 2 * hint - 1,
+    "own_network": zimage_network,
+    "edits_with_control": False,
+    "guided": lambda scale: {"guidance_scale": scale - 1},
+    "read": lambda tokens, _: (pad_sequence(tokens, batch_first=True), None),
+    "residuals": zimage_residuals,
+    "predict": zimage_prediction,
+}
 OF_FLUX: dict[str, Any] = {
     "denoiser": "FluxTransformer2DModel",
     "controlnet": FluxControlNetModel,
@@ -290,20 +352,35 @@ CASES = (
         forms=("diffusers",),
         reference=Reference(**OF_FLUX),
     ),
+    FamilyCase(
+        name="Z-Image",
+        part="transformer",
+        published={"dim": 3840, "n_heads": 30, "n_layers": 30},
+        base="random_zimage_base",
+        scheduler="flow_match_euler",
+        another_scheduler="flow_match_euler",
+        forms=("diffusers",),
+        reference=Reference(**OF_ZIMAGE),
+    ),
 )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what asks for a case over all of them; what asks for `inpainting`, where there is one."""
+    """Run what asks for a case over all; what asks for `inpainting` or `several`, where it is."""
     if "case" in metafunc.fixturenames:
-        needs = "inpainting" in metafunc.fixturenames
-        cases = [case for case in CASES if case.reference.inpainting or not needs]
+        needs = {"inpainting", "several"} & {*metafunc.fixturenames}
+        cases = [case for case in CASES if all(getattr(case.reference, one) for one in needs)]
         metafunc.parametrize("case", cases, ids=lambda case: case.name, scope="session")
 
 
 @pytest.fixture(scope="session")
 def inpainting(case: FamilyCase) -> Any:
     return case.reference.inpainting
+
+
+@pytest.fixture(scope="session")
+def several(case: FamilyCase) -> Any:
+    return case.reference.several
 
 
 @pytest.fixture(scope="session")

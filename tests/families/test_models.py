@@ -77,14 +77,17 @@ class TestLoad:
         assert outline.denoiser.num_parameters() == base.denoiser.num_parameters()
 
 
-def test_prompts_are_as_diffusers_encodes_them(case: Any, base: Base, stock_of: Any) -> None:
-    pipeline = stock_of(case.reference.text_to_image, base, None)
+def test_prompts_are_as_diffusers_encodes_them(
+    case: Any, base: Base, network: Network, stock_of: Any
+) -> None:
+    reference = case.reference
+    pipeline = stock_of(reference.text_to_image, base, reference.own_network(network))
     given: dict[str, Any] = {"device": "cpu", "num_images_per_prompt": 1}
     given |= {"do_classifier_free_guidance": False, "prompt_2": None, "prompt_3": None}
     taken = inspect.signature(pipeline.encode_prompt).parameters
     given = {name: value for name, value in given.items() if name in taken}
     with torch.no_grad():
-        tokens, pooled = case.reference.read(*pipeline.encode_prompt(PROMPTS, **given))
+        tokens, pooled = reference.read(*pipeline.encode_prompt([*PROMPTS], **given))
     features = encode_prompts(base, PROMPTS)
     torch.testing.assert_close(features.tokens, tokens, rtol=1e-5, atol=1e-6)
     if pooled is not None:
@@ -145,7 +148,7 @@ def theirs(case: Any, stock: Any, base: Base) -> Callable[..., Tensor]:
 
     def run(kind: Any, controlnet: Any, **settings: Any) -> Tensor:
         given = {
-            "negative_prompt": NEGATIVE,
+            "negative_prompt": [*NEGATIVE],  # some pipelines write into what they are given
             "generator": generators(),
             **case.reference.guided(GUIDANCE),
             "num_inference_steps": STEPS,
@@ -154,7 +157,7 @@ def theirs(case: Any, stock: Any, base: Base) -> Callable[..., Tensor]:
         }
         taken = {"scheduler", *inspect.signature(kind.__call__).parameters}
         given = {name: value for name, value in given.items() if name in taken}
-        return case.reference.latents(stock(kind, base, controlnet, PROMPTS, **given))
+        return case.reference.latents(stock(kind, base, controlnet, [*PROMPTS], **given))
 
     return run
 
@@ -190,7 +193,7 @@ class TestEqualsDiffusers:
     ) -> None:
         reference = case.reference
         given = {reference.hint_argument: reference.own_hint(hint)}
-        expected = theirs(reference.text_to_image, network, **given, **SIZE)
+        expected = theirs(reference.text_to_image, reference.own_network(network), **given, **SIZE)
         latents = self.ours(base, [Control(network, hint)])
         assert_same(latents, expected)
         without = self.ours(base, [])
@@ -199,14 +202,14 @@ class TestEqualsDiffusers:
     @pytest.mark.usefixtures("nothing_drawn_for_hints")
     @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
     def test_two_controls_from_start_to_end_by_another_scheduler(
-        self, case: Any, base: Base, network: Any, build: Any, hint: Tensor, theirs: Any,
-        assert_same: Any,
+        self, case: Any, several: Any, base: Base, network: Any, build: Any, hint: Tensor,
+        theirs: Any, assert_same: Any,
     ) -> None:  # fmt: skip
         other = build(seed=2).requires_grad_(False)
         reference = case.reference
         expected = theirs(
             reference.text_to_image,
-            reference.several([network, other]),
+            several([network, other]),
             **{reference.hint_argument: [*map(reference.own_hint, (hint, 1 - hint))]},
             controlnet_conditioning_scale=[0.5, 1.0],
             control_guidance_start=[0.0, 0.5],

@@ -204,12 +204,17 @@ def test_a_single_tensor_of_a_text_encoders_width_is_an_embedding() -> None:
             "give it with --base",
         ),
         (
-            FORMS["a base of Stable Diffusion 3"],
+            FORMS["a base of HunyuanDiT"],
             BASE,
-            "is a base of Stable Diffusion 3$",
+            "is a base of HunyuanDiT$",
             "--base takes those of Stable",
         ),
-        (FORMS["a ControlNet of Z-Image"], CONTROLNET, "is a ControlNet of Z-Image$", "--control"),
+        (
+            FORMS["a ControlNet of HunyuanDiT"],
+            CONTROLNET,
+            "is a ControlNet of HunyuanDiT$",
+            "--control",
+        ),
         (("controlnet_cond_embedding.x",), LORA, "is a ControlNet, not a LoRA", "with --control"),
         (("emb_params",), LORA, "an embedding .*, not a LoRA", "give it with --embedding"),
         (

@@ -30,3 +30,13 @@ def test_the_sum_of_two_depths_is_the_sum_by_block() -> None:
     halved = (shallow.scaled([0.5, 0.0]) + deep).by_block()
     assert torch.equal(halved[1], 0.5 * two[0] + three[1])
     assert torch.equal(halved[2], torch.zeros_like(two[1]))
+
+
+def test_a_region_acts_on_the_tokens_of_the_image() -> None:
+    """And on those behind them, which have no place, by its mean."""
+    residuals = Residuals((torch.ones(1, 8, 1),), grid=(2, 3))
+    region = torch.zeros(1, 1, 4, 6)
+    region[..., :2] = 1
+    [tensor] = residuals.within(region).tensors
+    expected = torch.tensor([1.0, 0, 0, 1, 0, 0, 1 / 3, 1 / 3])
+    torch.testing.assert_close(tensor.flatten(), expected)

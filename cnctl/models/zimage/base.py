@@ -1,0 +1,63 @@
+"""Load a base of Z-Image from a diffusers folder."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import torch
+from diffusers import ZImageTransformer2DModel
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base, TextEncoder
+from cnctl.models.family import Family
+from cnctl.models.latents import autoencoder_factor
+from cnctl.models.location import Location, read_defaults
+from cnctl.models.process import FlowMatching
+from cnctl.models.transformer.base import PART, flow_scheduler, load_transformer_parts
+from cnctl.models.zimage.shape import PATCH_SIZE
+
+TRAINED_RESOLUTION = 1024
+
+
+def load_base(
+    location: Location,
+    family: Family,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    low_memory: bool = False,
+    weights: bool = True,
+) -> Base:
+    """The base at this place, locked; see `cnctl.models.families.load_base`."""
+    parts = load_transformer_parts(
+        location,
+        ZImageTransformer2DModel,
+        text_encoders=1,
+        device=device,
+        dtype=dtype,
+        low_memory=low_memory,
+        weights=weights,
+    )
+    if not parts["tokenizer"].chat_template:
+        raise CnctlError(
+            f"the tokenizer of {location.name} has no chat template",
+            hint="fetch the whole base again",
+        )
+    config, factor = parts[PART].config, autoencoder_factor(parts["vae"])
+    scheduler = flow_scheduler(parts["scheduler"], location.name, dynamic=True)
+    return Base(
+        name=location.name,
+        family=family,
+        vae=parts["vae"],
+        text_encoders=(TextEncoder(parts["text_encoder"], parts["tokenizer"]),),
+        denoiser=parts[PART],
+        process=FlowMatching(scheduler, even=True),
+        device=device,
+        dtype=dtype,
+        path=location.path,
+        trained_resolution=TRAINED_RESOLUTION,
+        patch_size=PATCH_SIZE,
+        largest_side=min(config.axes_lens[1:]) * PATCH_SIZE * factor,
+        low_memory=low_memory,
+        defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
+    )

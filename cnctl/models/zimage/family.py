@@ -1,0 +1,162 @@
+"""Z-Image and Z-Image-Turbo as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from diffusers import ZImageTransformer2DModel
+from torch import nn
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.family import UNDISTILLED, Family
+from cnctl.models.identify import identify
+from cnctl.models.latents import KLLatents
+from cnctl.models.location import Location, read_json
+from cnctl.models.signatures import BASE
+from cnctl.models.signatures import ZIMAGE as NAME
+from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.weights import (
+    check_hint_channels,
+    check_weights,
+    find_weights,
+    open_network,
+    weights_file,
+)
+from cnctl.models.zimage.base import load_base
+from cnctl.models.zimage.controlnet import ZImageControlNet, build_controlnet
+from cnctl.models.zimage.format import FORMAT, LAYOUT
+from cnctl.models.zimage.predict import predict_velocity
+from cnctl.models.zimage.published import CONTROLNETS, PLAIN, TURBO
+from cnctl.models.zimage.shape import PATCH_SIZE, shape_of, with_defaults
+from cnctl.models.zimage.text import ZImagePrompts
+
+CLASS = "ZImageTransformer2DModel"
+ACTIVATION_BYTES = {False: 24, True: 2}
+HINTS = "its ControlNets read hints through the autoencoder"
+UNSUPPORTED = {
+    "distilled_guidance": UNDISTILLED,
+    "connect": "a transformer has no middle block",
+    "emphasis": "its text encoder reads prompts as they are",
+    "hint_encoder": HINTS,
+    "hint_start": HINTS,
+    "lora": "its ControlNets are whole copies",
+    "method": "its transformer reads latents alone",
+}
+TURBO_SHIFT = 3.0
+"""Of the noise schedule of Z-Image-Turbo, whose transformer has Z-Image's shapes."""
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    # 9 points of time in its model card, of which the last is the image itself.
+    TURBO: {"steps": 8, "guidance_scale": 1.0},
+    # Scale 4 in diffusers, which counts from 0 where others count from 1.
+    PLAIN: {"steps": 50, "guidance_scale": 5.0},
+}
+
+
+def build_network(base: Base, *, hint_channels: int, layers: int = 0, **_: Any) -> ZImageControlNet:
+    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
+    check_hint_channels("Z-Image", "this condition", hint_channels)
+    return build_controlnet(base.denoiser, layers=layers)
+
+
+def most_layers(base: Base) -> int:
+    """All of them."""
+    return len(base.denoiser.layers)
+
+
+def activation_bytes(transformer: ZImageTransformer2DModel, checkpointing: bool) -> float:
+    """As ACTIVATION_BYTES, for the layers of this transformer and a fifth of a ControlNet."""
+    config = transformer.config
+    layers = 1.2 * config.n_layers + config.n_refiner_layers
+    return ACTIVATION_BYTES[checkpointing] * layers * config.dim / PATCH_SIZE**2
+
+
+def parameters_to_unfreeze(transformer: nn.Module, part: str) -> dict[str, nn.Parameter]:
+    """All of the transformer."""
+    return dict(transformer.named_parameters())
+
+
+def _refuse(what: str, flag: str) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise CnctlError(f"{what} for Z-Image is not supported", hint=f"leave out {flag}")
+
+    return refuse
+
+
+ZIMAGE = Family(
+    name=PLAIN,
+    part=PART,
+    latents=KLLatents(),
+    prompts=ZImagePrompts(),
+    layout=LAYOUT,
+    load_base=load_base,
+    predict=predict_velocity,
+    build_network=build_network,
+    open_network=partial(open_network, FORMAT),
+    check_weights=partial(check_weights, FORMAT),
+    find_weights=find_weights,
+    weights_file=weights_file,
+    unfreezable=("all",),
+    parameters_to_unfreeze=parameters_to_unfreeze,
+    blocks_before_control=lambda transformer: [],
+    activation_bytes=activation_bytes,
+    unsupported=UNSUPPORTED,
+    most_layers=most_layers,
+    read_lora=_refuse("a LoRA", "--lora"),
+    read_embedding=_refuse("textual inversion", "--embedding"),
+    add_embedding=_refuse("textual inversion", "--embedding"),
+)
+
+
+def recognise(location: Location) -> Family | None:
+    """The family of a base with Z-Image's transformer, by its configs; None for another's.
+
+    CnctlError for one that is not in a folder, or reads patches of another size.
+    """
+    if location.path.is_file():
+        _refuse_file(location.path)
+        return None
+    index = read_json(location.path / "model_index.json")
+    if index.get(PART) != ["diffusers", CLASS]:
+        return None
+    config = read_json(location.path / PART / "config.json")
+    _check_reads_latents(location.name, config)
+    name = shape_of(config).name
+    if name == PLAIN and _shift(location.path) == TURBO_SHIFT:
+        name = TURBO
+    return replace(
+        ZIMAGE,
+        name=name,
+        defaults={"scheduler": "flow_match_euler", **DEFAULTS.get(name, {})},
+        controlnets=CONTROLNETS.get(name, {}),
+    )
+
+
+def _check_reads_latents(name: str, config: Mapping[str, Any]) -> None:
+    known = with_defaults(config)
+    patches = list(known["all_patch_size"]), list(known["all_f_patch_size"])
+    if patches != ([PATCH_SIZE], [1]) or config.get("siglip_feat_dim") is not None:
+        raise CnctlError(
+            f"{name} is a variant of Z-Image that reads other images or patches",
+            hint="give Z-Image or Z-Image-Turbo",
+        )
+
+
+def _shift(path: Path) -> float | None:
+    """Of the base's noise schedule; None where none is there."""
+    config = path / "scheduler" / "scheduler_config.json"
+    return read_json(config).get("shift") if config.is_file() else None
+
+
+def _refuse_file(path: Path) -> None:
+    """Raise CnctlError for a base of Z-Image in one file."""
+    row = identify(path, BASE)
+    if row and row.read_by == NAME:
+        raise CnctlError(
+            f"{path} is {row.what} in one file, which is not supported",
+            hint="give a folder of diffusers, or a short name: cnctl models lists them",
+        )
