@@ -16,6 +16,8 @@ class Weights:
     """Family of the base it was trained on, e.g. "SD 1.x"."""
     licence: str
     revision: str = ""
+    file: str = ""
+    """The file of the repository, where it has no config.json beside it; "" for a folder."""
     control_type: int | None = None
     """Where the ControlNet is a union: which of its kinds of hint this condition's are."""
 

@@ -105,7 +105,8 @@ def pull_detector(file: WeightFile) -> Path:
 def pull_model(name: str) -> Path:
     """Fetch a base or a ControlNet by short name, or a model by hub id, into the hub's cache.
 
-    Only configs, tokenizers and safetensors come. Returns the folder of the snapshot.
+    Only configs, tokenizers and safetensors come. Returns the folder of the snapshot, or
+    the file of a repository that has no config.
     """
     if name == "tiny":
         return locate_base("tiny").path
@@ -115,6 +116,8 @@ def pull_model(name: str) -> Path:
         names = ", ".join([*HUB_NAMES, *near_names(name)])
         raise CnctlError(f"no model {name!r} to fetch", hint=f"give a hub id, or one of {names}")
     with _told_what_failed(hub_id):
+        if known and known.file:
+            return Path(hf_hub_download(hub_id, known.file))
         folder = snapshot_download(
             hub_id, allow_patterns=WANTED_FILES, ignore_patterns=UNWANTED_FILES
         )

@@ -72,10 +72,10 @@ def _find(source: str | Path) -> Path:
     if path.exists() or str(source).count("/") != 1:
         return path
     from cnctl.commands.shared.weights import (
-        cached_folder,  # imports diffusers, which takes seconds
+        cached_weights,  # imports diffusers, which takes seconds
     )
 
-    if cached := cached_folder(str(source)):
+    if cached := cached_weights(str(source)):
         return cached
     raise MissingError(
         f"{source} is not a file, not a folder, and not in the Hugging Face cache",

@@ -18,7 +18,13 @@ def known_weights(condition: Condition) -> tuple[Weights, ...]:
 
 
 def find_control(name: str) -> Weights | None:
-    """The one that this short name means; plugins are asked where none is published as that."""
+    """The one that this short name or hub id means.
+
+    Plugins are asked where none is published as that.
+    """
+    if "/" in name:
+        known = find_control(short_name(name))
+        return known if known and known.source == name else None
     return _published().get(name) or _of_plugins().get(name)
 
 

@@ -185,7 +185,7 @@ def _check_family(given: Path, family: Family) -> None:
 def find_known(known: Weights, base: Path) -> Path | None:
     """The path of a condition's ControlNet: the base's own, or one in the hub's cache."""
     own = base / "controls" / known.source.removeprefix("tiny/")
-    return own if own.is_dir() else cached_folder(known.source)
+    return own if own.is_dir() else _cached(known.source, known.file)
 
 
 def _find(weights: str, base: Base | LocatedBase) -> Path:
@@ -194,20 +194,19 @@ def _find(weights: str, base: Base | LocatedBase) -> Path:
         return found
     if path.exists():
         return path
-    if cached := cached_folder(weights):
+    if cached := cached_weights(weights):
         return cached
     return _find_by_short_name(weights)
 
 
 def _find_by_short_name(name: str) -> Path:
     if known := find_control(name):
-        if cached := cached_folder(known.source):
+        if cached := _cached(known.source, known.file):
             return cached
         raise MissingError(
             f"{name} is not in the Hugging Face cache: it is {known.source} for {known.family}, "
             f"licence {known.licence}",
-            hint=f"fetch it: cnctl models pull {name}, or its config.json and "
-            f"{WEIGHTS} from https://huggingface.co/{known.source} into a folder",
+            hint=f"fetch it: cnctl models pull {name}, or {_how_to_get(known)}",
         )
     near = near_names(name)
     fetch = f"fetch it: cnctl models pull {name}" if "/" in name else "see cnctl models"
@@ -217,12 +216,29 @@ def _find_by_short_name(name: str) -> Path:
     )
 
 
-def cached_folder(hub_id: str) -> Path | None:
-    """Where the hub's cache holds this ControlNet, or None."""
+def cached_weights(hub_id: str) -> Path | None:
+    """The folder or file in which the hub's cache holds this ControlNet, or None."""
+    if hub_id.count("/") != 1:
+        return None
+    known = find_control(hub_id)
+    return _cached(hub_id, known.file if known else "")
+
+
+def _cached(hub_id: str, file: str) -> Path | None:
+    """file: as of `Weights`."""
     if hub_id.count("/") != 1:
         return None
     try:
-        config = try_to_load_from_cache(hub_id, "config.json")
+        found = try_to_load_from_cache(hub_id, file or "config.json")
     except HFValidationError:
         return None
-    return Path(config).parent if isinstance(config, str) else None
+    if not isinstance(found, str):
+        return None
+    return Path(found) if file else Path(found).parent
+
+
+def _how_to_get(known: Weights) -> str:
+    page = f"https://huggingface.co/{known.source}"
+    if known.file:
+        return f"{known.file} from {page}"
+    return f"its config.json and {WEIGHTS} from {page} into a folder"

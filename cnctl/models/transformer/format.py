@@ -76,6 +76,8 @@ class ControlNetFormat:
     list_assumptions: Callable[[Config, Mapping[str, Any]], tuple[str, ...]] = lambda *_: ()
     """list_assumptions(config, denoiser): what is assumed where the two do not say it, a sentence
     each."""
+    check_tensors: Callable[[Any, Mapping[str, Any]], None] = lambda source, tensors: None
+    """check_tensors(source, tensors): CnctlError where their values show what no shape does."""
     load_class: Callable[[], type]
     """The network's class; it imports torch."""
     respond: Callable[..., Any]

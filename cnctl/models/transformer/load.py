@@ -28,7 +28,9 @@ def load_controlnet(
     """
     opened = source if isinstance(source, Source) else open_source(format, source)
     description = describe(format, opened)
-    network = build(format, read_tensors(opened), description["config"], device=device, dtype=dtype)
+    tensors = read_tensors(opened)
+    format.check_tensors(opened, tensors)
+    network = build(format, tensors, description["config"], device=device, dtype=dtype)
     network.hint_bounds = opened.hint_bounds
     return network, description
 

@@ -36,7 +36,10 @@ from cnctl.models.zimage.shape import PATCH_SIZE, shape_of, with_defaults
 from cnctl.models.zimage.text import ZImagePrompts
 
 CLASS = "ZImageTransformer2DModel"
-ACTIVATION_BYTES = {False: 24, True: 2}
+ACTIVATION_BYTES = {False: 22, True: 2}
+"""Kept for the backward pass, per sample, token of the image, channel, layer and byte of precision,
+without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64 latents and random
+weights."""
 HINTS = "its ControlNets read hints through the autoencoder"
 UNSUPPORTED = {
     "distilled_guidance": UNDISTILLED,

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cnctl.errors import CnctlError
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.layout import build_layout
 from cnctl.models.transformer.source import Source
 from cnctl.models.zimage.architecture import expected_shapes, read_architecture
 from cnctl.models.zimage.config import complete_config, config_from_shapes
+from cnctl.models.zimage.published import known_quirk
 from cnctl.models.zimage.shape import PATCH_SIZE, check_same_shape, shape_of
 
 if TYPE_CHECKING:
     import torch
+
+    from cnctl.tensorfiles.lazy import Tensors
+
+
+def check_tensors(source: Source, tensors: Tensors) -> None:
+    """Raise CnctlError where the refiner reads no hint, as in files of version 2.0.
+
+    diffusers' single_file_utils.py tells them by this, too.
+    """
+    into = tensors.get("control_noise_refiner.0.before_proj.weight")
+    if into is not None and not into.read().any():
+        raise CnctlError(
+            f"{source.path} is a ControlNet of version 2.0, whose refiner is not its own",
+            hint="give one of version 2.1, or one of 2.0 that diffusers has written",
+        )
 
 
 def load_class() -> type:
@@ -63,7 +80,9 @@ FORMAT = ControlNetFormat(
     check_same_shape=check_same_shape,
     load_class=load_class,
     respond=respond,
+    check_tensors=check_tensors,
     condition_of=lambda path: "",
+    known_quirk=known_quirk,
     summarise=summarise,
 )
 LAYOUT = build_layout(FORMAT)

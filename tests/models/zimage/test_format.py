@@ -9,14 +9,22 @@ from typing import Any
 import pytest
 import torch
 from diffusers import ZImageControlNetModel
+from safetensors.torch import load_file, save_file
 
 from cnctl.commands.info import info
-from cnctl.commands.shared.weights import NamedControl, check_controls
+from cnctl.commands.shared.known_controls import find_control
+from cnctl.commands.shared.weights import (
+    NamedControl,
+    cached_weights,
+    check_controls,
+    find_known,
+)
 from cnctl.errors import CnctlError
 from cnctl.models.families import read_family
 from cnctl.models.layouts import load_controlnet
 from cnctl.models.zimage.architecture import expected_shapes, read_architecture
 from cnctl.models.zimage.config import config_from_shapes
+from cnctl.models.zimage.published import known_quirk
 from cnctl.registry import get_condition
 
 Write = Callable[..., Path]
@@ -102,3 +110,34 @@ def test_what_does_not_fit_is_refused_before_weights_are_read(
     network = write_controlnet(tmp_path / "x", **changes)
     with pytest.raises(CnctlError, match=what):
         check_controls(random_zimage_base, [NamedControl(get_condition("canny"), str(network))])
+
+
+def test_a_file_of_version_2_0_is_refused_by_its_values(
+    write_controlnet: Write, tmp_path: Path
+) -> None:
+    """Its refiner was never trained: nothing goes into it."""
+    folder = write_controlnet(tmp_path / "x", "2.1")
+    tensors = load_file(folder / WEIGHTS)
+    tensors["control_noise_refiner.0.before_proj.weight"].zero_()
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(CnctlError, match=r"is a ControlNet of version 2\.0"):
+        load_controlnet(folder)
+
+
+def test_published_unions_are_files_in_the_hubs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "models--alibaba-pai--Z-Image-Turbo-Fun-Controlnet-Union"
+    revision = "1" * 40
+    file = snapshot / "snapshots" / revision / "Z-Image-Turbo-Fun-Controlnet-Union.safetensors"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (snapshot / "refs").mkdir()
+    (snapshot / "refs" / "main").write_text(revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert known_quirk(file).endswith("0.65 to 0.80")
+    assert cached_weights("alibaba-pai/Z-Image-Turbo-Fun-Controlnet-Union") == file
+    known = find_control("zimage_turbo_union")
+    assert known
+    assert find_known(known, tmp_path) == file
+    assert not find_known(find_control("zimage_union-2.1") or known, tmp_path)
