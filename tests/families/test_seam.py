@@ -130,10 +130,11 @@ def test_a_scheduler_of_another_process_is_refused(base: Base) -> None:
 FAMILY_WORDS = re.compile(
     r"UNet2DConditionModel|ControlNetModel|ControlNetUnionModel|\.unet\b|cnctl\.models\.unet"
     r"|SD3Transformer|\.sd3\b|cnctl\.models\.sd3"
+    r"|ZImage|\.zimage\b|cnctl\.models\.zimage"
     r"|\bisinstance\([^)]*\b(UnionView|InputConcatUNet|Sd3ControlNet|ControlNet)\b"
 )
 NAMES = {"SD 1.x", "SD 2.x", "SDXL", "unet", "input-concat", "sd3", "transformer"}
-NAMES |= {"SD3 medium", "SD3.5 medium", "SD3.5 large"}
+NAMES |= {"SD3 medium", "SD3.5 medium", "SD3.5 large", "zimage", "Z-Image", "Z-Image-Turbo"}
 
 
 def sources() -> Iterator[Path]:

@@ -41,6 +41,7 @@ class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
     control_layers: Any
     control_noise_refiner: Any
     control_all_x_embedder: Any
+    patchify: Callable[..., list[Tensor]]
     gradient_checkpointing = False
     """diffusers' class reads it, and sets none."""
     _gradient_checkpointing_func: Callable[..., Tensor]
@@ -172,7 +173,12 @@ class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
                 image = image + added[number] * scale
         return image, hint
 
-    def _run(self, layer: nn.Module, *given: Tensor | None) -> Tensor:
+    def _run(self, layer: nn.Module, *tensors: Tensor | None) -> Tensor:
+        """The layer's result in its own precision, which may be the base's or this network's."""
+        dtype = next(layer.parameters()).dtype
+        given = [
+            one.to(dtype) if one is not None and one.is_floating_point() else one for one in tensors
+        ]
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func(layer, *given)
         return layer(*given)
@@ -187,8 +193,10 @@ def build_controlnet(transformer: ZImageTransformer2DModel, *, layers: int = 0) 
     count = len(transformer.layers)
     layers = layers or max(1, count // SHARE)
     places = [number * count // layers for number in range(layers)]
-    same = ("all_patch_size", "all_f_patch_size", "dim", "n_refiner_layers", "n_heads")
-    same += ("n_kv_heads", "norm_eps", "qk_norm")
+    same = (
+        *("all_patch_size", "all_f_patch_size", "dim", "n_refiner_layers"),
+        *("n_heads", "n_kv_heads", "norm_eps", "qk_norm"),
+    )
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = ZImageControlNet(
             control_layers_places=places,

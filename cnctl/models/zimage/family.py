@@ -52,11 +52,13 @@ UNSUPPORTED = {
 }
 TURBO_SHIFT = 3.0
 """Of the noise schedule of Z-Image-Turbo, whose transformer has Z-Image's shapes."""
+RECIPE = {"learning_rate": 2e-5, "prompt_dropout": 0.1, "timestep_density": "uniform"}
+"""How the published ControlNets were trained: their model card, and VideoX-Fun's script."""
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # 9 points of time in its model card, of which the last is the image itself.
-    TURBO: {"steps": 8, "guidance_scale": 1.0},
+    TURBO: {"steps": 8, "guidance_scale": 1.0, "train": RECIPE},
     # Scale 4 in diffusers, which counts from 0 where others count from 1.
-    PLAIN: {"steps": 50, "guidance_scale": 5.0},
+    PLAIN: {"steps": 50, "guidance_scale": 5.0, "train": RECIPE},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnctl.errors import CnctlError
@@ -16,10 +17,10 @@ from cnctl.models.zimage.shape import PATCH_SIZE, check_same_shape, shape_of
 if TYPE_CHECKING:
     import torch
 
-    from cnctl.tensorfiles.lazy import Tensors
+    from cnctl.tensorfiles.lazy import LazyTensor
 
 
-def check_tensors(source: Source, tensors: Tensors) -> None:
+def check_tensors(source: Source, tensors: Mapping[str, LazyTensor]) -> None:
     """Raise CnctlError where the refiner reads no hint, as in files of version 2.0.
 
     diffusers' single_file_utils.py tells them by this, too.

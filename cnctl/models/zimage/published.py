@@ -33,8 +33,10 @@ TURBO_UNION = _union(
     "Z-Image-Turbo-Fun-Controlnet-Union-2.1-2602-8steps",
 )
 PLAIN_UNION = _union("Z-Image-Fun-Controlnet-Union-2.1", PLAIN, "Z-Image-Fun-Controlnet-Union-2.1")
-CONDITIONS = ("canny", "depth", "depth-anything", "hed", "hough")
-CONDITIONS += ("openpifpaf", "openpose", "pose", "softedge-pidi")
+CONDITIONS = (
+    *("canny", "depth", "depth-anything", "hed", "hough"),
+    *("openpifpaf", "openpose", "pose", "softedge-pidi"),
+)
 """Canny, HED, depth, poses and MLSD on the model cards, and the detectors here that draw such."""
 CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
     TURBO: {

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cnctl.models.base import Base
 from cnctl.models.control import Control
+from cnctl.models.families import load_base
 from cnctl.models.prompts import encode_prompts
 from cnctl.models.transformer.weights import open_network
 from cnctl.models.zimage.controlnet import build_controlnet
@@ -101,9 +102,11 @@ def test_a_fresh_one_copies_layers_and_changes_nothing_of_the_base(
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradient_reaches_all_that_is_trained(
-    checkpointing: bool, loaded_zimage_base: Base
+    checkpointing: bool, random_zimage_base: Path
 ) -> None:
-    base, random = loaded_zimage_base, torch.Generator().manual_seed(0)
+    """Beside a base in half precision, too."""
+    dtype = "bfloat16" if checkpointing else "float32"
+    base, random = load_base(random_zimage_base, dtype=dtype), torch.Generator().manual_seed(0)
     network = build_controlnet(base.denoiser)
     for parameter in network.parameters():
         if not parameter.any():

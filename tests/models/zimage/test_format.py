@@ -73,6 +73,7 @@ def test_the_published_bases_by_their_schedules(
     family = read_family(tmp_path)
     assert (family.name, family.defaults["steps"]) == (name, steps)
     assert family.defaults["guidance_scale"] == guidance
+    assert family.defaults["train"]["learning_rate"] == 2e-5
 
 
 def test_info_names_the_layers(write_controlnet: Write, tmp_path: Path) -> None:
