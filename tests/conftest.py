@@ -235,6 +235,63 @@ def random_zimage_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def random_qwen_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in the structure of Qwen-Image: a language model, an autoencoder for video."""
+    import torch
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    tokenizer = _qwen_tokenizer()
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 2 * TEXT_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]},
+    }
+    vision = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": TEXT_WIDTH,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models = {
+            "vae": AutoencoderKLQwenImage(base_dim=8, num_res_blocks=1),
+            "transformer": QwenImageTransformer2DModel(
+                num_layers=3,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=TEXT_WIDTH,
+                axes_dims_rope=(4, 6, 6),
+            ),
+            "text_encoder": Qwen2_5_VLForConditionalGeneration(
+                Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+            ),
+        }
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=0.5,
+        max_shift=0.9,
+        max_image_seq_len=8192,
+        shift_terminal=0.02,
+    )
+    return _save_base(
+        tmp_path_factory.mktemp("bases") / "random-qwen",
+        {**models, "tokenizer": tokenizer, "scheduler": scheduler},
+        _class_name="QwenImagePipeline",
+    )
+
+
+@pytest.fixture(scope="session")
 def loaded_zimage_base(random_zimage_base: Path) -> "Base":
     """The random base of Z-Image, loaded in float32 on the CPU. Do not change it."""
     from cnctl.models.families import load_base

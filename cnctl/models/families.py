@@ -14,6 +14,7 @@ from cnctl.models.flux.family import recognise as recognise_flux
 from cnctl.models.identify import check_role
 from cnctl.models.locate import locate_base
 from cnctl.models.location import Location
+from cnctl.models.qwen.family import recognise as recognise_qwen
 from cnctl.models.sd3.family import recognise as recognise_sd3
 from cnctl.models.signatures import BASE
 from cnctl.models.unet.family import recognise as recognise_unet
@@ -23,6 +24,7 @@ RECOGNISERS: tuple[Recognise, ...] = (
     recognise_sd3,
     recognise_flux,
     recognise_zimage,
+    recognise_qwen,
     recognise_unet,
 )
 """One for each folder; the first that knows a base has it."""

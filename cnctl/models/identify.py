@@ -19,7 +19,7 @@ from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, WRAPPER, find_weights, list_tensors
 
 UNETS = "Stable Diffusion 1.x, 2.x and XL"
-FAMILIES = "Stable Diffusion 1.x to 3.5, FLUX.1 and Z-Image"
+FAMILIES = "Stable Diffusion 1.x to 3.5, FLUX.1, Z-Image and Qwen-Image"
 READ = {BASE: FAMILIES, CONTROLNET: FAMILIES}
 """Role -> which models' weights are read; for the others, of UNETS."""
 INDEX = "model_index.json"

@@ -26,7 +26,7 @@ class KLLatents:
     def shape(self, base: Base, height: int, width: int) -> tuple[int, int, int]:
         """(C, h, w) of an image's latents."""
         factor = self.factor(base)
-        return base.vae.config.latent_channels, height // factor, width // factor
+        return self._channels(base.vae), height // factor, width // factor
 
     @torch.no_grad()
     def encode(self, base: Base, images: np.ndarray) -> Tensor:
@@ -34,7 +34,7 @@ class KLLatents:
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
         pixels = pixels.to(base.device, base.vae.dtype) / 127.5 - 1
         with on_device(base, base.vae):
-            return base.vae.encode(pixels).latent_dist.parameters
+            return self._moments(base.vae, pixels)
 
     def draw(self, base: Base, moments: Tensor, *, generator: Generators) -> Tensor:
         """Scaled latents (B, C, h, w), float32, from moments; their mode for no generator."""
@@ -52,9 +52,10 @@ class KLLatents:
         the shift of the base's latents.
         """
         with on_device(base, base.vae):
-            encoded = base.vae.encode(pixels.to(base.device, base.vae.dtype))
+            moments = self._moments(base.vae, pixels.to(base.device, base.vae.dtype))
         shift, scale = self._statistics(base)
-        return (encoded.latent_dist.mode().float() - (shift if shifted else 0.0)) * scale
+        mode = DiagonalGaussianDistribution(moments).mode().float()
+        return (mode - (shift if shifted else 0.0)) * scale
 
     @torch.no_grad()
     def decode(self, base: Base, latents: Tensor) -> np.ndarray:
@@ -65,7 +66,7 @@ class KLLatents:
         shift, scale = self._statistics(base)
         latents = (latents.float() / scale + shift).to(base.vae.dtype)
         with on_device(base, base.vae):
-            pixels = torch.cat([base.vae.decode(one[None]).sample for one in latents]).float()
+            pixels = torch.cat([self._pixels(base.vae, one[None]) for one in latents]).float()
         if not torch.isfinite(pixels).all():
             raise CnctlError(
                 f"the base made pixels that are not numbers (NaN) in {base.dtype}",
@@ -74,7 +75,17 @@ class KLLatents:
         pixels = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round()
         return pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
-    def _statistics(self, base: Base) -> tuple[float, float]:
+    def _channels(self, vae: Any) -> int:
+        return vae.config.latent_channels
+
+    def _moments(self, vae: Any, pixels: Tensor) -> Tensor:
+        return vae.encode(pixels).latent_dist.parameters
+
+    def _pixels(self, vae: Any, latents: Tensor) -> Tensor:
+        return vae.decode(latents).sample
+
+    def _statistics(self, base: Base) -> tuple[Any, Any]:
+        """What is subtracted from latents, and then what they are multiplied by."""
         config = base.vae.config
         return config.get("shift_factor") or 0.0, config.scaling_factor
 

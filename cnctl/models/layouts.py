@@ -9,6 +9,7 @@ from cnctl.models import signatures
 from cnctl.models.checkpoint_layout import CheckpointLayout
 from cnctl.models.flux.format import LAYOUT as FLUX
 from cnctl.models.identify import check_role
+from cnctl.models.qwen.format import LAYOUT as QWEN
 from cnctl.models.sd3.format import LAYOUT as SD3
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.layout import LAYOUT as UNET
@@ -19,6 +20,7 @@ LAYOUTS = {
     signatures.SD3: SD3,
     signatures.FLUX: FLUX,
     signatures.ZIMAGE: ZIMAGE,
+    signatures.QWEN: QWEN,
 }
 """By the names that the table of signatures has for them."""
 

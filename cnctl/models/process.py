@@ -198,6 +198,8 @@ class FlowMatching:
     def spacing(self, schedule: Any, steps: int, *, tokens: int) -> dict[str, Any]:
         if not self.even:
             return {"num_inference_steps": steps}
+        if steps == 1:  # diffusers would divide by 0 to end at the terminal
+            schedule.register_to_config(shift_terminal=None)
         config = schedule.config
         mu = dynamic_shift(config, tokens) if config.use_dynamic_shifting else None
         return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": mu}

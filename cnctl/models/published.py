@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 
 from cnctl.models.flux import published as flux
+from cnctl.models.qwen import published as qwen
 from cnctl.models.sd3 import published as sd3
 from cnctl.models.unet import published as unet
 from cnctl.models.zimage import published as zimage
 from cnctl.weights import Weights
 
-BASES = {**unet.BASES, **sd3.BASES, **flux.BASES, **zimage.BASES}
+BASES = {**unet.BASES, **sd3.BASES, **flux.BASES, **zimage.BASES, **qwen.BASES}
 """By short name."""
-TABLES = (unet.CONTROLNETS, sd3.CONTROLNETS, flux.CONTROLNETS, zimage.CONTROLNETS)
+TABLES = (unet.CONTROLNETS, sd3.CONTROLNETS, flux.CONTROLNETS, zimage.CONTROLNETS, qwen.CONTROLNETS)
 
 TRANSFORMER_NAMES = {
     r"SD3-Controlnet-(\w+)": "sd3",
@@ -23,6 +24,7 @@ TRANSFORMER_NAMES = {
     r"stable-diffusion-3\.5-large-controlnet-(\w+)": "sd35l",
     r"FLUX\.1-dev-Control[Nn]et-([\w.-]+)": "flux",
     r"Flux\.1-dev-Controlnet-([\w-]+)": "flux_jasperai",
+    r"Qwen-Image-ControlNet-(\w+)": "qwen",
     r"flux-controlnet-(\w+)-diffusers": "flux_xlabs",
     r"Z-Image-Turbo-Fun-Controlnet-([\w.-]+)": "zimage_turbo",
     r"Z-Image-Fun-Controlnet-([\w.-]+)": "zimage",

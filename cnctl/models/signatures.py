@@ -38,7 +38,7 @@ class Signature:
     """The number of tensors, where the form has a fixed one."""
 
 
-UNET, SD3, FLUX, ZIMAGE = "unet", "sd3", "flux", "zimage"
+UNET, SD3, FLUX, ZIMAGE, QWEN = "unet", "sd3", "flux", "zimage", "qwen"
 FACTOR = "*lora_A.* | *lora_a.* | *lora_down.* | *lora.down.* | *lora_linear_layer.down.*"
 OF_UNET = "*down_blocks* | *mid_block* | *up_blocks* | *input_blocks* | *middle_block* | *output_b*"
 OF_TEXT = "*text_model* | *text_encoder* | lora_te*"
@@ -107,7 +107,7 @@ SIGNATURES = (
     Signature(CONTROLNET, "a ControlNet of Qwen-Image (DiffSynth's form)",
               "controlnet_blocks.*.y_rms.*"),
     Signature(CONTROLNET, "a ControlNet of Qwen-Image", "controlnet_x_embedder.* & img_in.*",
-              classes="QwenImage*ControlNetModel"),
+              classes="QwenImage*ControlNetModel", read_by=QWEN),
     Signature(CONTROLNET, "a ControlNet of Qwen-Image (Fun)",
               "control_img_in.* & control_blocks.*img_m* | control_blocks.*txt_m*"),
     Signature(CONTROLNET, "a ControlNet of FLUX.2 (Fun)", "control_img_in.*"),
@@ -198,7 +198,8 @@ SIGNATURES = (
     Signature(BASE, "a base of Stable Diffusion 3",
               "*joint_blocks.* | transformer_blocks.*.ff_context.* & *joint_blocks.* | pos_embed.*",
               classes="StableDiffusion3* SD3*", read_by=SD3),
-    Signature(BASE, "a base of Qwen-Image", "*transformer_blocks.*img_m*", classes="QwenImage*"),
+    Signature(BASE, "a base of Qwen-Image", "*transformer_blocks.*img_m*", classes="QwenImage*",
+              read_by=QWEN),
     Signature(BASE, "a base of Z-Image",
               "*cap_pad_token | *all_x_embedder.* | *cap_embedder.1.weight=3840x*",
               classes="ZImage*", read_by=ZIMAGE),

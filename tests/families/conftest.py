@@ -18,6 +18,10 @@ from diffusers import (
     FluxImg2ImgPipeline,
     FluxInpaintPipeline,
     MultiControlNetModel,
+    QwenImageControlNetModel,
+    QwenImageControlNetPipeline,
+    QwenImageImg2ImgPipeline,
+    QwenImageInpaintPipeline,
     SD3ControlNetModel,
     StableDiffusion3ControlNetPipeline,
     StableDiffusion3Img2ImgPipeline,
@@ -47,6 +51,18 @@ from cnctl.settings import TrainSettings
 Sizes = list[tuple[int, ...]]
 
 
+def kl_encoded(base: Base, pixels: Tensor) -> Tensor:
+    config = base.vae.config
+    mode = base.vae.encode(pixels).latent_dist.mode()
+    return (mode - (config.shift_factor or 0.0)) * config.scaling_factor
+
+
+def kl_decoded(base: Base, latents: Tensor) -> Tensor:
+    config = base.vae.config
+    unscaled = latents / config.scaling_factor + (config.shift_factor or 0.0)
+    return base.vae.decode(unscaled).sample
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reference:
     """diffusers' own classes for a family, and how they are called.
@@ -56,9 +72,10 @@ class Reference:
     ControlNet of ours as it takes it. several: what makes one of several; None where it takes one
     alone. edits_with_control: whether the other pipelines take one. guided: the arguments that mean
     guidance of this scale. latents: of what a pipeline returns, at 64x80 pixels. read: tokens and
-    pooled prompts of what its `encode_prompt` returns. residuals: by its network, of (base,
-    network, latents, timesteps, text, hint, sizes). predict: by the base's, of (base, latents,
-    timesteps, text, sizes, residuals).
+    pooled prompts of what its `encode_prompt` returns. encode: scaled latents of (base, pixels in
+    [-1, 1]) by the autoencoder; decode: the reverse. residuals: by its network, of (base, network,
+    latents, timesteps, text, hint, sizes). predict: by the base's, of (base, latents, timesteps,
+    text, sizes, residuals).
     """
 
     denoiser: str = "UNet2DConditionModel"
@@ -78,6 +95,8 @@ class Reference:
         tokens,
         pooled,
     )
+    encode: Callable[[Base, Tensor], Tensor] = kl_encoded
+    decode: Callable[[Base, Tensor], Tensor] = kl_decoded
     residuals: Callable[..., list[Tensor]]
     predict: Callable[..., Tensor]
 
@@ -250,6 +269,69 @@ OF_FLUX: dict[str, Any] = {
     "residuals": flux_residuals,
     "predict": flux_prediction,
 }
+
+
+def qwen_statistics(base: Base) -> list[Tensor]:
+    config = base.vae.config
+    known = (config.latents_mean, config.latents_std)
+    return [torch.tensor(values).view(1, config.z_dim, 1, 1, 1) for values in known]
+
+
+def qwen_encoded(base: Base, pixels: Tensor) -> Tensor:
+    mean, deviation = qwen_statistics(base)
+    encoded = base.vae.encode(pixels.unsqueeze(2)).latent_dist.mode()
+    return ((encoded - mean) / deviation).squeeze(2)
+
+
+def qwen_decoded(base: Base, latents: Tensor) -> Tensor:
+    mean, deviation = qwen_statistics(base)
+    return base.vae.decode(latents.unsqueeze(2) * deviation + mean).sample[:, :, 0]
+
+
+def qwen_residuals(
+    base: Base, network: Any, latents: Tensor, timesteps: Tensor, text: TextFeatures, hint: Tensor,
+    sizes: Sizes,
+) -> list[Tensor]:  # fmt: skip
+    return QwenImageControlNetModel.forward(
+        network, flux_packed(latents), flux_packed(qwen_encoded(base, 2 * hint - 1)),
+        encoder_hidden_states=text.tokens, encoder_hidden_states_mask=text.mask,
+        timestep=timesteps.expand(len(latents)) / 1000, return_dict=False,
+        img_shapes=[(1, *(side // 2 for side in latents.shape[2:]))] * len(latents),
+    )  # fmt: skip
+
+
+def qwen_prediction(
+    base: Base, latents: Tensor, timesteps: Tensor, text: TextFeatures, sizes: Sizes,
+    residuals: list[Tensor],
+) -> Tensor:  # fmt: skip
+    tokens = base.denoiser(
+        flux_packed(latents), text.tokens, text.mask, timesteps.expand(len(latents)) / 1000,
+        [(1, *(side // 2 for side in latents.shape[2:]))] * len(latents),
+        controlnet_block_samples=residuals,
+    ).sample  # fmt: skip
+    height, width = (8 * side for side in latents.shape[2:])
+    return FluxControlNetPipeline._unpack_latents(tokens, height, width, 8)
+
+
+OF_QWEN: dict[str, Any] = {
+    "denoiser": "QwenImageTransformer2DModel",
+    "controlnet": QwenImageControlNetModel,
+    "several": None,
+    "scheduler": FlowMatchEulerDiscreteScheduler,
+    "text_to_image": QwenImageControlNetPipeline,
+    "image_to_image": QwenImageImg2ImgPipeline,
+    "inpainting": QwenImageInpaintPipeline,
+    "hint_argument": "control_image",
+    "own_hint": lambda hint: 2 * hint - 1,
+    "edits_with_control": False,
+    "guided": lambda scale: {"true_cfg_scale": scale},
+    "latents": lambda tokens: FluxControlNetPipeline._unpack_latents(tokens, 64, 80, 8),
+    "read": lambda tokens, mask: (tokens, None),
+    "encode": qwen_encoded,
+    "decode": qwen_decoded,
+    "residuals": qwen_residuals,
+    "predict": qwen_prediction,
+}
 OF_UNET: dict[str, Any] = {"residuals": unet_residuals, "predict": unet_prediction}
 OF_SDXL: dict[str, Any] = OF_UNET | {
     "text_to_image": StableDiffusionXLControlNetPipeline,
@@ -361,6 +443,16 @@ CASES = (
         another_scheduler="flow_match_euler",
         forms=("diffusers",),
         reference=Reference(**OF_ZIMAGE),
+    ),
+    FamilyCase(
+        name="Qwen-Image",
+        part="transformer",
+        published={"num_layers": 60},
+        base="random_qwen_base",
+        scheduler="flow_match_euler",
+        another_scheduler="flow_match_euler",
+        forms=("diffusers",),
+        reference=Reference(**OF_QWEN),
     ),
 )
 

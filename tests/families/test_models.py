@@ -94,13 +94,14 @@ def test_prompts_are_as_diffusers_encodes_them(
         torch.testing.assert_close(features.pooled, pooled, rtol=1e-5, atol=1e-6)
 
 
-def test_images_are_encoded_as_the_autoencoder_has_them(base: Base, images: np.ndarray) -> None:
-    latents, config = base.family.latents, base.vae.config
+def test_images_are_encoded_as_the_autoencoder_has_them(
+    case: Any, base: Base, images: np.ndarray
+) -> None:
+    latents = base.family.latents
     with torch.no_grad():
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        shift = config.shift_factor or 0.0
-        mean = (base.vae.encode(pixels).latent_dist.mode() - shift) * config.scaling_factor
-        decoded = base.vae.decode(mean / config.scaling_factor + shift).sample
+        mean = case.reference.encode(base, pixels)
+        decoded = case.reference.decode(base, mean)
     made = latents.draw(base, latents.encode(base, images), generator=None)
     torch.testing.assert_close(made, mean)
     assert made.shape[1:] == latents.shape(base, **SIZE)

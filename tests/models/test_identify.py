@@ -275,7 +275,7 @@ def test_a_network_in_several_dictionaries_is_found(tmp_path: Path) -> None:
         ({"model_index.json": "ZImagePipeline"}, CONTROLNET, "a base of Z-Image, not a ControlNet"),
         ({"model_index.json": "StableDiffusionXLPipeline"}, CONTROLNET, "a base of Stable Dif"),
         ({"transformer/config.json": "NewTransformer3DModel"}, BASE, "a diffusion transformer$"),
-        ({"config.json": "QwenImageTransformer2DModel"}, BASE, "is a base of Qwen-Image$"),
+        ({"config.json": "WanTransformer3DModel"}, BASE, "is a base of Wan$"),
         ({"config.json": "SanaControlNetModel"}, CONTROLNET, "is a ControlNet of Sana$"),
         ({"config.json": "T2IAdapter"}, CONTROLNET, "is a T2I-Adapter, not a ControlNet"),
         ({"config.json": "ControlNetModel"}, BASE, "is a ControlNet, not a base"),

@@ -10,10 +10,10 @@ from diffusers import FluxTransformer2DModel
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, TextEncoder
 from cnctl.models.family import Family
-from cnctl.models.flux.packing import SIDE
 from cnctl.models.location import Location, read_defaults
 from cnctl.models.process import FlowMatching
 from cnctl.models.transformer.base import PART, flow_scheduler, load_transformer_parts
+from cnctl.models.transformer.packing import SIDE
 
 RESOLUTION = 1024
 """Short side that it was trained on; no config says it."""

@@ -8,8 +8,6 @@ and their residuals repeat over the base's blocks.
 from __future__ import annotations
 
 import functools
-import inspect
-import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +15,14 @@ import torch
 from diffusers import FluxControlNetModel, FluxTransformer2DModel
 from torch import Tensor, nn
 
-from cnctl.models.flux.packing import SIDE, image_ids, pack, text_ids, unpack
+from cnctl.models.flux.places import image_ids, text_ids
 from cnctl.models.flux.shape import check_same_shape
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.transformer.blocks import Blocks, in_order
+from cnctl.models.transformer.blocks import Blocks, in_order, owned, spread_evenly
+from cnctl.models.transformer.copies import copy_of
 from cnctl.models.transformer.network import LatentHintNetwork
+from cnctl.models.transformer.packing import SIDE, pack, unpack
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
@@ -112,9 +112,9 @@ class FluxControlNet(LatentHintNetwork, FluxControlNetModel):
         first = len(transformer.transformer_blocks)
         if self.input_hint_block is not None:
             owners = [block % double for block in range(first)]
-            return _owned(owners, double)
-        others = _spread(single, len(transformer.single_transformer_blocks), first=first)
-        return _spread(double, first) + others
+            return owned(owners, double)
+        others = spread_evenly(single, len(transformer.single_transformer_blocks), first=first)
+        return spread_evenly(double, first) + others
 
     def _mode(self, count: int) -> Tensor:
         """The kind of hint, (B, 1)."""
@@ -162,36 +162,4 @@ def build_controlnet(
     nothing. layers: blocks of two streams to copy; 0 for six, or for half of a smaller base's.
     """
     layers = layers or min(LAYERS, max(1, len(transformer.transformer_blocks) // 2))
-    config = {
-        name: transformer.config[name]
-        for name in inspect.signature(FluxControlNetModel).parameters
-        if name in transformer.config
-    }
-    config |= {"num_layers": layers, "num_single_layers": 0}
-    on_meta = transformer.device.type == "meta"
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
-        torch.manual_seed(seed)
-        controlnet = FluxControlNet(**config)
-    if not on_meta:
-        own = controlnet.state_dict().keys()
-        copied = {n: t for n, t in transformer.state_dict().items() if n in own}
-        controlnet.load_state_dict(copied, strict=False)
-    return controlnet.to(transformer.device)
-
-
-def _spread(count: int, blocks: int, *, first: int = 0) -> Blocks:
-    """For each of so many residuals as many of the base's blocks, in order; the last may have less.
-
-    As `FluxTransformer2DModel` does, whose interval is rounded up.
-    """
-    if not count:
-        return ()
-    interval = math.ceil(blocks / count)
-    return _owned([block // interval for block in range(blocks)], count, first=first)
-
-
-def _owned(owners: list[int], count: int, *, first: int = 0) -> Blocks:
-    return tuple(
-        tuple(first + block for block, owner in enumerate(owners) if owner == number)
-        for number in range(count)
-    )
+    return copy_of(transformer, FluxControlNet, seed=seed, num_layers=layers, num_single_layers=0)

@@ -19,7 +19,6 @@ from cnctl.models.flux.controlnet import (
     predict_velocity,
 )
 from cnctl.models.flux.format import FORMAT, LAYOUT
-from cnctl.models.flux.packing import SIDE
 from cnctl.models.flux.published import CONTROLNETS
 from cnctl.models.flux.shape import NAME, name_family
 from cnctl.models.flux.text import FluxPrompts
@@ -29,6 +28,7 @@ from cnctl.models.signatures import BASE
 from cnctl.models.signatures import FLUX as FOLDER
 from cnctl.models.transformer.base import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.packing import SIDE
 from cnctl.models.transformer.weights import (
     check_hint_channels,
     check_weights,

@@ -12,15 +12,19 @@ from cnctl.models.flux.shape import check_same_shape, name_family
 from cnctl.models.flux.xlabs import XLABS
 from cnctl.models.transformer.format import Config, ControlNetFormat, Shapes
 from cnctl.models.transformer.layout import build_layout
-from cnctl.models.transformer.shapes import count_layers, shape_of_tensor, shapes_of_class
-from cnctl.models.transformer.source import Source, UntoldError
+from cnctl.models.transformer.rotary import rotary_axes
+from cnctl.models.transformer.shapes import (
+    check_config,
+    count_layers,
+    shape_of_tensor,
+    shapes_of_class,
+)
+from cnctl.models.transformer.source import Source
 
 if TYPE_CHECKING:
     import torch
 
 CLASS = "FluxControlNetModel"
-AXES = {128: [16, 56, 56]}
-"""Width of a head -> how its rotary embedding divides it, which no shape tells."""
 
 
 def read_architecture(shapes: Shapes) -> Config:
@@ -70,35 +74,9 @@ def config_from_shapes(architecture: Config) -> Config:
 
 def complete_config(config: Mapping[str, Any], architecture: Config) -> Config:
     """What `FluxControlNetModel` is built from; CnctlError where a config is another network's."""
-    if config.get("_class_name", CLASS) != CLASS:
-        raise CnctlError(
-            f"the config is that of a {config['_class_name']}, not of a {CLASS}",
-            hint="give the config.json of this ControlNet",
-        )
-    for name, value in architecture.items():
-        if name in config and name != "patch_size" and config[name] != value:
-            raise CnctlError(
-                f"the config says {name} = {config[name]}, the weights say {value}",
-                hint="the config belongs to another ControlNet",
-            )
-    axes = _axes(config, architecture["attention_head_dim"])
-    return architecture | {"axes_dims_rope": list(axes), "_class_name": CLASS}
-
-
-def _axes(config: Mapping[str, Any], width: int) -> Any:
-    """How the rotary embedding divides heads of this width."""
-    axes = config.get("axes_dims_rope") or AXES.get(width)
-    if axes is None:
-        raise UntoldError(
-            f"no shape tells how the rotary embedding divides heads of width {width}",
-            hint="give the folder with its config.json, or --config FILE",
-        )
-    if not isinstance(axes, list | tuple) or sum(axes) != width:
-        raise CnctlError(
-            f"the config says axes_dims_rope = {axes}, the weights have heads of width {width}",
-            hint="the config belongs to another ControlNet",
-        )
-    return axes
+    check_config(config, architecture, kind=CLASS, ignored=("patch_size",))
+    axes = rotary_axes(config, architecture["attention_head_dim"])
+    return architecture | {"axes_dims_rope": axes, "_class_name": CLASS}
 
 
 def check_hints(source: Source, *, condition: str, control_type: int | None) -> None:

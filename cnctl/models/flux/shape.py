@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnctl.errors import CnctlError
+from cnctl.models.transformer.shapes import check_equal
 
 NAME = "FLUX.1"
 SHAPE: Mapping[str, tuple[str, Any]] = {
@@ -29,11 +29,4 @@ def name_family(config: Mapping[str, Any]) -> str:
 
 def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Raise CnctlError where a ControlNet's config does not fit a transformer's."""
-    for field, (what, default) in SHAPE.items():
-        own, theirs = control.get(field, default), base.get(field, default)
-        if own != theirs:
-            raise CnctlError(
-                f"this ControlNet was made for a base with {what} {own}; the base has {theirs}",
-                hint=f"choose a base of {name_family(control)}, or a ControlNet for "
-                f"{name_family(base)}",
-            )
+    check_equal(control, base, SHAPE, name_family=name_family)

@@ -8,7 +8,6 @@ of the base.
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +18,7 @@ from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.sd3.shape import check_same_shape
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.blocks import in_order, spread
+from cnctl.models.transformer.copies import copy_of
 from cnctl.models.transformer.network import LatentHintNetwork
 
 if TYPE_CHECKING:
@@ -122,19 +122,8 @@ def build_controlnet(
     InstantX's form, for which other programs take every such ControlNet.
     """
     layers = layers or max(1, len(transformer.transformer_blocks) // 2)
-    config = {
-        name: transformer.config[name]
-        for name in inspect.signature(SD3ControlNetModel).parameters
-        if name in transformer.config
-    }
-    dual = tuple(i for i in config.get("dual_attention_layers", ()) if i < layers)
-    config |= {"num_layers": layers, "dual_attention_layers": dual}
-    on_meta = transformer.device.type == "meta"
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
-        torch.manual_seed(seed)
-        controlnet = Sd3ControlNet(**config)
-    if not on_meta:
-        own = controlnet.state_dict().keys()
-        copied = {n: t for n, t in transformer.state_dict().items() if n in own}
-        controlnet.load_state_dict(copied, strict=False)
-    return controlnet.to(transformer.device)
+    dual = transformer.config.get("dual_attention_layers", ())
+    own = tuple(block for block in dual if block < layers)
+    return copy_of(
+        transformer, Sd3ControlNet, seed=seed, num_layers=layers, dual_attention_layers=own
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,9 +16,21 @@ Blocks = tuple[tuple[int, ...], ...]
 def spread(count: int, blocks: int) -> Blocks:
     """For each of so many residuals its share of the base's blocks, in order."""
     interval = blocks / count
-    owners = [int(block / interval) for block in range(blocks)]
+    return owned([int(block / interval) for block in range(blocks)], count)
+
+
+def spread_evenly(count: int, blocks: int, *, first: int = 0) -> Blocks:
+    """As many blocks for each residual, from the block `first` on; the last may have less."""
+    if not count:
+        return ()
+    interval = math.ceil(blocks / count)
+    return owned([block // interval for block in range(blocks)], count, first=first)
+
+
+def owned(owners: Sequence[int], count: int, *, first: int = 0) -> Blocks:
+    """The blocks of each residual. owners: block, counted from `first` -> residual."""
     return tuple(
-        tuple(block for block, owner in enumerate(owners) if owner == number)
+        tuple(first + block for block, owner in enumerate(owners) if owner == number)
         for number in range(count)
     )
 

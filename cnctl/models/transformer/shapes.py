@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from cnctl.errors import CnctlError
@@ -34,3 +34,44 @@ def shapes_of_class(kind: Any, config: Mapping[str, Any]) -> dict[str, Shape]:
     with torch.device("meta"):
         network = kind(**{name: v for name, v in config.items() if not name.startswith("_")})
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def check_config(
+    config: Mapping[str, Any], told: Mapping[str, Any], *, kind: str, ignored: Collection[str] = ()
+) -> None:
+    """Raise CnctlError where a config is not that of a `kind` with what the shapes have told.
+
+    ignored: fields that make no difference.
+    """
+    if config.get("_class_name", kind) != kind:
+        raise CnctlError(
+            f"the config is that of a {config['_class_name']}, not of a {kind}",
+            hint="give the config.json of this ControlNet",
+        )
+    for name, value in told.items():
+        if name in config and name not in ignored and config[name] != value:
+            raise CnctlError(
+                f"the config says {name} = {config[name]}, the weights say {value}",
+                hint="the config belongs to another ControlNet",
+            )
+
+
+def check_equal(
+    control: Mapping[str, Any],
+    base: Mapping[str, Any],
+    fields: Mapping[str, tuple[str, Any]],
+    *,
+    name_family: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Raise CnctlError where the configs of a ControlNet and a base differ in one of the fields.
+
+    fields: name -> what it counts, and what diffusers takes where a config leaves it out.
+    """
+    for field, (what, default) in fields.items():
+        own, theirs = control.get(field, default), base.get(field, default)
+        if own != theirs:
+            raise CnctlError(
+                f"this ControlNet was made for a base with {what} {own}; the base has {theirs}",
+                hint=f"choose a base of {name_family(control)}, or a ControlNet for "
+                f"{name_family(base)}",
+            )

@@ -17,8 +17,9 @@ from cnctl.errors import CnctlError
 from cnctl.images import write_image
 from cnctl.models.base import Base
 from cnctl.models.families import load_base, read_family
-from cnctl.models.flux.packing import image_ids, pack, unpack
+from cnctl.models.flux.places import image_ids
 from cnctl.models.prompts import describe_length
+from cnctl.models.transformer.packing import pack, unpack
 from cnctl.sampling.schedulers import build_scheduler, set_timesteps
 
 

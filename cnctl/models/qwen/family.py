@@ -1,0 +1,112 @@
+"""The family of Qwen-Image as a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from diffusers import QwenImageTransformer2DModel
+
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.family import UNDISTILLED, Family
+from cnctl.models.location import Location, read_json
+from cnctl.models.qwen.base import load_base
+from cnctl.models.qwen.controlnet import (
+    LAYERS,
+    QwenControlNet,
+    build_controlnet,
+    predict_velocity,
+)
+from cnctl.models.qwen.format import FORMAT, LAYOUT
+from cnctl.models.qwen.guidance import guide
+from cnctl.models.qwen.latents import QwenLatents
+from cnctl.models.qwen.published import CONTROLNETS
+from cnctl.models.qwen.shape import NAME, name_family
+from cnctl.models.qwen.text import QwenPrompts
+from cnctl.models.signatures import BASE
+from cnctl.models.signatures import QWEN as FOLDER
+from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.packing import SIDE
+from cnctl.models.transformer.weights import (
+    check_hint_channels,
+    check_weights,
+    find_weights,
+    open_network,
+    weights_file,
+)
+
+CLASS = "QwenImageTransformer2DModel"
+ACTIVATION_BYTES = {False: 24, True: 2}
+"""As SD3's, whose blocks these are."""
+
+
+def build_network(
+    base: Base, *, hint_channels: int, layers: int = 0, seed: int = 0, **_: Any
+) -> QwenControlNet:
+    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
+    check_hint_channels(NAME, "this condition", hint_channels)
+    return build_controlnet(base.denoiser, layers=layers, seed=seed)
+
+
+def most_layers(base: Base) -> int:
+    """All of its blocks."""
+    return len(base.denoiser.transformer_blocks)
+
+
+def activation_bytes(transformer: QwenImageTransformer2DModel, checkpointing: bool) -> float:
+    """As ACTIVATION_BYTES, for the blocks of this transformer and five of a ControlNet."""
+    blocks, width = transformer.config.num_layers + LAYERS, transformer.inner_dim
+    return ACTIVATION_BYTES[checkpointing] * blocks * width / SIDE**2
+
+
+QWEN = Family(
+    name=NAME,
+    part=PART,
+    latents=QwenLatents(),
+    prompts=QwenPrompts(),
+    layout=LAYOUT,
+    load_base=load_base,
+    predict=predict_velocity,
+    guide=guide,
+    controls_read_prompt=True,
+    build_network=build_network,
+    open_network=partial(open_network, FORMAT),
+    check_weights=partial(check_weights, FORMAT),
+    find_weights=find_weights,
+    weights_file=weights_file,
+    unfreezable=("all",),
+    parameters_to_unfreeze=lambda transformer, part: dict(transformer.named_parameters()),
+    blocks_before_control=lambda transformer: [],
+    activation_bytes=activation_bytes,
+    unsupported={**UNSUPPORTED, "distilled_guidance": UNDISTILLED},
+    most_layers=most_layers,
+    read_lora=refuse("a LoRA", NAME, "--lora"),
+    read_embedding=refuse("textual inversion", NAME, "--embedding"),
+    add_embedding=refuse("textual inversion", NAME, "--embedding"),
+)
+
+
+def recognise(location: Location) -> Family | None:
+    """The family of a base with Qwen-Image's transformer, by its config; None for another's.
+
+    CnctlError for one that is not in a folder, or reads more than latents.
+    """
+    if location.path.is_file():
+        refuse_file(location.path, BASE, FOLDER)
+        return None
+    index = read_json(location.path / "model_index.json")
+    if index.get(PART) != ["diffusers", CLASS]:
+        return None
+    config = read_json(location.path / PART / "config.json")
+    more = ("zero_cond_t", "use_additional_t_cond", "use_layer3d_rope")
+    if any(config.get(field) for field in more):
+        raise CnctlError(
+            f"{location.name} reads more than latents, as Qwen-Image's editors and layers do",
+            hint="give a base for images from text: qwen-image",
+        )
+    name = name_family(config)
+    defaults = {"scheduler": SCHEDULER, "steps": 50, "guidance_scale": 4.0}
+    return replace(QWEN, name=name, defaults=defaults, controlnets=CONTROLNETS.get(name, {}))
