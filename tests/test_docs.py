@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,23 @@ def test_tutorial_runs(tmp_path: Path) -> None:
         run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, f"{command}\n{run.stderr}"
         assert run.stdout.strip(), command
+
+
+@pytest.mark.slow
+def test_the_page_on_z_image_runs(random_zimage_base: Path, tmp_path: Path) -> None:
+    """Each command but the download, on the small base, with photographs of this repository."""
+    shutil.copytree(ROOT / "examples" / "images", tmp_path / "photos")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands(DOCS / "train-z-image.md")[1:]:
+        words = [
+            word.replace("z-image-turbo", str(random_zimage_base)) for word in shlex.split(command)
+        ]
+        if words[1] == "train" and "-o" in words:
+            words += ["--steps", "1", "--batch-size", "1", "--preview-every", "0"]
+        if words[1] in ("generate", "evaluate"):
+            words += ["--steps", "1"]
+        run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"{command}\n{run.stderr}"
 
 
 @pytest.mark.slow

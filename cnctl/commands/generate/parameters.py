@@ -69,6 +69,8 @@ def _fields(record: ImageRecord) -> dict[str, object]:
         "Size": f"{record.width}x{record.height}",
         "Model": record.base,
     }
+    if distilled := settings.get("distilled_guidance"):
+        fields["Distilled CFG Scale"] = distilled
     if spacing := split_spacing(scheduler)[1]:
         fields["Schedule type"] = spacing.capitalize()
     if (clip_skip := settings["clip_skip"]) != 1:

@@ -11,6 +11,7 @@ from cnctl.commands.train.record import RunRecord, condition_name
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data.urls import HIDDEN, is_url
 from cnctl.errors import CnctlError
+from cnctl.models.locate import SHORT_NAMES
 from cnctl.settings import TrainSettings
 from cnctl.settings.declaration import with_current_names
 
@@ -43,7 +44,8 @@ def complete_request(
     request = replace(
         request,
         data=_absolute(request.data),
-        base=_absolute(request.base),
+        # A short name is that base's, whatever folder is called the same.
+        base=request.base if request.base in SHORT_NAMES else _absolute(request.base),
         init_from=_absolute(request.init_from),
         config=_absolute(request.config),
         cache=cache,

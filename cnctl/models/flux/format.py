@@ -133,10 +133,10 @@ def summarise(source: Source) -> str:
     """Its blocks, and how it reads hints: this tells the published forms apart."""
     own = source.architecture
     kinds = {"two streams": own["num_layers"], "one stream": own["num_single_layers"]}
-    blocks = " and ".join(f"{count} blocks of {kind}" for kind, count in kinds.items() if count)
+    blocks = ", ".join(f"blocks of {kind}: {count}" for kind, count in kinds.items() if count)
     reads = "pixels" if own["conditioning_embedding_channels"] else "latents"
     union = f", a union told {own['num_mode']} kinds" if own["num_mode"] else ""
-    return f"{blocks} that read hints as {reads}{union}"
+    return f"{blocks}, hints read as {reads}{union}"
 
 
 FORMAT = ControlNetFormat(

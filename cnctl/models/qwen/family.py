@@ -39,6 +39,8 @@ from cnctl.models.transformer.weights import (
 )
 
 CLASS = "QwenImageTransformer2DModel"
+RECIPE = {"learning_rate": 4e-5, "prompt_dropout": 0.1}
+"""What InstantX's union was trained with (its model card; batches of 64, 50,000 steps)."""
 ACTIVATION_BYTES = {False: 24, True: 2}
 """As SD3's, whose blocks these are."""
 
@@ -108,5 +110,5 @@ def recognise(location: Location) -> Family | None:
             hint="give a base for images from text: qwen-image",
         )
     name = name_family(config)
-    defaults = {"scheduler": SCHEDULER, "steps": 50, "guidance_scale": 4.0}
+    defaults = {"scheduler": SCHEDULER, "steps": 50, "guidance_scale": 4.0, "train": RECIPE}
     return replace(QWEN, name=name, defaults=defaults, controlnets=CONTROLNETS.get(name, {}))

@@ -92,7 +92,7 @@ def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
 
 def summarise(source: Source) -> str:
     """Its layers."""
-    return f"{source.architecture['num_layers']} layers"
+    return f"layers: {source.architecture['num_layers']}"
 
 
 def list_oddities(source: Source) -> list[str]:

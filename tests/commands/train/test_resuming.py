@@ -11,7 +11,7 @@ import torch
 from cnctl.commands.shared.events import Note
 from cnctl.commands.train.record import RunRecord
 from cnctl.commands.train.request import TrainRequest
-from cnctl.commands.train.resuming import note_changed_bits
+from cnctl.commands.train.resuming import complete_request, note_changed_bits
 from cnctl.commands.train.run import train
 from cnctl.commands.train.threads import same_threads
 from cnctl.settings import TrainSettings
@@ -37,6 +37,17 @@ def _threads() -> Iterator[None]:
     usual = torch.get_num_threads()
     yield
     torch.set_num_threads(usual)
+
+
+def test_a_short_name_is_not_taken_for_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `cnctl generate` reads it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("sd15", "mine"):
+        (tmp_path / name).mkdir()
+        request, _ = complete_request(TrainRequest(condition="canny", base=name), None)
+        assert request.base == {"sd15": "sd15", "mine": str(tmp_path / "mine")}[name]
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,13 @@ def test_xlabs_names_are_those_that_diffusers_converts(
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("latents", "diffusers, 2 blocks of two streams that read hints as latents"),
+        ("latents", "diffusers, blocks of two streams: 2, hints read as latents"),
         (
             "union",
-            "diffusers, 1 blocks of two streams and 2 blocks of one stream that read hints as "
-            "latents, a union told 5 kinds",
+            "diffusers, blocks of two streams: 1, blocks of one stream: 2, hints read as latents, "
+            "a union told 5 kinds",
         ),
-        ("xlabs", "diffusers, 2 blocks of two streams that read hints as pixels"),
+        ("xlabs", "diffusers, blocks of two streams: 2, hints read as pixels"),
     ],
 )
 def test_info_names_the_form(form: str, said: str, write_controlnet: Write, tmp_path: Path) -> None:

@@ -126,4 +126,4 @@ class TestRefused:
         named = NamedControl(get_condition("canny"), str(tmp_path / "net"))
         with pytest.raises(CnctlError, match=what):
             check_controls(qwen_base.path, [named])
-        assert info(tmp_path / "net").as_dict()["form"] == "diffusers, 1 layers"
+        assert info(tmp_path / "net").as_dict()["form"] == "diffusers, layers: 1"
