@@ -462,7 +462,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         needs = {"inpainting", "several"} & {*metafunc.fixturenames}
         cases = [case for case in CASES if all(getattr(case.reference, one) for one in needs)]
-        metafunc.parametrize("case", cases, ids=lambda case: case.name, scope="session")
+        # What commands do with SD 2.x they do with SD 1.x; its models are compared in any run.
+        repeated = metafunc.module.__name__.endswith("test_commands")
+        marked = [
+            pytest.param(
+                case,
+                id=case.name,
+                marks=[pytest.mark.slow] if repeated and case.name == "SD 2.x" else [],
+            )
+            for case in cases
+        ]
+        metafunc.parametrize("case", marked, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,7 @@ def bae(save_network):
     return save_network(build, "scannet.pt", lambda name: f"module.{name}", "model").float()
 
 
+@pytest.mark.slow
 def test_normals_by_bae_are_those_of_controlnet_aux(bae, photo, capsys, same_in_batches):
     """Blue to the viewer, red to the left, green up: the order that ControlNet 1.1 reads."""
     detector = import_network("normalbae.__init__", "NormalBaeDetector")(bae)
