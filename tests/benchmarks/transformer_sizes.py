@@ -8,8 +8,7 @@ Counted on the meta device from the published configs: nothing is loaded, and no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import (
@@ -36,8 +35,7 @@ PIXELS = 1024
 LATENTS = (1, 16, PIXELS // 8, PIXELS // 8)
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """A base by its published config. text: tokens and width, and the pooled width or 0."""
 
     name: str
