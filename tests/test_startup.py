@@ -62,3 +62,20 @@ def test_completes_condition_names_without_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "['canny'] []"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "--cond", "canny", "missing.jpg", "-p", "a cat"),
+        ("generate", "--cond", "cany", "-p", "a cat"),
+        ("train", "--cond", "canny", "--data", "missing"),
+        ("train", "--cond", "canny", "--data", "scenes:9", "--base", "missing"),
+        ("convert", "missing/model.pth", "model.safetensors"),
+    ],
+    ids=" ".join,
+)
+def test_answers_a_mistyped_name_before_torch_is_imported(arguments: tuple[str, ...]) -> None:
+    code, modules, _ = loaded_by(*arguments)
+    assert code in (2, 3, 4)
+    assert "torch" not in modules

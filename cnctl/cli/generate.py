@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cnctl.commands.generate.events import Event
-    from cnctl.commands.generate.outputs import GeneratedImage
+    from cnctl.commands.generate.generated import GeneratedImage
     from cnctl.commands.shared.events import FailedImage
 
 PREVIEW_COLUMNS = 64

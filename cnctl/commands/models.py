@@ -17,10 +17,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from cnctl.commands.shared.cached import find_known
 from cnctl.commands.shared.captioner import BLIP
 from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
 from cnctl.commands.shared.perceptual import CLIP
-from cnctl.commands.shared.weights import find_known
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import (
     check_sha256,

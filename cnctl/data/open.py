@@ -20,6 +20,9 @@ from cnctl.data.tables import SPLIT, find_tables, open_tables
 from cnctl.data.urls import is_url
 from cnctl.errors import CnctlError, shown
 
+SCENES = re.compile(r"scenes:(\d+)(?::(\w+))?")
+"""How many scenes to draw, and of which class."""
+
 
 def open_dataset(
     spec: str | Path,
@@ -43,7 +46,7 @@ def open_dataset(
     note: is called with what takes long, and with what was chosen where there is a choice.
     """
     given = parse_columns(columns)
-    if match := re.fullmatch(r"scenes:(\d+)(?::(\w+))?", str(spec)):
+    if match := SCENES.fullmatch(str(spec)):
         if given:
             raise CnctlError("drawn scenes have no columns", hint="leave out --columns")
         count = _at_least_one(int(match[1]), spec)
@@ -57,10 +60,16 @@ def open_dataset(
         return open_index(path, given, read_hint=read_hint)
     if path.is_file() and path.suffix.lower() == PARQUET:
         return open_tables(path.parent, [path], given, read_hint=read_hint)
-    raise CnctlError(
-        f"--data {shown(path)}: " + ("not a data set" if path.is_file() else "no such folder"),
-        hint="give a folder of pairs, an index (.jsonl, .csv), shards (.tar) or scenes:2000",
-    )
+    raise _no_dataset(path)
+
+
+def check_place(spec: str | Path) -> None:
+    """Raise CnctlError where there is nothing that could be a data set; nothing is read."""
+    path, listed = Path(spec), {*SUFFIXES, PARQUET}
+    if SCENES.fullmatch(str(spec)) or is_url(str(spec)) or str(spec).endswith(".tar"):
+        return
+    if not (path.is_dir() or (path.is_file() and path.suffix.lower() in listed)):
+        raise _no_dataset(path)
 
 
 def is_dataset(folder: Path) -> bool:
@@ -105,6 +114,13 @@ def _below(path: Path, folder: Path) -> str:
 def _folders(folder: Path) -> list[str]:
     found = (path.name for path in folder.iterdir() if path.is_dir())
     return sorted(name for name in found if not name.startswith("."))
+
+
+def _no_dataset(path: Path) -> CnctlError:
+    return CnctlError(
+        f"--data {shown(path)}: " + ("not a data set" if path.is_file() else "no such folder"),
+        hint="give a folder of pairs, an index (.jsonl, .csv), shards (.tar) or scenes:2000",
+    )
 
 
 def _nothing_in(folder: Path) -> CnctlError:

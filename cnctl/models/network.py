@@ -21,8 +21,6 @@ CONTROLNET, INPUT_CONCAT = METHODS = ("controlnet", "input-concat")
 """How control is attached: beside the base, or through its input (the ablation of figure 20)."""
 CONNECTIONS = ("all", "middle")
 """Links of a ControlNet that are trained: all, or the middle block's alone (section 3.4)."""
-EXPORTS = ("controlnet", "controlnet.safetensors", "input-concat")
-"""What a training run calls the weights that it ends with, see `Network.export_name`."""
 
 
 class Network(nn.Module):
@@ -40,7 +38,7 @@ class Network(nn.Module):
 
     @property
     def export_name(self) -> str:
-        """The file or folder of a training run that holds it, one of EXPORTS."""
+        """The file or folder of a training run that holds it."""
         raise NotImplementedError
 
     @property

@@ -25,11 +25,11 @@ from torch import Tensor
 from cnctl.errors import CnctlError, writing
 from cnctl.system.atomic import atomic_path, remove_folder
 from cnctl.system.locks import lock_file
+from cnctl.training.run_folder import LOCK
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from cnctl.commands.convert.output import Converted, ConvertResult, Output, measured_digest, write
 from cnctl.commands.convert.progress import Meter
 from cnctl.commands.convert.request import InitRequest
-from cnctl.commands.convert.run import find_base
+from cnctl.commands.convert.sources import find_base
 from cnctl.commands.shared.events import Stage, ignore
 from cnctl.errors import CnctlError
 from cnctl.models.conversion import Conversion

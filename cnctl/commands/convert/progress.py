@@ -7,11 +7,13 @@ from threading import Lock
 
 from cnctl.commands.shared.events import Stage
 
+OnEvent = Callable[[Stage], None]
+
 
 class Meter:
     """Adds up the parts of the work, and reports them in bytes: threads do, one at a time."""
 
-    def __init__(self, on_event: Callable[[Stage], None], weights: int) -> None:
+    def __init__(self, on_event: OnEvent, weights: int) -> None:
         self._on_event = on_event
         self._lock = Lock()
         self._totals: list[int] = []

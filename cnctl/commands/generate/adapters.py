@@ -6,15 +6,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnctl.commands.generate.record import EmbeddingRecord, LoraRecord
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.base import Base
-from cnctl.models.base_update import add_base_update
 from cnctl.models.identify import check_role
 from cnctl.models.signatures import EMBEDDING, LORA
 from cnctl.tensorfiles.digest import known_sha256
+
+if TYPE_CHECKING:
+    from cnctl.models.base import Base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ def parse_embedding(text: str) -> tuple[Path, str]:
 
 
 def _load_lora(base: Base, path: Path, scale: float) -> LoraRecord:
+    from cnctl.models.base_update import add_base_update  # imports torch, which takes seconds
+
     layers: dict[str, list[Any]] = defaultdict(list)
     for layer in base.family.read_lora(path, _shapes(base)):
         layers[layer.part].append(layer)

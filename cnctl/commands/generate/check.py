@@ -11,10 +11,10 @@ import numpy as np
 from cnctl.commands.generate.adapters import check_adapters
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.image_to_image import ImageToEdit, read_edit
-from cnctl.commands.generate.loaded_controls import read_region
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.plan import RunPlan
+from cnctl.commands.generate.regions import read_region
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.sources import check_sources
 from cnctl.commands.shared.failures import Failures

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from cnctl.commands.generate.generated import GeneratedImage
 from cnctl.commands.generate.kept import keep_image
-from cnctl.commands.generate.outputs import GeneratedImage
 from cnctl.commands.generate.prepared_images import PreparedImage
 from cnctl.commands.generate.setup import Setup
 from cnctl.errors import shown

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.generate.generated import GeneratedImage
 from cnctl.commands.shared.report.pages import render
 from cnctl.commands.shared.report.sheets import arrange, labelled, visible
 from cnctl.errors import OutputExists

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.errors import CnctlError, shown
 from cnctl.images import fit_image, read_mask, working_size
-from cnctl.sampling.image_to_image import Edit
+
+if TYPE_CHECKING:
+    from cnctl.sampling.image_to_image import Edit
 
 STRENGTH = 0.8
 """Default without a mask; with one it is 1, so that the masked part starts from noise alone."""
@@ -36,6 +39,8 @@ class ImageToEdit:
 
     def fitted(self, size: tuple[int, int]) -> Edit:
         """The edit at this working size."""
+        from cnctl.sampling.image_to_image import Edit  # imports torch, which takes seconds
+
         mask = None if self.mask is None else _fit_mask(self.mask, size)[None]
         return Edit(fit_image(self.picture, size=size)[None], mask, self.strength)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cnctl.commands.generate.describe import plan_record
-from cnctl.commands.generate.outputs import GeneratedImage, PlannedImage, generated
+from cnctl.commands.generate.generated import GeneratedImage, generated
+from cnctl.commands.generate.outputs import PlannedImage
 from cnctl.commands.generate.prepared_images import stored_hints
 from cnctl.commands.generate.record import ImageRecord, read_record
 from cnctl.commands.generate.setup import Setup

@@ -20,7 +20,7 @@ from cnctl.commands.shared.weights import (
 )
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
-from cnctl.images import fit_image, read_mask
+from cnctl.images import fit_image
 from cnctl.models.base import Base
 from cnctl.models.control import MODES, Control, check_scale_counts
 from cnctl.models.network import Network, hint_tensor
@@ -40,7 +40,7 @@ def load_controls(
 ) -> list[LoadedControl]:
     """Load the networks, and into the base what was trained together with one of them.
 
-    named: the weights of each control. options: those of each detector. regions: see `read_region`.
+    named: the weights of each control. options: those of each detector. regions: see `regions.py`.
     ready: all sources are hints. Raises CnctlError where a control's scale, interval or mode is out
     of range, before anything is loaded.
     """
@@ -170,11 +170,6 @@ def note_without_effect(
                 f"{name} acts in none of the {steps} steps (scale {acts['scale']:g}, from "
                 f"{acts['start']:g} to {acts['end']:g}), so it controls nothing"
             )
-
-
-def read_region(path: Path | str | None) -> np.ndarray | None:
-    """The part of the image where a control acts: float32 (H, W) in [0, 1]; None for all of it."""
-    return None if path is None else read_mask(path)
 
 
 def _without_folders(name: str) -> str:

@@ -17,7 +17,7 @@ from cnctl.commands.generate.prompts import (
 )
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.tasks import list_tasks, read_jobs, sweep_over
-from cnctl.commands.shared.weights import read_base_defaults
+from cnctl.commands.shared.bases import read_base_defaults
 from cnctl.errors import CnctlError
 from cnctl.images import ImageFile, find_images
 from cnctl.plugin import Condition, OptionValue

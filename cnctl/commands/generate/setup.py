@@ -1,4 +1,4 @@
-"""Everything that a run of `cnctl generate` needs: planned, then checked, then loaded."""
+"""Everything that a checked run of `cnctl generate` needs in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from cnctl.commands.generate.adapters import Adapters, check_fit, load_adapters
-from cnctl.commands.generate.check import CheckedRun, check_run
+from cnctl.commands.generate.check import CheckedRun
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.image_to_image import ImageToEdit
@@ -22,7 +22,6 @@ from cnctl.commands.generate.loaded_controls import (
 from cnctl.commands.generate.memory import out_of_memory_hint
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
-from cnctl.commands.generate.plan import plan_run
 from cnctl.commands.generate.prompt_reading import note_long_prompts, precompute
 from cnctl.commands.generate.prompts import with_added
 from cnctl.commands.generate.request import GenerateRequest
@@ -70,9 +69,9 @@ class Setup:
         self.on_event(Note(text))
 
 
-def set_up(request: GenerateRequest, on_event: OnEvent) -> Setup:
-    """Plan the run from names, check all that needs no weights, then load."""
-    checked = check_run(plan_run(request), on_event)
+def set_up(checked: CheckedRun, on_event: OnEvent) -> Setup:
+    """Check against the base all that needs no weights, then load."""
+    request = checked.plan.request
     check_controls(request.base, _named(checked), note=lambda text: on_event(Note(text)))
     _check_by_outline(request)
     with out_of_memory_hint(request, "the networks"):

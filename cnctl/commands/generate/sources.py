@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cnctl.commands.generate.loaded_controls import LoadedControl
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.failures import Failures
 from cnctl.errors import CnctlError, shown
 from cnctl.plugin import Condition
+
+if TYPE_CHECKING:
+    from cnctl.commands.generate.loaded_controls import LoadedControl
 
 
 def check_sources(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 
+from cnctl.commands.shared.bases import choose_base
+from cnctl.commands.shared.cached import cached_weights, find_cached, find_known
 from cnctl.commands.shared.known_controls import find_control, near_names
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
@@ -17,8 +17,7 @@ from cnctl.models.base_update import add_base_update
 from cnctl.models.families import find_family, load_base
 from cnctl.models.family import Family
 from cnctl.models.layouts import find_layout
-from cnctl.models.locate import default_base, locate_base
-from cnctl.models.location import Location, read_defaults
+from cnctl.models.locate import default_base
 from cnctl.models.network import Network
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import common_settings
@@ -49,16 +48,6 @@ def open_base(
     return load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
 
 
-def read_base_defaults(source: str | Path | None) -> dict[str, Any]:
-    """What the base that `open_base` would load brings along; its weights are not read."""
-    return read_defaults(_locate_base(source).path)
-
-
-def _locate_base(source: str | Path | None) -> Location:
-    source = source or common_settings().base
-    return default_base() if source is None else locate_base(source)
-
-
 def check_controls(
     source: str | Path | None,
     controls: Iterable[NamedControl],
@@ -69,7 +58,7 @@ def check_controls(
 
     source: the base, as for `open_base`. note: hears what is assumed of weights that do not say it.
     """
-    location = _locate_base(source)
+    location = choose_base(source)
     base = LocatedBase(location.path, find_family(location))
     for condition, weights, config in controls:
         place = locate_control(condition, base, weights=weights)
@@ -182,12 +171,6 @@ def _check_family(given: Path, family: Family) -> None:
         )
 
 
-def find_known(known: Weights, base: Path) -> Path | None:
-    """The path of a condition's ControlNet: the base's own, or one in the hub's cache."""
-    own = base / "controls" / known.source.removeprefix("tiny/")
-    return own if own.is_dir() else _cached(known.source, known.file)
-
-
 def _find(weights: str, base: Base | LocatedBase) -> Path:
     path = Path(weights)
     if found := base.family.find_weights(path):
@@ -201,7 +184,7 @@ def _find(weights: str, base: Base | LocatedBase) -> Path:
 
 def _find_by_short_name(name: str) -> Path:
     if known := find_control(name):
-        if cached := _cached(known.source, known.file):
+        if cached := find_cached(known.source, known.file):
             return cached
         raise MissingError(
             f"{name} is not in the Hugging Face cache: it is {known.source} for {known.family}, "
@@ -214,27 +197,6 @@ def _find_by_short_name(name: str) -> Path:
         f"no ControlNet {name!r}: no folder, file, short name, or hub id in the Hugging Face cache",
         hint=f"did you mean {', '.join(near)}?" if near else f"check the name, or {fetch}",
     )
-
-
-def cached_weights(hub_id: str) -> Path | None:
-    """The folder or file in which the hub's cache holds this ControlNet, or None."""
-    if hub_id.count("/") != 1:
-        return None
-    known = find_control(hub_id)
-    return _cached(hub_id, known.file if known else "")
-
-
-def _cached(hub_id: str, file: str) -> Path | None:
-    """file: as of `Weights`."""
-    if hub_id.count("/") != 1:
-        return None
-    try:
-        found = try_to_load_from_cache(hub_id, file or "config.json")
-    except HFValidationError:
-        return None
-    if not isinstance(found, str):
-        return None
-    return Path(found) if file else Path(found).parent
 
 
 def _how_to_get(known: Weights) -> str:

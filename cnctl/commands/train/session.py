@@ -25,14 +25,9 @@ from cnctl.models.prediction import RECORDED
 from cnctl.plugin import Metric
 from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
 from cnctl.training.process_group import ProcessGroup
+from cnctl.training.run_folder import CHECKPOINTS, LOG, PREVIEWS, REPORT, TRACKER
 from cnctl.training.trainer import DivergedError, StepReport, Training
 from cnctl.version import __version__
-
-CHECKPOINTS = "checkpoints"
-LOG = "log.jsonl"
-PREVIEWS = "previews"
-REPORT = "report.html"
-TRACKER = "tracker"
 
 
 @dataclass(frozen=True, kw_only=True)

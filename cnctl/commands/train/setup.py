@@ -18,6 +18,7 @@ from cnctl.commands.shared.weights import (
     open_base,
     open_control,
 )
+from cnctl.commands.train.check import find_condition, named_data
 from cnctl.commands.train.events import OnEvent
 from cnctl.commands.train.fidelity import describe_fidelity, find_missing
 from cnctl.commands.train.plan import TrainPlan, make_plan
@@ -40,7 +41,6 @@ from cnctl.hints.detector import Detector, HintReader
 from cnctl.models.base import Base
 from cnctl.models.network import Network
 from cnctl.plugin import Condition
-from cnctl.registry import get_condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
 from cnctl.tensorfiles.base_update_file import has_base_update
 from cnctl.training.batch_sampler import hold_out
@@ -78,9 +78,8 @@ def prepare(
     started = read_run(checkpoint) if checkpoint else None
     asked, settings = complete_request(request, started)
     condition = find_condition(asked.condition)
-    if asked.data is None:
-        raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
-    whole = open_training_data(asked.data, condition, columns=asked.columns, note=note)
+    data = named_data(asked.data)
+    whole = open_training_data(data, condition, columns=asked.columns, note=note)
     if asked.config and not asked.init_from:
         raise CnctlError("--config is for the weights of --init-from", hint="leave it out")
     if asked.init_from:
@@ -94,7 +93,7 @@ def prepare(
     if asked.init_from and checkpoint is None:
         check_start(chosen)
     base = outline if dry else open_base(asked.base, device=asked.device, dtype=asked.dtype)
-    dataset = _asked_part(asked.data, whole, chosen)
+    dataset = _asked_part(data, whole, chosen)
     record = describe_run(asked, base, chosen, dataset)
     if started is not None:
         check_data_unchanged(record, started)
@@ -130,13 +129,6 @@ def prepare(
         ),
         record=record,
     )
-
-
-def find_condition(condition: str | Condition | None) -> Condition:
-    """The condition of this name, or the condition itself."""
-    if condition is None:
-        raise CnctlError("no condition is named", hint="give --cond; cnctl conditions lists them")
-    return condition if isinstance(condition, Condition) else get_condition(condition)
 
 
 def open_training_data(

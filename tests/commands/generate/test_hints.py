@@ -10,7 +10,7 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate.controls import parse_control
-from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.generate.generated import GeneratedImage
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.sources import source_of

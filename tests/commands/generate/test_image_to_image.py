@@ -8,7 +8,7 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.generate.generated import GeneratedImage
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.errors import CnctlError

@@ -14,7 +14,7 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate import setup as generate_setup
-from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.generate.generated import GeneratedImage
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, gather_prompts, with_added
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate

@@ -12,7 +12,7 @@ from diffusers import ControlNetModel
 from PIL import Image
 
 from cnctl.commands.generate.events import Event
-from cnctl.commands.generate.outputs import GeneratedImage
+from cnctl.commands.generate.generated import GeneratedImage
 from cnctl.commands.generate.record import hint_sha256
 from cnctl.commands.generate.replay import replay
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest

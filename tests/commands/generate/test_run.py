@@ -12,7 +12,7 @@ import pytest
 from diffusers import ControlNetModel
 from PIL import Image
 
-from cnctl.commands.generate import run as job
+from cnctl.commands.generate import batches
 from cnctl.commands.generate.controls import parse_control, parse_controls
 from cnctl.commands.generate.events import Event, Preview
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, choose_prompts
@@ -355,7 +355,7 @@ def test_too_little_memory_is_told_with_what_takes_less(
     def sample(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
 
-    monkeypatch.setattr(job, "sample", sample)
+    monkeypatch.setattr(batches, "sample", sample)
     request = GenerateRequest(CANNY, [photo], "a", out=tmp_path, base=base)
     with pytest.raises(DeviceError, match="out of memory for 1 of 96x64 pixels at once") as caught:
         next(generate(request))

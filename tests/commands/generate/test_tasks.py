@@ -14,7 +14,8 @@ from PIL import Image
 from cnctl.commands.generate import hints as sources
 from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.gallery import write_gallery, write_grids
-from cnctl.commands.generate.outputs import GeneratedImage, OutputLayout, Task
+from cnctl.commands.generate.generated import GeneratedImage
+from cnctl.commands.generate.outputs import OutputLayout, Task
 from cnctl.commands.generate.record import read_record
 from cnctl.commands.generate.replay import replay
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest

@@ -12,12 +12,11 @@ from diffusers import ZImageControlNetModel
 from safetensors.torch import load_file, save_file
 
 from cnctl.commands.info import info
+from cnctl.commands.shared.cached import cached_weights, find_known
 from cnctl.commands.shared.known_controls import find_control
 from cnctl.commands.shared.weights import (
     NamedControl,
-    cached_weights,
     check_controls,
-    find_known,
 )
 from cnctl.errors import CnctlError
 from cnctl.models.families import read_family
