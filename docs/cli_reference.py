@@ -16,6 +16,7 @@ COMMANDS = (
     ("conditions",),
     ("models",),
     ("models", "pull"),
+    ("models", "remove"),
     ("info",),
     ("doctor",),
 )

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnctl.cli.report import complete_condition, emit, emit_json, note
+from cnctl.cli.tables import draw_table, emit_tabs, on_terminal
 from cnctl.commands.shared.known_controls import known_weights
 from cnctl.errors import CnctlError, MissingError, one_line, shown
 
 if TYPE_CHECKING:
-    from cnctl.plugin import Condition, Option, OptionValue, WeightFile
+    from cnctl.plugin import Condition, Option, OptionValue, WeightFile, Weights
     from cnctl.registry import Entry
 
-COLUMNS = ("name", "summary", "licence", "detector", "weights", "provider")
+NEEDS_WEIGHTS = "Weights of the detector are missing: cnctl models pull NAME"
 
 
 def conditions(
@@ -77,13 +78,42 @@ def _list(*, json: bool) -> None:
 
 
 def _print_rows(entries: Sequence[Entry]) -> None:
-    import sys
-
-    rows = [_row(entry, entry.condition) for entry in entries if entry.condition]
-    if sys.stdout.isatty():
-        _print_table(rows)
+    loaded = [(entry, entry.condition) for entry in entries if entry.condition]
+    if on_terminal():
+        _draw(loaded)
     else:
-        emit("\t".join(row) for row in rows)
+        emit_tabs(_row(entry, condition) for entry, condition in loaded)
+
+
+def _draw(loaded: Sequence[tuple[Entry, Condition]]) -> None:
+    """Two tables: what can be used at once, and what needs weights first."""
+    from cnctl.registry import OWN_DISTRIBUTION
+
+    own = {entry.distribution for entry, _ in loaded} <= {OWN_DISTRIBUTION}
+    columns = ("name", "summary", "ControlNets>", "licence", "" if own else "provider")
+    ready = [pair for pair in loaded if _state(pair[1]) == "ready"]
+    missing = [pair for pair in loaded if pair not in ready]
+    for title, pairs in (("Ready", ready), (NEEDS_WEIGHTS, missing)):
+        if pairs:
+            rows = [(True, _cells(entry, condition, own)) for entry, condition in pairs]
+            draw_table(title, columns, rows)
+            emit([""])
+    emit(["ControlNets: installed / known. More about one: cnctl conditions NAME"])
+
+
+def _cells(entry: Entry, condition: Condition, own: bool) -> tuple[str, ...]:
+    licence = condition.licence.strip() or "not stated"
+    weights = known_weights(condition)
+    installed = sum(_is_installed(known) for known in weights)
+    provider = "" if own else entry.provider
+    return (entry.name, entry.summary, f"{installed}/{len(weights)}", licence, provider)
+
+
+def _is_installed(known: Weights) -> bool:
+    from cnctl.commands.shared.cached import find_known
+    from cnctl.models.locate import locate_base
+
+    return find_known(known, locate_base("tiny").path) is not None
 
 
 def _show(name: str, *, json: bool) -> None:
@@ -151,7 +181,7 @@ def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
     families = ", ".join(dict.fromkeys(one.family for one in known_weights(condition)))
     licence = condition.licence.strip() or "not stated"
     cells = (entry.name, entry.summary, licence, _state(condition), families or "none")
-    return tuple(map(one_line, (*cells, entry.provider)))
+    return (*cells, entry.provider)
 
 
 def _state(condition: Condition) -> str:
@@ -167,17 +197,6 @@ def _path(file: WeightFile) -> Path | None:
         return find_file(file)
     except CnctlError:  # it is another file than was published
         return None
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*COLUMNS, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
 
 
 def _describe(entry: Entry, condition: Condition) -> Iterator[str]:

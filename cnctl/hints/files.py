@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,14 @@ def safe_file(found: Path) -> Path:
     """A path without a pickle: this one, or the copy that was converted from it."""
     if found.is_dir():
         return _safe_folder(found)
-    return found if found.suffix == ".safetensors" else _converted(found, known_sha256(found))
+    return found if found.suffix == ".safetensors" else _converted(found)
+
+
+def converted_copy(found: Path) -> Path | None:
+    """Where `safe_file` puts the copy of a file or folder with a pickle; None for another one."""
+    if found.is_dir():
+        return _copy_of_folder(found) if (found / PICKLED).is_file() else None
+    return None if found.suffix == ".safetensors" else _copy_of_file(found)
 
 
 def check_sha256(file: WeightFile, found: Path) -> None:
@@ -165,30 +172,36 @@ def _safe_folder(folder: Path) -> Path:
         )
     if any((folder / name).is_file() for name in WHOLE):
         return folder
-    digest = known_sha256(folder / PICKLED)
-    beside = sorted((*folder.glob("*.json"), *folder.glob("*.txt")))
-    copy = cache_folder("detectors") / _name_of_copy(digest, beside)
+    copy = _copy_of_folder(folder)
     if not (copy / WHOLE[0]).is_file():
-        weights = _converted(folder / PICKLED, digest)
+        weights = _converted(folder / PICKLED)
         with writing(copy), atomic_path(copy, overwrite=True) as new:
             new.mkdir()
-            for path in beside:
+            for path in _beside(folder):
                 shutil.copyfile(path, new / path.name)
             os.replace(weights, new / WHOLE[0])
     return copy
 
 
-def _name_of_copy(digest: str, beside: Sequence[Path]) -> str:
-    """A name that differs for other weights or another configuration."""
-    found = hashlib.sha256(digest.encode())
-    for path in beside:
+def _copy_of_folder(folder: Path) -> Path:
+    """Its name differs for other weights or another configuration."""
+    found = hashlib.sha256(known_sha256(folder / PICKLED).encode())
+    for path in _beside(folder):
         found.update(path.name.encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()
+    return cache_folder("detectors") / found.hexdigest()
 
 
-def _converted(source: Path, digest: str) -> Path:
+def _beside(folder: Path) -> list[Path]:
+    return sorted((*folder.glob("*.json"), *folder.glob("*.txt")))
+
+
+def _copy_of_file(source: Path) -> Path:
+    return cache_folder("detectors") / f"{known_sha256(source)}.safetensors"
+
+
+def _converted(source: Path) -> Path:
     """The tensors of a torch file as safetensors, in the cache under the source's sha256."""
-    target = cache_folder("detectors") / f"{digest}.safetensors"
+    target = _copy_of_file(source)
     if target.is_file():
         return target
     from cnctl.tensorfiles.lazy import open_tensors  # here: they import torch

@@ -1,11 +1,14 @@
 """The command, in this process or in its own, away from the user's settings."""
 
 import os
+import pty
+import re
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,28 @@ def cnctl(tmp_path, monkeypatch) -> Run:
             with pytest.raises(SystemExit) as end:
                 main(list(map(os.fspath, arguments)))
             return subprocess.CompletedProcess(arguments, end.value.code, *map(_text, streams))
+
+    return run
+
+
+@pytest.fixture
+def terminal(tmp_path, environment) -> Callable[..., str]:
+    """What a terminal shows of `cnctl ...`, without colours: its stdout is one."""
+
+    def run(*arguments: object, columns: int = 80) -> str:
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (50, columns))
+        words = [sys.executable, "-m", "cnctl", *map(os.fspath, arguments)]
+        settings = {"TERM": "xterm", "NO_COLOR": "1"}
+        process = subprocess.Popen(words, cwd=tmp_path, env=environment | settings, stdout=theirs)
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # Linux says so of a terminal that nobody writes to any more
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        os.close(ours)
+        assert process.wait() == 0
+        return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n")
 
     return run
 

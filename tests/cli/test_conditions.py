@@ -224,20 +224,15 @@ def test_an_unknown_name_is_one_line_with_the_nearest(cnctl):
         assert "'canny'" in result.stderr
 
 
-@pytest.mark.skipif(not shutil.which("script"), reason="needs script(1) for a terminal")
-def test_a_terminal_gets_a_table():
-    command = f"{sys.executable} -m cnctl conditions"
-    arguments = ["script", "-qec", command, os.devnull]
-    result = subprocess.run(
-        arguments,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "140"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "\t" not in result.stdout
-    assert "summary" in result.stdout.splitlines()[0]
-    assert "Canny edges, white on black" in result.stdout
+def test_a_terminal_gets_tables_of_what_is_ready_and_what_is_not(terminal):
+    lines = terminal("conditions", columns=120).splitlines()
+    assert lines[0].split() == ["Ready"]
+    assert lines[1].split() == ["name", "summary", "ControlNets", "licence"]
+    missing = next(at for at, line in enumerate(lines) if "cnctl models pull NAME" in line)
+    names = [line.split()[0] for line in lines if line[:1].strip()]
+    assert names.index("canny") < missing
+    assert not any("\t" in line or len(line) > 120 for line in lines)
+    assert any("Canny edges, white on black" in line for line in lines)
 
 
 def test_help_shows_the_four_uses(cnctl):

@@ -1,20 +1,25 @@
-"""`cnctl models`: what is at hand, and pulling, with a hub of our own on this machine."""
+"""`cnctl models`: list, fetch and remove, with a hub that this test serves."""
 
 import hashlib
 import http.server
 import json
 import re
+import shutil
 import threading
 from dataclasses import replace
 
 import pytest
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 
-from cnctl.commands.models import list_models, pull, pull_detector
-from cnctl.commands.shared.captioner import BLIP
+from cnctl.commands.models.listing import list_models
+from cnctl.commands.models.pull import pull, pull_detector
+from cnctl.commands.models.remove import remove
+from cnctl.commands.shared.hub_models import BLIP
 from cnctl.errors import CnctlError, MissingError
-from cnctl.plugin import WeightFile
+from cnctl.hints.files import find_file
+from cnctl.plugin import Condition, WeightFile
 from cnctl.registry import list_conditions
 
 COMMIT = "1" * 40
@@ -92,7 +97,7 @@ def test_pull_fetches_checks_and_converts(hub, tmp_path, monkeypatch):
     assert path.name == f"{digest}.safetensors"
     assert load_file(path)["weight"].tolist() == [1, 1, 1]
     monkeypatch.setattr(Hub, "files", {})
-    assert pull_detector(file) == path  # at hand: nothing is asked
+    assert pull_detector(file) == path  # installed: nothing is asked
 
 
 def test_pull_refuses_another_file_than_was_published(hub, monkeypatch):
@@ -157,12 +162,68 @@ def test_pull_by_name():
 def test_list_shows_what_no_condition_names():
     found = {model.kind: model for model in list_models() if model.kind in ("captioner", "metric")}
     assert found["captioner"].name == "Salesforce/blip-image-captioning-base"
-    assert found["metric"].path or found["metric"].about == "cnctl models pull clip"
+    assert found["metric"].pull == "clip"
 
 
 def test_list_shows_detectors_with_their_licence():
-    found = {model.name: model for model in list_models() if model.condition == "hough"}
+    found = {model.name: model for model in list_models(condition="hough")}
     mlsd = found["mlsd_large_512_fp32.pth of lllyasviel/Annotators"]
     assert (mlsd.kind, mlsd.licence) == ("detector", "Apache-2.0")
-    assert mlsd.path or mlsd.about == "cnctl models pull hough"
-    json.dumps([str(model.path) for model in found.values()])
+    assert (mlsd.pull, mlsd.conditions) == ("hough", ("hough",))
+    assert mlsd.path or mlsd.size == 6_341_481
+
+
+def test_a_file_of_several_conditions_is_listed_once():
+    readers = [model.conditions for model in list_models() if "ControlNetHED" in model.name]
+    assert readers == [("hed", "scribble", "softedge-safe")]
+
+
+def test_remove_takes_one_file_its_blob_and_its_converted_copy(hub, tmp_path, monkeypatch):
+    """The repository holds another detector's file too, which stays."""
+    torch.save({"weight": torch.ones(3)}, tmp_path / "net.pth")
+    body = (tmp_path / "net.pth").read_bytes()
+    monkeypatch.setattr(Hub, "files", {"net.pth": body, "other.pth": body + b"."})
+    digest = hashlib.sha256(body).hexdigest()
+    file = WeightFile(repo="someone/nets", filename="net.pth", revision=COMMIT, sha256=digest)
+    other = replace(file, filename="other.pth", sha256="")
+    copy = pull_detector(file)
+    assert find_file(other) is None
+    hf_hub_download(other.repo, other.filename, revision=COMMIT)
+    _publish(monkeypatch, file)
+    would = remove("mine", dry_run=True)
+    assert copy in would.paths
+    assert find_file(file)
+    assert remove("mine") == would
+    assert find_file(file) is None
+    assert not copy.exists()
+    assert find_file(other)
+    assert digest not in {path.name for path in (tmp_path / "hub").rglob("*")}
+    with pytest.raises(MissingError, match="'mine' is not installed"):
+        remove("mine")
+
+
+def test_remove_leaves_the_files_of_the_users_own_folder(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNCTL_DETECTORS", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "net.pth").touch()
+    _publish(monkeypatch, WeightFile(repo="someone/nets", filename="net.pth"))
+    with pytest.raises(CnctlError, match="which is not in the hub's cache"):
+        remove("mine")
+    assert (tmp_path / "own" / "net.pth").exists()
+
+
+def test_what_is_cached_besides_is_listed_and_removed_whole(hub, tmp_path, random_base):
+    snapshot = tmp_path / "hub" / "models--someone--toys" / "snapshots" / COMMIT
+    shutil.copytree(random_base, snapshot)
+    (found,) = (model for model in list_models() if model.hub_id == "someone/toys")
+    assert (found.kind, found.path) == ("base", snapshot)
+    assert remove("someone/toys").size == found.size > 0
+    assert not snapshot.exists()
+
+
+def _publish(monkeypatch, file):
+    """A condition called "mine" whose detector reads this file."""
+    condition = Condition(
+        name="mine", summary="", load_detector=lambda device, files: None, files={"net": file}
+    )
+    monkeypatch.setattr("cnctl.commands.models.listing._conditions", lambda: [condition])

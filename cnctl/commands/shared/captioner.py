@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from cnctl.commands.shared.hub_models import BLIP
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import find_file, safe_file
 from cnctl.models.base import Base
@@ -19,14 +20,6 @@ from cnctl.plugin import WeightFile
 Caption = Callable[[np.ndarray], str]
 """An image, RGB uint8 (H, W, 3), in words."""
 
-BLIP = WeightFile(
-    repo="Salesforce/blip-image-captioning-base",
-    revision="82a37760796d32b1411fe092ab5d4e227313294b",
-    sha256="d6638651a5526cc2ede56f2b5104d6851b0755816d220e5e046870430180c767",
-    size=989_820_849,
-    licence="BSD-3-Clause",
-)
-"""The paper's captioner."""
 MAX_TOKENS = 40
 
 

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoProcessor
 
+from cnctl.commands.shared.hub_models import CLIP
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.hints.files import find_file, safe_file
 from cnctl.plugin import WeightFile
 
 METRICS = ("clip", "fid", "kid")
-CLIP = WeightFile(repo="openai/clip-vit-large-patch14", size=1_710_000_000)
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"

@@ -1,10 +1,9 @@
-"""`cnctl models`: bases, ControlNets and detectors' weights, installed or to be fetched."""
+"""Fetch a model into the hub's cache."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, snapshot_download
@@ -17,25 +16,19 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from cnctl.commands.shared.cached import find_known
-from cnctl.commands.shared.captioner import BLIP
-from cnctl.commands.shared.known_controls import find_control, known_weights, near_names
-from cnctl.commands.shared.perceptual import CLIP
+from cnctl.commands.shared.hub_models import HUB_MODELS
+from cnctl.commands.shared.known_controls import find_control, near_names
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import (
     check_sha256,
-    describe,
     find_file,
     safe_file,
     title,
     weights_in,
 )
-from cnctl.models.families import read_family
-from cnctl.models.locate import HUB_NAMES, SHORT_NAMES, locate_base
-from cnctl.models.location import read_defaults
-from cnctl.models.published import BASES, short_name
+from cnctl.models.locate import HUB_NAMES, locate_base
 from cnctl.plugin import WeightFile
-from cnctl.registry import condition_names, get_condition, list_conditions
+from cnctl.registry import condition_names, get_condition
 from cnctl.tensorfiles.digest import known_sha256, sha256
 
 WANTED_FILES = ["*.json", "*.txt", "*.safetensors", "tokenizer/*"]
@@ -48,39 +41,15 @@ UNWANTED_FILES = [
     *("flux1-*", "ae.safetensors"),
 ]
 """Second copies of the same weights, and what cnctl does not run."""
-TINY_LICENCE = "Apache-2.0"
 PICKLED = "diffusion_pytorch_model.bin"
 """What some ControlNets have in place of safetensors."""
 DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
-OTHERS = {"blip": ("captioner", BLIP), "clip": ("metric", CLIP)}
-"""What no condition names, by its short name: what it serves as, and where it is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A base, a ControlNet or a detector of a condition, a captioner, or what a metric reads."""
-
-    kind: str
-    """ "base", "control", "detector", "captioner" or "metric"."""
-    name: str
-    family: str
-    condition: str = ""
-    licence: str = ""
-    path: Path | None = None
-    """Where it is; None where it is not installed."""
-    about: str = ""
-    """What it is good for and what it cannot do, or how to get it."""
-
-
-def list_models() -> list[Model]:
-    """What this machine has, and what the installed conditions recommend besides."""
-    return [*_bases(), *_controls(), *_detectors(), *_others()]
 
 
 def pull(name: str) -> list[Path]:
     """Fetch a base, a hub id, blip, clip, or all that a condition's detector reads; to where."""
-    if name in OTHERS:
-        return [pull_detector(OTHERS[name][1])]
+    if name in HUB_MODELS:
+        return [pull_detector(HUB_MODELS[name][1])]
     if name in HUB_NAMES or name == "tiny" or "/" in name or name not in condition_names():
         return [pull_model(name)]
     condition = get_condition(name)
@@ -160,71 +129,3 @@ def _told_what_failed(hub_id: str) -> Iterator[None]:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         hint = "check the network, HF_HUB_OFFLINE and HF_ENDPOINT, then try again; it goes on"
         raise MissingError(f"{hub_id} could not be fetched", hint=hint) from error
-
-
-def _bases() -> Iterator[Model]:
-    for name in SHORT_NAMES:
-        known = BASES.get(name)
-        licence = known.licence if known else TINY_LICENCE
-        try:
-            location = locate_base(name)
-        except MissingError as error:
-            family = known.family if known else ""
-            yield Model(kind="base", name=name, family=family, licence=licence, about=error.hint)
-            continue
-        defaults = read_defaults(location.path)
-        about = " ".join(defaults[key] for key in ("summary", "limits") if key in defaults)
-        family = read_family(location.path).name
-        yield Model(
-            kind="base",
-            name=name,
-            family=family,
-            licence=licence,
-            path=location.path,
-            about=about,
-        )
-
-
-def _controls() -> Iterator[Model]:
-    embedded = locate_base("tiny").path
-    for condition in (entry.condition for entry in list_conditions() if entry.condition):
-        for known in known_weights(condition):
-            path = find_known(known, embedded)
-            yield Model(
-                kind="control",
-                name=short_name(known.source) if known.family != "tiny" else known.source,
-                family=known.family,
-                condition=condition.name,
-                licence=known.licence,
-                path=path,
-                about="" if path else f"cnctl models pull {short_name(known.source)}",
-            )
-
-
-def _detectors() -> Iterator[Model]:
-    for condition in (entry.condition for entry in list_conditions() if entry.condition):
-        for file in condition.files.values():
-            yield _in_file("detector", file, name=condition.name, condition=condition.name)
-
-
-def _others() -> Iterator[Model]:
-    return (_in_file(kind, file, name=name) for name, (kind, file) in OTHERS.items())
-
-
-def _in_file(kind: str, file: WeightFile, *, name: str, condition: str = "") -> Model:
-    """name: what `pull` calls it."""
-    try:
-        path = find_file(file)
-    except CnctlError as error:
-        path, about = None, f"{error}; {error.hint}"
-    else:
-        about = describe(file) if path else f"cnctl models pull {name}"
-    return Model(
-        kind=kind,
-        name=title(file),
-        family="",
-        condition=condition,
-        licence=file.licence,
-        path=path,
-        about=about,
-    )

@@ -1,0 +1,1 @@
+"""`cnctl models`: bases, ControlNets and detectors' weights: list, fetch, remove."""
