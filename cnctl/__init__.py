@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cnctl.commands.convert.run import convert as convert
     from cnctl.commands.evaluate.request import EvaluateRequest as EvaluateRequest
     from cnctl.commands.evaluate.run import evaluate as evaluate
+    from cnctl.commands.generate.job_stream import generate_jobs as generate_jobs
     from cnctl.commands.generate.request import ControlSpec as ControlSpec
     from cnctl.commands.generate.request import GenerateRequest as GenerateRequest
     from cnctl.commands.generate.run import generate as generate
@@ -40,6 +41,7 @@ __all__ = [
     "convert",
     "evaluate",
     "generate",
+    "generate_jobs",
     "init_from_base",
     "load_controlnet",
     "read_description",
@@ -59,6 +61,7 @@ _MODULES = {
     "convert": "commands.convert.run",
     "evaluate": "commands.evaluate.run",
     "generate": "commands.generate.run",
+    "generate_jobs": "commands.generate.job_stream",
     "init_from_base": "commands.convert.init_from_base",
     "load_controlnet": "models.layouts",
     "read_description": "models.layouts",

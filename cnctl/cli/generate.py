@@ -23,7 +23,7 @@ from cnctl.cli.report import (
     silence,
 )
 from cnctl.commands.generate.request import GenerateRequest
-from cnctl.errors import SomeInputsFailed, shown
+from cnctl.errors import CnctlError, SomeInputsFailed, shown
 from cnctl.settings import GenerateSettings
 from cnctl.settings.declaration import After, Flag
 
@@ -116,6 +116,7 @@ def generate(
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
     note("loading ...", quiet=quiet)
+    from cnctl.cli.generate_jobs import run_jobs
     from cnctl.commands.generate.controls import parse_controls
     from cnctl.commands.generate.prompts import gather_prompts
     from cnctl.commands.generate.replay import replay
@@ -142,6 +143,17 @@ def generate(
         size=parse_size(size),
     )
     request = replay(made_before, request) if made_before else request
+    if str(request.jobs) == "-":
+        _refuse_with_jobs(
+            **{
+                "--grid": grid,
+                "--gallery": gallery,
+                "--preview": preview,
+                "--dry-run": dry_run,
+                "--from": made_before,
+            }
+        )
+        return run_jobs(request, json=json, quiet=quiet)
     if dry_run:
         return _plan(request, json=json, quiet=quiet)
     if gallery:
@@ -154,6 +166,12 @@ def generate(
     else:
         emit(pages)
     _report_failed(failed)
+
+
+def _refuse_with_jobs(**given: object) -> None:
+    for flag, value in given.items():
+        if value:
+            raise CnctlError(f"{flag} is not for --jobs -", hint="give the jobs as a file")
 
 
 def _plan(request: GenerateRequest, *, json: bool, quiet: bool) -> None:

@@ -40,8 +40,17 @@ def emit(lines: Iterable[object]) -> None:
 
 def emit_json(document: Any) -> None:
     """Print one JSON document to stdout; paths become strings."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
-    print(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    print(_as_json(document, indent=2))
+
+
+def emit_json_line(document: Any) -> None:
+    """Print one JSON document as a line of stdout, as `emit_json` does."""
+    print(_as_json(document, indent=None))
+
+
+def _as_json(document: Any, *, indent: int | None) -> str:
+    text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def note(text: str, *, quiet: bool = False) -> None:

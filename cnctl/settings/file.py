@@ -14,7 +14,7 @@ from cnctl.settings.common import CommonSettings
 from cnctl.settings.declaration import Setting, declarations, with_current_names
 from cnctl.settings.generate import GenerateSettings
 from cnctl.settings.train import TrainSettings
-from cnctl.settings.values import did_you_mean, value_from_toml
+from cnctl.settings.values import did_you_mean, value_from_document
 
 TABLES = (AnnotateSettings, GenerateSettings, TrainSettings)
 
@@ -83,7 +83,7 @@ def _checked_table(
             )
     checked = {}
     for name, value in table.items():
-        checked[name] = value_from_toml(settings[name], value, f"{name} in {where}")
+        checked[name] = value_from_document(settings[name], value, f"{name} in {where}")
     return checked
 
 

@@ -24,8 +24,8 @@ def value_from_text(setting: Setting, text: str, name: str) -> Any:
     return value
 
 
-def value_from_toml(setting: Setting, value: Any, name: str) -> Any:
-    """The value as the setting's type; CnctlError that calls it `name` where it is of another."""
+def value_from_document(setting: Setting, value: Any, name: str) -> Any:
+    """A value of TOML or JSON as the setting's type; CnctlError names it where it is of another."""
     allowed = (int, float) if setting.type is float else setting.type
     if not isinstance(value, allowed) or isinstance(value, bool) != (setting.type is bool):
         raise CnctlError(f"{name} is {value!r}", hint=f"give {kind_of(setting)}")

@@ -11,13 +11,9 @@ import numpy as np
 import torch
 
 from cnctl.commands.generate.controls import ACTS
+from cnctl.commands.generate.models import Models
 from cnctl.commands.generate.request import ControlSpec
-from cnctl.commands.shared.weights import (
-    NamedControl,
-    add_base_updates,
-    locate_control,
-    open_control,
-)
+from cnctl.commands.shared.weights import NamedControl, locate_control
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
 from cnctl.images import fit_image
@@ -30,7 +26,7 @@ from cnctl.settings import GenerateSettings
 
 def load_controls(
     controls: Sequence[ControlSpec],
-    base: Base,
+    models: Models,
     settings: GenerateSettings,
     *,
     options: Sequence[Mapping[str, OptionValue]],
@@ -46,16 +42,16 @@ def load_controls(
     """
     for control in controls:
         _resolve_acts(control, settings)
-    loaded, places = [], []
-    given = zip(controls, named, options, regions, strict=True)
-    for control, (condition, name, config), chosen, region in given:
+    base, loaded, places = models.base, [], []
+    for control, names, chosen, region in zip(controls, named, options, regions, strict=True):
+        condition, name, config = names
         found = locate_control(condition, base, weights=name)
         loaded.append(
             LoadedControl(
                 condition=condition,
                 options=chosen,
                 detect=Detector(condition, device=str(base.offload_device)),
-                network=open_control(condition, base, weights=str(found), config=config),
+                network=models.open_network(names, found),
                 given=_without_folders(name or ""),
                 weights=base.family.weights_file(found),
                 config=config,
@@ -67,7 +63,7 @@ def load_controls(
         places.append(found)
     for one in loaded:
         _check_attached(one, settings, alone=len(loaded) == 1)
-    add_base_updates(base, places)
+    models.update_base(places)
     return loaded
 
 

@@ -101,9 +101,9 @@ class GenerateRequest(Declared):
     base: BaseName = None
     jobs: Annotated[
         Path | str | None,
-        Flag("One JSON object per line: image, prompt, seed ...", metavar="JSONL"),
+        Flag("One JSON object per line: image, prompt, seed ...; - for stdin.", metavar="JSONL"),
     ] = None
-    """In place of images; see `read_jobs`."""
+    """In place of images; see `read_jobs`. The command line does those of "-" as they come."""
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Settings by name, and the values of each; every input is made at every point."""
     count: Annotated[int, Flag("Images per input.", ("--count", "-n")), at_least(1)] = 1

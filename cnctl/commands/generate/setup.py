@@ -6,9 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from cnctl.commands.generate.adapters import Adapters, check_fit, load_adapters
+from cnctl.commands.generate.adapters import Adapters, check_fit
 from cnctl.commands.generate.check import CheckedRun
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
 from cnctl.commands.generate.events import OnEvent
@@ -20,6 +18,7 @@ from cnctl.commands.generate.loaded_controls import (
     note_without_effect,
 )
 from cnctl.commands.generate.memory import out_of_memory_hint
+from cnctl.commands.generate.models import Models, load_models
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.prompt_reading import note_long_prompts, precompute
@@ -32,9 +31,6 @@ from cnctl.commands.shared.weights import NamedControl, check_controls, open_bas
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
 from cnctl.settings import GenerateSettings
-
-SMALL_UNET = 50_000_000
-"""Parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +65,19 @@ class Setup:
         self.on_event(Note(text))
 
 
-def set_up(checked: CheckedRun, on_event: OnEvent) -> Setup:
-    """Check against the base all that needs no weights, then load."""
+def set_up(checked: CheckedRun, on_event: OnEvent, *, models: Models | None = None) -> Setup:
+    """Check against the base all that needs no weights, then load.
+
+    models: those of an earlier job with the same base and adapters; None to load them.
+    """
     request = checked.plan.request
     check_controls(request.base, _named(checked), note=lambda text: on_event(Note(text)))
-    _check_by_outline(request)
+    if models and request.size:
+        check_size(models.base, height=request.size[1], width=request.size[0])
+    elif models is None:
+        _check_by_outline(request)
     with out_of_memory_hint(request, "the networks"):
-        return _load(checked, on_event)
+        return _load(checked, models or load_models(request, on_event), on_event)
 
 
 def _check_by_outline(request: GenerateRequest) -> None:
@@ -88,10 +90,8 @@ def _check_by_outline(request: GenerateRequest) -> None:
     check_fit(outline, request.loras, request.embeddings)
 
 
-def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
-    plan, request = checked.plan, checked.plan.request
-    base = _open_base(request, on_event)
-    adapters = load_adapters(base, request.loras, request.embeddings)
+def _load(checked: CheckedRun, models: Models, on_event: OnEvent) -> Setup:
+    plan, request, base = checked.plan, checked.plan.request, models.base
     settings = choose_settings(plan.conditions[0], base, request.settings)
     by_task = [(task, settings_of(settings, task)) for task in plan.tasks]
     every = [*dict.fromkeys(chosen for _, chosen in by_task)]
@@ -100,7 +100,7 @@ def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
     note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
     if request.low_memory and request.prompt_mode != "automatic":
         base = precompute(base, by_task)
-    controls = _load_controls(checked, base, settings)
+    controls = _load_controls(checked, models, settings)
     _check_controls(controls, every, request)
     for chosen in every:
         note_without_effect(controls, chosen, note=lambda text: on_event(Note(text)))
@@ -115,38 +115,19 @@ def _load(checked: CheckedRun, on_event: OnEvent) -> Setup:
         recaption=_open_captioner(request, base) if request.prompt_mode == "automatic" else None,
         pictures=checked.pictures,
         to_edit=checked.to_edit,
-        adapters=adapters,
+        adapters=models.adapters,
         on_event=on_event,
         failures=checked.failures,
     )
 
 
-def _open_base(request: GenerateRequest, on_event: OnEvent) -> Base:
-    base = open_base(
-        request.base,
-        device=request.device,
-        dtype=request.dtype,
-        low_memory=request.low_memory,
-        note=lambda text: on_event(Note(text)),
-    )
-    _choose_threads(base)
-    return base
-
-
-def _choose_threads(base: Base) -> None:
-    """A small U-Net gains nothing from a second thread, and loses much where the CPU is busy."""
-    parameters = sum(parameter.numel() for parameter in base.denoiser.parameters())
-    if base.device.type == "cpu" and parameters < SMALL_UNET:
-        torch.set_num_threads(1)
-
-
 def _load_controls(
-    checked: CheckedRun, base: Base, settings: GenerateSettings
+    checked: CheckedRun, models: Models, settings: GenerateSettings
 ) -> list[LoadedControl]:
     plan, request = checked.plan, checked.plan.request
     return load_controls(
         plan.controls,
-        base,
+        models,
         settings,
         options=plan.options,
         regions=checked.regions,

@@ -92,6 +92,17 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """The JSON object of a line; CnctlError where it is not one."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CnctlError(f"{where} is not a JSON object")
+    return found
+
+
 def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -> Task:
     if unknown := sorted(job.keys() - {*JOB_KEYS}):
         known = ", ".join(JOB_KEYS)
@@ -119,7 +130,4 @@ def _read_lines(path: Path, defaults: Mapping[str, Any]) -> Iterator[tuple[int, 
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
-        try:
-            yield number, {**defaults, **json.loads(line)}
-        except (ValueError, TypeError) as error:
-            raise CnctlError(f"{shown(path)}, line {number} is not a JSON object") from error
+        yield number, {**defaults, **parse_object(line, f"{shown(path)}, line {number}")}

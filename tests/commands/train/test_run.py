@@ -22,7 +22,9 @@ from safetensors.torch import load_file, save_file
 
 from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
+from cnctl.commands.generate.adapters import Adapters
 from cnctl.commands.generate.loaded_controls import load_controls
+from cnctl.commands.generate.models import Models
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.events import Note, Stage, ignore
 from cnctl.commands.shared.weights import NamedControl, open_control
@@ -292,7 +294,7 @@ def test_generate_takes_up_what_the_base_has_learnt(random_base: Path, tmp_path:
     control = [ControlSpec(condition="canny")]
     load_controls(
         control,
-        base,
+        Models(base, Adapters(loras=(), embeddings=())),
         GenerateSettings(),
         options=[{}],
         regions=[None],

@@ -1,0 +1,68 @@
+"""cnctl generate --jobs -"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from cnctl.cli.report import Advance, emit, emit_json_line, note, progress
+from cnctl.errors import CnctlError, SomeInputsFailed
+from cnctl.system.standard_streams import was_closed
+
+if TYPE_CHECKING:
+    from cnctl.commands.generate.events import Event
+    from cnctl.commands.generate.job_stream import JobResult
+    from cnctl.commands.generate.request import GenerateRequest
+
+
+def run_jobs(request: GenerateRequest, *, json: bool, quiet: bool) -> None:
+    """Do the jobs of standard input, and print what came of each before the next is read."""
+    from cnctl.commands.generate.job_stream import generate_jobs
+
+    _check(request)
+    bad = done = 0
+    with progress("denoising", quiet=quiet) as advance:
+        lines = iter(sys.stdin.buffer.readline, b"")
+        for result in generate_jobs(request, lines, on_event=_Display(advance, quiet)):
+            _print(result, json=json)
+            done += 1
+            bad += bool(result.error or result.failed)
+    if bad:
+        raise SomeInputsFailed(f"{bad} of {done} jobs failed")
+
+
+def _check(request: GenerateRequest) -> None:
+    if was_closed("stdin"):
+        raise CnctlError("standard input is closed", hint="pipe jobs in, or name a file")
+    if request.images:
+        raise CnctlError("--jobs names images itself", hint="leave out others")
+
+
+def _print(result: JobResult, *, json: bool) -> None:
+    if json:
+        emit_json_line(result.as_dict())
+    else:
+        emit(image.path for image in result.images)
+        if result.error:
+            hint = f"; {result.error.hint}" if result.error.hint else ""
+            note(f"cnctl: job {result.number}: {result.error}{hint}")
+    sys.stdout.flush()  # whoever sent the job waits for it
+
+
+class _Display:
+    """Shows the events of all jobs."""
+
+    def __init__(self, advance: Advance, quiet: bool) -> None:
+        self.advance = advance
+        self.quiet = quiet
+
+    def __call__(self, event: Event) -> None:
+        from cnctl.commands.generate.events import FailedImage, Note, Stage
+
+        match event:
+            case Note(text):
+                note(text, quiet=self.quiet)
+            case Stage(_, done, total):
+                self.advance(round(100 * done / total), event.count)
+            case FailedImage(error=error):
+                note(f"cnctl: {error}")

@@ -1,0 +1,75 @@
+"""The networks of a run in memory: its base, and each ControlNet once it was needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from cnctl.commands.generate.adapters import Adapters, load_adapters
+from cnctl.commands.generate.events import OnEvent
+from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.shared.events import Note
+from cnctl.commands.shared.weights import NamedControl, add_base_updates, open_base, open_control
+from cnctl.errors import CnctlError
+from cnctl.models.base import Base
+from cnctl.models.network import Network
+from cnctl.tensorfiles.base_update_file import has_base_update
+
+SMALL_UNET = 50_000_000
+"""Parameters."""
+
+
+class Models:
+    """The base of a request with its adapters, and the ControlNets that were opened so far."""
+
+    def __init__(self, base: Base, adapters: Adapters) -> None:
+        self.base = base
+        self.adapters = adapters
+        self._networks: dict[tuple[str, Path, Path | None], Network] = {}
+        self._trained_with: list[Path] | None = None
+
+    def open_network(self, control: NamedControl, place: Path) -> Network:
+        """The network of a control whose weights are at this place; read once."""
+        key = (control.condition.name, place, control.config)
+        if key not in self._networks:
+            self._networks[key] = open_control(
+                control.condition, self.base, weights=str(place), config=control.config
+            )
+        return self._networks[key]
+
+    def update_base(self, places: Iterable[Path]) -> None:
+        """Add to the base what was trained together with the weights at these places.
+
+        Raises CnctlError where an earlier job has left the base with other changes.
+        """
+        changes = [place for place in dict.fromkeys(places) if has_base_update(place)]
+        if self._trained_with is None:
+            add_base_updates(self.base, changes)
+            self._trained_with = changes
+        elif changes != self._trained_with:
+            raise CnctlError(
+                "these weights and those of the first job were trained with different bases",
+                hint="run this job in a process of its own",
+            )
+
+
+def load_models(request: GenerateRequest, on_event: OnEvent) -> Models:
+    """The base of a request with its LoRAs and embeddings; ControlNets are opened later."""
+    base = open_base(
+        request.base,
+        device=request.device,
+        dtype=request.dtype,
+        low_memory=request.low_memory,
+        note=lambda text: on_event(Note(text)),
+    )
+    _choose_threads(base)
+    return Models(base, load_adapters(base, request.loras, request.embeddings))
+
+
+def _choose_threads(base: Base) -> None:
+    """A small U-Net gains nothing from a second thread, and loses much where the CPU is busy."""
+    parameters = sum(parameter.numel() for parameter in base.denoiser.parameters())
+    if base.device.type == "cpu" and parameters < SMALL_UNET:
+        torch.set_num_threads(1)
