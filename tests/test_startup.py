@@ -27,8 +27,8 @@ print("\\nLOADED", code, *sorted({heavy!r} & set(sys.modules)))
 """
 
 
-def loaded_by(*arguments: str) -> tuple[int, list[str], str]:
-    script = SCRIPT.format(arguments=list(arguments), heavy=HEAVY)
+def loaded_by(*arguments: str, heavy: set[str] = HEAVY) -> tuple[int, list[str], str]:
+    script = SCRIPT.format(arguments=list(arguments), heavy=heavy)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     output, _, summary = run.stdout.rpartition("LOADED ")
     code, *modules = summary.split()
@@ -55,9 +55,17 @@ def test_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert output.strip()
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("generate", "--help")], ids=" ".join)
+def test_help_loads_no_more_than_it_shows(arguments: tuple[str, ...]) -> None:
+    """Each of these would take longer than all else: 150 ms are the limit on an idle core."""
+    slow = {"pydantic", "rich", "huggingface_hub", "cnctl.cli.train", "cnctl.registry"}
+    _, modules, _ = loaded_by(*arguments, heavy=slow)
+    assert modules == []
+
+
 def test_completes_condition_names_without_torch() -> None:
     script = (
-        "import sys; from cnctl.cli.report import complete_condition;"
+        "import sys; from cnctl.cli.complete import complete_condition;"
         f"print(complete_condition('can'), sorted({HEAVY!r} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

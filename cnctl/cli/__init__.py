@@ -9,22 +9,13 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, NoReturn, TextIO
 
 import typer
-import typer.core
 
-from cnctl.cli.annotate import annotate
-from cnctl.cli.conditions import conditions
-from cnctl.cli.convert import convert
-from cnctl.cli.doctor import doctor
-from cnctl.cli.evaluate import evaluate
-from cnctl.cli.generate import generate
-from cnctl.cli.info import info
-from cnctl.cli.models import app as models
-from cnctl.cli.train import train
+from cnctl.cli.group import ClosedPipe, Program
 from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
 from cnctl.system.processes import rank
 from cnctl.system.working_folder import kept_working_folder
@@ -35,24 +26,9 @@ EPILOG = (
     "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
 )
 
-
-class ClosedPipe(BaseException):
-    """Whoever read our output is gone. No OSError: at one, Typer would end the process with 1."""
-
-
-class Group(typer.core.TyperGroup):
-    """Leaves a closed pipe to `main`."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise ClosedPipe from error
-
-
 app = typer.Typer(
     name="cnctl",
-    cls=Group,
+    cls=Program,
     help="ControlNets from the command line, from the first hint to the last image.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -60,13 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: tuple[Callable[..., None], ...] = (
-    *(annotate, train, generate, convert),
-    *(evaluate, conditions, info, doctor),
-)
-for command in COMMANDS:
-    app.command()(command)
-app.add_typer(models, name="models")
 
 
 def _print_version(wanted: bool) -> None:

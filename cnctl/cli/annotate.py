@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnctl.cli import flags
+from cnctl.cli.complete import complete_condition
 from cnctl.cli.declared import Given, declares
-from cnctl.cli.report import Advance, complete_condition, emit, emit_json, note, progress
+from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.settings import AnnotateSettings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="Images, folders (with subfolders) or - for stdin."),
+    typer.Argument(metavar="INPUT", help="Images, folders (with subfolders) or - for stdin."),
 ]
 Conditions = Annotated[
     list[str],
@@ -33,7 +34,15 @@ Conditions = Annotated[
 ]
 
 
-@declares(AnnotateSettings, AnnotateRequest)
+PANELS = {
+    "Input": "inputs cond resolution options ground_truth largest sample",
+    "Output": "out compared overwrite dry_run json quiet",
+    "Data set": "dataset prompt seed",
+    "Machine": "device batch commercial",
+}
+
+
+@declares(AnnotateSettings, AnnotateRequest, panels=PANELS)
 def annotate(
     inputs: Inputs,
     cond: Conditions,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnctl.cli.report import complete_condition, emit, emit_json, note
+from cnctl.cli.complete import complete_condition
+from cnctl.cli.report import emit, emit_json, note
 from cnctl.cli.tables import draw_table, emit_tabs, on_terminal
 from cnctl.commands.shared.known_controls import known_weights
 from cnctl.errors import CnctlError, MissingError, one_line, shown
@@ -38,7 +39,7 @@ def conditions(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """List the installed conditions, or show all about one.
+    """List the installed conditions, describe one, write one.
 
     \b
     cnctl conditions               one line each

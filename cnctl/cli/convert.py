@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnctl.cli import flags
+from cnctl.cli.complete import complete_base, complete_condition
 from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.commands.convert.request import ConvertRequest, InitRequest
 from cnctl.errors import CnctlError
-from cnctl.settings.declaration import After, Flag
+from cnctl.settings.declaration import Flag
 
 if TYPE_CHECKING:
     from cnctl.commands.convert.output import ConvertResult
@@ -26,7 +27,7 @@ SHARED = {"to", "dtype", "config", "condition"}
 Sources = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="SRC...",
+        metavar="SRC",
         show_default=False,
         help="A diffusers folder, a .safetensors, .pth or .ckpt, a run, or a hub id. "
         "Several are averaged.",
@@ -40,7 +41,23 @@ Target = Annotated[
 ]
 
 
-@declares(ConvertRequest, part={InitRequest: ("hint_channels", "hint_encoder", "seed")})
+COMPLETE = {
+    "base": complete_base,
+    "from_base": complete_base,
+    "to_base": complete_base,
+    "init_from_base": complete_base,
+    "condition": complete_condition,
+}
+PANELS = {
+    "Input": "sources base config shares",
+    "Output": "target to dtype rank condition verify overwrite json quiet",
+    "Another base": "from_base to_base",
+    "Untrained ControlNet": "init_from_base hint_channels hint_encoder seed",
+}
+UNTRAINED: Mapping[type, Sequence[str]] = {InitRequest: ("hint_channels", "hint_encoder", "seed")}
+
+
+@declares(ConvertRequest, part=UNTRAINED, panels=PANELS, complete=COMPLETE)
 def convert(
     sources: Sources = None,
     target: Target = None,
@@ -49,20 +66,19 @@ def convert(
     shares: Annotated[
         str | None,
         Flag("Weight of each SRC in the average.", metavar="0.7,0.3", default="equal"),
-        After("to_base"),
     ] = None,
     init_from_base: Annotated[
         str | None,
         Flag("Make an untrained ControlNet for a base; no SRC.", metavar="BASE"),
-        After("rank"),
     ] = None,
     overwrite: flags.Overwrite = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Write a ControlNet in another form, for webui, ComfyUI or diffusers, or for another base.
+    """Write a ControlNet in another form, or for another base.
 
-    Files from strangers are safe to convert: nothing in them is run.
+    The forms are those of the web interfaces, ComfyUI and diffusers. Files from strangers are safe
+    to convert: nothing in them is run.
 
     cnctl convert runs/canny canny.safetensors
     """

@@ -1,6 +1,6 @@
 """Commands whose flags are the declared fields of settings and requests.
 
-    @declares(TrainRequest, TrainSettings)
+    @declares(TrainRequest, TrainSettings, panels={"Output": "out dry_run json quiet"})
     def train(cond: flags.Condition, given: Given, *, dry_run: Annotated[bool, Flag("...")] = False)
 
 Typer sees one parameter for each declared field where `given` stands; the command gets them as
@@ -11,22 +11,33 @@ declared in the same way.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from cnctl.settings.declaration import Setting, declaration, declarations
 
 Command = Callable[..., None]
+Complete = Callable[[str], list[str]]
+"""What a shell may put in place of a word that is begun."""
 Given = Mapping[type, dict[str, Any]]
 """Values by kind and name, of the flags that were given."""
 
 
-def declares(*kinds: type, part: Mapping[type, Sequence[str]] = {}) -> Callable[[Command], Command]:
-    """Give a command the flags of these kinds, and of the kinds in `part` those named."""
+def declares(
+    *kinds: type,
+    part: Mapping[type, Sequence[str]] = {},
+    panels: Mapping[str, str] = {},
+    complete: Mapping[str, Complete] = {},
+) -> Callable[[Command], Command]:
+    """Give a command the flags of these kinds, and of the kinds in `part` those named.
+
+    panels: title -> names of parameters, separated by blanks, as help groups and orders them.
+    complete: name of a parameter -> its completion in shells.
+    """
     groups = {kind: declarations(kind) for kind in kinds}
     for kind, names in part.items():
         groups[kind] = {name: declarations(kind)[name] for name in names}
@@ -41,7 +52,10 @@ def declares(*kinds: type, part: Mapping[type, Sequence[str]] = {}) -> Callable[
             given = {kind: _given(group, values) for kind, group in groups.items()}
             command(given=given, **{name: values[name] for name in own if name in values})
 
-        parameters = _in_order([*_runs(own, groups)])
+        parameters = _in_panels(_parameters(own, groups), panels)
+        for each in parameters:
+            if each.name in complete:
+                get_args(each.annotation)[1].autocompletion = complete[each.name]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
@@ -64,52 +78,39 @@ def _given(group: Mapping[str, Setting], values: Mapping[str, Any]) -> dict[str,
     return {name: values[name] for name in group if values[name] not in (None, [])}
 
 
-@dataclass
-class _Run:
-    """Parameters that follow each other, after another one or where they stand."""
+def _in_panels(
+    parameters: Iterable[inspect.Parameter], panels: Mapping[str, str]
+) -> list[inspect.Parameter]:
+    """The parameters in the order of the panels; those in none come last, in the panel More."""
+    titles = {name: title for title, names in panels.items() for name in names.split()}
+    order = {name: number for number, name in enumerate(titles)}
+    sorted_ = sorted(parameters, key=lambda each: order.get(each.name, len(order)))
+    return [_in_panel(each, titles.get(each.name)) for each in sorted_]
 
-    after: str
-    parameters: list[inspect.Parameter]
+
+def _in_panel(parameter: inspect.Parameter, title: str | None) -> inspect.Parameter:
+    of, info = get_args(parameter.annotation)
+    info = copy(info)  # commands share some
+    info.rich_help_panel = title
+    return parameter.replace(annotation=Annotated[of, info])
 
 
-def _runs(
+def _parameters(
     own: Mapping[str, inspect.Parameter], groups: Mapping[type, Mapping[str, Setting]]
-) -> Iterator[_Run]:
-    names = {*own, *(name for group in groups.values() for name in group)}
+) -> Iterator[inspect.Parameter]:
     for parameter in own.values():
-        if parameter.name == "given":
-            for kind, group in groups.items():
-                yield from _runs_of(group, names, is_settings=hasattr(kind, "SECTION"))
-        else:
-            yield _own_run(parameter)
+        if parameter.name != "given":
+            yield _own_parameter(parameter)
+    for kind, group in groups.items():
+        for setting in group.values():
+            yield _parameter(setting, default=None, has_negation=hasattr(kind, "SECTION"))
 
 
-def _runs_of(group: Mapping[str, Setting], names: set[str], *, is_settings: bool) -> Iterator[_Run]:
-    run = _Run("", [])
-    for setting in group.values():
-        if setting.after in names:
-            yield run
-            run = _Run(setting.after, [])
-        run.parameters.append(_parameter(setting, default=None, has_negation=is_settings))
-    yield run
-
-
-def _own_run(parameter: inspect.Parameter) -> _Run:
+def _own_parameter(parameter: inspect.Parameter) -> inspect.Parameter:
     setting = declaration(parameter.name, parameter.annotation, parameter.default)
     if setting is None:  # in Typer's own words
-        return _Run("", [parameter.replace(kind=parameter.KEYWORD_ONLY)])
-    return _Run(setting.after, [_parameter(setting, default=setting.default)])
-
-
-def _in_order(runs: list[_Run]) -> list[inspect.Parameter]:
-    ordered: list[inspect.Parameter] = []
-    while runs:
-        names = [parameter.name for parameter in ordered]
-        run = next(run for run in runs if not run.after or run.after in names)
-        at = names.index(run.after) + 1 if run.after else len(names)
-        ordered[at:at] = run.parameters
-        runs.remove(run)
-    return ordered
+        return parameter.replace(kind=parameter.KEYWORD_ONLY)
+    return _parameter(setting, default=setting.default)
 
 
 def _parameter(setting: Setting, *, default: Any, has_negation: bool = False) -> inspect.Parameter:
@@ -118,9 +119,10 @@ def _parameter(setting: Setting, *, default: Any, has_negation: bool = False) ->
     option = typer.Option(
         *_flag_names(setting, has_negation=has_negation),
         help=_help(setting),
-        metavar=setting.metavar,
+        metavar=setting.metavar or (f"<{setting.type.__name__.lower()}>" if is_list else None),
         envvar=setting.flag.variable,
         show_default=False,
+        autocompletion=_complete_choice(setting.choices) if setting.choices else None,
     )
     return inspect.Parameter(
         setting.name,
@@ -128,6 +130,10 @@ def _parameter(setting: Setting, *, default: Any, has_negation: bool = False) ->
         default=default,
         annotation=Annotated[value | None, option],
     )
+
+
+def _complete_choice(choices: tuple[str, ...]) -> Complete:
+    return lambda incomplete: [each for each in choices if each.startswith(incomplete)]
 
 
 def _flag_names(setting: Setting, *, has_negation: bool) -> tuple[str, ...]:

@@ -14,7 +14,10 @@ from cnctl.errors import shown
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check this machine and installation; exit 4 if something is broken."""
+    """Check this machine and installation.
+
+    The exit code is 4 if something is broken.
+    """
     from cnctl.commands.doctor import doctor as run
 
     checks = run()

@@ -6,12 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from cnctl.cli import flags
+from cnctl.cli.complete import complete_base, complete_control, complete_scheduler
 from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.commands.evaluate.request import EvaluateRequest
 from cnctl.errors import SomeInputsFailed
 from cnctl.settings import GenerateSettings
-from cnctl.settings.declaration import After, Flag
+from cnctl.settings.declaration import Flag
 
 if TYPE_CHECKING:
     from cnctl.commands.shared.events import Note, Stage
@@ -20,11 +21,25 @@ SETTINGS = ("steps", "guidance_scale", "control_scale", "scheduler", "resolution
 Metrics = Annotated[
     str,
     Flag("Metrics besides fidelity; needs cnctl[metrics].", metavar="clip,fid,kid"),
-    After("low_memory"),
 ]
 
 
-@declares(EvaluateRequest, part={GenerateSettings: SETTINGS})
+COMPLETE = {
+    "weights": complete_control,
+    "base": complete_base,
+    "scheduler": complete_scheduler,
+}
+PANELS = {
+    "Input": "cond data columns outputs ready_hint options",
+    "Control": "weights configs control_scale",
+    "Sampling": "prompt negative_prompt base count seed steps guidance_scale scheduler resolution",
+    "Metrics": "metrics clip_model",
+    "Output": "out resume overwrite json quiet",
+    "Machine": "device dtype batch_size low_memory",
+}
+
+
+@declares(EvaluateRequest, part={GenerateSettings: SETTINGS}, panels=PANELS, complete=COMPLETE)
 def evaluate(
     *,
     cond: Annotated[str, flags.CONDITION],
@@ -33,7 +48,9 @@ def evaluate(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Measure how well images obey their hints; compare ControlNets.
+    """Measure how well images obey their hints.
+
+    Several ControlNets are compared on the same seeds.
 
     cnctl evaluate --cond canny --data scenes:64 --control A --control B
     """

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cnctl.cli.report import complete_condition
+from cnctl.cli.complete import complete_condition
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]

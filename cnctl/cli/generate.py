@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnctl.cli import flags
+from cnctl.cli.complete import (
+    complete_base,
+    complete_condition,
+    complete_control,
+    complete_scheduler,
+    complete_sweep,
+)
 from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import (
     Advance,
-    complete_condition,
     draw,
     emit,
     emit_json,
@@ -25,7 +31,7 @@ from cnctl.cli.report import (
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.errors import CnctlError, SomeInputsFailed, shown
 from cnctl.settings import GenerateSettings
-from cnctl.settings.declaration import After, Flag
+from cnctl.settings.declaration import Flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +44,7 @@ PREVIEW_COLUMNS = 64
 
 Images = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[IMAGE]...", help="Photographs to detect the hint in.", show_default=False
-    ),
+    typer.Argument(metavar="IMAGE", help="Photographs to detect the hint in.", show_default=False),
 ]
 Controls = Annotated[
     list[str],
@@ -51,47 +55,58 @@ Controls = Annotated[
         autocompletion=complete_condition,
     ),
 ]
-Prompts = Annotated[
-    str | None, Flag("Prompts, one per line; - for stdin.", metavar="FILE"), After("prompt")
-]
+Prompts = Annotated[str | None, Flag("Prompts, one per line; - for stdin.", metavar="FILE")]
 Sweep = Annotated[
     list[str],
     Flag("Make every image with each value of a setting.", metavar="NAME=A,B,..."),
-    After("jobs"),
 ]
 StepScales = Annotated[
     list[str],
     Flag("Factor of control in each step; once or per --cond.", metavar="1,0.5,..."),
-    After("control_mode"),
 ]
 ResidualScales = Annotated[
     list[str],
     Flag("Factor of each residual; once or per --cond.", metavar="1,0.5,..."),
-    After("step_scales"),
 ]
 Regions = Annotated[
     list[str],
     Flag("White where control acts; once or per --cond.", ("--region",), "MASK"),
-    After("residual_scales"),
 ]
 Size = Annotated[
     str | None,
     Flag("Size in pixels.", metavar="WxH", default="the image's, by --resolution"),
-    After("resolution"),
 ]
-Grid = Annotated[bool, Flag("Also write a sheet: the hint, then its images."), After("name")]
-Gallery = Annotated[
-    Path | None, Flag("Also write a page with all images.", metavar="HTML"), After("grid")
-]
-Preview = Annotated[bool, Flag("Show the images in the terminal (stderr)."), After("gallery")]
+Grid = Annotated[bool, Flag("Also write a sheet: the hint, then its images.")]
+Gallery = Annotated[Path | None, Flag("Also write a page with all images.", metavar="HTML")]
+Preview = Annotated[bool, Flag("Show the images in the terminal (stderr).")]
 From = Annotated[
     Path | None,
     Flag("Make this image again; flags change it.", ("--from",), "PNG"),
-    After("overwrite"),
 ]
 
 
-@declares(GenerateRequest, GenerateSettings)
+COMPLETE = {
+    "weights": complete_control,
+    "base": complete_base,
+    "scheduler": complete_scheduler,
+    "sweep": complete_sweep,
+}
+PANELS = {
+    "Input": "images cond ready_hint options size resolution resize jobs made_before",
+    "Prompt": "prompt prompts negative_prompt added_prompt prompt_mode captioner emphasis "
+    "clip_skip",
+    "Control": "weights configs control_scale control_start control_end control_mode "
+    "step_scales residual_scales regions",
+    "Sampling": "base count seed steps guidance_scale distilled_guidance scheduler loras "
+    "embeddings sweep",
+    "Edit": "image strength mask",
+    "Output": "out name grid gallery preview save_steps resume overwrite private dry_run json "
+    "quiet",
+    "Machine": "device dtype batch_size low_memory",
+}
+
+
+@declares(GenerateRequest, GenerateSettings, panels=PANELS, complete=COMPLETE)
 def generate(
     *,
     images: Images = None,
@@ -111,7 +126,7 @@ def generate(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Make images that show the PROMPT in the layout of the hint.
+    """Make images that show the prompt in the layout of the hint.
 
     cnctl generate --cond canny photo.jpg -p "a cat"
     """

@@ -34,7 +34,9 @@ def info(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Say what a file is: form, family and peculiarities of weights, or how an image was made.
+    """Say what a file of weights or an image is.
+
+    Of weights: form, family and anything unusual. Of an image: how it was made.
 
     cnctl info control_v11p_sd15_canny.pth
     """

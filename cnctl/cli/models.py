@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnctl.cli import flags
-from cnctl.cli.report import complete_condition, emit, emit_json, note
+from cnctl.cli.complete import complete_base, complete_condition, complete_model
+from cnctl.cli.group import Command, Commands
+from cnctl.cli.report import emit, emit_json, note
 from cnctl.cli.tables import draw_table, emit_tabs, on_terminal
 from cnctl.errors import CnctlError
 
 if TYPE_CHECKING:
     from cnctl.commands.models.model import Model
 
-app = typer.Typer()
+app = typer.Typer(cls=Commands, rich_markup_mode=None, add_completion=False)
 
 Family = Annotated[
-    str, typer.Option(help="Only what is for this family, e.g. sdxl or flux.", show_default=False)
+    str,
+    typer.Option(
+        help="Only what is for this family, e.g. sdxl or flux.",
+        show_default=False,
+        autocompletion=complete_base,
+    ),
 ]
 Condition = Annotated[
     str,
@@ -41,7 +48,7 @@ def models(
     installed: Installed = False,
     json: flags.Json = False,
 ) -> None:
-    """List bases, ControlNets and detectors, installed or not; fetch or remove one.
+    """List bases, ControlNets and detectors; fetch or remove one.
 
     \b
     cnctl models --family sdxl --cond canny    the ControlNets for canny on SDXL
@@ -57,7 +64,7 @@ def models(
         )
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def show(
     *,
     family: Family = "",
@@ -84,13 +91,14 @@ def show(
         note("no model fits")
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(
     name: Annotated[
         str,
         typer.Argument(
             help="sd15, sdxl, flux-dev, blip, clip, OWNER/MODEL, a ControlNet like v11p_canny, "
-            "or a condition for its detector."
+            "or a condition for its detector.",
+            autocompletion=complete_model,
         ),
     ],
     json: flags.Json = False,
@@ -106,9 +114,11 @@ def pull(
         emit(paths)
 
 
-@app.command()
+@app.command(cls=Command)
 def remove(
-    name: Annotated[str, typer.Argument(help="A name that `pull` takes.")],
+    name: Annotated[
+        str, typer.Argument(help="A name that `pull` takes.", autocompletion=complete_model)
+    ],
     dry_run: flags.DryRun = False,
     json: flags.Json = False,
 ) -> None:

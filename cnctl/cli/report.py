@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cnctl.errors import shown
-from cnctl.registry import condition_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,12 +70,6 @@ def draw(sequences: str) -> None:
         _consoles[-1].print(_AsItIs(sequences))
     else:
         print(sequences, file=sys.stderr)
-
-
-def complete_condition(incomplete: str) -> list[str]:
-    """Shell completion of condition names, also after a comma; reads metadata only."""
-    before, comma, last = incomplete.rpartition(",")
-    return [before + comma + name for name in condition_names() if name.startswith(last)]
 
 
 @contextmanager

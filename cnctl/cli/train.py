@@ -11,27 +11,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnctl.cli import flags
+from cnctl.cli.complete import complete_base, complete_control
 from cnctl.cli.declared import Given, declares
 from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
 from cnctl.commands.train.request import TrainRequest
 from cnctl.errors import SomeInputsFailed
 from cnctl.settings import TrainSettings, resolve
-from cnctl.settings.declaration import After, Flag
+from cnctl.settings.declaration import Flag
 from cnctl.system import processes
 
 if TYPE_CHECKING:
     from cnctl.commands.train.events import Event, Stage
     from cnctl.commands.train.session import TrainResult
 
-Out = Annotated[Path, Flag("Folder of the run.", ("--out", "-o")), After("sample")]
-Resume = Annotated[
-    bool, Flag("Resume from the newest checkpoint, if there is one."), After("workers")
-]
-DryRun = Annotated[bool, Flag("Print what would be trained, and stop."), After("resume")]
-Check = Annotated[bool, Flag("Check every example, and stop."), After("dry_run")]
+Out = Annotated[Path, Flag("Folder of the run.", ("--out", "-o"))]
+Resume = Annotated[bool, Flag("Resume from the newest checkpoint, if there is one.")]
+DryRun = Annotated[bool, Flag("Print what would be trained, and stop.")]
+Check = Annotated[bool, Flag("Check every example, and stop.")]
 
 
-@declares(TrainRequest, TrainSettings)
+COMPLETE = {
+    "base": complete_base,
+    "init_from": complete_control,
+}
+PANELS = {
+    "Data": "cond data columns resolution buckets random_crop flip largest sample held_out",
+    "Model": "base init_from config method connect hint_encoder hint_start layers lora "
+    "unfreeze_after unfreeze",
+    "Optimization": "steps batch_size gradient_accumulation learning_rate lr_warmup lr_schedule "
+    "optimizer max_grad_norm ema prompt_dropout snr_gamma timestep_density seed",
+    "Progress": "preview_every preview_steps checkpoint_every on_convergence tracker",
+    "Output": "out resume check dry_run json quiet",
+    "Machine": "device dtype num_processes workers cache gradient_checkpointing channels_last "
+    "compile",
+}
+
+
+@declares(TrainRequest, TrainSettings, panels=PANELS, complete=COMPLETE)
 def train(
     *,
     cond: Annotated[str | None, flags.CONDITION] = None,

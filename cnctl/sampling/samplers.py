@@ -22,6 +22,12 @@ SAMPLERS = {
     "UniPC": "UniPCMultistep",
 }
 """Their names -> diffusers' classes, without "Scheduler"."""
+SCHEDULERS = (
+    *("ddim", "ddpm", "deis", "dpm_solver_multistep", "dpm_solver_singlestep", "kdpm2"),
+    *("kdpm2_ancestral", "euler", "euler_ancestral", "heun", "lcm", "lms", "pndm", "tcd", "unipc"),
+    *("flow_match_euler", "flow_match_heun"),
+)
+"""The same ones by diffusers' names in snake case, and those that suit a flow."""
 SPACINGS = {
     "karras": "use_karras_sigmas",
     "exponential": "use_exponential_sigmas",

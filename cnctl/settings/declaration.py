@@ -38,13 +38,6 @@ class Flag:
 
 
 @dataclass(frozen=True)
-class After:
-    """The field after which help shows this one and those that follow it."""
-
-    name: str
-
-
-@dataclass(frozen=True)
 class Limit:
     """What a value must be, in words, and whether one is."""
 
@@ -94,8 +87,6 @@ class Setting:
     default: Any
     """`dataclasses.MISSING` where a value is required."""
     flag: Flag
-    after: str
-    """Field after which help shows it; "" for its neighbour."""
     limits: tuple[Limit, ...]
 
     @property
@@ -117,6 +108,13 @@ class Setting:
     def metavar(self) -> str | None:
         """What help shows in the place of a value; None for its type."""
         return self.flag.metavar or next((x.metavar for x in self.limits if x.metavar), None)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that it may have, where it is a choice; () else."""
+        words = (self.metavar or "").split("|")
+        is_choice = len(words) > 1 and self.type is str
+        return tuple(word for word in words if word.islower()) if is_choice else ()
 
     @property
     def shown_default(self) -> str:
@@ -172,7 +170,6 @@ def declaration(name: str, annotation: Any, default: Any) -> Setting | None:
     if flag is None:
         return None
     of, is_list = _value_type(get_args(annotation)[0])
-    after = next((mark.name for mark in marks if isinstance(mark, After)), "")
     limits = tuple(mark for mark in marks if isinstance(mark, Limit))
     return Setting(
         name=name,
@@ -180,7 +177,6 @@ def declaration(name: str, annotation: Any, default: Any) -> Setting | None:
         is_list=is_list,
         default=default,
         flag=flag,
-        after=after,
         limits=limits,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from cnctl.settings.declaration import After, Declared, Flag, at_least, at_most, one_of
+from cnctl.settings.declaration import Declared, Flag, at_least, at_most, one_of
 
 BY_CONDITION = "{}, or by base or condition"
 
@@ -16,13 +16,11 @@ class GenerateSettings(Declared):
 
     SECTION: ClassVar[str] = "generate"
 
-    steps: Annotated[
-        int, Flag("Denoising steps.", default=BY_CONDITION), After("seed"), at_least(1)
-    ] = 20
+    steps: Annotated[int, Flag("Denoising steps.", default=BY_CONDITION), at_least(1)] = 20
     guidance_scale: Annotated[float, Flag("Weight of the prompt.", default=BY_CONDITION)] = 9.0
     distilled_guidance: Annotated[
         float,
-        Flag("Scale of guidance that a distilled base (FLUX.1 dev) is told.", default="the base's"),
+        Flag("Scale of guidance that a distilled base (FLUX.1 dev) reads.", default="the base's"),
         at_least(0),
     ] = 0.0
     control_scale: Annotated[float, Flag("Strength of control.", default=BY_CONDITION)] = 1.0
@@ -42,7 +40,6 @@ class GenerateSettings(Declared):
     resolution: Annotated[
         int,
         Flag("Short side in pixels.", default="the base's own"),
-        After("clip_skip"),
         at_least(1),
     ] = 512
     resize: Annotated[
@@ -51,7 +48,6 @@ class GenerateSettings(Declared):
     scheduler: Annotated[
         str,
         Flag("ddim, any of diffusers', or a web interface's: 'DPM++ 2M Karras'."),
-        After("control_mode"),
     ] = "ddim"
     emphasis: Annotated[
         bool, Flag("Read (word:1.3) and [word] in prompts as the web interfaces do.")

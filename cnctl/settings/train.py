@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from cnctl.settings.declaration import (
-    After,
     Declared,
     Flag,
     at_least,
@@ -144,14 +143,13 @@ class TrainSettings(Declared):
             metavar="N",
             default="{}, all",
         ),
-        After("data"),
         at_least(0),
     ] = 0
     sample: Annotated[
         int, Flag("Only N examples, drawn by --seed.", metavar="N", default="{}, all"), at_least(0)
     ] = 0
     held_out: Annotated[
-        int, Flag("Examples kept for measuring, not for training."), After("tracker"), at_least(0)
+        int, Flag("Examples kept for measuring, not for training."), at_least(0)
     ] = 16
     gradient_checkpointing: Annotated[bool, Flag("Save memory for a quarter more work.")] = False
     channels_last: Annotated[bool, Flag("Use the memory layout that tensor cores prefer.")] = False

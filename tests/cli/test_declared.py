@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from cnctl.cli.declared import Given, declares
+from cnctl.cli.group import Command
 from cnctl.errors import CnctlError
-from cnctl.settings.declaration import After, Declared, Flag, at_least, less_than, one_of
+from cnctl.settings.declaration import Declared, Flag, at_least, less_than, one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,33 +23,34 @@ class Request(Declared):
     paths: Annotated[Sequence[Path | str], Flag("Paths.", ("--path", "-p"))] = ()
     once: Annotated[bool, Flag("A switch.")] = False
     inner: int = 0
-    last: Annotated[str | None, Flag("The last."), After("own")] = None
+    last: Annotated[str | None, Flag("The last.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Declared):
     SECTION: ClassVar[str] = "settings"
 
-    rate: Annotated[
-        float, Flag("A rate.", default="{}, none"), After("first"), at_least(0), less_than(1)
-    ] = 0.0
+    rate: Annotated[float, Flag("A rate.", default="{}, none"), at_least(0), less_than(1)] = 0.0
     mode: Annotated[str, Flag("A mode.", repeat=True), one_of("soft", "hard")] = "soft"
     fast: Annotated[int, Flag("Fast.", former="quick")] = 0
-    wide: Annotated[bool, Flag("Wide."), After("absent")] = False
+    wide: Annotated[bool, Flag("Wide.")] = False
 
 
 GOT: list[tuple[Given, int]] = []
 
 
-@declares(Request, Settings)
-def command(
-    *, given: Given, own: Annotated[int, Flag("Its own."), After("mode"), at_least(1)] = 1
-) -> None:
+PANELS = {"Input": "first", "Rates": "rate mode own", "Rest": "last wide paths once"}
+
+
+@declares(
+    Request, Settings, panels=PANELS, complete={"first": lambda incomplete: [f"{incomplete}st"]}
+)
+def command(*, given: Given, own: Annotated[int, Flag("Its own."), at_least(1)] = 1) -> None:
     GOT.append((given, own))
 
 
 app = typer.Typer(rich_markup_mode=None)
-app.command()(command)
+app.command(cls=Command)(command)
 
 
 def run(*words: str) -> tuple[Given, int]:
@@ -57,16 +59,28 @@ def run(*words: str) -> tuple[Given, int]:
     return GOT.pop()
 
 
-def test_help_shows_flags_where_they_are_declared_to_stand() -> None:
+def test_help_shows_flags_in_panels_in_their_order() -> None:
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "88"}).output
     lines = [line.split()[0].strip(",") for line in text.splitlines() if line.startswith("  -")]
     shown = ["--first", "--rate", "--mode", "--own", "--last", "--wide", "-p", "--once", "--help"]
     assert [line for line in lines if line in shown] == shown
+    panels = [line for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    assert panels == ["Input:", "Rates:", "Rest:", "More:"]
     assert "A rate.  [default: 0, none; x>=0, x<1]" in " ".join(text.split()).replace(". [", ".  [")
     assert "--mode soft|hard" in text
     assert "--wide / --no-wide" in text
     assert "--no-once" not in text
     assert "inner" not in text
+
+
+def test_shells_complete_choices_and_what_a_command_says() -> None:
+    parameters = {each.name: each for each in typer.main.get_command(app).params}
+    context = typer.Context(typer.main.get_command(app))
+    found = {
+        name: [item.value for item in parameters[name].shell_complete(context, begun)]
+        for name, begun in (("first", "fir"), ("mode", "h"))
+    }
+    assert found == {"first": ["first"], "mode": ["hard"]}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cnctl.settings.declaration import After, Declared, Flag, at_least, at_most
+from cnctl.settings.declaration import Declared, Flag, at_least, at_most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class ConvertRequest(Declared):
         at_least(1),
     ] = None
     condition: Annotated[
-        str, Flag("Condition to record if SRC does not name one.", ("--cond",)), After("seed")
+        str, Flag("Condition to record if SRC does not name one.", ("--cond",))
     ] = ""
     verify: Annotated[bool, Flag("Run SRC and DST on random input and compare.")] = False
     overwrite: bool = False
@@ -75,7 +75,6 @@ class InitRequest(Declared):
         Flag("Channels of the hint of an untrained ControlNet."),
         at_least(1),
         at_most(256),
-        After("init_from_base"),
     ] = 3
     hint_encoder: Annotated[str, Flag("Form of an untrained hint encoder: released, paper.")] = (
         "released"

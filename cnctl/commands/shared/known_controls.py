@@ -28,6 +28,11 @@ def find_control(name: str) -> Weights | None:
     return _published().get(name) or _of_plugins().get(name)
 
 
+def published_names() -> list[str]:
+    """The short names of all that are published for the installed conditions."""
+    return [*_published()]
+
+
 def near_names(name: str) -> list[str]:
     """Short names that are like this one, or hold it."""
     known = _published() | _of_plugins()

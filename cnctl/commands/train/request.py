@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cnctl.commands.shared import flags
 from cnctl.plugin import Condition
 from cnctl.settings.common import BaseName
-from cnctl.settings.declaration import After, Declared, Flag
+from cnctl.settings.declaration import Declared, Flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,10 @@ class TrainRequest(Declared):
     init_from: Annotated[
         str | None,
         Flag("ControlNet to start from.", metavar="WEIGHTS", default="the base"),
-        After("unfreeze"),
     ] = None
     config: Annotated[
         str | None,
         Flag("config.json for --init-from, if its file has none.", metavar="FILE"),
-        After("init_from"),
     ] = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     cache: Annotated[
@@ -50,7 +48,6 @@ class TrainRequest(Declared):
             "Folder that keeps encoded images and prompts for later epochs and runs.",
             metavar="DIR",
         ),
-        After("compile"),
     ] = None
-    device: Annotated[flags.Device, After("workers")] = None
+    device: flags.Device = None
     dtype: flags.Dtype = None

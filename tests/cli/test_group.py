@@ -1,0 +1,82 @@
+"""The program finds its commands when they are asked for, and lays out their help."""
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from cnctl.cli import app
+from cnctl.cli.complete import (
+    complete_base,
+    complete_control,
+    complete_model,
+    complete_scheduler,
+    complete_sweep,
+)
+from cnctl.cli.group import COMMANDS, PAGES
+from cnctl.sampling.samplers import SCHEDULERS
+from cnctl.sampling.schedulers import scheduler_class
+
+
+def help_of(*words: str) -> str:
+    run = CliRunner().invoke(app, [*words, "--help"], terminal_width=80, catch_exceptions=False)
+    return run.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name):
+    text = " ".join(help_of(name).split())
+    assert COMMANDS[name] in text
+    assert f"{name:12}{COMMANDS[name]}" in help_of()
+    assert f"Documentation: docs/{PAGES[name]}" in text
+
+
+@pytest.mark.parametrize("name", ["annotate", "train", "generate", "convert", "evaluate"])
+def test_each_flag_is_in_a_panel_and_the_example_is_last(name):
+    lines = help_of(name).splitlines()
+    titles = [line for line in lines if re.fullmatch(r"\w[\w ]*:", line)]
+    assert titles[0] in ("Input:", "Data:")
+    assert {"Output:", "Machine:"} <= {*titles, *(["Machine:"] if name == "convert" else [])}
+    assert titles[-2:] == ["More:", "Example:"]
+    more = lines[lines.index("More:") + 1 : lines.index("Example:")]
+    assert [line.split()[0] for line in more if line] == ["-h,"]
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(cnctl):
+    run = cnctl("anotate")
+    assert run.returncode == 2
+    assert "Did you mean 'annotate'?" in run.stderr
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_schedulers_that_shells_complete_are_diffusers(scheduler):
+    assert scheduler_class(scheduler).endswith("Scheduler")
+
+
+def test_completion_of_names():
+    assert "v11p_canny" in complete_control("v11p_c")
+    assert complete_base("sdx") == ["sdxl"]
+    assert complete_model("bl") == ["blip", "blur-gaussian"]
+    assert complete_scheduler("eu") == ["euler", "euler_ancestral"]
+    assert complete_sweep("control_s") == ["control_scale=", "control_start="]
+    assert complete_sweep("control_mode=prompt,b") == ["control_mode=prompt,balanced"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "variables"),
+    [
+        ("bash", {"COMP_WORDS": "cnctl generate --control v11p_ca", "COMP_CWORD": "3"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "cnctl generate --control v11p_ca"}),
+        (
+            "fish",
+            {
+                "_TYPER_COMPLETE_ARGS": "cnctl generate --control v11p_ca",
+                "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            },
+        ),
+    ],
+)
+def test_completion_in_shells(shell, variables):
+    environment = variables | {"_CNCTL_COMPLETE": f"complete_{shell}"}
+    run = CliRunner().invoke(app, [], env=environment, prog_name="cnctl")
+    assert "v11p_canny" in run.output
