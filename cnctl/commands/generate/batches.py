@@ -26,6 +26,7 @@ from cnctl.commands.generate.record import BatchRecord, ImageRecord
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.setup import Setup
 from cnctl.commands.generate.step_sheets import StepSheets
+from cnctl.commands.generate.threads import choose_threads, on_threads
 from cnctl.commands.shared.events import Stage
 from cnctl.errors import OutputExists
 from cnctl.sampling.denoise import OnPreview, sample
@@ -166,7 +167,8 @@ def _sample(
         base, more = control.attach(base, [image.hints[i] for image in batch], settings)
         attached += more
     what = f"{len(batch)} of {width}x{height} pixels at once"
-    with out_of_memory_hint(setup.request, what, denoising=True):
+    threads = on_threads(_threads(setup, batch))
+    with out_of_memory_hint(setup.request, what, denoising=True), threads:
         return sample(
             base,
             attached,
@@ -187,6 +189,12 @@ def _sample(
         )
 
 
+def _threads(setup: Setup, batch: Sequence[PreparedImage]) -> int:
+    height, width = batch[0].size
+    pixels = len(batch) * height * width
+    return choose_threads(setup.base, pixels=pixels, asked=setup.request.threads)
+
+
 def _places(request: GenerateRequest, batch: Sequence[PreparedImage]) -> Sequence[int]:
     """The places in a batch of the images that are wanted: all, or one among its own copies."""
     place, size = request.in_batch
@@ -203,6 +211,7 @@ def _record(
         picture,
         prompt=image.prompt,
         device=setup.base.device.type,
+        threads=_threads(setup, batch),
         batch=BatchRecord(index=index, size=len(batch)),
         hints=[describe_hint(*pair) for pair in zip(image.hints, image.stored, strict=True)],
     )

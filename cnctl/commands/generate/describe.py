@@ -62,6 +62,7 @@ def complete_record(
     *,
     prompt: str,
     device: str,
+    threads: int,
     batch: BatchRecord,
     hints: Sequence[FileRecord],
 ) -> ImageRecord:
@@ -73,6 +74,7 @@ def complete_record(
         "version": version("cnctl"),
         "libraries": {name: version(name) for name in LIBRARIES},
         "device": device,
+        "threads": threads,
         "batch": batch,
         "width": image.shape[1],
         "height": image.shape[0],
@@ -92,6 +94,8 @@ def unasked_differences(record: ImageRecord, origin: ImageRecord) -> Iterator[st
             yield f"made with {name} {now}, the first time with {value}"
     if record.device != origin.device:
         yield f"made with device {record.device}, the first time with {origin.device}"
+    if origin.threads not in (record.threads, 0):
+        yield f"made on {record.threads} of the CPU's threads, the first time on {origin.threads}"
     if record.dtype != origin.dtype:
         yield f"made with dtype {record.dtype}, the first time with {origin.dtype}"
     if record.base == origin.base and record.base_sha256 != origin.base_sha256:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
 from cnctl.commands.generate.adapters import Adapters, load_adapters
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.request import GenerateRequest
@@ -16,9 +14,6 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.network import Network
 from cnctl.tensorfiles.base_update_file import has_base_update
-
-SMALL_UNET = 50_000_000
-"""Parameters."""
 
 
 class Models:
@@ -64,12 +59,4 @@ def load_models(request: GenerateRequest, on_event: OnEvent) -> Models:
         low_memory=request.low_memory,
         note=lambda text: on_event(Note(text)),
     )
-    _choose_threads(base)
     return Models(base, load_adapters(base, request.loras, request.embeddings))
-
-
-def _choose_threads(base: Base) -> None:
-    """A small U-Net gains nothing from a second thread, and loses much where the CPU is busy."""
-    parameters = sum(parameter.numel() for parameter in base.denoiser.parameters())
-    if base.device.type == "cpu" and parameters < SMALL_UNET:
-        torch.set_num_threads(1)

@@ -131,7 +131,8 @@ class PlannedRecord:
 class ImageRecord(PlannedRecord):
     """All that made an image; width and height are its own, in pixels.
 
-    version, libraries, device: of cnctl, of torch and diffusers, "cpu" or "cuda".
+    version, libraries, device: of cnctl, of torch and diffusers, "cpu" or "cuda". threads: of the
+    CPU; 0 on another device, or not known.
     """
 
     controls: tuple[ControlRecord, ...]
@@ -141,6 +142,7 @@ class ImageRecord(PlannedRecord):
     batch: BatchRecord
     width: int
     height: int
+    threads: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, with the settings among its own keys."""

@@ -93,6 +93,7 @@ def _recorded(record: ImageRecord, path: Path, asked: GenerateRequest) -> Genera
         device=asked.device,
         dtype=record.dtype,
         size=record.size,
+        threads=record.threads or None,
         in_batch=(record.batch.index, record.batch.size),
     )
 

@@ -133,6 +133,12 @@ class GenerateRequest(Declared):
     """(width, height) to generate at; None for what suits the image and the resolution."""
     device: flags.Device = None
     dtype: flags.Dtype = None
+    threads: Annotated[
+        int | None,
+        Flag("Threads of the CPU for a batch.", default="by the work, or as with --from"),
+        at_least(1),
+    ] = None
+    """On which the last bits of an image depend, see `choose_threads`."""
     called: str = ""
     """The {stem} of all images; "" for their source's name and the conditions."""
     in_batch: tuple[int, int] = (0, 1)
