@@ -16,6 +16,7 @@ from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.settings import AnnotateSettings
 
 if TYPE_CHECKING:
+    from cnctl.commands.annotate.curate import Event as CurateEvent
     from cnctl.commands.annotate.result import AnnotateResult
     from cnctl.commands.annotate.run import Event
 
@@ -64,6 +65,8 @@ def annotate(
     to_stdout = request.out == "-"
     if to_stdout and json:
         raise CnctlError("-o - and --json both write to stdout", hint="name a file with -o")
+    if request.shards is not None:
+        return _curate(request, dry_run=dry_run, json=json, quiet=quiet)
     if dry_run:
         return _plan(request, json=json)
     from cnctl.commands.annotate.run import annotate as run
@@ -85,6 +88,33 @@ def _plan(request: AnnotateRequest, *, json: bool) -> None:
         note(f"cnctl: {error}")
     if plan.errors:
         raise SomeInputsFailed("not all inputs can be used")
+
+
+def _curate(request: AnnotateRequest, *, dry_run: bool, json: bool, quiet: bool) -> None:
+    from cnctl.commands.annotate.curate import curate
+    from cnctl.commands.shared.events import Note
+
+    if dry_run:
+        raise CnctlError("--dry-run does not plan --shards", hint="leave one out")
+
+    with progress("annotating", quiet=quiet) as advance:
+
+        def show(event: CurateEvent) -> None:
+            if isinstance(event, Note):
+                note(f"cnctl: {event.text}", quiet=quiet)
+            else:
+                advance(100 * event.seen // event.total, event.line())
+
+        found = curate(request, on_event=show)
+    if json:
+        emit_json(found.as_dict())
+    else:
+        emit(found.lines())
+    if found.made.was_done:
+        note("nothing was left to do", quiet=quiet)
+    if found.failed:
+        total = found.made.tally.rows
+        raise SomeInputsFailed(f"{found.failed} of {total} inputs failed; records/ says why")
 
 
 def _report(result: AnnotateResult, *, json: bool, quiet: bool) -> None:

@@ -43,7 +43,7 @@ def choose(
     Images of one size are ranked at random too. Raises CnctlError where there are too few images.
     """
     indices = list(range(len(names)))
-    places = {index: _place(seed, names[index]) for index in indices}
+    places = {index: place_in_order(seed, names[index]) for index in indices}
     if largest is not None:
         _check(largest, len(indices), "--largest")
         pixels = {index: _pixels(size, index) for index in indices}
@@ -62,7 +62,7 @@ def _pixels(size: Callable[[int], tuple[int, int]], index: int) -> int:
     return 0
 
 
-def _place(seed: int, name: str) -> bytes:
+def place_in_order(seed: int, name: str) -> bytes:
     """Return the sort key of a name in the random order of this seed."""
     return hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()
 

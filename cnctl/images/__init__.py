@@ -8,6 +8,7 @@ from cnctl.images.mask import read_mask
 from cnctl.images.read import (
     MAX_BYTES,
     MAX_PIXELS,
+    copied_suffix,
     read_bytes,
     read_hint,
     read_hint_as_stored,
@@ -20,6 +21,7 @@ from cnctl.images.terminal import draw, half_blocks
 from cnctl.images.write import (
     check_folder,
     check_output,
+    encode_compact,
     encode_hint,
     encode_image,
     hint_suffix,
@@ -37,9 +39,11 @@ __all__ = [
     "Resize",
     "check_folder",
     "check_output",
+    "copied_suffix",
     "cover",
     "draw",
     "eight_bits",
+    "encode_compact",
     "encode_hint",
     "encode_image",
     "find_images",

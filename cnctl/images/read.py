@@ -63,8 +63,8 @@ def read_hint(source: str | Path | bytes, *, channels: int) -> np.ndarray:
     return _with_channels(hint, channels, name)
 
 
-def read_hint_as_stored(path: str | Path) -> np.ndarray:
-    """Return a hint file with the channels that it has, (H, W, C): a picture as RGB uint8."""
+def read_hint_as_stored(path: str | Path | bytes) -> np.ndarray:
+    """Return a hint file, or the bytes of one, as stored, (H, W, C): a picture as RGB uint8."""
     data, name = _read_bytes(path)
     return _read_npz(data, name) if data[:2] == b"PK" else read_image(data, name=name)
 
@@ -106,6 +106,18 @@ def _is_on_its_side(image: Image.Image) -> bool:
     with contextlib.suppress(Exception):  # a broken EXIF block is ignored
         return bool(image.getexif().get(ExifTags.Base.Orientation, 1) >= 5)
     return False
+
+
+def copied_suffix(data: bytes) -> str:
+    """Return ".jpg", ".png" or ".webp" for a file that every reader shows as `read_image` does; ""
+    for another format, or an image that only its EXIF orientation turns upright.
+    """
+    with _opened(data, "an image") as image:
+        suffix = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}.get(str(image.format), "")
+        with contextlib.suppress(Exception):  # a broken EXIF block is ignored
+            if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):
+                return ""
+    return suffix
 
 
 def read_values(source: str | Path | bytes) -> tuple[np.ndarray, np.ndarray | None]:

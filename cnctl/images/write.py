@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
@@ -67,6 +68,24 @@ def encode_hint(hint: np.ndarray, metadata: Mapping[str, str]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, hint=hint, metadata=np.array(json.dumps(dict(metadata))))
     return buffer.getvalue()
+
+
+def encode_compact(hint: np.ndarray) -> bytes:
+    """Return a hint without loss and without metadata, in the format of `hint_suffix`.
+
+    Three equal channels are stored as one, which `read_hint` repeats. OpenCV's encoder takes a
+    sixth of the time of Pillow's.
+    """
+    channels = hint.shape[2]
+    if hint_suffix(channels) != ".png":
+        return encode_hint(hint, {})
+    first = hint[:, :, :1]
+    if channels == 1 or (channels == 3 and (hint == first).all()):
+        picture = np.ascontiguousarray(first)
+    else:
+        codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+        picture = cv2.cvtColor(hint, codes[channels])
+    return cv2.imencode(".png", picture)[1].tobytes()
 
 
 def hint_suffix(channels: int) -> str:

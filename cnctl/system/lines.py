@@ -44,3 +44,8 @@ def as_text(text: str, name: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeError as error:
         raise CnctlError(f"{name} is not UTF-8 text", hint="write it in UTF-8") from error
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text has no lone surrogate, which stands for a byte that could not be decoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -263,6 +263,8 @@ def _check_request(
     count: int, runs: Sequence[Run], request: AnnotateRequest, *, stdin: bool
 ) -> None:
     """Refuse flags that contradict each other, before anything is loaded or written."""
+    if flags := request.flags_of_shards:
+        raise CnctlError(f"{flags[0]} belongs to --shards", hint="add --dataset --shards 1000")
     conditions = len(named_conditions(request))
     if max(count, conditions) > 1 and request.is_one_file:
         raise CnctlError(

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 from cnctl.commands.shared import flags
-from cnctl.settings.declaration import Declared, Flag, at_least
+from cnctl.settings.declaration import (
+    Declared,
+    Flag,
+    at_least,
+    declarations,
+    less_than,
+    matches,
+    one_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,49 @@ class AnnotateRequest(Declared):
     dataset: Annotated[bool, Flag("Write a folder for cnctl train --data.")] = False
     """Options that the condition draws at random are a function of (seed, relative path); options
     that are given stay as given."""
+    shards: Annotated[
+        int | None,
+        Flag("Write --dataset as WebDataset tar files, for N inputs each.", metavar="N"),
+        at_least(1),
+    ] = None
+    """See `cnctl.commands.annotate.curate`; the fields up to `prompt` belong to it."""
+    workers: Annotated[
+        int | None,
+        Flag("Processes for --shards; 0: none.", default="one per core, or per GPU"),
+        at_least(0),
+    ] = None
+    shard_range: Annotated[
+        str | None,
+        Flag("Only these of the --shards, so that machines share a run.", metavar="A-B"),
+        matches(r"\d+-\d+", "a range of numbers, as 0-9", metavar="A-B"),
+    ] = None
+    paths: Annotated[
+        str | None,
+        Flag("File with a path in each line, or ended by NUL; - is stdin.", metavar="FILE"),
+    ] = None
+    columns: flags.Columns = None
+    every: Annotated[
+        int | None, Flag("Take each Nth frame of videos.", metavar="N"), at_least(1)
+    ] = None
+    images: Annotated[str, Flag("What --shards does with images."), one_of("copy", "resize")] = (
+        "copy"
+    )
+    rules: Annotated[
+        Sequence[str],
+        Flag("Bounds of a rule of quality, repeatable.", ("--rule",), metavar="NAME=MIN..MAX|off"),
+    ] = ()
+    keep_all: Annotated[bool, Flag("Measure by the rules, and leave out nothing for them.")] = False
+    held_out: Annotated[
+        float,
+        Flag("Share of the images for the validation split, by content."),
+        at_least(0),
+        less_than(1),
+    ] = 0.0
+    subsets: Annotated[
+        str | None,
+        Flag("Also list nested subsets of these sizes.", metavar="N,N..."),
+        matches(r"[1-9]\d*(,[1-9]\d*)*", "numbers, as 1000,10000", metavar="N,N..."),
+    ] = None
     prompt: Annotated[
         str | None, Flag("Prompt for --dataset where a.jpg has no a.txt.", ("--prompt", "-p"))
     ] = None
@@ -63,6 +114,14 @@ class AnnotateRequest(Declared):
     """Of one size, and only for detectors that take several in one call."""
     commercial: Annotated[bool, Flag("Refuse weights that are for research only.")] = False
     """CNCTL_COMMERCIAL asks for the same."""
+
+    @property
+    def flags_of_shards(self) -> list[str]:
+        """The flags that are given and mean nothing without --shards."""
+        declared = declarations(type(self))
+        names = [*declared][[*declared].index("shards") + 1 : [*declared].index("prompt")]
+        defaults = {field.name: field.default for field in fields(self)}
+        return [declared[n].option for n in names if getattr(self, n) != defaults[n]]
 
     @property
     def is_one_file(self) -> bool:

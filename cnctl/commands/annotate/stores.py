@@ -26,7 +26,7 @@ from cnctl.images import (
     write_hint,
     write_image,
 )
-from cnctl.system.lines import as_text, read_lines
+from cnctl.system.lines import as_text, is_utf8, read_lines
 from cnctl.system.standard_streams import was_closed
 
 METADATA_KEY = "cnctl"
@@ -181,7 +181,7 @@ class _Pairs:
 
     def write(self, target: Target, image: np.ndarray, hint: np.ndarray) -> None:
         name = pair_name(target.image)
-        if not _is_utf8(name):
+        if not is_utf8(name):
             raise CnctlError(f"{shown(name)}: a data set's names must be UTF-8", hint="rename it")
         example = Example(image, hint, self._prompt_of(target.image.path))
         self.writer.add(name, example, record=target.record)
@@ -197,8 +197,3 @@ class _Pairs:
                 hint=f"write {sidecar.name}, or give --prompt",
             )
         return self.prompt
-
-
-def _is_utf8(name: str) -> bool:
-    """Whether the name has no lone surrogate, which stands for a byte that could not be decoded."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)

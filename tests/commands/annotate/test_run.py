@@ -707,3 +707,8 @@ def test_ground_truth_needs_a_folder_and_a_condition_that_reads_it(photos):
         annotate("stated", [photos], ground_truth="nowhere")
     with pytest.raises(CnctlError, match="canny does not read ground truth"):
         annotate("canny", [photos], ground_truth="photos")
+
+
+def test_flags_of_shards_are_not_ignored_without_them(photos: Path) -> None:
+    with pytest.raises(CnctlError, match="--workers belongs to --shards"):
+        annotate("canny", [photos], workers=2)

@@ -1,0 +1,187 @@
+"""`cnctl annotate --dataset --shards`: inputs of any kind to a training set in shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from cnctl.commands.annotate.plan import Run, plan_runs
+from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.annotate.set_report import write_set_report
+from cnctl.commands.shared.events import Note, ignore, notes
+from cnctl.commands.shared.failures import FailedConditions
+from cnctl.curation.progress import Progress
+from cnctl.curation.recipe import HintRecipe, Images, Recipe
+from cnctl.curation.rules.bounds import Bounds
+from cnctl.curation.rules.judge import parse_rules
+from cnctl.curation.run import Job, Made, make_dataset
+from cnctl.curation.sources.opening import Inputs
+from cnctl.curation.versions import installed
+from cnctl.curation.workers import cores
+from cnctl.data.columns import parse_columns
+from cnctl.errors import CnctlError
+from cnctl.hints.files import find_file, weights_in
+from cnctl.plugin import Condition
+from cnctl.system.lines import as_text
+from cnctl.tensorfiles.digest import known_sha256
+
+BATCH = 4
+"""Images that a detector sees at once on a GPU, unless told otherwise."""
+WORDS = "caption-words"
+
+Event = Progress | Note
+
+
+@dataclass(frozen=True, kw_only=True)
+class CuratedSet:
+    """A data set in shards, or the part of it that this run was asked for."""
+
+    out: Path
+    made: Made
+
+    @property
+    def failed(self) -> int:
+        """How many inputs are left out because something is wrong with them."""
+        return self.made.tally.failed
+
+    def lines(self) -> list[str]:
+        """For people."""
+        tally = self.made.tally
+        left_out = f", {tally.left_out.total()} left out" if tally.left_out else ""
+        reasons = f": {tally.reasons()}" if tally.left_out else ""
+        return [
+            f"{tally.done} of {tally.rows} images are in {self.out}{left_out}{reasons}",
+            *([f"{self.made.left} shards are left to other runs"] if self.made.left else []),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        tally = self.made.tally
+        return {
+            "out": self.out,
+            "rows": tally.rows,
+            "done": tally.done,
+            "left_out": dict(tally.left_out.most_common()),
+            "shards": self.made.plan.shards,
+            "shards_left": self.made.left,
+            "was_done": self.made.was_done,
+        }
+
+
+def curate(request: AnnotateRequest, *, on_event: Callable[[Event], None] = ignore) -> CuratedSet:
+    """Make a data set in shards; what an earlier run of the same plan has made is kept.
+
+    Every input is done or left out for a reason that is recorded. OutputError where the output has
+    another plan; CnctlError where a condition cannot be used, for it is part of every example.
+    """
+    _check(request)
+    failures = FailedConditions(lambda failure: None, count=1)
+    runs = plan_runs(request, failures)
+    kind, devices = _devices(request, runs)
+    job = Job(
+        out=Path(request.out),
+        inputs=_inputs(request, notes(on_event)),
+        recipe=_recipe(request, runs, kind),
+        devices=devices,
+        commercial=request.commercial or None,
+        shards=_range(request.shard_range),
+    )
+    made = make_dataset(job, on_progress=on_event, write_report=partial(write_set_report, job.out))
+    return CuratedSet(out=job.out, made=made)
+
+
+def _check(request: AnnotateRequest) -> None:
+    """Refuse flags that contradict each other, before anything is read or written."""
+    refused = {
+        "--compare": request.compared,
+        "--ground-truth": request.ground_truth is not None,
+        "--overwrite": request.overwrite,
+        "-o -": request.out == "-",
+    }
+    if given := [flag for flag, is_given in refused.items() if is_given]:
+        raise CnctlError(f"--shards and {given[0]} cannot be combined", hint="leave one out")
+    if not request.dataset:
+        raise CnctlError("--shards is a form of --dataset", hint="add --dataset")
+    if "-" in map(str, request.inputs):
+        raise CnctlError("- is an image on standard input", hint="--paths - reads names there")
+
+
+def _inputs(request: AnnotateRequest, note: Callable[[str], None]) -> Inputs:
+    return Inputs(
+        given=[str(item) for item in request.inputs],
+        paths=request.paths or "",
+        columns=parse_columns(request.columns),
+        every=request.every,
+        note=note,
+    )
+
+
+def _recipe(request: AnnotateRequest, runs: Sequence[Run], kind: str) -> Recipe:
+    assert request.shards is not None
+    bounds = parse_rules(request.rules)
+    if request.prompt == "" and not any(text.startswith(WORDS) for text in request.rules):
+        bounds[WORDS] = Bounds()  # an empty prompt is asked for
+    return Recipe(
+        hints=tuple(_hint(run) for run in runs),
+        per_shard=request.shards,
+        images=cast(Images, request.images),
+        prompt=None if request.prompt is None else as_text(request.prompt, "--prompt"),
+        seed=request.seed,
+        held_out=request.held_out,
+        bounds=bounds,
+        keep_all=request.keep_all,
+        subsets=tuple(int(text) for text in (request.subsets or "").split(",") if text),
+        largest=request.largest,
+        sample=request.sample,
+        every=request.every,
+        batch=request.batch or (1 if kind == "cpu" else BATCH),
+        device=kind,
+        versions=installed(run.condition for run in runs),
+    )
+
+
+def _hint(run: Run) -> HintRecipe:
+    return HintRecipe(
+        condition=run.condition.name,
+        options=dict(run.options),
+        resolution=run.resolution,
+        weights=_weights(run.condition),
+    )
+
+
+def _weights(condition: Condition) -> dict[str, str]:
+    """The sha256 of each file of a detector, "" where it is not installed."""
+    found = {key: find_file(file) for key, file in condition.files.items()}
+    return {key: known_sha256(weights_in(path)) if path else "" for key, path in found.items()}
+
+
+def _devices(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[str, list[str]]:
+    """The kind of device, and that of each worker: all GPUs, or as many processes as cores."""
+    wanted = request.device
+    if wanted in (None, "cpu") and not any(run.condition.files for run in runs):
+        return "cpu", ["cpu"] * _workers(request, cores())
+    from cnctl.models.device import pick_device  # imports torch, which takes seconds
+
+    device = pick_device(wanted)
+    if device.type != "cuda":
+        return device.type, [device.type] * _workers(request, cores())
+    import torch
+
+    count = torch.cuda.device_count()
+    gpus = [str(device)] if device.index is not None else [f"cuda:{n}" for n in range(count)]
+    workers = _workers(request, len(gpus))
+    return "cuda", [gpus[number % len(gpus)] for number in range(workers)]
+
+
+def _workers(request: AnnotateRequest, usual: int) -> int:
+    return usual if request.workers is None else request.workers
+
+
+def _range(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    return int(first), int(last)

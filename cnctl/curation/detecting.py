@@ -1,0 +1,70 @@
+"""The hints of several images, together as far as their detectors take several."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from cnctl.curation.assembling import Loaded
+from cnctl.curation.recipe import HintRecipe, Recipe
+from cnctl.errors import CnctlError
+from cnctl.hints.run import LoadedDetector, Size
+from cnctl.plugin import Detection
+
+Result = Detection | CnctlError | None
+"""What was found, why the detector failed, or None where nothing was found."""
+
+
+def detect(
+    loaded: Sequence[Loaded], recipe: Recipe, detectors: Mapping[str, LoadedDetector]
+) -> dict[int, dict[str, Result]]:
+    """The results by row and condition; raises what would fail every image."""
+    found: dict[int, dict[str, Result]] = {one.number: {} for one in loaded}
+    for hint in recipe.hints:
+        for number, result in _of_condition(loaded, hint, detectors[hint.condition]).items():
+            found[number][hint.condition] = result
+    return found
+
+
+def _of_condition(
+    loaded: Sequence[Loaded], hint: HintRecipe, detector: LoadedDetector
+) -> dict[int, Result]:
+    alike: dict[tuple[Size, str], list[Loaded]] = defaultdict(list)
+    found: dict[int, Result] = {}
+    if detector.takes_many:
+        for one in loaded:
+            options = json.dumps(dict(one.options[hint.condition]), sort_keys=True)
+            alike[_image(one, hint).shape[:2], options].append(one)
+    for group in alike.values():
+        if len(group) > 1:
+            with suppress(CnctlError):  # each is detected alone then, and its error told
+                found |= _together(group, hint, detector)
+    return {
+        one.number: found[one.number] if one.number in found else _alone(one, hint, detector)
+        for one in loaded
+    }
+
+
+def _together(
+    group: Sequence[Loaded], hint: HintRecipe, detector: LoadedDetector
+) -> dict[int, Result]:
+    images = [_image(one, hint) for one in group]
+    found = detector.batch(images, **group[0].options[hint.condition])
+    return {one.number: result for one, result in zip(group, found, strict=True)}
+
+
+def _alone(one: Loaded, hint: HintRecipe, detector: LoadedDetector) -> Result:
+    try:
+        return detector(_image(one, hint), **one.options[hint.condition])
+    except CnctlError as error:
+        if error.exit_code != CnctlError.exit_code:
+            raise
+        return error
+
+
+def _image(one: Loaded, hint: HintRecipe) -> np.ndarray:
+    return one.images[hint.resolution]

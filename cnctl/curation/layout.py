@@ -1,0 +1,41 @@
+"""Where the files of a data set lie in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PLAN = "plan.json"
+ROWS = "rows.jsonl"
+MANIFEST = "manifest.jsonl"
+PAGE = "report.html"
+REPORT = "report.json"
+"""Written last: the data set is finished where it is."""
+CLAIMS = ".claims"
+TRAIN = "train"
+VALIDATION = "validation"
+SPLITS = (TRAIN, VALIDATION)
+"""Folders of tar files, named as Hugging Face `datasets` names splits."""
+RECORDS = "records"
+SUBSETS = "subsets"
+
+
+def tar_name(split: str, shard: int) -> str:
+    """Path of a shard below the output."""
+    return f"{split}/{shard:06d}.tar"
+
+
+def records_name(shard: int) -> str:
+    """Path of the records of a shard's rows below the output."""
+    return f"{RECORDS}/{shard:06d}.jsonl"
+
+
+def key_of(row: int) -> str:
+    """What the members of an example are called: the row's number, so that no name can be taken
+    twice or lead elsewhere, whatever the inputs are called.
+    """
+    return f"{row:09d}"
+
+
+def temporary(path: Path) -> Path:
+    """Where a file is written before it is published; of a killed run, the next one's."""
+    return path.with_name(f".{path.name}.tmp")

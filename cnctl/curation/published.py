@@ -1,0 +1,77 @@
+"""Files of one shard: written under a temporary name, hashed, and published by a rename."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnctl.curation.layout import temporary
+from cnctl.errors import writing
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file as it was written."""
+
+    sha256: str
+    bytes: int
+
+
+class HashedFile(io.RawIOBase):
+    """A new file whose content is hashed while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._hash.update(data)
+        self._size += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def finish(self) -> Published:
+        """Write it to the disk and close it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return Published(self._hash.hexdigest(), self._size)
+
+    def discard(self) -> None:
+        """Close and remove it."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def publishing(path: Path) -> Iterator[HashedFile]:
+    """Yield a file that `publish` moves to `path`; it is removed if that does not happen.
+
+    Only one process at a time may write to a path. Raises OutputError where it cannot be written.
+    """
+    with writing(path, hint="free some space, then run it again: whole shards are kept"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = HashedFile(temporary(path))
+        try:
+            yield file
+        finally:
+            file.discard()
+
+
+def publish(file: HashedFile, path: Path) -> Published:
+    """Finish a file and give it its name, in place of what was there."""
+    found = file.finish()
+    os.replace(temporary(path), path)
+    return found

@@ -1,0 +1,1 @@
+"""The kinds of inputs: each is a file that finds rows in a fixed order and reads one of them."""

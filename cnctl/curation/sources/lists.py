@@ -1,0 +1,145 @@
+"""Lists of image files: lines of text, .csv or .jsonl, read a line at a time.
+
+Paths are relative to the list's folder; captions may stand beside them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cnctl.curation.rows import Row
+from cnctl.curation.sources.broken import broken_row
+from cnctl.curation.sources.content import caption_of
+from cnctl.curation.sources.files import file_row
+from cnctl.data.columns import COLUMNS, FLAG, Names
+from cnctl.data.urls import is_url
+from cnctl.errors import CnctlError, describe_error, reading, shown
+from cnctl.system.lines import MARK, is_utf8
+
+SUFFIXES = frozenset({".txt", ".csv", ".jsonl"})
+PIECE = 1 << 20
+LIST_COLUMNS = COLUMNS._replace(image=(*COLUMNS.image, "path", "file", "filename"))
+
+
+def list_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the files that a list names. columns: names by role, from `parse_columns`."""
+    names = LIST_COLUMNS.replaced(columns)
+    with reading(path), path.open("rb") as file:
+        match path.suffix.lower():
+            case ".txt":
+                yield from path_rows(file, folder=path.parent)
+            case ".csv":
+                yield from _from_fields(path, _table(path, file, names), names)
+            case _:
+                yield from _from_fields(path, _objects(path, file), names)
+
+
+def path_rows(file: BinaryIO, *, folder: Path | None = None) -> Iterator[Row]:
+    """Yield the files whose paths stand in a file, one a line, or ended by NUL as `find -print0`
+    writes them; they are bytes of the file system, in any encoding.
+    """
+    for path in _split(file):
+        name = os.fsdecode(path)
+        yield _row(folder, name, "")
+
+
+def _split(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the parts between line ends, or between NULs where there is one in the beginning."""
+    rest, end = file.read(PIECE), b"\n"
+    if b"\0" in rest:
+        end = b"\0"
+    else:
+        rest = rest.removeprefix(MARK)
+    while True:
+        *parts, rest = rest.split(end)
+        yield from (found for part in parts if (found := _stripped(part, end)))
+        piece = file.read(PIECE)
+        if not piece:
+            break
+        rest += piece
+    if last := _stripped(rest, end):
+        yield last
+
+
+def _stripped(part: bytes, end: bytes) -> bytes:
+    return part if end == b"\0" else part.removesuffix(b"\r")
+
+
+Found = tuple[str, Mapping[str, Any] | str]
+"""What to call an entry, and its fields or what is wrong with it."""
+
+
+def _from_fields(path: Path, entries: Iterable[Found], names: Names) -> Iterator[Row]:
+    for where, fields in entries:
+        if isinstance(fields, str):
+            yield broken_row(where, fields)
+            continue
+        image = next((value for n in names.image if (value := fields.get(n))), None)
+        caption = caption_of(fields, names.prompt)
+        if not isinstance(image, str):
+            yield broken_row(where, f"it has no {names.image[0]!r}; {FLAG} image=NAME names it")
+        elif is_utf8(caption):
+            yield _row(path.parent, image, caption)
+        else:
+            yield broken_row(where, "its caption is not UTF-8")
+
+
+def _row(folder: Path | None, name: str, caption: str) -> Row:
+    if is_url(name):
+        return broken_row(name, "it is a URL; lists name files")
+    return file_row(folder / name if folder else name, name, caption)
+
+
+def _table(path: Path, file: BinaryIO, names: Names) -> Iterator[Found]:
+    reader = csv.reader(_texts(file), skipinitialspace=True, strict=True)
+    header: list[str] = []
+    while True:
+        where = f"line {reader.line_num + 1} of {shown(path)}"
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield where, f"it is not CSV: {error}"
+            continue
+        if row is None:
+            return
+        if row and not header:
+            header = _checked([name.strip() for name in row], path, names)
+        elif row and len(row) != len(header):
+            yield where, f"it has {len(row)} fields, and the header {len(header)}"
+        elif row:
+            yield where, dict(zip(header, row, strict=True))
+
+
+def _checked(header: list[str], path: Path, names: Names) -> list[str]:
+    if not set(header) & set(names.image):
+        raise CnctlError(
+            f"{shown(path)} has no column {names.image[0]!r}",
+            hint=f"it has {', '.join(map(shown, header))}; {FLAG} image=NAME names it",
+        )
+    return header
+
+
+def _texts(file: BinaryIO) -> Iterator[str]:
+    """Yield lines as text; bytes of names that are not UTF-8 stay what they are."""
+    for number, line in enumerate(file):
+        text = line.removeprefix(MARK) if number == 0 else line
+        yield text.decode("utf-8", "surrogateescape")
+
+
+def _objects(path: Path, file: BinaryIO) -> Iterator[Found]:
+    for number, line in enumerate(file, start=1):
+        text = line.removeprefix(MARK) if number == 1 else line
+        if not text.strip():
+            continue
+        where = f"line {number} of {shown(path)}"
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            yield where, f"it is not JSON: {describe_error(error)}"
+            continue
+        yield where, found if isinstance(found, dict) else "it is not a JSON object"

@@ -1,0 +1,123 @@
+"""Find the rows of all inputs of a run, in a fixed order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from cnctl.curation.rows import Row
+from cnctl.curation.sources import files, lists, tables, tars, videos
+from cnctl.data.braces import expand_braces
+from cnctl.data.folder import INDEXES
+from cnctl.data.tables import find_tables
+from cnctl.data.urls import is_url
+from cnctl.errors import CnctlError, reading, shown
+from cnctl.images import SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a run reads. paths: a file that lists paths, "-" for standard input; "" for none.
+
+    columns: names of columns, as `parse_columns` gives them. every: the step between the frames
+    that are taken of a video; None where videos are no inputs.
+    """
+
+    given: Sequence[str]
+    paths: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    every: int | None = None
+    note: Callable[[str], None] = lambda text: None
+    """Is told what is read where there is a choice."""
+
+
+def find_rows(inputs: Inputs, *, without: Path) -> Iterator[Row]:
+    """Yield the rows of all inputs as they are given, each in its own order.
+
+    without: a folder whose files are no inputs, because they are the output. Raises CnctlError for
+    an input that does not exist or gives nothing.
+    """
+    for item in inputs.given:
+        yield from _some(_rows(item, inputs, without), item)
+    if inputs.paths == "-":
+        yield from _some(lists.path_rows(sys.stdin.buffer), "standard input")
+    elif inputs.paths:
+        with reading(inputs.paths), open(inputs.paths, "rb") as file:
+            yield from _some(lists.path_rows(file), inputs.paths)
+
+
+def _some(rows: Iterator[Row], item: str) -> Iterator[Row]:
+    first = next(rows, None)
+    if first is None:
+        raise CnctlError(f"{shown(item)} holds no images", hint=_what_is_read())
+    return chain([first], rows)
+
+
+def _what_is_read() -> str:
+    return f"images are {' '.join(sorted(SUFFIXES))}; tar files are named: 'data/*.tar'"
+
+
+def _rows(item: str, inputs: Inputs, without: Path) -> Iterator[Row]:
+    if is_url(item):
+        return tars.remote_rows(item, inputs.columns)
+    if os.path.isdir(item):
+        return _of_folder(Path(item), inputs, without)
+    if os.path.exists(item):
+        return _of_file(Path(item), Path(item).name, inputs)
+    return _of_pattern(item, inputs, without)
+
+
+def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
+    """A folder with an index or tables is a data set, any other one a tree of files."""
+    indexes = [folder / name for name in INDEXES if Path(name).suffix in lists.SUFFIXES]
+    if index := next((path for path in indexes if path.is_file()), None):
+        inputs.note(f"{shown(index)} is read, and not the folder's other files")
+        return lists.list_rows(index, inputs.columns)
+    if found := find_tables(folder, inputs.note):
+        inputs.note(f"{shown(folder)} is read as tables: {len(found)} files, {shown(found[0])}")
+        return tables.table_rows(folder, found, inputs.columns)
+    suffixes = SUFFIXES | (videos.SUFFIXES if inputs.every else frozenset())
+    below = files.walk(folder, suffixes=suffixes, without=without)
+    return (row for path, name in below for row in _image_or_frames(path, name, inputs))
+
+
+def _of_file(path: Path, name: str, inputs: Inputs) -> Iterator[Row]:
+    suffix = path.suffix.lower()
+    if suffix == ".tar":
+        return tars.local_rows(path, inputs.columns)
+    if suffix in tables.SUFFIXES:
+        return tables.table_rows(path.parent, [path], inputs.columns)
+    if suffix in lists.SUFFIXES:
+        return lists.list_rows(path, inputs.columns)
+    return _image_or_frames(path, name, inputs)
+
+
+def _image_or_frames(path: Path, name: str, inputs: Inputs) -> Iterator[Row]:
+    if path.suffix.lower() not in videos.SUFFIXES:
+        return iter([files.found_row(path, name)])
+    if inputs.every is None:
+        raise CnctlError(f"{shown(path)} is a video", hint="--every 25 takes each 25th frame")
+    return videos.frame_rows(path, name, every=inputs.every)
+
+
+def _of_pattern(pattern: str, inputs: Inputs, without: Path) -> Iterator[Row]:
+    for part in expand_braces(pattern):
+        matches = sorted(glob.glob(part, recursive=True), key=files.natural)
+        if not matches:
+            raise CnctlError(f"{shown(part)}: no such file or folder", hint="check the name")
+        root = _root(part)
+        for match in map(Path, matches):
+            if match.is_file() and without not in match.absolute().parents:
+                yield from _of_file(match, match.relative_to(root).as_posix(), inputs)
+
+
+def _root(pattern: str) -> Path:
+    """The part of a glob without wildcards."""
+    parts = Path(pattern).parts
+    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:first])

@@ -1,0 +1,74 @@
+"""Rows of Arrow and Parquet files, as Hugging Face `datasets` writes them: images, or paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnctl.curation.rows import Place, Row
+from cnctl.curation.sources.content import Content, in_one_line
+from cnctl.curation.sources.lists import LIST_COLUMNS
+from cnctl.data.columns import FLAG
+from cnctl.data.table_parts import Part, open_parts
+from cnctl.errors import CnctlError, MissingError, shown
+from cnctl.images import read_bytes
+
+KIND = "cell"
+SUFFIXES = frozenset({".parquet", ".arrow"})
+
+
+def table_rows(source: Path, files: Sequence[Path], columns: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the rows of tables. source: the folder to which paths in them are relative."""
+    names = LIST_COLUMNS.replaced(columns)
+    for path in files:
+        for part in _parts(path):
+            image = next((name for name in names.image if name in part.names), None)
+            if image is None:
+                raise CnctlError(
+                    f"{shown(path)} has no column {names.image[0]!r}",
+                    hint=f"it has {', '.join(part.names)}; {FLAG} image=NAME names it",
+                )
+            caption = next((name for name in names.prompt if name in part.names), "")
+            yield from _rows(source, part, image, caption)
+
+
+def read(place: Place) -> Content:
+    """The image of a row and its caption."""
+    _, source, path, group, row, image, caption = place
+    part = Part(Path(str(path)), None if group == -1 else int(group), 0, ())
+    data = _bytes(part.cell(str(image), int(row)), Path(str(source)))
+    text = part.cell(str(caption), int(row)) if caption else None
+    if not isinstance(text, str) or not text.strip():
+        return Content(data)
+    return Content(data, in_one_line(text), f"column {caption}")
+
+
+def _rows(source: Path, part: Part, image: str, caption: str) -> Iterator[Row]:
+    group = -1 if part.group is None else part.group
+    for row in range(part.length):
+        name = f"{part.path.name}, row {row}" + f" of group {group}" * (group >= 0)
+        yield Row(name, (KIND, str(source), str(part.path), group, row, image, caption))
+
+
+def _parts(path: Path) -> list[Part]:
+    try:
+        return open_parts(path)
+    except ImportError as error:
+        raise MissingError(
+            f"{shown(path)} is a table, and pyarrow, which reads it, is not installed",
+            hint="pip install 'cnctl[arrow]'",
+        ) from error
+    except (OSError, ValueError) as error:  # the base classes of pyarrow's errors
+        text = str(error).splitlines()[0]
+        raise CnctlError(f"{shown(path)} cannot be read: {text}", hint="copy it again") from error
+
+
+def _bytes(value: Any, source: Path) -> bytes:
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return read_bytes(source / value)
+    raise CnctlError("it holds no image and names no file")

@@ -1,0 +1,89 @@
+"""A shard from its claim to its line in the manifest, in whatever process does it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from cnctl.curation.examples import ShardTask, Tools
+from cnctl.curation.layout import CLAIMS, SPLITS, records_name, tar_name, temporary
+from cnctl.curation.manifest import Manifest
+from cnctl.curation.plan import Plan, read_plan, shard_rows
+from cnctl.curation.recipe import Recipe
+from cnctl.curation.shard import ShardReport, make_shard
+from cnctl.hints.detector import Detector
+from cnctl.registry import get_condition
+from cnctl.system.locks import Claims
+
+
+class Workplace:
+    """An output folder with its plan, as a process that makes shards has it open.
+
+    tools: None in a process that lets others make them.
+    """
+
+    def __init__(self, out: Path, tools: Tools | None) -> None:
+        plan = read_plan(out)
+        assert plan is not None, "the plan is written before the work begins"
+        self.out = out
+        self.plan: Plan = plan
+        self.tools = tools
+        self.claims = Claims(out / CLAIMS)
+        self.manifest = Manifest(out, self.claims)
+
+    def __enter__(self) -> Workplace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.claims.__exit__()
+
+    def run(
+        self, shard: int, *, killers: Collection[int] = (), suspects: Collection[int] = ()
+    ) -> ShardReport | None:
+        """Make a shard, unless it is done; None where another process has claimed it."""
+        assert self.tools is not None, "the detectors are in memory"
+        if not self.claims.claim(shard):
+            return None
+        try:
+            if done := self.manifest.find(shard):
+                return done
+            task = ShardTask(
+                number=shard,
+                first=self.plan.first_row(shard),
+                rows=shard_rows(self.out, self.plan, shard),
+                killers=frozenset(killers),
+                suspects=frozenset(suspects),
+            )
+            report = make_shard(task, self.tools, self.out)
+            self.manifest.append(report)
+            return report
+        finally:
+            self.claims.release(shard)
+
+    def clean(self, shard: int) -> None:
+        """Remove what a killed process has left of a shard, unless another one is at it."""
+        if self.claims.claim(shard):
+            for name in (*(tar_name(split, shard) for split in SPLITS), records_name(shard)):
+                temporary(self.out / name).unlink(missing_ok=True)
+            self.claims.release(shard)
+
+
+def load_tools(
+    recipe: Recipe,
+    *,
+    device: str,
+    commercial: bool | None = None,
+    secrets: Mapping[str, str] | None = None,
+) -> Tools:
+    """Load the detectors of a recipe. device: with its number, such as "cuda:1"."""
+    detectors = {}
+    for hint in recipe.hints:
+        condition = get_condition(hint.condition)
+        detectors[hint.condition] = Detector(condition, device=device, commercial=commercial).load()
+    return Tools(recipe=recipe, detectors=detectors, secrets=secrets or {})

@@ -1,0 +1,245 @@
+"""Processes on this machine that make shards; one that is killed is replaced.
+
+Each has a pipe of its own, so that a process which is killed holds no lock that others wait for,
+and tells in shared memory which rows it has in work, so that what kills it is known.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from cnctl.curation.shard import ShardReport
+from cnctl.curation.work import Workplace, load_tools
+from cnctl.errors import CnctlError
+
+TICK = 0.5
+"""Seconds between two looks at how far the work is."""
+KILLS = 3
+"""So many workers that are killed at one row make it a row that is left out."""
+FAILED_STARTS = 3
+IDLE = (-1, -1)
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """devices: of each worker, "cpu" or "cuda:0". secrets: see `read_row`."""
+
+    devices: Sequence[str]
+    commercial: bool | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Worker:
+    device: str
+    process: Any
+    pipe: Connection
+    position: Any
+    is_ready: bool = False
+    shard: int | None = None
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The first and the last row in work."""
+        return self.position[0], self.position[1]
+
+
+class Workers:
+    """Makes shards in the processes of a crew.
+
+    on_report: is called with each shard that is done; on_rows: now and then, with the first row in
+    work of each shard that is.
+    """
+
+    def __init__(
+        self,
+        place: Workplace,
+        crew: Crew,
+        *,
+        on_report: Callable[[ShardReport], None],
+        on_rows: Callable[[Mapping[int, int]], None] = lambda rows: None,
+    ) -> None:
+        self._place, self._crew = place, crew
+        self._on_report, self._on_rows = on_report, on_rows
+        self._waiting: deque[int] = deque()
+        self._workers: list[_Worker] = []
+        self._kills: Counter[int] = Counter()
+        """By row, of workers that had it in work."""
+        self._failed_starts = 0
+        self.claimed: list[int] = []
+        """Shards that other runs have in work."""
+
+    def run(self, shards: Iterable[int]) -> None:
+        """Make these shards; raises what a worker raises, after all of them have stopped."""
+        self._waiting.extend(shards)
+        try:
+            count = min(len(self._crew.devices), len(self._waiting))
+            self._workers = [self._start(device) for device in self._crew.devices[:count]]
+            while self._waiting or any(worker.shard is not None for worker in self._workers):
+                self._step()
+        finally:
+            self._stop()
+
+    def _step(self) -> None:
+        for worker in self._workers:
+            if worker.is_ready and worker.shard is None and self._waiting:
+                self._give(worker, self._waiting.popleft())
+        watched = [thing for w in self._workers for thing in (w.pipe, w.process.sentinel)]
+        ready = wait(watched, timeout=TICK)
+        for worker in list(self._workers):
+            if worker.pipe in ready:
+                self._receive(worker)
+            elif worker.process.sentinel in ready:
+                self._replace(worker)
+        self._on_rows(
+            {w.shard: w.rows[0] for w in self._workers if w.shard is not None and w.rows != IDLE}
+        )
+
+    def _give(self, worker: _Worker, shard: int) -> None:
+        first = self._place.plan.first_row(shard)
+        rows = range(first, first + self._place.plan.count(shard))
+        killers = [row for row, count in self._kills.items() if count >= KILLS and row in rows]
+        suspects = [row for row, count in self._kills.items() if count >= KILLS - 1 and row in rows]
+        worker.shard = shard
+        with suppress(OSError):  # it was killed, which is seen next
+            worker.pipe.send((shard, killers, suspects))
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):  # it was killed
+            self._replace(worker)
+            return
+        match message:
+            case "ready":
+                worker.is_ready, self._failed_starts = True, 0
+            case ShardReport():
+                worker.shard = None
+                self._on_report(message)
+            case int():
+                worker.shard = None
+                self.claimed.append(message)
+            case BaseException():
+                raise message
+            case str():
+                raise RuntimeError(f"a worker has failed:\n{message}")
+
+    def _replace(self, worker: _Worker) -> None:
+        """Put another worker in the place of one that has ended, and repeat its shard."""
+        worker.process.kill()
+        worker.process.join()
+        if not worker.is_ready:
+            self._failed_starts += 1
+            if self._failed_starts == FAILED_STARTS:
+                raise CnctlError(
+                    f"workers end before they begin (exit code {worker.process.exitcode})",
+                    hint="give them more memory, or fewer --workers",
+                )
+        if worker.shard is not None:
+            if worker.rows != IDLE:
+                first, last = worker.rows
+                self._kills.update(range(first, last + 1))
+            self._waiting.appendleft(worker.shard)
+        worker.pipe.close()
+        self._workers[self._workers.index(worker)] = self._start(worker.device)
+
+    def _start(self, device: str) -> _Worker:
+        ours, theirs = _SPAWN.Pipe()
+        position = _SPAWN.RawArray("q", IDLE)
+        crew = replace(self._crew, devices=[device])
+        process = _SPAWN.Process(
+            target=_work, args=(self._place.out, crew, theirs, position), daemon=True
+        )
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = str(_threads(len(self._crew.devices)))
+        try:
+            process.start()
+        finally:
+            del os.environ["OMP_NUM_THREADS"]
+            if before is not None:
+                os.environ["OMP_NUM_THREADS"] = before
+        theirs.close()
+        return _Worker(device, process, ours, position)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+            if worker.shard is not None:
+                self._place.clean(worker.shard)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _threads(workers: int) -> int:
+    return max(1, cores() // workers)
+
+
+def _work(out: Path, crew: Crew, pipe: Connection, position: Any) -> None:
+    """What a worker process does until its parent ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def at(first: int, last: int) -> None:
+        position[0], position[1] = first, last
+
+    try:
+        _set_threads()
+        tools = load_tools_of(out, crew)
+        with Workplace(out, replace(tools, at=at)) as place:
+            pipe.send("ready")
+            while True:
+                shard, killers, suspects = pipe.recv()
+                report = place.run(shard, killers=killers, suspects=suspects)
+                at(*IDLE)
+                pipe.send(shard if report is None else report)
+    except EOFError:
+        pass
+    except CnctlError as error:
+        pipe.send(error)
+    except BaseException:
+        pipe.send(traceback.format_exc())
+
+
+def load_tools_of(out: Path, crew: Crew) -> Any:
+    """The tools for the plan of an output, on the first device of a crew."""
+    from cnctl.curation.plan import read_plan
+
+    plan = read_plan(out)
+    assert plan is not None
+    return load_tools(
+        plan.recipe, device=crew.devices[0], commercial=crew.commercial, secrets=crew.secrets
+    )
+
+
+def _set_threads() -> None:
+    import cv2
+
+    cv2.setNumThreads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
