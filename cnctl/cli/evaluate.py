@@ -17,7 +17,10 @@ from cnctl.settings.declaration import Flag
 if TYPE_CHECKING:
     from cnctl.commands.shared.events import Note, Stage
 
-SETTINGS = ("steps", "guidance_scale", "control_scale", "scheduler", "resolution")
+SETTINGS = (
+    *("steps", "guidance_scale", "guidance_start", "guidance_end", "scheduler", "resolution"),
+    *("control_scale", "control_start", "control_end", "control_every"),
+)
 Metrics = Annotated[
     str,
     Flag("Metrics besides fidelity; needs cnctl[metrics].", metavar="clip,fid,kid"),
@@ -31,8 +34,9 @@ COMPLETE = {
 }
 PANELS = {
     "Input": "cond data columns outputs ready_hint options",
-    "Control": "weights configs control_scale",
-    "Sampling": "prompt negative_prompt base count seed steps guidance_scale scheduler resolution",
+    "Control": "weights configs control_scale control_start control_end control_every",
+    "Sampling": "prompt negative_prompt base count seed steps guidance_scale guidance_start "
+    "guidance_end scheduler resolution",
     "Metrics": "metrics clip_model",
     "Output": "out resume overwrite json quiet",
     "Machine": "device dtype batch_size low_memory",

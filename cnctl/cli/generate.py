@@ -95,10 +95,10 @@ PANELS = {
     "Input": "images cond ready_hint options size resolution resize jobs made_before",
     "Prompt": "prompt prompts negative_prompt added_prompt prompt_mode captioner emphasis "
     "clip_skip",
-    "Control": "weights configs control_scale control_start control_end control_mode "
+    "Control": "weights configs control_scale control_start control_end control_every control_mode "
     "step_scales residual_scales regions",
-    "Sampling": "base count seed steps guidance_scale distilled_guidance scheduler loras "
-    "embeddings sweep",
+    "Sampling": "base count seed steps guidance_scale guidance_start guidance_end "
+    "distilled_guidance scheduler loras embeddings sweep",
     "Edit": "image strength mask",
     "Output": "out name grid gallery preview save_steps resume overwrite private dry_run json "
     "quiet",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from cnctl.models.network import Network
 
 MODES = ("balanced", "prompt", "control")
+FIRST_STEPS = 4
+"""In which a branch always runs: there the layout of the image is decided."""
 FADE = 0.825
 """Scale of a residual over that of the next deeper one, in the modes "prompt" and "control"."""
 
@@ -73,12 +76,29 @@ class Control:
 
 
 class ControlRunner:
-    """The controls of one run that ever act, each with its hint encoded once."""
+    """The controls of one run that ever act, each with its hint encoded once.
+
+    guided: whether there are steps with guidance. every: a branch runs in the first `FIRST_STEPS`
+    in which it acts, and then in every so many of them; between, what it gave last is used again.
+    1 is exact.
+    """
 
     def __init__(
-        self, base: Base, controls: Sequence[Control], *, steps: int, guided: bool
+        self,
+        base: Base,
+        controls: Sequence[Control],
+        *,
+        steps: int,
+        guided: bool,
+        every: int = 1,
     ) -> None:
-        self.base, self.steps, self.guided = base, steps, guided
+        self.base, self.steps, self.guided, self.every = base, steps, guided, every
+        self._last: dict[int, Residuals] = {}
+        """What each branch gave last, where that is used again."""
+        self._was_guided = guided
+        """At the last step."""
+        self._acted: Counter[int] = Counter()
+        """In how many steps each has acted."""
         self.encoded = [
             (control, self._encode(control))
             for control in controls
@@ -86,16 +106,19 @@ class ControlRunner:
         ]
 
     def residuals(
-        self, step: int, latents: Tensor, timestep: Tensor, text: TextFeatures
+        self, step: int, latents: Tensor, timestep: Tensor, text: TextFeatures, *, guided: bool
     ) -> Residuals | None:
         """What all controls together add at this step; None where none of them acts.
 
-        latents (B, C, h, w) and text: both halves of the guidance where there is guidance,
-        the one without the prompt first.
+        latents (B, C, h, w) and text: both halves of the guidance where `guided`, the one without
+        the prompt first.
         """
+        if guided != self._was_guided:  # what is kept is of another number of images
+            self._last.clear()
+        self._was_guided = guided
         added = [
-            self._run(control, hint, step, latents=latents, timestep=timestep, text=text)
-            for control, hint in self.encoded
+            self._run(number, step, latents=latents, timestep=timestep, text=text)
+            for number, (control, _) in enumerate(self.encoded)
             if control.acts_at(step, self.steps)
         ]
         return functools.reduce(operator.add, added) if added else None
@@ -115,18 +138,25 @@ class ControlRunner:
 
     def _run(
         self,
-        control: Control,
-        hint: EncodedHint,
+        number: int,
         step: int,
         *,
         latents: Tensor,
         timestep: Tensor,
         text: TextFeatures,
     ) -> Residuals:
-        half = self.guided and self._on_half(control)
-        if half:
-            latents, text = latents.chunk(2)[1], text.second_half()
-        residuals = control.network.residuals(self.base, latents, timestep, text, hint)
+        control, hint = self.encoded[number]
+        half = self._was_guided and self._on_half(control)
+        if self.guided and not self._was_guided:
+            hint = self._of_one_half(hint, control)
+        if self._is_due(number):
+            if half:
+                latents, text = latents.chunk(2)[1], text.second_half()
+            residuals = control.network.residuals(self.base, latents, timestep, text, hint)
+            if self.every > 1:
+                self._last[number] = residuals
+        else:
+            residuals = self._last[number]
         residuals = residuals.scaled(control.scales_at(step, self.steps))
         if control.region is not None:
             residuals = residuals.within(control.region)
@@ -134,6 +164,17 @@ class ControlRunner:
             return residuals
         only = control.conditional_only
         return residuals.on_second_half() if only else residuals.on_both_halves()
+
+    def _of_one_half(self, hint: EncodedHint, control: Control) -> EncodedHint:
+        if len(control.hint) == 1 or self._on_half(control):
+            return hint
+        return replace(hint, features=hint.features.chunk(2)[1])
+
+    def _is_due(self, number: int) -> bool:
+        """Count one more step in which this control acts; whether its branch runs in it."""
+        after = self._acted[number] - FIRST_STEPS
+        self._acted[number] += 1
+        return after < 0 or after % self.every == 0 or number not in self._last
 
 
 def check_control(control: Control, count: int, *, height: int, width: int, steps: int) -> None:

@@ -46,8 +46,10 @@ def sample(
     negative_prompts: Sequence[str] | None = None,
     steps: int = 20,
     guidance_scale: float = 9.0,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
     distilled_guidance: float | None = None,
     scheduler: str = "ddim",
+    control_every: int = 1,
     options: PromptOptions = PLAIN,
     edit: Edit | None = None,
     on_step: OnStep | None = None,
@@ -58,9 +60,11 @@ def sample(
 
     Image i depends on prompts[i], its hint and seeds[i] alone, whatever else is in the batch.
     Prompts longer than the text encoder reads are read in chunks, as many for all of the batch.
-    guidance_scale 1 turns guidance off; negative prompts then have no effect. distilled_guidance:
-    what a base that reads a scale of guidance is told; None for its default. steps is the number
-    that runs, also where an edit starts in the middle of a schedule, which is then a longer one.
+    guidance_scale 1 turns guidance off; negative prompts then have no effect. guidance_interval:
+    the part of the steps that have guidance, as fractions. distilled_guidance: what a base that
+    reads a scale of guidance is told; None for its default. control_every: see `ControlRunner`.
+    steps is the number that runs, also where an edit starts in the middle of a schedule, which is
+    then a longer one.
     on_preview is shown what the run is heading for after each `preview_every` steps but the last;
     it changes nothing.
     """
@@ -92,8 +96,10 @@ def sample(
             generators=generators,
             steps=steps,
             guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval,
             distilled_guidance=distilled_guidance,
             scheduler=scheduler,
+            control_every=control_every,
             edit=latent_edit,
             on_step=on_step,
             on_estimate=on_preview and _decoded(base, on_preview, preview_every, steps),
@@ -131,29 +137,37 @@ def denoise(
     generators: list[torch.Generator] | None = None,
     steps: int = 20,
     guidance_scale: float = 9.0,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
     distilled_guidance: float | None = None,
     scheduler: str = "ddim",
+    control_every: int = 1,
     edit: LatentEdit | None = None,
     on_step: OnStep | None = None,
     on_estimate: OnEstimate | None = None,
 ) -> Tensor:
     """Noise (B, C, h, w) to latents (B, C, h, w), float32.
 
-    Without negative_text there is no guidance. generators: one per image, for schedulers that add
-    noise at each step.
+    Without negative_text there is no guidance. guidance_interval: the part of the steps that have
+    it, as fractions; the others read `text` alone. generators: one per image, for schedulers that
+    add noise at each step. control_every: see `ControlRunner`.
     """
     schedule = build_scheduler(base, scheduler)
     strength = edit.strength if edit else 1.0
     tokens = math.prod(noise.shape[2:]) // base.patch_size**2
     timesteps = set_timesteps(schedule, steps, base.process, strength=strength, tokens=tokens)
     moved = timesteps.to(base.device)
-    guided = negative_text is not None
-    text = join([negative_text, text]) if negative_text is not None else text
+    both = text if negative_text is None else join([negative_text, text])
     height, width = (side * base.latent_factor for side in noise.shape[2:])
-    text = text.of_pictures([whole_picture(height, width)] * len(text))
+    both = both.of_pictures([whole_picture(height, width)] * len(both))
     told = base.distilled_guidance if distilled_guidance is None else distilled_guidance
-    text = text if base.distilled_guidance is None else text.guided_by(told)
-    runner = ControlRunner(base, controls, steps=len(timesteps), guided=guided)
+    both = both if base.distilled_guidance is None else both.guided_by(told)
+    text = both if negative_text is None else both.second_half()
+    guided = [
+        negative_text is not None and within for within in _within(guidance_interval, timesteps)
+    ]
+    runner = ControlRunner(
+        base, controls, steps=len(timesteps), guided=any(guided), every=control_every
+    )
     takes_generator = "generator" in inspect.signature(schedule.step).parameters
     further = {"generator": generators} if takes_generator else {}
     process, predict = base.process, base.family.predict
@@ -164,15 +178,15 @@ def denoise(
     )
     for i, timestep in enumerate(timesteps):
         given = process.network_input(schedule, latents, timestep)
-        given = torch.cat([given, given]) if guided else given
-        residuals = runner.residuals(i, given, moved[i], text)
-        predicted = predict(base.denoiser, given, moved[i], text, residuals).float()
-        if guided:
+        given, read = (torch.cat([given, given]), both) if guided[i] else (given, text)
+        residuals = runner.residuals(i, given, moved[i], read, guided=guided[i])
+        predicted = predict(base.denoiser, given, moved[i], read, residuals).float()
+        if guided[i]:
             without, with_prompt = predicted.chunk(2)
             predicted = base.family.guide(without, with_prompt, guidance_scale)
         done = round((i + 1) * steps / len(timesteps))
         if on_estimate is not None:
-            seen = given.chunk(2)[0] if guided else given
+            seen = given.chunk(2)[0] if guided[i] else given
             on_estimate(done, process.estimate_clean(schedule, seen, predicted, timestep))
         latents = schedule.step(predicted, timestep, latents, **further).prev_sample
         if edit is not None:
@@ -180,6 +194,12 @@ def denoise(
         if on_step is not None:
             on_step(done)
     return latents
+
+
+def _within(interval: tuple[float, float], timesteps: Tensor) -> list[bool]:
+    """Whether each step lies in this part of all steps."""
+    (start, end), count = interval, len(timesteps)
+    return [start <= i / count and (i + 1) / count <= end for i in range(count)]
 
 
 def _decoded(base: Base, on_preview: OnPreview, every: int, steps: int) -> OnEstimate:

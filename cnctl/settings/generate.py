@@ -18,6 +18,13 @@ class GenerateSettings(Declared):
 
     steps: Annotated[int, Flag("Denoising steps.", default=BY_CONDITION), at_least(1)] = 20
     guidance_scale: Annotated[float, Flag("Weight of the prompt.", default=BY_CONDITION)] = 9.0
+    guidance_start: Annotated[
+        float, Flag("Fraction of the steps where guidance begins."), at_least(0), at_most(1)
+    ] = 0.0
+    guidance_end: Annotated[
+        float, Flag("Fraction of the steps where guidance ends."), at_least(0), at_most(1)
+    ] = 1.0
+    """Other steps read the prompt alone, which is half the work (Kynkäänniemi et al., 2024)."""
     distilled_guidance: Annotated[
         float,
         Flag("Scale of guidance that a distilled base (FLUX.1 dev) reads.", default="the base's"),
@@ -30,6 +37,12 @@ class GenerateSettings(Declared):
     control_end: Annotated[
         float, Flag("Fraction of the steps where control ends."), at_least(0), at_most(1)
     ] = 1.0
+    control_every: Annotated[
+        int,
+        Flag("Run the ControlNet in the first 4 steps, then in every N-th; approximate."),
+        at_least(1),
+    ] = 1
+    """Between, what it added last is added again."""
     control_mode: Annotated[
         str,
         Flag(

@@ -201,6 +201,24 @@ class TestEqualsDiffusers:
         assert (latents - without).abs().max() > 0.05  # else the comparison shows nothing
 
     @pytest.mark.usefixtures("nothing_drawn_for_hints")
+    def test_steps_without_guidance_read_the_prompt_alone(
+        self, base: Base, network: Any, hint: Tensor, assert_same: Any
+    ) -> None:
+        controls, own = [Control(network, torch.cat([hint, 1 - hint]))], generators()
+        unguided = denoise(
+            base,
+            controls,
+            draw_noise(base, own, **SIZE),
+            text=encode_prompts(base, PROMPTS),
+            generators=own,
+            steps=STEPS,
+            scheduler=base.process.schedulers[0],
+        )
+        assert_same(self.ours(base, controls, guidance_interval=(0.0, 0.0)), unguided)
+        first = self.ours(base, controls, guidance_interval=(0.0, 0.5))
+        assert (first - unguided).abs().max() > 1e-3
+
+    @pytest.mark.usefixtures("nothing_drawn_for_hints")
     @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
     def test_two_controls_from_start_to_end_by_another_scheduler(
         self, case: Any, several: Any, base: Base, network: Any, build: Any, hint: Tensor,
@@ -325,7 +343,7 @@ def test_it_trains_what_it_runs(base: Base, network: Network) -> None:
     with torch.no_grad():
         trained = network.predict(base, latents, timestep[None], text, hint)
         runner = ControlRunner(base, [Control(network, hint)], steps=1, guided=False)
-        residuals = runner.residuals(0, latents, timestep, text)
+        residuals = runner.residuals(0, latents, timestep, text, guided=False)
         run = base.family.predict(base.denoiser, latents, timestep, text, residuals)
         without = base.family.predict(base.denoiser, latents, timestep, text, None)
     torch.testing.assert_close(trained, run, rtol=0, atol=0)

@@ -12,7 +12,7 @@ from cnctl.models.base import Base
 from cnctl.models.control import Control
 from cnctl.models.families import load_base
 from cnctl.models.prompts import encode_prompts
-from cnctl.models.text_features import TextFeatures
+from cnctl.models.text_features import TextFeatures, join
 from cnctl.models.unet.branch import predict_noise
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.sampling.denoise import denoise, draw_noise
@@ -111,6 +111,85 @@ def test_modes_equal_the_originals_loop(
     )
     control = Control(random_controlnet, hint, scale=0.7, mode=mode)
     assert_same(ours(loaded_random_base, control, texts), expected)
+
+
+@torch.no_grad()
+def test_a_branch_that_runs_every_third_step_adds_the_same_between(
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    hint: Tensor,
+    texts: dict[str, TextFeatures],
+) -> None:
+    base, steps, runs = loaded_random_base, 12, [0, 1, 2, 3, 4, 7, 10]
+    ran: list[int] = []
+    counted = random_controlnet.register_forward_hook(lambda *_: ran.append(0))
+    given = {**texts, "steps": steps, "guidance_scale": GUIDANCE, "control_every": 3}
+    made = denoise(base, [Control(random_controlnet, hint)], noise(base), **given)
+    counted.remove()
+    assert len(ran) == len(runs)
+    scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
+    scheduler.set_timesteps(steps)
+    latents, kept = noise(base), {}
+    for step, timestep in enumerate(scheduler.timesteps):
+        halves = {}
+        for name, text in texts.items():
+            if step in runs:
+                kept[name] = _residuals(random_controlnet, latents, timestep, text.tokens, hint)
+            *down, middle = kept[name]
+            halves[name] = base.denoiser(
+                latents,
+                timestep,
+                text.tokens,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+            ).sample
+        without, with_prompt = halves["negative_text"], halves["text"]
+        predicted = without + GUIDANCE * (with_prompt - without)
+        latents = scheduler.step(predicted, timestep, latents).prev_sample
+    assert_same(made, latents)
+
+
+@torch.no_grad()
+def test_steps_outside_the_interval_of_guidance_read_the_prompt_alone(
+    assert_same: Any,
+    loaded_random_base: Base,
+    random_controlnet: ControlNetModel,
+    texts: dict[str, TextFeatures],
+) -> None:
+    base = loaded_random_base
+    hints = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    two = {name: join([text, text]) for name, text in texts.items()}
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    start = draw_noise(base, generators, **SIZE)
+    made = denoise(
+        base,
+        [Control(random_controlnet, hints)],
+        start,
+        **two,
+        steps=STEPS,
+        guidance_scale=GUIDANCE,
+        guidance_interval=(0.25, 0.75),
+    )
+    for latents, hint, result in zip(start[:, None], hints[:, None], made[:, None], strict=True):
+        scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
+        scheduler.set_timesteps(STEPS)
+        for step, timestep in enumerate(scheduler.timesteps):
+            halves = {}
+            for name, text in texts.items():
+                *down, middle = _residuals(random_controlnet, latents, timestep, text.tokens, hint)
+                halves[name] = base.denoiser(
+                    latents,
+                    timestep,
+                    text.tokens,
+                    down_block_additional_residuals=down,
+                    mid_block_additional_residual=middle,
+                ).sample
+            without, predicted = halves["negative_text"], halves["text"]
+            if step in (1, 2):
+                predicted = without + GUIDANCE * (predicted - without)
+            latents = scheduler.step(predicted, timestep, latents).prev_sample
+        assert_same(result, latents)
 
 
 def test_residual_scales_multiply_each_its_own(

@@ -32,6 +32,11 @@ def check_settings(settings: GenerateSettings, base: Base) -> None:
     check_supported(settings, base)
     if settings.resolution < base.size_multiple:
         raise CnctlError(f"--resolution {settings.resolution} is too small", hint="try 512")
+    if settings.guidance_start > settings.guidance_end:
+        raise CnctlError(
+            f"guidance cannot last from {settings.guidance_start} to {settings.guidance_end}",
+            hint="give fractions of the run with 0 <= start <= end <= 1",
+        )
     if settings.clip_skip > (most := most_clip_skip(base)):
         raise CnctlError(
             f"--clip-skip {settings.clip_skip}: {base.name} has layers 1 to {most} to read",

@@ -138,7 +138,8 @@ def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone
     if not control.network.replaces_base:
         return
     usual = _resolve_acts(ControlSpec(condition=control.condition.name), GenerateSettings())
-    if not alone or control.region is not None or control.acts(settings) != usual:
+    changed = control.acts(settings) != usual or settings.control_every != 1
+    if not alone or control.region is not None or changed:
         raise CnctlError(
             f"{control.weights.parent} was trained by {control.network.method}: it takes the "
             "place of the base's network and always reads one hint",
