@@ -111,6 +111,8 @@ def _unread(groups: Groups, source: str) -> Iterator[Problem]:
     for shard, _, found in groups:
         for each in found:
             for kind, member in each.unread():
+                if _describes(kind, each):
+                    continue
                 kinds[kind] += 1
                 firsts.setdefault(kind, f"{shard.file_name}/{member.name}")
     for kind, count in kinds.most_common(TOLD):
@@ -119,6 +121,13 @@ def _unread(groups: Groups, source: str) -> Iterator[Problem]:
     if len(kinds) > TOLD:
         what = f"members of {len(kinds) - TOLD} more kinds are not read"
         yield Problem(source, what)
+
+
+def _describes(kind: str, found: Grouped) -> bool:
+    """Whether it is JSON about an example, or about a hint that is there: 1.json, 1.hint.json."""
+    start = kind.removesuffix("json")
+    others = {other for kinds in found.roles.values() for other in kinds} - {kind}
+    return start != kind and any(other.startswith(start) for other in others)
 
 
 def _name(shard: Shard, found: Grouped) -> str:

@@ -161,3 +161,56 @@ def test_a_broken_plugin_leaves_the_hints_of_other_conditions(
     assert (tmp_path / "out" / "photo-canny.png").is_file()
     result = cnctl_process("annotate", "--cond", "cany,canny", photo)
     assert result.returncode == 2
+
+
+SHARDS = ("--dataset", "--shards", "2", "--resolution", "64", "--rule", "short-side=off", "-p", "x")
+
+
+def test_shards_say_what_they_hold(cnctl, photo, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / photo).rename(tmp_path / "set/a.png")
+    (tmp_path / "set/bad.jpg").write_bytes(b"no image")
+    words = ("annotate", "--cond", "canny", "set", *SHARDS, "--workers", "0")
+    run = cnctl(*words, "--json")
+    assert run.returncode == 3
+    assert json.loads(run.stdout) == {
+        "out": "out",
+        "rows": 2,
+        "done": 1,
+        "left_out": {"cannot be decoded": 1},
+        "shards": 1,
+        "shards_left": 0,
+        "was_done": False,
+    }
+    assert run.stderr == "cnctl: 1 of 2 inputs failed; records/ says why\n"
+    (tmp_path / "set/bad.jpg").unlink()
+    good = cnctl(*words, "-o", "good")
+    assert (good.returncode, good.stdout) == (0, "1 of 1 images are in good\n")
+    assert "nothing was left to do" in cnctl(*words, "-o", "good").stderr
+
+
+def test_progress_of_shards_is_plain_lines_without_a_terminal(cnctl, photo, monkeypatch):
+    monkeypatch.setattr("cnctl.cli.report.PLAIN_SECONDS", 0.0)
+    run = cnctl("annotate", "--cond", "canny", photo, *SHARDS, "--workers", "0")
+    assert run.returncode == 0
+    line, *_ = run.stderr.splitlines()
+    assert line.startswith("annotating: 100%, 1 of 1 images, ")
+    assert " a second" in line
+    assert not run.stderr.count("\x1b")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--compare",), "--shards and --compare cannot be combined"),
+        (("--shard-range", "1"), "--shard-range is 1; it must be a range of numbers"),
+        (("--rule", "beauty=1.."), "--rule beauty=1..: no such rule"),
+        (("--subsets", "1,a"), "--subsets is 1,a; it must be numbers"),
+        (("--dry-run",), "--dry-run does not plan --shards"),
+    ],
+)
+def test_contradictions_of_shards_are_refused_before_any_work(cnctl, photo, tmp_path, words, error):
+    run = cnctl("annotate", "--cond", "canny", photo, *SHARDS, *words)
+    assert run.returncode == 2
+    assert error in run.stderr
+    assert not (tmp_path / "out").exists()

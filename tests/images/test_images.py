@@ -19,7 +19,9 @@ from PIL import Image, ImageCms
 from cnctl.errors import CnctlError, OutputError
 from cnctl.images import (
     ImageFile,
+    copied_suffix,
     eight_bits,
+    encode_compact,
     find_images,
     fit_hint,
     fit_image,
@@ -670,3 +672,51 @@ def test_sixteen_bits_are_fitted_as_such():
 
 def test_eight_bits_of_sixteen_are_rounded():
     assert eight_bits(np.array([0, 128, 129, 257, 65535], np.uint16)).tolist() == [0, 0, 1, 1, 255]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "mode"),
+    [
+        ((6, 5, 1), np.uint8, "L"),
+        ((6, 5, 3), np.uint8, "RGB"),
+        ((6, 5, 4), np.uint8, "RGBA"),
+        ((6, 5, 1), np.uint16, "I;16"),
+        ((6, 5, 3), np.uint16, "I;16"),
+    ],
+)
+def test_compact_hints_are_read_as_they_were(shape, dtype, mode) -> None:
+    hint = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+    if dtype == np.uint16:
+        hint[...] = hint[..., :1]
+    data = encode_compact(hint)
+    assert Image.open(io.BytesIO(data)).mode == mode
+    assert np.array_equal(read_hint(data, channels=shape[2]), hint)
+
+
+def test_equal_channels_are_stored_as_one() -> None:
+    hint = np.repeat(np.random.default_rng(0).integers(0, 256, (6, 5, 1), np.uint8), 3, axis=2)
+    data = encode_compact(hint)
+    assert Image.open(io.BytesIO(data)).mode == "L"
+    assert np.array_equal(read_hint(data, channels=3), hint)
+    six = np.concatenate([hint, 255 - hint], axis=2)
+    assert np.array_equal(read_hint(encode_compact(six), channels=6), six)
+
+
+@pytest.mark.parametrize(
+    ("format", "orientation", "suffix"),
+    [
+        ("JPEG", 1, ".jpg"),
+        ("JPEG", 6, ""),
+        ("JPEG", 2, ""),
+        ("PNG", 0, ".png"),
+        ("WEBP", 1, ".webp"),
+        ("BMP", 0, ""),
+    ],
+)
+def test_files_that_every_reader_shows_alike(format, orientation, suffix) -> None:
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 3), "red").save(buffer, format, **({"exif": exif} if orientation else {}))
+    assert copied_suffix(buffer.getvalue()) == suffix

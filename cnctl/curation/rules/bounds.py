@@ -30,7 +30,10 @@ def parse_bounds(text: str, flag: str) -> Bounds:
     try:
         if not dots:
             raise ValueError(text)
-        return Bounds(float(least) if least else None, float(most) if most else None)
+        low, high = float(least or "-inf"), float(most or "inf")
+        if not low <= high:
+            raise ValueError(text)
+        return Bounds(low if least else None, high if most else None)
     except ValueError as error:
         raise CnctlError(
             f"{flag}: {text!r} is not a range", hint="write LEAST..MOST, LEAST.., ..MOST or off"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from cnctl.curation.duplicates import MOST
 from cnctl.curation.reasons import Reason
 from cnctl.curation.rules import general, of_hints
 from cnctl.curation.rules.bounds import Bounds, parse_bounds
@@ -56,7 +57,17 @@ def parse_rules(given: Sequence[str]) -> dict[str, Bounds]:
         if name not in USUAL or not equals:
             raise CnctlError(f"--rule {text}: no such rule", hint=f"known are {', '.join(USUAL)}")
         found[name] = parse_bounds(value, f"--rule {name}")
+    _check_distance(found[DUPLICATES])
     return found
+
+
+def _check_distance(bounds: Bounds) -> None:
+    most = bounds.most
+    if bounds.least is not None or (most is not None and most not in range(MOST + 1)):
+        raise CnctlError(
+            f"--rule {DUPLICATES}: a number of bits from 0 to {MOST}",
+            hint=f"write {DUPLICATES}=..3, or {DUPLICATES}=off",
+        )
 
 
 def judge_image(subject: Subject, bounds: Mapping[str, Bounds]) -> Judged:

@@ -1,0 +1,252 @@
+"""Which rows the inputs have, and what they hold; all read again by other means."""
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from cnctl.curation.rows import Row, from_line, to_line
+from cnctl.curation.sources.opening import Inputs, find_rows
+from cnctl.curation.sources.reading import read_row
+from cnctl.errors import CnctlError
+from tests.curation.data_sets import decoded, make, paint, reasons, records, tar_of
+
+
+def rows(*given: str | Path, without: str = "out", **asked) -> list[Row]:
+    inputs = Inputs(given=[str(item) for item in given], **asked)
+    return list(find_rows(inputs, without=Path(without).absolute()))
+
+
+def names(*given: str | Path, **asked) -> list[str]:
+    return [row.name for row in rows(*given, **asked)]
+
+
+def contents(found: list[Row]) -> list[tuple[bytes, str, str]]:
+    return [tuple(read_row(row, {})) for row in found]
+
+
+def test_a_folder_is_walked_in_natural_order_without_the_output(photos: Path) -> None:
+    for name in ("img10.png", "img2.png", ".hidden.png", "out/mine.png", "out2/x.PNG"):
+        paint(photos / name)
+    assert names(photos, without="photos/out") == [
+        *("a.png", "b.jpg", "c.webp", "img2.png", "img10.png", "out2/x.PNG"),
+        *("sub/d.png", "sub/deep/f.png", "sub/e.jpg", "z.png"),
+    ]
+
+
+def test_loops_of_links_are_not_followed(photos: Path) -> None:
+    (photos / "sub/loop").symlink_to(photos.absolute())
+    (photos / "self.png").symlink_to("self.png")
+    found = rows(photos)
+    assert len(found) == 8
+    with pytest.raises(CnctlError, match=r"self\.png"):
+        read_row(next(row for row in found if row.name == "self.png"), {})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_cannot_be_listed_is_a_row(photos: Path) -> None:
+    (photos / "sub").chmod(0)
+    try:
+        assert "sub/" in names(photos)
+    finally:
+        (photos / "sub").chmod(0o755)
+
+
+def test_names_of_any_bytes_come_through_the_plan(photos: Path) -> None:
+    for name in (b"caf\xe9.png", b"two\nlines.png", "名.png".encode()):
+        Path(os.fsdecode(os.fsencode(photos) + b"/" + name)).write_bytes(
+            (photos / "a.png").read_bytes()
+        )
+    found = rows(photos)
+    assert [from_line(to_line(row)) for row in found] == found
+    assert {os.fsencode(row.name) for row in found} >= {b"caf\xe9.png", b"two\nlines.png"}
+    make(photos, prompt="x")
+    assert len(records("out")) == 10
+
+
+def test_two_files_of_one_name_are_both_kept(photos: Path) -> None:
+    paint(Path("other/a.png"), 77)
+    (photos / "a.jpg").write_bytes((photos / "b.jpg").read_bytes())
+    make([photos, "other"], prompt="x", rules=["duplicates=off"])
+    assert [r["name"] for r in records("out")].count("a.png") == 2
+    assert all(r["reason"] is None for r in records("out"))
+
+
+def test_a_glob_gives_names_below_its_plain_part(photos: Path) -> None:
+    assert names("photos/**/*.png") == ["a.png", "sub/d.png", "sub/deep/f.png", "z.png"]
+    with pytest.raises(CnctlError, match="no such file"):
+        names("photos/*.gif")
+
+
+def test_lists_name_files_and_captions(photos: Path) -> None:
+    Path("photos/list.txt").write_bytes(b"\xef\xbb\xbfa.png\r\n\nsub/e.jpg\nnone.png\n")
+    assert [(row.name, row.size > 0) for row in rows("photos/list.txt")] == [
+        ("a.png", True),
+        ("sub/e.jpg", True),
+        ("none.png", False),
+    ]
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerows([["path", "caption"], ["a.png", "red,\n  round"], ["b.jpg"], ["z.png", ""]])
+    Path("photos/list.csv").write_text(table.getvalue())
+    assert [row.place[0] for row in rows("photos/list.csv")] == ["file", "broken", "file"]
+    (first, *_, last) = contents([r for r in rows("photos/list.csv") if r.place[0] == "file"])
+    assert first[1:] == ("red, round", "list")
+    assert last[1:] == ("picture 6", "text beside the image")
+    lines = [{"file_name": "a.png", "text": "one"}, "no object", {"other": 1}]
+    text = "\n".join([*map(json.dumps, lines), "{broken"])
+    Path("photos/list.jsonl").write_text(text)
+    assert [row.place[0] for row in rows("photos/list.jsonl")] == ["file", *["broken"] * 3]
+    assert rows("photos/list.jsonl", columns={"image": "other"})[0].place[0] == "broken"
+
+
+def test_a_list_without_the_column_is_refused(photos: Path) -> None:
+    Path("list.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(CnctlError, match="no column 'image'"):
+        rows("list.csv")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\0"])
+def test_paths_come_on_standard_input(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    text = end.join([b"photos/a.png", b"photos/caf\xe9.png", b"photos/b.jpg"]) + end
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+    found = rows(paths="-")
+    assert [os.fsencode(row.name) for row in found] == text.split(end)[:3]
+    assert contents([found[2]])[0][0] == (photos / "b.jpg").read_bytes()
+
+
+def test_long_lists_are_split_at_every_piece(photos: Path) -> None:
+    wanted = [f"photos/{number:0{1 + number % 50}d}.png" for number in range(60_000)]
+    Path("long.txt").write_text("\n".join(wanted))
+    assert names(paths="long.txt") == wanted
+
+
+def test_shards_give_images_and_texts(photos: Path) -> None:
+    a, b = (photos / "a.png").read_bytes(), (photos / "b.jpg").read_bytes()
+    members = {
+        "0.png": a,
+        "0.txt": b" one \n two",
+        "1.jpg": b,
+        "1.json": json.dumps({"caption": "three"}).encode(),
+        "2.png": a,
+        "2.json": b"{",
+        "3.hint.png": a,
+        "4.png": a,
+        "4.jpg": b,
+    }
+    tar_of(Path("0.tar"), members)
+    found = rows("*.tar")
+    assert [row.name for row in found] == ["0.png", "1.jpg", "2.png", "4.png", "4.jpg"]
+    good = contents([row for row in found if row.name != "2.png"])
+    assert good == [
+        (a, "one two", "txt in the shard"),
+        (b, "three", "json in the shard"),
+        (a, "", ""),
+        (b, "", ""),
+    ]
+    with pytest.raises(CnctlError, match="is not JSON"):
+        read_row(found[2], {})
+
+
+def test_a_tar_that_breaks_off_is_told_and_its_whole_members_are_used(photos: Path) -> None:
+    image = (photos / "a.png").read_bytes()
+    path = tar_of(Path("cut.tar"), {f"{n}.png": image for n in range(4)})
+    path.write_bytes(path.read_bytes()[: 3 * (len(image) + 1024)])
+    Path("text.tar").write_text("no tar")
+    make(["cut.tar", "text.tar"], prompt="x", rules=["duplicates=off"])
+    found = [(r["name"], r["reason"], r["error"]) for r in records("out")]
+    assert [(name, reason) for name, reason, _ in found] == [
+        *((f"{n}.png", None) for n in range(len(found) - 2)),
+        ("cut.tar", "cannot be read"),
+        ("text.tar", "cannot be read"),
+    ]
+    assert 2 <= len(found) - 2 < 4
+    assert "incomplete" in found[-2][2]
+
+
+def test_shards_at_a_url(photos: Path, serve) -> None:
+    image = (photos / "a.png").read_bytes()
+    for number in range(2):
+        tar_of(Path(f"photos/{number}.tar"), {"x.png": image, "x.txt": b"far"})
+    with serve(photos) as server:
+        url = f"{server.url}/{{0..1}}.tar"
+        assert contents(rows(url)) == [(image, "far", "txt in the shard")] * 2
+        make(url.replace("http://", "http://me:secret@"), rules=["duplicates=off"])
+    assert [r["reason"] for r in records("out")] == [None, None]
+    texts = [path.read_bytes() for path in Path("out").rglob("*") if path.is_file()]
+    assert not any(b"secret" in text for text in texts)
+
+
+def test_folders_of_datasets(photos: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    names_of = ["a.png", "b.jpg"]
+    images = [{"bytes": (photos / name).read_bytes(), "path": None} for name in names_of]
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    table = datasets.Dataset.from_dict({"image": images, "text": ["one", " "]}, features=features)
+    table.to_parquet("tables/data.parquet")
+    table.save_to_disk("saved")
+    wanted = [
+        ((photos / "a.png").read_bytes(), "one", "column text"),
+        ((photos / "b.jpg").read_bytes(), "", ""),
+    ]
+    for given in ("tables", "tables/data.parquet", "saved"):
+        assert contents(rows(given)) == wanted
+    paths = datasets.Dataset.from_dict({"path": names_of})
+    paths.to_parquet("photos/paths.parquet")
+    assert [found[0] for found in contents(rows("photos/paths.parquet"))] == [w[0] for w in wanted]
+
+
+def test_an_imagefolder_is_read_by_its_metadata(photos: Path) -> None:
+    Path("photos/metadata.jsonl").write_text('{"file_name": "sub/e.jpg", "text": "it"}\n')
+    told: list[str] = []
+    assert names(photos, note=told.append) == ["sub/e.jpg"]
+    assert told == ["photos/metadata.jsonl is read, and not the folder's other files"]
+
+
+def test_frames_of_a_video(photos: Path) -> None:
+    shades = [20 * number for number in range(12)]
+    writer = cv2.VideoWriter("photos/clip.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 72))
+    for shade in shades:
+        writer.write(np.full((72, 96, 3), shade, np.uint8))
+    writer.release()
+    assert "clip.avi" not in " ".join(names(photos))
+    found = rows(photos / "clip.avi", every=5)
+    assert [row.name for row in found] == [f"clip.avi, frame {number}" for number in (0, 5, 10)]
+    backwards = [decoded(content[0]).mean() for content in contents(found[::-1])]
+    assert np.allclose(backwards, [200, 100, 0], atol=3)
+    with pytest.raises(CnctlError, match="is a video"):
+        names(photos / "clip.avi")
+    (photos / "bad.mp4").write_text("no video")
+    assert [row.place[0] for row in rows(photos / "bad.mp4", every=5)] == ["broken"]
+
+
+def test_there_is_nothing_to_do(photos: Path) -> None:
+    Path("none").mkdir()
+    Path("none.txt").write_text("\n")
+    for given in ("none", "none.txt"):
+        with pytest.raises(CnctlError, match="holds no images"):
+            make(given)
+    with pytest.raises(CnctlError, match="no such file"):
+        make("nowhere")
+
+
+def test_the_largest_and_a_sample_are_those_of_train(photos: Path) -> None:
+    from cnctl.data.subset import choose
+    from cnctl.images import read_size
+
+    for number in range(12):
+        paint(photos / f"more-{number}.png", number, size=(72 + 8 * (number % 5), 96))
+    everything = rows(photos)
+    found = [row.name for row in everything]
+    chosen = choose(found, lambda i: read_size(photos / found[i]), largest=9, sample=4, seed=3)
+    make(photos, largest=9, sample=4, seed=3, prompt="x", rules=["duplicates=off"])
+    assert list(reasons("out")) == [found[index] for index in chosen]

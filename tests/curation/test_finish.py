@@ -1,0 +1,122 @@
+"""What is done over the whole set: duplicates, subsets and the report."""
+
+import itertools
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnctl.curation.duplicates import find_duplicates
+from tests.curation.data_sets import digest, examples, make, paint, reasons, records
+
+
+def by_definition(hashes: list[int], distance: int) -> list[int]:
+    kept: list[int] = []
+    found = []
+    for index, each in enumerate(hashes):
+        like = [k for k in kept if (hashes[k] ^ each).bit_count() <= distance]
+        found.append(like[0] if like else -1)
+        if not like:
+            kept.append(index)
+    return found
+
+
+NEAR = st.lists(st.integers(0, 63), max_size=4).map(lambda bits: sum({1 << bit for bit in bits}))
+
+
+@given(st.lists(NEAR, max_size=30), st.integers(0, 7))
+def test_duplicates_are_those_of_the_definition(hashes: list[int], distance: int) -> None:
+    found = find_duplicates(np.array(hashes, np.uint64), distance)
+    assert [each >= 0 for each in found] == [each >= 0 for each in by_definition(hashes, distance)]
+    for index, like in enumerate(found):
+        if like >= 0:
+            assert like < index
+            assert found[like] == -1
+            assert (hashes[like] ^ hashes[index]).bit_count() <= distance
+
+
+def test_duplicates_are_found_across_shards_and_workers(photos: Path) -> None:
+    for number, name in enumerate(["bb.jpg", "sub/deep/a.png", "zz.png"]):
+        source = ["b.jpg", "a.png", "a.png"][number]
+        shutil.copy(photos / source, photos / name)
+    make(photos, prompt="x", shards=2)
+    left_out = {name: r for name, r in reasons("out").items() if r}
+    assert left_out == dict.fromkeys(["bb.jpg", "sub/deep/a.png", "zz.png"], "duplicate")
+    assert len(examples("out")) == 7
+    errors = {r["name"]: r["error"] for r in records("out") if r["reason"]}
+    assert errors["zz.png"] == "it is like row 0"
+    make(photos, prompt="x", shards=2, out="parts", shard_range="3-4")
+    make(photos, prompt="x", shards=2, out="parts", shard_range="0-2")
+    assert digest("parts") == digest("out")
+    make(photos, prompt="x", shards=2, out="all", keep_all=True)
+    assert len(examples("all")) == 10
+    not_met = {r["name"] for r in records("all") if r["not_met"]}
+    assert not_met == left_out.keys()
+
+
+def test_finishing_that_was_interrupted_is_repeated(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        shutil.copy(photos / "a.png", photos / f"y{number}.png")
+    make(photos, prompt="x", shards=2)
+    done = digest("out")
+    for stop_at in (1, 2):
+        calls = itertools.count(1)
+        from cnctl.curation import finish
+
+        def interrupted(*args, write=finish.write_shard, stop=stop_at, calls=calls, **named):
+            if next(calls) == stop:
+                raise KeyboardInterrupt
+            return write(*args, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("cnctl.curation.finish.write_shard", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                make(photos, prompt="x", shards=2, out=f"again{stop_at}")
+        make(photos, prompt="x", shards=2, out=f"again{stop_at}")
+        assert digest(f"again{stop_at}") == done
+
+
+def test_subsets_are_nested_and_drawn_by_content(photos: Path) -> None:
+    make(photos, subsets="2,5,100")
+    lines = {n: Path(f"out/subsets/{n}.jsonl").read_text().splitlines() for n in (2, 5, 100)}
+    assert {n: len(found) for n, found in lines.items()} == {2: 2, 5: 5, 100: 7}
+    assert lines[2] == lines[5][:2] == lines[100][:2]
+    names = [json.loads(line)["name"] for line in lines[2]]
+    Path("photos/0").mkdir()
+    paint(photos / "0/new.png", 200)  # every other row has another number then
+    make(photos, subsets="2,5,100", prompt="x", out="more", shards=4)
+    again = [
+        json.loads(line)["name"] for line in Path("more/subsets/100.jsonl").read_text().splitlines()
+    ]
+    again.remove("0/new.png")
+    assert again[:2] == names
+
+
+def test_the_report_counts_what_the_records_say(photos: Path) -> None:
+    paint(photos / "tiny.png", 50, size=(20, 20))
+    Path(photos, "bad<b>.png").write_text("no image")
+    make(photos, prompt="x", held_out=0.4)
+    report = json.loads(Path("out/report.json").read_text())
+    found = records("out")
+    assert (report["rows"], report["done"]) == (9, 7)
+    assert report["left_out"] == {"cannot be decoded": 1, "tiny": 1}
+    assert report["splits"] == Counter(r["split"] for r in found if not r["reason"])
+    assert report["captions"] == {"text beside the image": 7}
+    for name, histogram in report["histograms"].items():
+        values = [r["numbers"][name] for r in found if name in r["numbers"]]
+        counts, _ = np.histogram(values, bins=20, range=(min(values), max(values) or 1))
+        assert sum(histogram["counts"]) == len(values)
+        if len(set(values)) > 1:
+            assert histogram["counts"] == counts.tolist(), name
+    page = Path("out/report.html").read_text()
+    assert "bad&lt;b&gt;.png is a text file" in page
+    assert "bad<b>" not in page
+    assert page.count("data:image/webp;base64,") == 7 + 1
+    assert 'src="http' not in page

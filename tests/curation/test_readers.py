@@ -1,0 +1,74 @@
+"""What is made is read by `cnctl train`, by Hugging Face `datasets` and by `webdataset`."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnctl.data import open_dataset
+from tests.curation.data_sets import decoded, examples, make, paint
+
+
+def test_train_reads_it_and_misses_nothing(photos: Path) -> None:
+    make(photos)
+    dataset = open_dataset("out/train/*.tar")
+    assert (len(dataset), dataset.ready_hints, dataset.ready_prompts) == (7, 7, 7)
+    assert list(dataset.problems) == []
+    for index, files in enumerate(examples("out").values()):
+        example = dataset[index]
+        assert example.prompt == files["txt"].decode()
+        assert example.hint is not None
+        assert np.array_equal(example.hint, decoded(files["hint.png"]))
+
+
+@pytest.mark.usefixtures("plugin")
+def test_train_reads_one_of_several_conditions(photos: Path) -> None:
+    make(photos, cond=["canny", "brittle"])
+    dataset = open_dataset("out/train/*.tar", columns="hint=brittle")
+    files = examples("out")["000000000"]
+    hint = dataset[0].hint
+    assert hint is not None
+    assert np.array_equal(hint, decoded(files["brittle.png"]))
+    assert not any(problem.fatal for problem in dataset.problems)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_reads_it(photos: Path, tmp_path: Path) -> None:
+    import datasets
+
+    for number in range(20):
+        paint(photos / f"more-{number}.png", 100 + number)
+    make(photos, cond="brittle", held_out=0.3, prompt="x")
+    cache = str(tmp_path / "cache")
+    found = datasets.load_dataset("webdataset", data_dir="out", cache_dir=cache)
+    for split in ("train", "validation"):
+        ours = examples("out", split)
+        assert [row["__key__"] for row in found[split]] == list(ours)
+        for row, files in zip(found[split], ours.values(), strict=True):
+            assert np.array_equal(
+                np.asarray(row["hint.png"].convert("RGB")), decoded(files["hint.png"])
+            )
+            assert row["txt"] == files["txt"].decode()
+            assert row["json"]["source_sha256"] == json.loads(files["json"])["source_sha256"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_webdataset_reads_it(photos: Path) -> None:
+    import webdataset
+
+    make(photos)
+    urls = [f"file:{path}" for path in sorted(Path("out/train").glob("*.tar"))]
+    found = list(webdataset.WebDataset(urls, shardshuffle=False).decode("pil"))
+    ours = examples("out")
+    assert [sample["__key__"] for sample in found] == list(ours)
+    for sample, files in zip(found, ours.values(), strict=True):
+        assert sample["txt"] == files["txt"].decode()
+        assert np.array_equal(np.asarray(sample["hint.png"]), decoded(files["hint.png"]))
+        assert sample["json"] == json.loads(files["json"])
+        kind = next(kind for kind in ("jpg", "png", "webp") if kind in files)
+        picture = Image.open(io.BytesIO(files[kind])).convert("RGB")
+        assert np.array_equal(np.asarray(sample[kind]), np.asarray(picture))
