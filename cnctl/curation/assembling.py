@@ -24,7 +24,7 @@ from cnctl.curation.sources.reading import read_row
 from cnctl.curation.stored import Stored, store_image
 from cnctl.errors import CnctlError, shown
 from cnctl.hints.run import LoadedDetector, check_options, draw_options
-from cnctl.images import encode_compact, fit_image, hint_suffix, read_image, working_size
+from cnctl.images import encode_hint, fit_image, hint_suffix, read_image, working_size
 from cnctl.plugin import Detection, OptionValue
 from cnctl.registry import get_condition
 from cnctl.system.lines import is_utf8
@@ -162,7 +162,7 @@ def _members(loaded: Loaded, hints: Mapping[str, Found], recipe: Recipe) -> dict
     for name, found in hints.items():
         kind = "hint" if len(hints) == 1 else name
         suffix = hint_suffix(found.detection.hint.shape[2])
-        members[kind + suffix] = encode_compact(found.detection.hint)
+        members[kind + suffix] = encode_hint(found.detection.hint, {})
         if found.data:
             members[f"{kind}.json"] = _json(found.data)
     members["txt"] = loaded.content.caption.encode()

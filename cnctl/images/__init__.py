@@ -21,7 +21,6 @@ from cnctl.images.terminal import draw, half_blocks
 from cnctl.images.write import (
     check_folder,
     check_output,
-    encode_compact,
     encode_hint,
     encode_image,
     hint_suffix,
@@ -43,7 +42,6 @@ __all__ = [
     "cover",
     "draw",
     "eight_bits",
-    "encode_compact",
     "encode_hint",
     "encode_image",
     "find_images",

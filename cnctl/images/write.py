@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +16,9 @@ from PIL import ExifTags, Image, PngImagePlugin
 from cnctl.errors import CnctlError, OutputError, OutputExists, reading, shown, writing
 from cnctl.system.atomic import atomic_file, temporary_name
 from cnctl.system.rename import NameTaken
+
+FAST = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""For the PNG of hints, whose flat areas are no smaller at higher levels."""
 
 
 def write_image(
@@ -34,11 +39,7 @@ def write_image(
 
 def encode_image(image: np.ndarray, suffix: str, metadata: Mapping[str, str]) -> bytes:
     """Return the bytes that `write_image` writes for a file of this suffix."""
-    settings = _save_settings(suffix, metadata)
-    picture = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-    buffer = io.BytesIO()
-    picture.save(buffer, **settings)
-    return buffer.getvalue()
+    return _encode(image, _save_settings(suffix, metadata))
 
 
 def write_hint(
@@ -62,30 +63,22 @@ def write_hint(
 
 
 def encode_hint(hint: np.ndarray, metadata: Mapping[str, str]) -> bytes:
-    """Return the bytes that `write_hint` writes: PNG for 1, 3 or 4 channels, else .npz."""
-    if hint_suffix(hint.shape[2]) == ".png":
-        return encode_image(hint[:, :, :1] if hint.dtype == np.uint16 else hint, ".png", metadata)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, hint=hint, metadata=np.array(json.dumps(dict(metadata))))
-    return buffer.getvalue()
+    """Return the bytes that `write_hint` writes: PNG for 1, 3 or 4 channels, else .npz.
 
-
-def encode_compact(hint: np.ndarray) -> bytes:
-    """Return a hint without loss and without metadata, in the format of `hint_suffix`.
-
-    Three equal channels are stored as one, which `read_hint` repeats. OpenCV's encoder takes a
-    sixth of the time of Pillow's.
+    Three equal channels are stored as one, which every reader repeats.
     """
-    channels = hint.shape[2]
-    if hint_suffix(channels) != ".png":
-        return encode_hint(hint, {})
+    if hint_suffix(hint.shape[2]) != ".png":
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, hint=hint, metadata=np.array(json.dumps(dict(metadata))))
+        return buffer.getvalue()
     first = hint[:, :, :1]
-    if channels == 1 or (channels == 3 and (hint == first).all()):
-        picture = np.ascontiguousarray(first)
-    else:
-        codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-        picture = cv2.cvtColor(hint, codes[channels])
-    return cv2.imencode(".png", picture)[1].tobytes()
+    is_grey = hint.shape[2] == 1 or (hint.shape[2] == 3 and bool((hint == first).all()))
+    stored = np.ascontiguousarray(first) if is_grey else hint
+    if metadata:
+        return _encode(stored, {**_save_settings(".png", metadata), **FAST})
+    codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    picture = stored if is_grey else cv2.cvtColor(stored, codes[hint.shape[2]])
+    return cv2.imencode(".png", picture)[1].tobytes()  # a third of Pillow's time; takes no text
 
 
 def hint_suffix(channels: int) -> str:
@@ -146,6 +139,13 @@ def check_folder(folder: str | Path) -> None:
 
 def _exists(path: Path) -> OutputExists:
     return OutputExists(f"{shown(path)} exists already", hint="--overwrite replaces it")
+
+
+def _encode(image: np.ndarray, settings: Mapping[str, Any]) -> bytes:
+    picture = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+    buffer = io.BytesIO()
+    picture.save(buffer, **settings)
+    return buffer.getvalue()
 
 
 def _save_settings(suffix: str, metadata: Mapping[str, str]) -> dict:

@@ -21,7 +21,7 @@ from cnctl.images import (
     ImageFile,
     copied_suffix,
     eight_bits,
-    encode_compact,
+    encode_hint,
     find_images,
     fit_hint,
     fit_image,
@@ -688,18 +688,18 @@ def test_compact_hints_are_read_as_they_were(shape, dtype, mode) -> None:
     hint = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
     if dtype == np.uint16:
         hint[...] = hint[..., :1]
-    data = encode_compact(hint)
+    data = encode_hint(hint, {})
     assert Image.open(io.BytesIO(data)).mode == mode
     assert np.array_equal(read_hint(data, channels=shape[2]), hint)
 
 
 def test_equal_channels_are_stored_as_one() -> None:
     hint = np.repeat(np.random.default_rng(0).integers(0, 256, (6, 5, 1), np.uint8), 3, axis=2)
-    data = encode_compact(hint)
+    data = encode_hint(hint, {})
     assert Image.open(io.BytesIO(data)).mode == "L"
     assert np.array_equal(read_hint(data, channels=3), hint)
     six = np.concatenate([hint, 255 - hint], axis=2)
-    assert np.array_equal(read_hint(encode_compact(six), channels=6), six)
+    assert np.array_equal(read_hint(encode_hint(six, {}), channels=6), six)
 
 
 @pytest.mark.parametrize(
