@@ -14,6 +14,7 @@ html_theme = "furo"
 html_title = "cnctl"
 html_static_path = ["static"]
 html_css_files = ["commands.css"]
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 suppress_warnings = ["misc.highlighting_failure"]

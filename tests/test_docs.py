@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnctl.cli import app
+from cnctl.images import read_image
 from cnctl.settings import read_config
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,33 @@ def test_tutorial_runs(tmp_path: Path) -> None:
         run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, f"{command}\n{run.stderr}"
         assert run.stdout.strip(), command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["annotate", "coming-from", "models", "reproducibility"])
+def test_the_commands_of_a_page_run(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    for command in commands(DOCS / f"{page}.md"):
+        run = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert run.exit_code == 0, f"{command}\n{run.output}"
+    if page == "reproducibility":
+        first, second = (read_image(f"out/{name}/bird-canny-3.png") for name in ("first", "second"))
+        assert (first == second).all()
+
+
+def test_troubleshooting_quotes_messages_that_are_there() -> None:
+    """What stands between the dots of each message, in the program's text."""
+    lines = (ROOT.joinpath(path).read_text("utf-8") for path in sorted(ROOT.glob("cnctl/**/*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", "\n".join(lines))
+    table = (DOCS / "troubleshooting.md").read_text("utf-8").split("## By symptom")[0]
+    messages = re.findall(r"^\| (`.+?`) \| [\d, ]+ \|", table, re.MULTILINE)
+    parts = [part.strip(" ;,`") for text in messages for part in re.split(r"\.\.\.|`, `", text)]
+    assert len(parts) > 15
+    composed = {"is a LoRA, not a ControlNet", "is a base, not a ControlNet"}
+    assert {part for part in parts if part not in source} == composed
 
 
 @pytest.mark.slow

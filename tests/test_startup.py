@@ -40,6 +40,8 @@ def loaded_by(*arguments: str, heavy: set[str] = HEAVY) -> tuple[int, list[str],
     [
         ("--help",),
         ("--version",),
+        ("--version", "-v"),
+        ("-v", "--version"),
         ("annotate", "--help"),
         ("train", "--help"),
         ("generate", "--help"),
@@ -61,6 +63,24 @@ def test_help_loads_no_more_than_it_shows(arguments: tuple[str, ...]) -> None:
     slow = {"pydantic", "rich", "huggingface_hub", "cnctl.cli.train", "cnctl.registry"}
     _, modules, _ = loaded_by(*arguments, heavy=slow)
     assert modules == []
+
+
+def test_without_a_command_help_goes_to_stderr() -> None:
+    command = [sys.executable, "-m", "cnctl"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("Usage: ")
+
+
+def test_version_names_the_libraries_when_asked() -> None:
+    from importlib.metadata import version
+
+    _, _, output = loaded_by("--version")
+    assert output.split() == ["cnctl", version("cnctl")]
+    _, _, output = loaded_by("--version", "-v")
+    lines = dict(line.split(" ", 1) for line in output.strip().splitlines())
+    assert lines["torch"] == version("torch")
+    assert lines["diffusers"] == version("diffusers")
 
 
 def test_completes_condition_names_without_torch() -> None:

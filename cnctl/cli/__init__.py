@@ -31,33 +31,34 @@ app = typer.Typer(
     cls=Program,
     help="ControlNets from the command line, from the first hint to the last image.",
     epilog=EPILOG,
-    no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from cnctl.version import __version__
-
-        print(f"cnctl {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With --version: those of the libraries too.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="CNCTL_DEBUG", help="Show tracebacks and warnings.")
     ] = False,
 ) -> None:
+    if version:
+        from cnctl.version import versions
+
+        for name, number in versions(libraries=verbose).items():
+            print(name, number)
+        raise typer.Exit
+    if verbose:
+        raise CnctlError("-v goes with --version", hint="see cnctl --help")
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(CnctlError.exit_code)
     if not debug:
         _hush()
 

@@ -1,4 +1,4 @@
-"""Draw the pictures in this folder, from held-out scenes of the embedded base's world.
+"""Draw the pictures in this folder and images/bird.png: held-out scenes of the embedded base.
 
 python examples/hints/draw.py
 """
@@ -30,6 +30,8 @@ HINTS = [  # condition, what the scene shows, the scene's number, options
     ("canny", "ball", 6, {}),
     ("canny", "car", 6, {}),
 ]
+SHOWN = ("bird", 7)
+"""The scene that README begins with."""
 EDITED = ("house", 6)
 """The scene that figure 16 edits; the car of the same number stands in the same place."""
 
@@ -48,16 +50,22 @@ def draw_edited() -> dict[str, np.ndarray]:
     scene = render_scene(HELD_OUT + number, show=shown)
     thing = (scene.segmentation == LABELS[shown]).astype(np.uint8) * 255
     room = cv2.dilate(thing, np.ones((13, 13), np.uint8))
-    return {f"image-{shown}": scene.image, f"mask-{shown}": np.dstack([room] * 3)}
+    return {f"hints/image-{shown}": scene.image, f"hints/mask-{shown}": np.dstack([room] * 3)}
+
+
+def draw_shown() -> dict[str, np.ndarray]:
+    shown, number = SHOWN
+    return {f"images/{shown}": render_scene(HELD_OUT + number, show=shown).image}
 
 
 def draw_all() -> dict[str, np.ndarray]:
-    hints = {f"{name}-{shown}": draw_hint(name, shown, *how) for name, shown, *how in HINTS}
-    return hints | draw_edited()
+    """By path below examples/, without its suffix."""
+    hints = {f"hints/{name}-{shown}": draw_hint(name, shown, *how) for name, shown, *how in HINTS}
+    return hints | draw_edited() | draw_shown()
 
 
 if __name__ == "__main__":
     for name, picture in draw_all().items():
-        path = Path(__file__).parent / f"{name}.png"
+        path = Path(__file__).parents[1] / f"{name}.png"
         write_image(path, picture, overwrite=True)
         print(path)

@@ -1,6 +1,7 @@
 """The program finds its commands when they are asked for, and lays out their help."""
 
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -29,6 +30,7 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name):
     assert COMMANDS[name] in text
     assert f"{name:12}{COMMANDS[name]}" in help_of()
     assert f"Documentation: docs/{PAGES[name]}" in text
+    assert (Path(__file__).parents[2] / "docs" / PAGES[name]).is_file()
 
 
 @pytest.mark.parametrize("name", ["annotate", "train", "generate", "convert", "evaluate"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 from base64 import b64encode
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cnctl.commands.generate.generated import GeneratedImage
+from cnctl.commands.generate.record import FORMAT, KEY
 from cnctl.commands.shared.report.pages import render
 from cnctl.commands.shared.report.sheets import arrange, labelled, visible
 from cnctl.errors import OutputExists
@@ -23,6 +25,7 @@ from cnctl.images import (
     fit_image,
     read_hint_as_stored,
     read_image,
+    read_metadata,
     write_file,
     write_same,
 )
@@ -36,12 +39,12 @@ def write_grids(made: Sequence[GeneratedImage], *, overwrite: bool = False) -> l
 
     From column to column the setting of a sweep changes, or else the seed, or else the prompt;
     everything else changes from row to row. Where X-grid.png is another one and `overwrite` is
-    false, the sheet becomes X-grid-1a2b3c4d.png by its content.
+    false, the sheet becomes X-grid-1a2b3c4d.png by its content. It has the records of its images.
     """
     return [
         _write_grid(
             _beside(images[0], hint),
-            encode_image(_grid(hint, images), ".png", {}),
+            encode_image(_grid(hint, images), ".png", _records(images)),
             overwrite=overwrite,
         )
         for hint, images in _by_hint(made)
@@ -85,6 +88,14 @@ def _write_grid(path: Path, content: bytes, *, overwrite: bool) -> Path:
         path = path.with_name(f"{path.stem}-{mark}{path.suffix}")
         write_same(path, content)
     return path
+
+
+def _records(images: Sequence[GeneratedImage]) -> dict[str, str]:
+    """What the images say of how they were made, as one text."""
+    texts = [read_metadata(image.path).get(KEY) for image in images]
+    records = [json.loads(text) for text in texts if text]
+    document = {"format": FORMAT, "images": records}
+    return {KEY: json.dumps(document, ensure_ascii=False)} if records else {}
 
 
 def _by_hint(made: Sequence[GeneratedImage]) -> list[tuple[Path, list[GeneratedImage]]]:

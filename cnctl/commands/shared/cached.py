@@ -8,6 +8,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from cnctl.commands.shared.known_controls import find_control
+from cnctl.models.locate import EMBEDDED
 from cnctl.plugin import Weights
 
 
@@ -18,11 +19,20 @@ def find_known(known: Weights, base: Path) -> Path | None:
 
 
 def cached_weights(hub_id: str) -> Path | None:
-    """The folder or file in which the hub's cache holds this ControlNet, or None."""
+    """The folder or file of this ControlNet in the hub's cache, or None.
+
+    "tiny/NAME" is one that comes with cnctl, as `cnctl models` lists it.
+    """
+    if hub_id.startswith("tiny/") and (own := _embedded(hub_id)).is_dir():
+        return own
     if hub_id.count("/") != 1:
         return None
     known = find_control(hub_id)
     return find_cached(hub_id, known.file if known else "")
+
+
+def _embedded(source: str) -> Path:
+    return EMBEDDED / "controls" / source.removeprefix("tiny/")
 
 
 def find_cached(hub_id: str, file: str) -> Path | None:

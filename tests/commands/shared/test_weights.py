@@ -32,6 +32,12 @@ def test_what_fits(base: Path, random_controlnet: ControlNetModel, tmp_path: Pat
     check(base, tmp_path / "control")
 
 
+def test_one_that_comes_with_cnctl_by_the_name_that_is_listed() -> None:
+    check(Path("tiny"), "tiny/canny", "tile")
+    with pytest.raises(MissingError, match="no ControlNet 'tiny/cany'"):
+        check(Path("tiny"), "tiny/cany")
+
+
 def test_another_family(base: Path, sdxl_controlnet: ControlNetModel, tmp_path: Path) -> None:
     sdxl_controlnet.save_pretrained(tmp_path / "control")
     with pytest.raises(
