@@ -36,10 +36,10 @@ Conditions = Annotated[
 
 
 PANELS = {
-    "Input": "inputs cond resolution options ground_truth largest sample",
+    "Input": "inputs cond resolution options ground_truth paths columns every largest sample",
     "Output": "out compared overwrite dry_run json quiet",
-    "Data set": "dataset prompt seed",
-    "Machine": "device batch commercial",
+    "Data set": "dataset prompt seed shards shard_range images held_out subsets rules keep_all",
+    "Machine": "device batch workers commercial",
 }
 
 
