@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol
 
 from cnctl.curation.choosing import choose_rows
 from cnctl.curation.finish import finish, is_finished
+from cnctl.curation.in_process import InProcess
 from cnctl.curation.layout import CLAIMS, REPORT
 from cnctl.curation.plan import Plan, check_recipe, check_rows, read_plan, write_plan
 from cnctl.curation.progress import Meter, Progress, Tally, rows_in_work
@@ -32,6 +35,7 @@ PAUSE = 2.0
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """inputs and recipe: what is made. devices: of the workers; () works in this process.
+    engine: where the workers run, "processes" of this machine or "ray".
 
     shards: the first and the last shard that this run makes; None for all.
     """
@@ -41,6 +45,7 @@ class Job:
     recipe: Recipe
     devices: Sequence[str] = ()
     commercial: bool | None = None
+    engine: str = "processes"
     shards: tuple[int, int] | None = None
 
 
@@ -160,6 +165,22 @@ def _tally(place: Workplace, numbers: range) -> Tally:
     return tally
 
 
+class Engine(Protocol):
+    """What makes shards, inside a `with` block."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def make(self, shards: Sequence[int]) -> list[int]:
+        """Make these shards, but for those that are returned: other runs have them in work."""
+
+
 class _Run:
     """The making of missing shards, with its progress."""
 
@@ -179,26 +200,21 @@ class _Run:
 
     def make(self, missing: Sequence[int]) -> None:
         """Make these shards, and wait for those that other runs have in work."""
-        while missing:
-            claimed = self._in_processes(missing) if self._job.devices else self._here(missing)
-            missing = self._free_at_last(claimed)
+        with self._engine() as engine:
+            while missing:
+                missing = self._free_at_last(engine.make(missing))
 
-    def _here(self, missing: Sequence[int]) -> list[int]:
-        claimed = []
-        for number in missing:
-            if report := self._place.run(number):
-                self._on_report(report)
-            else:
-                claimed.append(number)
-        return claimed
-
-    def _in_processes(self, missing: Sequence[int]) -> list[int]:
+    def _engine(self) -> Engine:
         crew = Crew(
             devices=self._job.devices, commercial=self._job.commercial, secrets=self._secrets
         )
-        workers = Workers(self._place, crew, on_report=self._on_report, on_rows=self._on_rows)
-        workers.run(missing)
-        return workers.claimed
+        if self._job.engine == "ray":
+            from cnctl.curation.ray_workers import RayWorkers  # an optional package
+
+            return RayWorkers(self._place, crew, on_report=self._on_report)
+        if crew.devices:
+            return Workers(self._place, crew, on_report=self._on_report, on_rows=self._on_rows)
+        return InProcess(self._place, on_report=self._on_report)
 
     def _free_at_last(self, claimed: Sequence[int]) -> list[int]:
         """Wait for other runs; return the shards that they have given up."""

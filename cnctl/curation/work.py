@@ -66,12 +66,14 @@ class Workplace:
         finally:
             self.claims.release(shard)
 
-    def clean(self, shard: int) -> None:
-        """Remove what a killed process has left of a shard, unless another one is at it."""
-        if self.claims.claim(shard):
-            for name in (*(tar_name(split, shard) for split in SPLITS), records_name(shard)):
-                temporary(self.out / name).unlink(missing_ok=True)
-            self.claims.release(shard)
+    def clean(self, shard: int) -> bool:
+        """Remove what a killed process has left of a shard; False where another one is at it."""
+        if not self.claims.claim(shard):
+            return False
+        for name in (*(tar_name(split, shard) for split in SPLITS), records_name(shard)):
+            temporary(self.out / name).unlink(missing_ok=True)
+        self.claims.release(shard)
+        return True
 
 
 def load_tools(

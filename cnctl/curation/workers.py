@@ -12,11 +12,12 @@ import signal
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from cnctl.curation.shard import ShardReport
@@ -78,19 +79,38 @@ class Workers:
         self._kills: Counter[int] = Counter()
         """By row, of workers that had it in work."""
         self._failed_starts = 0
-        self.claimed: list[int] = []
-        """Shards that other runs have in work."""
+        self._claimed: list[int] = []
 
-    def run(self, shards: Iterable[int]) -> None:
-        """Make these shards; raises what a worker raises, after all of them have stopped."""
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+            if worker.shard is not None:
+                self._place.clean(worker.shard)
+
+    def make(self, shards: Sequence[int]) -> list[int]:
+        """Make these shards, but for those that are returned: other runs have them in work.
+
+        Raises what a worker raises. The processes wait for more shards until the block ends.
+        """
         self._waiting.extend(shards)
-        try:
-            count = min(len(self._crew.devices), len(self._waiting))
-            self._workers = [self._start(device) for device in self._crew.devices[:count]]
-            while self._waiting or any(worker.shard is not None for worker in self._workers):
-                self._step()
-        finally:
-            self._stop()
+        self._claimed = []
+        for device in self._crew.devices[len(self._workers) : len(shards)]:
+            self._workers.append(self._start(device))
+        while self._waiting or any(worker.shard is not None for worker in self._workers):
+            self._step()
+        return self._claimed
 
     def _step(self) -> None:
         for worker in self._workers:
@@ -130,7 +150,7 @@ class Workers:
                 self._on_report(message)
             case int():
                 worker.shard = None
-                self.claimed.append(message)
+                self._claimed.append(message)
             case BaseException():
                 raise message
             case str():
@@ -172,15 +192,6 @@ class Workers:
                 os.environ["OMP_NUM_THREADS"] = before
         theirs.close()
         return _Worker(device, process, ours, position)
-
-    def _stop(self) -> None:
-        for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
-            worker.pipe.close()
-            if worker.shard is not None:
-                self._place.clean(worker.shard)
 
 
 def cores() -> int:

@@ -87,6 +87,7 @@ def curate(request: AnnotateRequest, *, on_event: Callable[[Event], None] = igno
         recipe=_recipe(request, runs, kind),
         devices=devices,
         commercial=request.commercial or None,
+        engine=request.engine,
         shards=_range(request.shard_range),
     )
     made = make_dataset(job, on_progress=on_event, write_report=partial(write_set_report, job.out))
@@ -159,25 +160,35 @@ def _weights(condition: Condition) -> dict[str, str]:
 
 
 def _devices(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[str, list[str]]:
-    """The kind of device, and that of each worker: all GPUs, or as many processes as cores."""
-    wanted = request.device
-    if wanted in (None, "cpu") and not any(run.condition.files for run in runs):
-        return "cpu", ["cpu"] * _workers(request, cores())
+    """The kind of device, and the device of each worker: all GPUs, or as many as cores."""
+    if request.engine == "ray" and request.workers == 0:
+        raise CnctlError("--workers 0 is this process, not Ray", hint="leave one out")
+    if request.device in (None, "cpu") and not any(run.condition.files for run in runs):
+        return "cpu", _per_worker(request, "cpu", ["cpu"] * cores())
+    if request.engine == "ray" and request.device == "cuda":  # this machine may have no GPU
+        return "cuda", _per_worker(request, "cuda", ["cuda"])
     from cnctl.models.device import pick_device  # imports torch, which takes seconds
 
-    device = pick_device(wanted)
+    device = pick_device(request.device)
     if device.type != "cuda":
-        return device.type, [device.type] * _workers(request, cores())
+        return device.type, _per_worker(request, device.type, [device.type] * cores())
     import torch
 
     count = torch.cuda.device_count()
     gpus = [str(device)] if device.index is not None else [f"cuda:{n}" for n in range(count)]
-    workers = _workers(request, len(gpus))
-    return "cuda", [gpus[number % len(gpus)] for number in range(workers)]
+    return "cuda", _per_worker(request, "cuda", gpus)
 
 
-def _workers(request: AnnotateRequest, usual: int) -> int:
-    return usual if request.workers is None else request.workers
+def _per_worker(request: AnnotateRequest, kind: str, devices: Sequence[str]) -> list[str]:
+    """These devices in turn, for as many workers as are asked for, or one each."""
+    count = len(devices)
+    if request.workers is not None:
+        count = request.workers
+    elif request.engine == "ray":
+        from cnctl.curation.ray_workers import cluster_size  # an optional package
+
+        count = cluster_size(kind)
+    return [devices[number % len(devices)] for number in range(count)]
 
 
 def _range(text: str | None) -> tuple[int, int] | None:

@@ -62,6 +62,11 @@ class AnnotateRequest(Declared):
         Flag("Processes for --shards; 0: none.", default="one per core, or per GPU"),
         at_least(0),
     ] = None
+    engine: Annotated[
+        str,
+        Flag("Where workers run: on this machine, or on a Ray cluster."),
+        one_of("processes", "ray"),
+    ] = "processes"
     shard_range: Annotated[
         str | None,
         Flag("Only these of the --shards, so that machines share a run.", metavar="A-B"),
