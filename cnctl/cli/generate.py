@@ -132,6 +132,7 @@ def generate(
     """
     note("loading ...", quiet=quiet)
     from cnctl.cli.generate_jobs import run_jobs
+    from cnctl.cli.generate_pipes import with_pipes, writes_to_pipe
     from cnctl.commands.generate.controls import parse_controls
     from cnctl.commands.generate.prompts import gather_prompts
     from cnctl.commands.generate.replay import replay
@@ -169,17 +170,19 @@ def generate(
             }
         )
         return run_jobs(request, json=json, quiet=quiet)
-    if dry_run:
-        return _plan(request, json=json, quiet=quiet)
-    if gallery:
-        check_output(gallery, overwrite=request.overwrite or request.resume)
-    made, failed = _run(request, json=json, preview=preview, quiet=quiet)
-    pages = _show(made, request, grid=grid, gallery=gallery)
-    if json:
-        document = {"images": [image.as_dict() for image in made], "pages": pages}
-        emit_json(document | {"failed": [asdict(failure) for failure in failed]})
-    else:
-        emit(pages)
+    with with_pipes(request, grid, gallery, preview, json, dry_run) as piped:
+        if dry_run:
+            return _plan(piped, json=json, quiet=quiet)
+        if gallery:
+            check_output(gallery, overwrite=piped.overwrite or piped.resume)
+        silent = json or writes_to_pipe(request)
+        made, failed = _run(piped, silent=silent, preview=preview, quiet=quiet)
+        pages = _show(made, piped, grid=grid, gallery=gallery)
+        if json:
+            document = {"images": [image.as_dict() for image in made], "pages": pages}
+            emit_json(document | {"failed": [asdict(failure) for failure in failed]})
+        else:
+            emit(pages)
     _report_failed(failed)
 
 
@@ -207,7 +210,7 @@ def _report_failed(failed: Sequence[FailedImage]) -> None:
 
 
 def _run(
-    request: GenerateRequest, *, json: bool, preview: bool, quiet: bool
+    request: GenerateRequest, *, silent: bool, preview: bool, quiet: bool
 ) -> tuple[list[GeneratedImage], list[FailedImage]]:
     from cnctl.commands.generate.run import generate as run
     from cnctl.images import read_image
@@ -217,7 +220,7 @@ def _run(
         display = _Display(advance, preview=preview, quiet=quiet)
         for image in run(request, on_event=display):
             made.append(image)
-            if not json:
+            if not silent:
                 emit([image.path])
             if preview:
                 _draw([read_image(image.path)])

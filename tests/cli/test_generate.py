@@ -1,5 +1,6 @@
 """The command, in this process: its flags reach the job, and its output is made for scripts."""
 
+import io
 import json
 from pathlib import Path
 
@@ -64,3 +65,17 @@ def test_a_mode_given_once_is_for_all_and_twice_for_each() -> None:
     twice = run(*words, "--control-mode", "control", "--control-mode", "balanced")
     modes = [control["mode"] for control in json.loads(twice)["images"][0]["controls"]]
     assert modes == ["control", "balanced"]
+
+
+def test_pipes_hold_one_image(tmp_path: Path) -> None:
+    words = ["generate", "--cond", "canny", "-", "-p", "a cat", *COMMON, "--seed", "2"]
+    photo = Path(CAT).read_bytes()
+    piped = CliRunner().invoke(app, [*words, "-o", "-"], input=photo, catch_exceptions=False)
+    assert piped.exit_code == 0
+    assert [*tmp_path.iterdir()] == []
+    image = np.asarray(Image.open(io.BytesIO(piped.stdout_bytes)))
+    assert np.array_equal(image, pixels(run(*words[1:3], CAT, *words[4:]).strip()))
+    for more in (["-n", "2"], ["--grid"], ["--json"], ["--save-steps", "1"]):
+        refused = CliRunner().invoke(app, [*words, "-o", "-", *more], input=photo)
+        assert refused.exit_code != 0
+        assert refused.stdout_bytes == b""

@@ -115,7 +115,10 @@ class GenerateRequest(Declared):
     """`GenerateSettings` by name; None for the default."""
     batch_size: flags.BatchSize = None
     low_memory: flags.LowMemory = False
-    out: Annotated[Path | str, Flag("Folder, or .png for one.", ("--out", "-o"))] = Path("out")
+    out: Annotated[
+        Path | str, Flag("Folder; or a .png or - (stdout) for one.", ("--out", "-o"))
+    ] = Path("out")
+    """The command line writes the image of "-" to standard output."""
     name: Annotated[str, Flag("Pattern of image names.")] = NAME
     """A pattern of {stem}, {input}, {conditions}, {variant}, {prompt} and {seed}."""
     save_steps: Annotated[
