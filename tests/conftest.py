@@ -97,7 +97,7 @@ def random_sd2_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_sdxl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in SDXL's structure: two text encoders, three resolutions, sizes told.
+    """The same in SDXL's structure: two text encoders, three resolutions, sizes as inputs.
 
     64x64 pixels, latents 4x8x8; 6 skips and a middle block.
     """

@@ -1,4 +1,4 @@
-"""A web server on the loopback that sends parts of files, and fails as it is told to."""
+"""A web server on the loopback that sends parts of files, and fails on request."""
 
 import re
 import socket

@@ -101,7 +101,7 @@ def test_folder(photos):
 
 @pytest.mark.slow
 def test_json_loop(photos):
-    (photos / "rocket.jpg").write_bytes(b"no image")  # each prompt loads the model anew
+    (photos / "rocket.jpg").write_bytes(b"no image")  # each prompt loads the model again
     output, _ = run_script("json-loop.sh", photos)
     document = json.loads((photos.parent / "out/hints.json").read_text())
     assert [Path(hint["image"]).name for hint in document["hints"]] == ["cat.jpg"]

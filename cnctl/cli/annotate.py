@@ -121,8 +121,8 @@ def _report(result: AnnotateResult, *, json: bool, quiet: bool) -> None:
     if json:
         emit_json(result.as_dict())
     if result.skipped:
-        what = "1 hint was" if result.skipped == 1 else f"{result.skipped} hints were"
-        note(f"{what} there already; --overwrite makes them again", quiet=quiet)
+        what = "1 hint exists" if result.skipped == 1 else f"{result.skipped} hints exist"
+        note(f"{what} already; --overwrite replaces them", quiet=quiet)
     failed = [
         *(f"condition {failure.condition}" for failure in result.failed_conditions),
         *([f"{len(result.failed)} of {result.images} images"] if result.failed else []),

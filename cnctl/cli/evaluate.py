@@ -23,7 +23,7 @@ SETTINGS = (
 )
 Metrics = Annotated[
     str,
-    Flag("Metrics besides fidelity; needs cnctl[metrics].", metavar="clip,fid,kid"),
+    Flag("Metrics in addition to fidelity; needs cnctl[metrics].", metavar="clip,fid,kid"),
 ]
 
 

@@ -62,7 +62,7 @@ class Command(typer.core.TyperCommand):
 
 
 class Commands(typer.core.TyperGroup):
-    """A command with commands of its own, such as `cnctl models`."""
+    """A command that has commands, such as `cnctl models`."""
 
     command_class = Command
 

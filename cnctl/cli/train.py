@@ -144,7 +144,7 @@ def _check(
 
 
 class _Display:
-    """What a person sees while a run or a check goes on; its bar opens with the first count."""
+    """What a person sees during a run or a check; the bar opens with the first count."""
 
     def __init__(self, stack: ExitStack, quiet: bool) -> None:
         self.stack = stack

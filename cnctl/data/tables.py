@@ -148,7 +148,7 @@ class TableDataset:
 def find_tables(folder: Path, note: Callable[[str], None] = lambda text: None) -> list[Path]:
     """Return the Arrow or Parquet files of a data set in this folder; [] where there are none.
 
-    Where it has splits, they are those of "train"; note is told which files are then not read.
+    Where it has splits, they are those of "train"; note reports which files are then not read.
     """
     if (folder / SAVED_SPLITS).is_file():
         folder = folder / SPLIT

@@ -69,5 +69,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise CnctlError(f"{path} is not a config.json: {error}", hint="give another") from error
     if not isinstance(config, dict):
-        raise CnctlError(f"{path} is not a config.json: no JSON object", hint="give another")
+        raise CnctlError(
+            f"{path} is not a config.json: it is not a JSON object", hint="give another"
+        )
     return config

@@ -25,7 +25,7 @@ def load_entry(entry: Entry) -> Condition:
     if fault or not isinstance(found, Condition):
         raise CnctlError(
             f"{entry.claim}: {entry.value} {fault}",
-            hint=f"tell the authors of {entry.distribution}; other conditions still work",
+            hint=f"report it to the authors of {entry.distribution}; other conditions still work",
         )
     return found
 

@@ -62,7 +62,7 @@ def sample(
     Prompts longer than the text encoder reads are read in chunks, as many for all of the batch.
     guidance_scale 1 turns guidance off; negative prompts then have no effect. guidance_interval:
     the part of the steps that have guidance, as fractions. distilled_guidance: what a base that
-    reads a scale of guidance is told; None for its default. control_every: see `ControlRunner`.
+    reads a scale of guidance gets; None for its default. control_every: see `ControlRunner`.
     steps is the number that runs, also where an edit starts in the middle of a schedule, which is
     then a longer one.
     on_preview is shown what the run is heading for after each `preview_every` steps but the last;
@@ -159,8 +159,8 @@ def denoise(
     both = text if negative_text is None else join([negative_text, text])
     height, width = (side * base.latent_factor for side in noise.shape[2:])
     both = both.of_pictures([whole_picture(height, width)] * len(both))
-    told = base.distilled_guidance if distilled_guidance is None else distilled_guidance
-    both = both if base.distilled_guidance is None else both.guided_by(told)
+    scale = base.distilled_guidance if distilled_guidance is None else distilled_guidance
+    both = both if base.distilled_guidance is None else both.guided_by(scale)
     text = both if negative_text is None else both.second_half()
     guided = [
         negative_text is not None and within for within in _within(guidance_interval, timesteps)

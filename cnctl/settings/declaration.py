@@ -44,9 +44,9 @@ class Limit:
     must: str
     allows: Callable[[Any], bool]
     metavar: str | None = None
-    """What help shows in the place of a value, where that says all."""
+    """What help shows for a value, where that says enough."""
     symbols: str = ""
-    """What help shows else."""
+    """What help shows otherwise."""
 
 
 def at_least(bound: float) -> Limit:
@@ -106,7 +106,7 @@ class Setting:
 
     @property
     def metavar(self) -> str | None:
-        """What help shows in the place of a value; None for its type."""
+        """What help shows for a value; None for its type."""
         return self.flag.metavar or next((x.metavar for x in self.limits if x.metavar), None)
 
     @property

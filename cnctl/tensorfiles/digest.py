@@ -58,7 +58,7 @@ def _known(path: Path, advance: Advance) -> str:
 
 
 class Digest:
-    """A sha256 that is computed while other work goes on."""
+    """A sha256 that is computed during other work."""
 
     PENDING = "0" * 64
 

@@ -1,4 +1,4 @@
-"""Blur as a condition: the network is told the colours and must find the detail."""
+"""Blur as a condition: the network gets the colours and must find the detail."""
 
 from cnctl.plugin import Condition, Option
 

@@ -4,8 +4,9 @@
 
 A ControlNet, and by input-concat the whole base, learn Canny edges of drawn scenes with the same
 data, seed and settings. OUT then holds both runs, sheet.png (scenes that were held out: before
-convergence, at it, and at the end) and curves.svg; F1 of the edges is printed. Repeated, it goes on
-where it was stopped. Exits with 1 where the ControlNet stays below 0.6 or below input-concat.
+convergence, at it, and at the end) and curves.svg; F1 of the edges is printed. Repeated, it
+continues where it was stopped. Exits with 1 where the ControlNet stays below 0.6 or below
+input-concat.
 """
 
 from __future__ import annotations

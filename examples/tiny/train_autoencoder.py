@@ -30,7 +30,7 @@ def train_autoencoder(
     start: PatchAutoencoder | None = None,
     say: Callable[[str], None] = print,
 ) -> PatchAutoencoder:
-    """Train for some minutes of wall time and save to `out`; `start` goes on from weights."""
+    """Train for some minutes of wall time and save to `out`; `start` continues from weights."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = start or fresh_autoencoder(pictures)

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def processes(command: list[str], images: int, folder: str) -> list[float]:
-    """Seconds of each image, made by a process of its own."""
+    """Seconds of each image, made by a separate process."""
     seconds = []
     for seed in range(images):
         begin = time.perf_counter()

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/memory.py [--side 640] [--steps 1]
 
-Each run is a process of its own, whose peak is what the kernel says. The base has Stable Diffusion
+Each run is a separate process, whose peak the kernel reports. The base has Stable Diffusion
 1.5's true text encoder and autoencoder and a U-Net and ControlNet of an eighth of its width, with
 random weights, in float32 on the CPU: what --low-memory saves there, it saves there at full width.
 """

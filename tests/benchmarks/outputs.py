@@ -86,7 +86,7 @@ def record(folder: Path, commands: dict[str, str], *, cold: bool) -> dict[str, R
 
 
 def report(before: dict[str, Record], after: dict[str, Record], *, every: bool) -> int:
-    """Print what differs; 1 where something does. every: tell commands that were not run."""
+    """Print what differs; 1 where something does. every: name commands that were not run."""
     missing = sorted(before.keys() - after.keys()) if every else []
     lines = [f"{name}: was not run" for name in missing]
     for name, now in after.items():
@@ -112,7 +112,7 @@ def _prepare(folder: Path) -> None:
         importlib.import_module(module)
     from recorded.inputs import write_inputs
 
-    # In a process of its own: threads that torch has started would not outlive a fork.
+    # In a separate process: threads that torch has started would not outlive a fork.
     _fork(write_inputs, folder / "in")
 
 
@@ -168,7 +168,7 @@ def _run_cold(folder: Path, name: str, words: list[str]) -> int:
 
 
 def _stamps(folder: Path) -> dict[Path, tuple[int, int, int]]:
-    """What tells whether a file was written again, by its path below the folder."""
+    """What shows whether a file was written again, by its path below the folder."""
     stamps = {}
     for path in folder.rglob("*"):
         below = path.relative_to(folder)

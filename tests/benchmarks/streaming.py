@@ -3,7 +3,7 @@
     python tests/benchmarks/streaming.py [--latency 0.02] [--workers 0 2 8]
 
 A web server on the loopback waits before each answer as a distant one would. Ranges bring each
-example by a request of its own, in the order of training: shuffled over all shards. The package
+example by its own request, in the order of training: shuffled over all shards. The package
 webdataset, where it is installed, reads each shard from its beginning to its end.
 """
 
@@ -59,7 +59,7 @@ def encoded(image: Image.Image, kind: str) -> bytes:
 
 
 def run_server(folder: Path, latency: float, told: Connection) -> None:
-    """In a process of its own, so that it takes no time from the reader."""
+    """In a separate process, so that it takes no time from the reader."""
     spec = spec_from_file_location("range_server", Path(__file__).parents[1] / "range_server.py")
     assert spec
     assert spec.loader

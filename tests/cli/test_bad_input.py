@@ -232,14 +232,14 @@ def test_a_signal_leaves_whole_files_and_the_run_can_be_repeated(
     made = files_in(tmp_path / "out")
     printed = {line.removeprefix("out/") for line in output.decode().splitlines()}
     assert printed <= set(made)
-    assert len(made) - len(printed) <= 1  # the one at hand may have been written and not told
+    assert len(made) - len(printed) <= 1  # the last one may have been written and not printed
     assert 3 < len(made) < 400
     assert all(name.endswith("-canny.png") for name in made)
     whole = (tmp_path / "out/0-canny.png").read_bytes()
     assert all((tmp_path / "out" / name).read_bytes() == whole for name in made)
     again = cnctl_process(*CANNY, "set")
     assert again.returncode == 0
-    assert again.stderr.startswith(f"{len(made)} hints were there already")
+    assert again.stderr.startswith(f"{len(made)} hints exist already")
     assert len(files_in(tmp_path / "out")) == 400
 
 

@@ -79,7 +79,7 @@ def test_lines_of_json_end_at_a_line_feed_alone(tmp_path: Path, end: str) -> Non
     ("text", "message"),
     [
         ('[{"image": "a.png"},\n{"image"}]', r"an array, is not JSON: .* \(line 2\)"),
-        ('{"image": "a.png", "image": "b.png"}', "line 1 of .*: 'image' is there twice"),
+        ('{"image": "a.png", "image": "b.png"}', "line 1 of .*: 'image' appears twice"),
         ('{"image": "a.png"}\n{"image": "\xfc"}'.encode("latin-1"), "line 2, is not UTF-8"),
     ],
 )

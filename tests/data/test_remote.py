@@ -30,7 +30,7 @@ read_colours = partial(read_hint, channels=3)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three shards of four examples, each of its own size, the last without hint and prompt."""
+    """Three shards of four examples, each of another size, the last without hint and prompt."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "data"
     folder.mkdir()

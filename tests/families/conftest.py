@@ -102,7 +102,7 @@ class Reference:
 
 
 def extra_conditions(text: TextFeatures, sizes: Sizes) -> dict[str, Any]:
-    """What SDXL's networks are told beside the prompt; nothing where there are no pooled texts."""
+    """What SDXL's networks read besides the prompt; nothing where there are no pooled texts."""
     if text.pooled is None:
         return {}
     return {"added_cond_kwargs": {"text_embeds": text.pooled, "time_ids": torch.tensor(sizes)}}

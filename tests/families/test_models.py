@@ -246,7 +246,7 @@ class TestEqualsDiffusers:
         self, case: Any, base: Base, network: Any, hint: Tensor, images: np.ndarray, theirs: Any,
         assert_same: Any,
     ) -> None:  # fmt: skip
-        """3 steps at strength 0.6 are the last of the 5 that diffusers is told."""
+        """3 steps at strength 0.6 are the last of the 5 that diffusers gets."""
         expected = theirs(
             case.reference.image_to_image,
             network,
@@ -301,7 +301,7 @@ def test_a_fresh_controlnet_changes_nothing(base: Base, build: Any, hint: Tensor
 
 
 def test_the_loss_is_equation_10_by_diffusers_networks(case: Any, base: Base, network: Any) -> None:
-    """Noise that the scheduler adds, networks told of sizes, the mean square of what is missed."""
+    """Noise of the scheduler, networks that read sizes, the mean square of what is missed."""
     generator = torch.Generator().manual_seed(0)
     shape = base.family.latents.shape(base, 64, 64)
     latents, noise = torch.randn(2, 2, *shape, generator=generator)

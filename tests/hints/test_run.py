@@ -39,7 +39,7 @@ def make(detect, *, hint_channels=3, **more):
 
 
 def with_options():
-    """A condition whose detector tells which options it was called with."""
+    """A condition whose detector records the options that it was called with."""
     seen = {}
 
     def detect(image, **options):

@@ -1,4 +1,4 @@
-"""Weights are told by tensors and classes, and named."""
+"""Weights are recognised by tensors and classes, and named."""
 
 import json
 from pathlib import Path

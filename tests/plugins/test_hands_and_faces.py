@@ -145,10 +145,10 @@ def test_hands_and_faces_go_out_as_json_and_are_drawn_from_it():
     found = pose_detection(
         [person()], (120, 100), min_keypoints=0.0, style="1.1", stick_width=4, details=details
     )
-    (told,) = found.data["people"]
-    assert told["hand_left_keypoints_2d"][:3] == [10, 80, 0.9]
-    assert told["hand_left_keypoints_2d"][-3:] == [0, 0, 0]
-    assert len(told["face_keypoints_2d"]) == 210
+    (drawn,) = found.data["people"]
+    assert drawn["hand_left_keypoints_2d"][:3] == [10, 80, 0.9]
+    assert drawn["hand_left_keypoints_2d"][-3:] == [0, 0, 0]
+    assert len(drawn["face_keypoints_2d"]) == 210
     assert (found.hint == draw_pose(found.data)).all()
     assert found.hint[20, 40].tolist() == [255, 255, 255], "a point of a face is white"
     assert found.hint[80, 10].tolist() == [0, 0, 255], "a joint of a hand is blue"

@@ -75,7 +75,7 @@ def test_middles_and_offsets_become_lines():
     maps = np.full((9, 16, 24), -9.0, np.float32)
     maps[1:] = 0
     maps[0, 5, 10] = 0.0
-    maps[0, 5, 11] = -0.5  # a neighbour of a larger one is no middle
+    maps[0, 5, 11] = -0.5  # a neighbour of a larger one is not a middle
     maps[1:5, 5, 10] = (-4, -2, 6, 1)
     lines, scores = decode(maps, 0.1)
     assert lines.tolist() == [[12, 6, 32, 12]]

@@ -90,8 +90,8 @@ def task_tokens(folder):
         for word in ("the", "task", "is", "semantic")
         for letter, last in zip(word, [*[False] * (len(word) - 1), True], strict=True)
     ]
-    told = [vocabulary["<|startoftext|>"], *letters, vocabulary["<|endoftext|>"]]
-    return torch.tensor([told + [0] * (77 - len(told))])
+    tokens = [vocabulary["<|startoftext|>"], *letters, vocabulary["<|endoftext|>"]]
+    return torch.tensor([tokens + [0] * (77 - len(tokens))])
 
 
 def test_oneformer_is_told_its_task_and_its_map_is_what_it_says(

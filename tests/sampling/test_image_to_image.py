@@ -100,7 +100,7 @@ def test_euler_from_the_middle_equals_diffusers(
     hint: Tensor,
     images: np.ndarray,
 ) -> None:
-    """3 steps at strength 0.6 are the last of the 5 that diffusers is told."""
+    """3 steps at strength 0.6 are the last of the 5 that diffusers gets."""
     config = loaded_random_base.process.scheduler.config
     expected = theirs(
         StableDiffusionControlNetImg2ImgPipeline,

@@ -208,7 +208,7 @@ def test_a_zip_bomb_is_refused_unread(tmp_path, read_file) -> None:
 
 
 def test_a_directory_that_would_fill_memory_is_refused_unread(tmp_path, read_file) -> None:
-    """Of each of its entries zipfile makes an object before it tells how many there are."""
+    """Zipfile makes an object of each entry before it reports their number."""
     path = tmp_path / "weights.pth"
     torch.save({"weight": TENSOR}, path)
     content = path.read_bytes()

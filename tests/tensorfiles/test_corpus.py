@@ -1,6 +1,6 @@
 """Files that run code when they are unpickled: refused in one line, and nothing of them runs.
 
-A file is a payload (what it calls), a nesting (where the call lies in the pickle) and a container.
+A file is a payload (what it calls), a nesting (where the call is in the pickle) and a container.
 A payload only leaves a mark, the canary: a file or folder at the given path. Each is first proven
 to be live: plain `torch.load(weights_only=False)` runs it.
 """

@@ -93,16 +93,16 @@ def run(name: str, base_path: Path, out: Path, group: ProcessGroup, batch_size: 
         group=group,
         checkpoint=newest_checkpoint(out / resume) if resume else None,
     )
-    told = []
+    losses = []
     for report in training.run():
-        told.append((report.loss, report.gradient_norm))
+        losses.append((report.loss, report.gradient_norm))
         if report.step == grow:
             training.accumulate_more(2)
     tensors = training.tensors()
     with training.averaged() as (base, network), group.raise_on_all():
         if group.main:
             save_checkpoint(out / name, training.step, tensors=tensors, state=training.state())
-            (out / f"{name}.json").write_text(json.dumps(told))
+            (out / f"{name}.json").write_text(json.dumps(losses))
             weights = network.state_dict() | training.base_update(base)
             whole = {key: weight.detach().clone() for key, weight in weights.items()}
             save_file(whole, out / f"{name}.safetensors")

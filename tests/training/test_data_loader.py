@@ -1,4 +1,4 @@
-"""How batches are read; which examples are in them is told by test_order.py."""
+"""How batches are read; test_order.py tests which examples are in them."""
 
 import os
 import select

@@ -42,8 +42,8 @@ def test_two_with_shards_are_as_one_without(
         shutil.copytree(alone / name, tmp_path / name)
     launch(kind, SCRIPT, random_base, tmp_path, "2", *RUNS[kind])
     for name in RUNS[kind]:
-        told = [json.loads((out / f"{name}.json").read_text()) for out in (alone, tmp_path)]
-        np.testing.assert_allclose(*told, rtol=1e-4, err_msg=name)
+        curves = [json.loads((out / f"{name}.json").read_text()) for out in (alone, tmp_path)]
+        np.testing.assert_allclose(*curves, rtol=1e-4, err_msg=name)
         expected, found = (load_file(out / f"{name}.safetensors") for out in (alone, tmp_path))
         assert found.keys() == expected.keys()
         for key, weight in expected.items():

@@ -173,8 +173,8 @@ def test_a_run_in_buckets_resumes_and_splits_as_any_other(
 def test_a_run_that_grows_at_once_is_one_with_larger_batches(loaded_random_base: Base) -> None:
     grown, larger = start(loaded_random_base), start(loaded_random_base, gradient_accumulation=3)
     assert grown.accumulate_more(3) == 6
-    told = [[(r.loss, r.epoch) for r in training.run()] for training in (grown, larger)]
-    assert told[0] == told[1]
+    curves = [[(r.loss, r.epoch) for r in training.run()] for training in (grown, larger)]
+    assert curves[0] == curves[1]
     assert digest(grown) == digest(larger)
 
 
@@ -220,7 +220,7 @@ def test_how_a_batch_is_split_does_not_matter(loaded_random_base: Base) -> None:
 def test_gradients_are_clipped_to_the_norm(loaded_random_base: Base) -> None:
     free, clipped = (start(loaded_random_base, max_grad_norm=norm) for norm in (0.0, 0.01))
     norms = [next(training.run()).gradient_norm for training in (free, clipped)]
-    assert norms[0] == norms[1]  # what is told is the norm before
+    assert norms[0] == norms[1]  # the norm before clipping is reported
     for training, expected in ((free, norms[0]), (clipped, 0.01)):
         # After one step AdamW's first moment is a tenth of the gradient.
         moments = training.tensors()["optimizer"]

@@ -38,7 +38,7 @@ def compare(
     allowed = TOLERANCE[dtype] if dtype else 0.0
     if not lossy and not share <= allowed:
         raise OutputError(
-            f"{output} does not give its source's residuals: they differ by {difference:.2g}, "
+            f"{output} does not reproduce its source's residuals: they differ by {difference:.2g}, "
             f"{share:.1%} of the largest",
             hint=_advice(dtype),
         )

@@ -67,7 +67,7 @@ class GeneratePlan:
             f"inputs      {_count(self.inputs, 'image')}, {_count(len(self.prompts), 'prompt')}",
             f"settings    {chosen.steps} steps, {chosen.scheduler}, "
             f"guidance scale {chosen.guidance_scale:g}, control scale {chosen.control_scale:g}"
-            + (f", distilled {told:g}" if (told := chosen.distilled_guidance) else ""),
+            + (f", distilled {scale:g}" if (scale := chosen.distilled_guidance) else ""),
             f"sizes       {', '.join(f'{count} of {size}' for size, count in self.sizes.items())}",
             f"outputs     {_count(len(made), 'image')}"
             + (f", {kept} kept" if kept else "")

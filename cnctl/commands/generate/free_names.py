@@ -38,5 +38,7 @@ def _with_next_seed(setup: Setup, image: PreparedImage) -> PreparedImage:
     before = image.planned
     planned = setup.layout.plan_again(before, setup.paths)
     setup.paths.add(planned.path)
-    setup.note(f"{shown(before.path)} is another run's; seed {planned.seed} is made instead")
+    setup.note(
+        f"{shown(before.path)} was written by another run; seed {planned.seed} is used instead"
+    )
     return replace(image, planned=planned, prompt=planned.task.prompt)

@@ -20,7 +20,7 @@ def kept_images(setup: Setup) -> list[GeneratedImage]:
     """The images that exist; OutputError where this run would make one otherwise."""
     kept = [keep_image(setup, planned) for planned in setup.images if planned.done]
     if kept:
-        setup.note(f"{len(kept)} images were there already")
+        setup.note(f"{len(kept)} images exist already")
     return kept
 
 

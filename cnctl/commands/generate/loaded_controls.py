@@ -134,7 +134,7 @@ class LoadedControl:
 
 
 def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone: bool) -> None:
-    """Refuse what a network in the place of the base's cannot do."""
+    """Refuse what a network that replaces the base's cannot do."""
     if not control.network.replaces_base:
         return
     usual = _resolve_acts(ControlSpec(condition=control.condition.name), GenerateSettings())

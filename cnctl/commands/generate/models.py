@@ -46,7 +46,7 @@ class Models:
         elif changes != self._trained_with:
             raise CnctlError(
                 "these weights and those of the first job were trained with different bases",
-                hint="run this job in a process of its own",
+                hint="run this job in its own process",
             )
 
 

@@ -1,6 +1,6 @@
 """The record in a generated image: all that made it, so that it can be made again.
 
-The PNG holds it as JSON. It names files without their folders, and tells them apart by sha256.
+The PNG holds it as JSON. It names files without their folders, and identifies them by sha256.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class ImageRecord(PlannedRecord):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ImageRecord:
-        """The record of a JSON object; what it has besides fields are settings, known or not.
+        """The record of a JSON object; keys that are not fields are settings, known or not.
 
         Raises CnctlError for a newer format, ValueError for what is not a record.
         """
@@ -210,7 +210,8 @@ def _check_format(document: Mapping[str, Any]) -> None:
     found = document.get("format", 1)
     if found not in range(1, FORMAT + 1):
         raise CnctlError(
-            f"the record has format {found}, and this cnctl reads formats up to {FORMAT}",
+            f"the record has format {found}, and this version of cnctl reads formats up to "
+            f"{FORMAT}",
             hint=f"install cnctl {document.get('version', '')}, which wrote it, or a newer one",
         )
 

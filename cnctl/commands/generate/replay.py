@@ -104,7 +104,8 @@ def _settings(record: ImageRecord, path: Path) -> dict[str, Any]:
     for name, value in record.settings.items():
         if name not in types:
             raise CnctlError(
-                f"{shown(path)} was made with the setting {name!r}, which this cnctl does not have",
+                f"{shown(path)} was made with the setting {name!r}, which this version of cnctl "
+                "does not have",
                 hint=f"install cnctl {record.version}, which made it",
             )
         try:

@@ -1,4 +1,4 @@
-"""The hub's cache as it lies on disk: models that no condition names, and what a model takes."""
+"""The hub's cache on disk: models in it that no condition names, and where a hub id is kept."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cnctl.models.signatures import BASE, CONTROLNET
 KINDS = {BASE: "base", CONTROLNET: "control"}
 
 
-def cached_models(*, besides: Collection[str]) -> Iterator[Model]:
+def cached_models(*, known: Collection[str]) -> Iterator[Model]:
     """Bases and ControlNets of other hub ids than these, from their headers."""
     for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*")):
         hub_id = "/".join(folder.name.split("--")[1:])
         snapshots = sorted(folder.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
-        if hub_id in besides or not snapshots:
+        if hub_id in known or not snapshots:
             continue
         with suppress(CnctlError):  # it is damaged, or something else
             if model := _recognise(hub_id, snapshots[-1]):

@@ -37,7 +37,7 @@ def list_models(*, family: str = "", condition: str = "", installed: bool = Fals
     if condition:
         find_entry(condition)
     models = [*_bases(), *_controls(), *_detectors(), *_others()]
-    models += cached_models(besides={model.hub_id for model in models})
+    models += cached_models(known={model.hub_id for model in models})
     names = _families(models, family) if family else {}
     return [
         model

@@ -127,5 +127,8 @@ def _told_what_failed(hub_id: str) -> Iterator[None]:
         hint = "check the id; a private one needs: hf auth login"
         raise MissingError(f"the hub has no model {hub_id!r}", hint=hint) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        hint = "check the network, HF_HUB_OFFLINE and HF_ENDPOINT, then try again; it goes on"
+        hint = (
+            "check the network, HF_HUB_OFFLINE and HF_ENDPOINT, then try again; "
+            "the download resumes"
+        )
         raise MissingError(f"{hub_id} could not be fetched", hint=hint) from error

@@ -118,7 +118,7 @@ def _check_format(document: Mapping[str, Any]) -> None:
     found = document.get("format", 1)
     if found not in range(1, FORMAT + 1):
         raise CnctlError(
-            f"the run has format {found}, and this cnctl reads formats up to {FORMAT}",
+            f"the run has format {found}, and this version of cnctl reads formats up to {FORMAT}",
             hint=_start_again(document),
         )
 
@@ -128,7 +128,7 @@ def _check_settings(document: Mapping[str, Any]) -> None:
     unknown = [name for name in document.get("settings", ()) if name not in known]
     if unknown:
         raise CnctlError(
-            f"the run has a setting that this cnctl does not know: {', '.join(unknown)}",
+            f"the run has a setting that this version of cnctl does not know: {', '.join(unknown)}",
             hint=_start_again(document),
         )
 

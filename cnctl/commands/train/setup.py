@@ -100,7 +100,7 @@ def prepare(
         note_changed_bits(record, started, note=note)
     if checkpoint is not None and checkpoint.step >= chosen.steps:
         reached = f"step {checkpoint.step} of {chosen.steps} is reached"
-        note(f"{reached}: nothing is left to train; a larger --steps goes on")
+        note(f"{reached}: nothing is left to train; a larger --steps continues the run")
     train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
     pairs = _pairs(dataset, condition, chosen, base)
     if not held and chosen.held_out:
@@ -213,7 +213,7 @@ def _needed_to_resume(start: str, checkpoint: Checkpoint | None) -> Iterator[Non
             raise
         raise MissingError(
             f"this run started from {start}, which gives the form of its ControlNet: {error}",
-            hint="bring it back, or start a new run from this one's weights with --init-from",
+            hint="restore it, or start a new run from this one's weights with --init-from",
         ) from error
 
 

@@ -20,6 +20,6 @@ def read_commands() -> dict[str, str]:
 
 
 def needed_by(command: str, commands: dict[str, str]) -> list[str]:
-    """The names of those whose output a command reads, or goes on with."""
+    """The names of those whose output a command reads or continues."""
     _, _, words = command.partition(" ")
     return [name for name in commands if re.search(rf"(?<![\w/-]){name}(?![\w-])", words)]

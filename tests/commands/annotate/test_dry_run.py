@@ -1,4 +1,4 @@
-"""What a run would do, told without doing any of it."""
+"""What a run would do, reported without doing any of it."""
 
 from pathlib import Path
 

@@ -181,7 +181,7 @@ def test_verify_sees_a_file_that_behaves_otherwise(folder, tmp_path, monkeypatch
 
     honest = job.rename
     monkeypatch.setattr(job, "rename", swapped)
-    with pytest.raises(OutputError, match="does not give its source's residuals"):
+    with pytest.raises(OutputError, match="does not reproduce its source's residuals"):
         convert(ConvertRequest(sources=folder, target=tmp_path / "out.safetensors", verify=True))
 
 

@@ -53,7 +53,7 @@ Places = dict[tuple[str, str], tuple[Tensor, Tensor]]
 
 
 def fresh(base: Base) -> Base:
-    """The same base with parts of its own, which may be changed."""
+    """A copy of the base, which may be changed."""
     parts = ("denoiser", "text_encoders")
     return replace(base, **{part: copy.deepcopy(getattr(base, part)) for part in parts})
 
@@ -202,8 +202,8 @@ def test_the_rank_and_alpha_of_peft_stand_in_the_metadata(
 ) -> None:
     base = fresh(loaded_random_base)
     factors = places(base, text=False)
-    told = json.dumps({"unet.r": RANK, "unet.lora_alpha": ALPHA})
-    path = write(tmp_path / "a.safetensors", as_peft(factors), lora_adapter_metadata=told)
+    adapter = json.dumps({"unet.r": RANK, "unet.lora_alpha": ALPHA})
+    path = write(tmp_path / "a.safetensors", as_peft(factors), lora_adapter_metadata=adapter)
     load_adapters(base, [str(path)], [])
     before = loaded_random_base.denoiser.state_dict()
     for (_, name), (down, up) in factors.items():
@@ -231,9 +231,13 @@ def test_the_patterns_of_alpha_are_matched_as_diffusers_does(
     attentions = {
         place: pair for place, pair in places(base, text=False).items() if ".to_" in place[1]
     }
-    told = {"r": RANK, "lora_alpha": ALPHA, "target_modules": ["to_q", "to_k", "to_v", "to_out.0"]}
-    told |= {"alpha_pattern": patterns}
-    metadata = json.dumps({f"unet.{name}": value for name, value in told.items()})
+    adapter = {
+        "r": RANK,
+        "lora_alpha": ALPHA,
+        "target_modules": ["to_q", "to_k", "to_v", "to_out.0"],
+    }
+    adapter |= {"alpha_pattern": patterns}
+    metadata = json.dumps({f"unet.{name}": value for name, value in adapter.items()})
     path = write(tmp_path / "a.safetensors", as_peft(attentions), lora_adapter_metadata=metadata)
     theirs = pipeline(base)
     theirs.load_lora_weights(str(tmp_path), weight_name=path.name)
@@ -246,9 +250,9 @@ def test_a_pattern_that_could_take_for_ever_is_refused(
     loaded_random_base: Base, tmp_path: Path
 ) -> None:
     base = fresh(loaded_random_base)
-    told = json.dumps({"unet.r": RANK, "unet.alpha_pattern": {"(o+)+": 1}})
+    adapter = json.dumps({"unet.r": RANK, "unet.alpha_pattern": {"(o+)+": 1}})
     tensors = as_peft(places(base, text=False))
-    path = write(tmp_path / "a.safetensors", tensors, lora_adapter_metadata=told)
+    path = write(tmp_path / "a.safetensors", tensors, lora_adapter_metadata=adapter)
     with pytest.raises(CnctlError, match="alpha_pattern has"):
         load_adapters(base, [str(path)], [])
 

@@ -1,4 +1,4 @@
-"""What each control of a run reads: the image, a file or folder of its own, a ready hint or not."""
+"""What each control of a run reads: the image, its own file or folder, a ready hint or not."""
 
 import shutil
 from collections.abc import Callable

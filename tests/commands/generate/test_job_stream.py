@@ -1,4 +1,4 @@
-"""Jobs that come one by one: each is made as a run of its own makes it, on networks read once."""
+"""Jobs that come one by one: each is made as a separate run makes it, on networks read once."""
 
 import json
 import shutil

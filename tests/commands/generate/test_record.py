@@ -91,9 +91,17 @@ def test_its_request_is_made_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        ({"format": 2, "version": "0.9"}, "format 2, and this cnctl reads", "install cnctl 0.9"),
-        ({"format": "x"}, "format x, and this cnctl reads", "install cnctl 0.1.0"),
-        ({"eta": 0.5}, "with the setting 'eta', which this cnctl does", "install cnctl 0.1.0"),
+        (
+            {"format": 2, "version": "0.9"},
+            "format 2, and this version of cnctl reads",
+            "install cnctl 0.9",
+        ),
+        ({"format": "x"}, "format x, and this version of cnctl reads", "install cnctl 0.1.0"),
+        (
+            {"eta": 0.5},
+            "with the setting 'eta', which this version of cnctl does",
+            "install cnctl 0.1.0",
+        ),
         ({"steps": "2"}, "is damaged: 'steps' is '2', which is not of type int", "give a PNG"),
         ({"seed": None}, "is damaged: 'seed' is None, which is not of type int", "give a PNG"),
         ({"controls": [{}]}, "is damaged: 'controls' lacks 'condition'", "give a PNG"),

@@ -30,7 +30,7 @@ CANNY = [ControlSpec(condition="canny")]
 def base(
     random_base: Path, random_controlnet: ControlNetModel, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """The random base with a ControlNet of its own for canny, as the embedded base has."""
+    """The random base with its own ControlNet for canny, as the embedded base has."""
     folder = tmp_path_factory.mktemp("bases") / "with-control"
     shutil.copytree(random_base, folder)
     random_controlnet.save_pretrained(folder / "controls" / "canny")

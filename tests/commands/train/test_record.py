@@ -73,7 +73,7 @@ def test_what_is_written_is_read_and_holds_defaults_too() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, and this cnctl reads formats up to 1"),
+        ({"format": 2}, "format 2, and this version of cnctl reads formats up to 1"),
         ({"format": "two"}, "format two"),
         ({"settings": {"steps": 4, "rank_decay": 0.5}}, "does not know: rank_decay$"),
         ({"settings": {"steps": "four"}}, "'steps' is 'four', which is not of type int"),

@@ -375,7 +375,7 @@ def test_a_run_takes_larger_batches_where_control_sets_in_and_resumes_so(
 
         with pytest.raises(KeyboardInterrupt):
             start(random_base, out, **changes | {"on_event": stop})
-        assert len(seen) == cut  # the interrupt left out the preview of its own step
+        assert len(seen) == cut  # the interrupt left out the preview of that step
         train(TrainRequest(), out, resume=True, on_event=notice)  # type: ignore[arg-type]
         assert weights(out) == weights(tmp_path / "whole")
         assert log(out)[1:] == log(tmp_path / "whole")[1:]
@@ -397,8 +397,9 @@ def test_steps_that_are_reached_already_are_said(random_base: Path, tmp_path: Pa
     events: list[Any] = []
     start(random_base, tmp_path / "run", steps=2)
     assert go_on(tmp_path / "run", events.append, steps=1).steps == 2
-    assert "step 2 of 1 is reached: nothing is left to train; a larger --steps goes on" in notes_in(
-        events
+    assert (
+        "step 2 of 1 is reached: nothing is left to train; a larger --steps continues the run"
+        in notes_in(events)
     )
 
 

@@ -1,4 +1,4 @@
-"""What is told of FLUX.1's ControlNets from headers: every tensor, forms, refusals."""
+"""What headers say of FLUX.1's ControlNets: every tensor, forms, refusals."""
 
 from collections.abc import Callable
 from math import prod

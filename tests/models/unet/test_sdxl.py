@@ -1,4 +1,4 @@
-"""What only SDXL has: two text encoders, zeros for an empty prompt, sizes that it is told."""
+"""What only SDXL has: two text encoders, zeros for an empty prompt, sizes as inputs."""
 
 import json
 import shutil

@@ -243,7 +243,7 @@ def written(shelved: tuple, tmp_path: Path) -> tuple:
 
 
 class TestUnknownHeads:
-    """No shape tells the number of attention heads, and a wrong one is a wrong image in silence."""
+    """No shape shows the number of attention heads, and a wrong one is a wrong image in silence."""
 
     def test_are_never_guessed(self, written: tuple) -> None:
         config_beside(written[0]).unlink()
@@ -456,7 +456,7 @@ class TestTrueArchitecture:
 
 
 def true_text(width: int, layers: int, *, projected: bool = False) -> nn.Module:
-    """A text encoder of true size, with the activation that tells CLIP from OpenCLIP."""
+    """A text encoder of true size, with the activation that distinguishes CLIP from OpenCLIP."""
     config = CLIPTextConfig(
         vocab_size=49408,
         hidden_size=width,

@@ -1,4 +1,4 @@
-"""A union is a ControlNet for one kind of hint, which the condition tells."""
+"""A union is a ControlNet for one kind of hint, which the condition names."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is told of Z-Image's ControlNets and bases from headers and configs."""
+"""What headers and configs say of Z-Image's ControlNets and bases."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Forms of ControlNets are told by keys."""
+"""Forms of ControlNets are recognised by keys."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""ControlNet-Union for SDXL: a ControlNet that is told which kind of hint it is given."""
+"""ControlNet-Union for SDXL: a ControlNet that reads which kind of hint it gets."""
 
 import json
 
