@@ -81,8 +81,8 @@ class WeightFile:
     revision: str = ""
     """Commit to fetch; "" for the newest."""
     sha256: str = ""
-    """Of the file as published, in hexadecimal; "" where unknown. Of a folder: of its weights,
-    model.safetensors or, where that is not published, pytorch_model.bin."""
+    """Digest of the file as published, in hexadecimal; "" where unknown. For a folder: of its
+    weights, model.safetensors or, where that is not published, pytorch_model.bin."""
     size: int = 0
     """Approximate bytes to fetch; 0 where unknown."""
     licence: str = ""

@@ -1,4 +1,4 @@
-"""For the tests of plugins: load a condition's detector, test a condition against its contract."""
+"""What plugins' tests use: load a condition's detector, test a condition against its contract."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -11,7 +11,7 @@ LIBRARIES = (
 
 
 def versions(*, libraries: bool) -> dict[str, str]:
-    """By name, from the packages' metadata: nothing is imported."""
+    """Returns versions by name, from the packages' metadata: nothing is imported."""
     own = {"cnctl": __version__}
     if not libraries:
         return own

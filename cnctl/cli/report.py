@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_SECONDS = 10.0
-"""Without a terminal, progress is one plain line at most this often."""
+"""Seconds between the plain lines of progress without a terminal, at least."""
 UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
-"""Of what JSON leaves as it is, that a terminal may act on, or that UTF-8 cannot hold."""
+"""Characters that JSON leaves as they are, and that a terminal may act on or UTF-8 cannot hold."""
 
 _consoles: list[Console] = []
-"""Of the bars that are on the terminal now."""
+"""Consoles of the bars that are on the terminal now."""
 
 
 class Advance(Protocol):

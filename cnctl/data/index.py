@@ -14,7 +14,7 @@ from cnctl.system.lines import decode, split_lines
 
 TABLE = ".csv"
 SUFFIXES = (".jsonl", TABLE, ".json")
-"""Of an index, whatever its name."""
+"""Suffixes of an index."""
 
 
 class Entry(NamedTuple):

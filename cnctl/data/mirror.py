@@ -9,7 +9,7 @@ import numpy as np
 
 RIGHT_TO_LEFT = np.array([-1, 1, 1], np.float32)
 OTHER_SIDE = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
-"""For each OpenPose keypoint, the one on the other side of the body."""
+"""OpenPose keypoint -> the one on the other side of the body."""
 
 
 def mirror_maps(maps: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class ShardDataset:
     rows: tuple[Sample, ...]
     read_hint: Callable[[bytes], np.ndarray]
     prompt_keys: tuple[str, ...] = COLUMNS.prompt
-    """Of a prompt's JSON."""
+    """Keys under which the JSON of an example may have its prompt."""
     problems: tuple[Problem, ...] = ()
 
     @cached_property

@@ -80,7 +80,7 @@ class Detector:
         return given if rng is None else {**draw_options(self.condition, rng), **given}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By name: neither a condition nor its network can be pickled."""
+        """Pickle it by name, since neither a condition nor its network can be pickled."""
         return _detector, (self.condition.name, self.device, self.commercial)
 
 

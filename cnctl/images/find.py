@@ -13,11 +13,11 @@ from pathlib import Path
 from cnctl.errors import CnctlError, reason, shown
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-"""Of images that can be read."""
+"""Suffixes of images that can be read."""
 OTHER_SUFFIXES = frozenset(
     {".avif", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".npz", ".pgm", ".ppm", ".svg", ".tga"}
 )
-"""Of hints, and of images that are not read here."""
+"""Suffixes of hints, and of images that are not read here."""
 
 
 @dataclass(frozen=True)

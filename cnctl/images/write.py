@@ -18,7 +18,7 @@ from cnctl.system.atomic import atomic_file, temporary_name
 from cnctl.system.rename import NameTaken
 
 FAST = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""For the PNG of hints, whose flat areas are no smaller at higher levels."""
+"""Level of the PNG of hints, whose flat areas do not become smaller at higher levels."""
 
 
 def write_image(

@@ -61,7 +61,7 @@ def look_at(entry: Entry, *, seconds: float = SECONDS) -> Entry:
 
 
 def answer(entries: Sequence[dict[str, Any]]) -> None:
-    """In the child: import these entries of one module, and write what they are to stdout."""
+    """Import these entries of one module in the child, and write what they are to stdout."""
     looks = [_load(Entry(**entry)) for entry in entries]
     json.dump([_packed(look) for look in looks], sys.stdout, default=str)
     sys.stdout.flush()

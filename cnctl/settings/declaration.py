@@ -82,7 +82,7 @@ class Setting:
 
     name: str
     type: type
-    """Of one value: bool, int, float, str or Path."""
+    """Type of one value: bool, int, float, str or Path."""
     is_list: bool
     default: Any
     """`dataclasses.MISSING` where a value is required."""

@@ -60,7 +60,7 @@ def _renameat2(one: Path, other: Path, flag: int) -> bool:
 
 
 def _rename_folder(source: Path, path: Path) -> None:
-    """At worst this replaces an empty folder: no system renames over one that holds something."""
+    """An empty folder is replaced at worst: no system renames over one that holds something."""
     if os.path.lexists(path):
         raise NameTaken(path)
     source.rename(path)

@@ -54,7 +54,7 @@ class Place:
 class TorchListing:
     tensors: dict[str, TensorSpec]
     places: dict[str, Place]
-    """Of the same names; each tensor lies within the file."""
+    """Places by the same names; each tensor is within the file."""
     byteorder: ByteOrder
     wrapper: str
     """The key under which the tensors lie, "a.b" for b within a; "" where there is none."""

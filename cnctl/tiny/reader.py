@@ -39,7 +39,7 @@ class SceneReader(nn.Module):
         self.head = nn.Conv2d(WIDTHS[0], sum(PARTS.values()), 1)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """By name of `PARTS`; logits of labels and edges, heat of people, values of the others."""
+        """Returns logits of labels and edges, heat of people, values of other `PARTS`, by name."""
         skips = []
         features = pictures
         for layer in self.down:

@@ -29,7 +29,7 @@ ADE20K_WORDS = {
 NAMES = tuple(ADE20K_WORDS.get(name, name) for name in LABELS)
 NOVICE, USUAL, FULL, CROWD = 0, 1, 2, 3  # levels of the curriculum
 ROWS = {1: (0.40, 0.60, 0.0), 2: (0.24, 0.30, 0.46), 3: (0.16, 0.19, 0.33)}
-"""For so many things: where the first one's middle may be, and how far apart they stand."""
+"""Number of things -> where the first one's middle may be, and how far apart they are."""
 
 
 class SceneObject(NamedTuple):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BatchGrowth:
-    """From step `since` (from 0) on, a step reads `times` the batch that the run began with."""
+    """A step reads `times` the first batch of the run, from step `since` (counted from 0) on."""
 
     since: int = 0
     times: int = 1

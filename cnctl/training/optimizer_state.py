@@ -15,7 +15,7 @@ from cnctl.training.sharding import shard_like
 
 Named: TypeAlias = Mapping[str, nn.Parameter]
 OptimizerState: TypeAlias = Mapping[str, Tensor | float]
-"""By "kind/name", such as "exp_avg/conv_in.weight"."""
+"""Values by "kind/name", such as "exp_avg/conv_in.weight"."""
 
 
 def read_tensors(optimizer: Any, named: Named) -> Iterator[tuple[str, Tensor]]:

@@ -22,7 +22,7 @@ from cnctl.system.processes import rank, world_size
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)
-"""For what one process does alone, previews and checkpoints, while the others wait."""
+"""How long processes wait for what one does alone: previews and checkpoints."""
 
 
 class ProcessGroup:

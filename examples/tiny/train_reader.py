@@ -23,7 +23,7 @@ BATCH = 16
 
 
 def save_reader(reader: SceneReader, folder: Path) -> None:
-    """In float16."""
+    """float16."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({n: t.half().contiguous() for n, t in reader.state_dict().items()}, folder / FILE)
 

@@ -44,7 +44,7 @@ class Latents:
         self.folder, self.base = folder, base
         self.paths: list[Path] = []
         self.numbers: dict[str, int] = {}
-        """Of each prompt, its row in `states`; the next row is the prompt's with praise."""
+        """Row of each prompt in `states`; the next row is the prompt's with praise."""
         self.states = base.embed([*NOTHING_SAID]).half()
         self.latents = torch.empty(2, 0, device=self.states.device)
         self.prompts = torch.empty(0, dtype=torch.long)

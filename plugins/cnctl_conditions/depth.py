@@ -85,7 +85,7 @@ def near_is_bright(depth: np.ndarray, *, metric: bool, bits: int = 8) -> np.ndar
 
 
 def from_maps(maps: Mapping[str, Any], *, bits: int) -> np.ndarray:
-    """Of a renderer's depth, which is near is bright already."""
+    """Make the hint of a renderer's depth, in which near is bright already."""
     return near_is_bright(maps["depth"], metric=False, bits=bits)
 
 

@@ -68,7 +68,7 @@ def to_hint(edges: np.ndarray, *, safe: bool) -> np.ndarray:
 
 
 def from_maps(maps: Mapping[str, Any], *, safe: bool) -> np.ndarray:
-    """Of a renderer's outlines."""
+    """Make the hint of a renderer's outlines."""
     return to_hint(maps["edges"], safe=safe)
 
 

@@ -84,7 +84,7 @@ def white_on_black(drawings: torch.Tensor, *, size: tuple[int, ...]) -> np.ndarr
 
 
 def from_maps(maps: Mapping[str, Any], **_: bool) -> np.ndarray:
-    """Of a renderer's outlines, which on drawn things are those that hed finds."""
+    """Make the hint of a renderer's outlines, which on drawn things are those that hed finds."""
     import numpy as np
 
     return (255 * maps["edges"]).clip(0, 255).astype(np.uint8)

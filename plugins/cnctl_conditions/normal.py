@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 RIGHT_TO_LEFT = (-1, 1, 1)
-"""From axes of which x grows to the right to those of hints."""
+"""Factors from axes whose x grows to the right to those of hints."""
 MULTIPLE = 32
 DIODE_CAMERA = (886.81, 927.06, 512.0, 384.0)
 """fx, fy, cx, cy in pixels of DIODE's images, 1024 x 768 (its intrinsics.txt)."""
@@ -139,7 +139,7 @@ def flip(hint: Hint, *, order: str) -> Hint:
 
 
 def from_maps(maps: Mapping[str, Any], *, order: str, **_: float) -> Hint:
-    """Of a renderer's normals, whose x grows to the right and not, as here, to the left."""
+    """Make the hint of a renderer's normals: their x grows to the right, a hint's to the left."""
     return to_hint(maps["normals"] * RIGHT_TO_LEFT, order=order)
 
 

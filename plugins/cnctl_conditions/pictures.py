@@ -53,7 +53,7 @@ def random_seed(rng: np.random.Generator) -> dict[str, OptionValue]:
 
 
 def load_tile(device: str) -> Detector:
-    """Without detail: shrunk by the factor and grown again."""
+    """Remove detail: shrink by the factor and enlarge again."""
     import cv2
 
     def detect(image: Image, *, factor: float) -> Hint:

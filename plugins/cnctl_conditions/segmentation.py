@@ -97,7 +97,7 @@ def _check_classes(model: Any, folder: Path) -> None:
 
 
 def from_maps(maps: Mapping[str, Any]) -> Hint:
-    """Of a renderer's labels, by their names."""
+    """Make the hint of a renderer's labels, by their names."""
     import numpy as np
 
     return np.array([PALETTE[name] for name in maps["names"]], np.uint8)[maps["labels"]]

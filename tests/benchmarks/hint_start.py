@@ -35,7 +35,7 @@ def edges() -> Tensor:
 
 @torch.no_grad()
 def contrasts(start: str) -> list[float]:
-    """Of the hint, then after each layer up to the zero convolution."""
+    """Contrast of the hint, then after each layer up to the zero convolution."""
     torch.manual_seed(0)
     encoder = ControlNetConditioningEmbedding(320, 3, RELEASED_WIDTHS)
     if start == "gaussian":

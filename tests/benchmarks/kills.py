@@ -60,7 +60,7 @@ def survive(request: TrainRequest, folder: Path, *, kills: int, seed: int = 0) -
 
 
 def digest(out: Path) -> str:
-    """Of the weights and the log of a run, but for the times."""
+    """Digest of the weights and the log of a run, without the times."""
     found = hashlib.sha256(next((out / "controlnet").glob("*.safetensors")).read_bytes())
     for line in (out / "log.jsonl").read_text().splitlines():
         entry = json.loads(line) | {"seconds": None}

@@ -49,7 +49,7 @@ class TestRecognise:
     def test_a_controlnet_for_another_is_refused(
         self, base: Base, saved: Path, loaded_random_base: Base, loaded_sdxl_base: Base
     ) -> None:
-        """From headers; `network.check_fits` asks the same of what is in memory."""
+        """Headers are enough; `network.check_fits` asks the same of what is in memory."""
         other = next(
             b for b in (loaded_sdxl_base, loaded_random_base) if b.family.name != base.family.name
         )

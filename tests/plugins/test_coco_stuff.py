@@ -93,7 +93,7 @@ def labels():
 
 
 def test_a_hint_that_a_tool_has_made_small_is_still_a_hint(tmp_path, labels):
-    """With a palette of its few colours, in an order of the tool's own."""
+    """A picture with a palette of its few colours, in the tool's own order."""
     hint = read_labels(labels)
     Image.fromarray(hint).quantize(8, dither=Image.Dither.NONE).save(tmp_path / "small.png")
     with Image.open(tmp_path / "small.png") as small:

@@ -50,7 +50,7 @@ def test_any_size_comes_back_at_its_own_size(models, photo, condition):
     ],
 )
 def test_several_at_once_are_as_one_by_one(models, photo, condition, kind):
-    """Of the networks' own values: random weights give ones that differ little, spread in hints."""
+    """Compare the networks' own values; random weights give ones that differ little."""
     assert load_detections(condition).takes_many
     estimate = load_estimator(kind, DetectorFiles(condition)["model"], device="cpu")
     pictures = np.stack([photo, photo[::-1], np.roll(photo, 20, axis=1)])[:, :40, :61]
@@ -64,7 +64,7 @@ def test_the_contract_is_kept(models, photo):
 
 
 def test_the_map_is_what_the_network_says(models, photo):
-    """At the network's own size nothing is resized: mean and deviation are the processor's."""
+    """Nothing is resized at the network's own size: mean and deviation are the processor's."""
     pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
     values = models["depth"]((pixels - 0.5) / 0.5).predicted_depth[0].numpy()
     expected = 255 * (values - values.min()) / (values.max() - values.min())

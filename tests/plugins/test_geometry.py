@@ -19,7 +19,7 @@ from cnctl.hints.run import load_detector
 
 SIZES = [(96, 128), (131, 87), (90, 151)]
 NETWORK_SIDE = 64
-"""Of the small networks' inputs."""
+"""Size of the small networks' inputs."""
 COARSER = 4
 """Mask classifiers answer once for so many pixels of their input, each way."""
 RED, BLUE = 7, 100

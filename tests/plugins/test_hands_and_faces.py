@@ -43,7 +43,7 @@ def util():
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
 def test_boxes_of_hands_are_those_of_controlnet_aux(util, scale):
-    """In the middle of a picture, at its edge, and too small."""
+    """Faces in the middle of a picture, at its edge, and too small ones."""
     for width, height in ((640, 480), (round(75 * scale), round(80 * scale))):
         image = np.zeros((height, width, 3), np.uint8)
         expected = util["handDetect"](theirs(person(scale=scale)), image)
@@ -107,7 +107,7 @@ def networks(save_network):
 
 
 def test_points_are_the_peaks_of_what_the_networks_say(networks, monkeypatch):
-    """At one small size, where nothing is resized but the maps; the networks see blue first."""
+    """The networks see blue first; at one small size nothing but the maps is resized."""
     monkeypatch.setattr(hands_and_faces, "HAND_SIDES", (64,))
     monkeypatch.setattr(hands_and_faces, "FACE_SIDE", 64)
     monkeypatch.setattr(hands_and_faces, "hand_box", lambda *_, **__: (16, 8, 64))

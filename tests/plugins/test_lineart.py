@@ -52,7 +52,7 @@ def test_several_at_once_are_as_one_by_one(networks, same_in_batches):
 
 
 def test_cartoon_lines_are_those_of_controlnet_aux(save_network, same_in_batches):
-    """At half precision, so that the file of random weights is small; names as in parallel runs."""
+    """Half precision makes the file of random weights small; names are as in parallel runs."""
 
     def build():
         return build_anime2sketch()().half()

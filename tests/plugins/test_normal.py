@@ -124,7 +124,7 @@ def test_diode_looks_right_up_and_at_the_viewer_and_hints_look_left():
 
 
 def test_diode_normals_without_direction_face_the_camera():
-    """At the left edge a wall may face right and still away from the picture's plane."""
+    """A wall at the left edge may face right and still away from the picture's plane."""
     values = diode((0, 0, -1))
     wall = np.array([0.99, 0, -0.1]) / np.hypot(0.99, 0.1)
     values[384, 0], values[384, 1], values[384, 1023] = wall, -wall, wall

@@ -71,7 +71,7 @@ def test_every_pixel_has_a_colour_of_the_palette_at_any_size(
 
 
 def test_the_map_is_what_the_network_says(detectors, folders, photo):
-    """At the network's own size nothing is resized: the class that scores highest."""
+    """Nothing is resized at the network's own size: the class that scores highest."""
     model = folders.upernet(detectors / FOLDER)
     pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -97,7 +97,7 @@ def task_tokens(folder):
 def test_oneformer_is_told_its_task_and_its_map_is_what_it_says(
     detectors, folders, photo, same_in_batches
 ):
-    """At its own size; from a pickle, which is read by the safe reader, and without the hub."""
+    """The network at its own size, from a pickle that the safe reader reads, without the hub."""
     folder = detectors / "oneformer_ade20k_swin_large"
     model = folders.oneformer(folder)
     pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255

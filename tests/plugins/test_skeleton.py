@@ -18,7 +18,7 @@ COLOURS = [
     *[(0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255)],
     *[(0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)],
 ]
-"""Of the points: nose, neck, right shoulder, elbow, wrist, left ..., right hip ... (OpenPose)."""
+"""Points: nose, neck, right shoulder, elbow, wrist, left ..., right hip ... (OpenPose)."""
 
 LIMBS = {
     0: ("neck", "right shoulder"),

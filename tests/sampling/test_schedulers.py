@@ -87,7 +87,7 @@ def test_more_steps_than_a_scheduler_has_are_refused(loaded_random_base: Base, n
 
 
 def test_lms_from_the_middle_ends_at_the_clean_latents(loaded_random_base: Base) -> None:
-    """For a network that knows the noise, each linear step is exact: x = clean + sigma noise."""
+    """Each linear step is exact for a network that knows the noise: x = clean + sigma noise."""
     schedule = build_scheduler(loaded_random_base, "lms")
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     timesteps = set_timesteps(schedule, 3, loaded_random_base.process, tokens=64, strength=0.3)

@@ -89,7 +89,7 @@ def second_reading(container: str, path: Path) -> Tensors:
 
 
 class Dictionary(dict):
-    """Of torch's own state_dict, which has attributes too."""
+    """torch's own state_dict has attributes too."""
 
 
 class Storages(pickle._Unpickler):

@@ -108,7 +108,7 @@ def _describe(source: Any, condition: str, files: Conversion) -> tuple[dict[str,
 
 
 def _keep_base_update(converted: Converted, sources: Sequence[Any], output: Output) -> Converted:
-    """With what the base has learnt too, where the source has that and the target can hold it."""
+    """Add what the base has learnt too, where the source has that and the target can hold it."""
     first, files = sources[0], output.files
     if len(sources) > 1 or not (files.is_full(first) or has_base_update(first.path)):
         return converted

@@ -33,7 +33,7 @@ class Converted:
     """A ControlNet that is ready to be written."""
 
     tensors: Tensors
-    """By diffusers' names; read when they are written."""
+    """Tensors by diffusers' names; they are read when they are written."""
     architecture: Any
     config: Mapping[str, Any]
     description: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Converted:
     """What it was made from: form and Digest of the (first) source, and what was done to it."""
     notes: tuple[str, ...]
     source: Path
-    """For messages."""
+    """What messages name."""
     base_update: Tensors = field(default_factory=dict)
     """What the base has learnt too, by its parameter names; float32."""
 

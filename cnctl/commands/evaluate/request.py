@@ -25,7 +25,7 @@ class EvaluateRequest(Declared):
         str | None,
         Flag("Photographs, or what cnctl train takes.", metavar="DIR|SHARDS|scenes:N"),
     ] = None
-    """Of scenes, ones that training has not seen are drawn."""
+    """Scenes are ones that training has not seen."""
     columns: flags.Columns = None
     outputs: Annotated[
         Sequence[Path | str],
@@ -62,7 +62,7 @@ class EvaluateRequest(Declared):
     batch_size: flags.BatchSize = None
     low_memory: flags.LowMemory = False
     metrics: Sequence[str] = ()
-    """Of "clip", "fid", "kid": beside fidelity, which is always measured."""
+    """"clip", "fid", "kid", in addition to fidelity, which is always measured."""
     clip_model: Annotated[
         str | None,
         Flag("Folder or cached hub id.", default="openai/clip-vit-large-patch14"),

@@ -118,7 +118,7 @@ class Evaluation:
                 yield f"{f'KID of {one.name}':{width}}{mean:8.4f}  +- {deviation:.4f}"
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns plain values for JSON."""
         return {
             "condition": self.condition,
             "metric": self.metric.name,
@@ -147,7 +147,7 @@ class Evaluation:
         }
 
     def _differences(self, score: str) -> dict[str, Interval]:
-        """Of each two sets, over the cases that both have: the later minus the earlier."""
+        """Returns the later minus the earlier of each two sets, over the cases that both have."""
         found = {}
         for one, other in combinations(self.sets, 2):
             before, after = one.by_case(score), other.by_case(score)

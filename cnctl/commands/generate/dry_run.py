@@ -55,7 +55,7 @@ class GeneratePlan:
     failed: Sequence[FailedImage]
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Returns lines for people."""
         chosen, made = self.settings, [image for image in self.images if not image.done]
         kept = len(self.images) - len(made)
         return [
@@ -76,7 +76,7 @@ class GeneratePlan:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns plain values for JSON."""
         return {
             "base": self.base,
             "device": self.device,

@@ -31,7 +31,7 @@ from cnctl.images import (
 )
 
 LONGEST_PROMPT = 30
-"""In letters; of a longer prompt a caption gives the number only."""
+"""Letters; a caption gives only the number of a longer prompt."""
 
 
 def write_grids(made: Sequence[GeneratedImage], *, overwrite: bool = False) -> list[Path]:

@@ -43,7 +43,7 @@ class JobResult:
     error: CnctlError | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns plain values for JSON."""
         document: dict[str, Any] = {"job": self.number}
         document["images"] = [image.as_dict() for image in self.images]
         document["failed"] = [{"image": one.image, "error": one.error} for one in self.failed]

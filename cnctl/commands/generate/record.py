@@ -20,7 +20,7 @@ from cnctl.images import read_metadata
 from cnctl.plugin import OptionValue
 
 FORMAT = 1
-"""Of the JSON object; one without a number, as cnctl wrote at first, is of format 1 too."""
+"""Version of the JSON object; one without a number, as cnctl wrote at first, has format 1 too."""
 KEY = "cnctl"
 """The name of the PNG's text chunk."""
 

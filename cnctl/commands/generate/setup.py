@@ -45,14 +45,14 @@ class Setup:
     settings: GenerateSettings
     """Those of the run; `settings_of` has those of a task."""
     recaption: Caption | None
-    """In the automatic mode: a first image to the prompt that the second is made with."""
+    """Makes the second image's prompt of the first image, in the automatic mode."""
     pictures: Pictures
     to_edit: ImageToEdit | None
     adapters: Adapters
     on_event: OnEvent
     failures: Failures
     paths: set[Path]
-    """Of the images."""
+    """Paths of the images."""
     written: set[Path] = field(default_factory=set)
     """The hints that this run has written."""
 

@@ -49,7 +49,7 @@ def list_models(*, family: str = "", condition: str = "", installed: bool = Fals
 
 
 def _order(model: Model) -> tuple[int, int, bool]:
-    """By kind; ControlNets by family, as the bases are; the installed first."""
+    """Sorts by kind, ControlNets by family in the order of the bases, and the installed first."""
     by_family = model.kind == "control" and model.family in FAMILIES
     family = FAMILIES.index(model.family) if by_family else len(FAMILIES)
     return KINDS.index(model.kind), family, not model.installed

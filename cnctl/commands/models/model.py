@@ -14,7 +14,7 @@ class Model:
     """ "base", "control", "detector", "captioner" or "metric"."""
     name: str
     family: str = ""
-    """Of bases and ControlNets, where it is known without reading their weights."""
+    """Family of a base or ControlNet, where it is known without reading the weights."""
     conditions: tuple[str, ...] = ()
     """Those that it serves."""
     licence: str = ""

@@ -12,4 +12,4 @@ BLIP = WeightFile(
 """The paper's captioner."""
 CLIP = WeightFile(repo="openai/clip-vit-large-patch14", size=1_710_000_000)
 HUB_MODELS = {"blip": ("captioner", BLIP), "clip": ("metric", CLIP)}
-"""By short name: what it serves as, and where it is."""
+"""Short name -> what it serves as, and where it is."""

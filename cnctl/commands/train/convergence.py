@@ -10,7 +10,7 @@ from cnctl.plugin import Metric
 from cnctl.settings.train import ON_CONVERGENCE
 
 SHARE = 0.25
-"""Of the way from the base alone to perfect obedience: well above what chance and noise reach."""
+"""Part of the way from the base alone to perfect obedience, well above chance and noise."""
 
 
 def growth_on(convergence: str) -> int:

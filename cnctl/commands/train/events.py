@@ -39,7 +39,7 @@ class Converged:
 
 @dataclass(frozen=True)
 class BatchGrown:
-    """From this step on, each step reads `batch` examples."""
+    """Each step reads `batch` examples from this step on."""
 
     step: int
     batch: int

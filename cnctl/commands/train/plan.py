@@ -57,7 +57,7 @@ class TrainPlan:
         return self.settings.steps * self.settings.effective_batch / self.examples
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Returns lines for people."""
         chosen = self.settings
         return [
             f"condition   {self.condition}",
@@ -82,7 +82,7 @@ class TrainPlan:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the settings, and what they come to for these data."""
+        """Returns the settings for JSON, and what they come to for these data."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
         return asdict(self.settings) | named | {"epochs": round(self.epochs, 3)}
 

@@ -21,7 +21,7 @@ from cnctl.training.checkpoints import Checkpoint
 from cnctl.version import __version__
 
 FORMAT = 1
-"""Of the JSON object; one without a number, as cnctl wrote at first, is of format 1 too."""
+"""Version of the JSON object; one without a number, as cnctl wrote at first, has format 1 too."""
 
 
 @dataclass(frozen=True, kw_only=True)

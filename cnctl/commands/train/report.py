@@ -19,7 +19,7 @@ PACKAGES = ("cnctl", "torch", "diffusers", "transformers", "accelerate", "numpy"
 PICTURES = 8
 """Previews on the page at most: the first, the last, the one of convergence, and between them."""
 POINTS = 400
-"""Of a curve at most; each is then the mean of its steps."""
+"""Points of a curve at most; each is then the mean of its steps."""
 
 
 def write_report(log: Path, previews: Path, target: Path) -> None:
@@ -92,7 +92,7 @@ def _plots(
 
 
 def _thinned(curve: Curve) -> Curve:
-    """At most POINTS points, each the mean of as many steps."""
+    """Returns at most POINTS points, each the mean of as many steps."""
     size = -(-len(curve) // POINTS) or 1
     parts = [curve[at : at + size] for at in range(0, len(curve), size)]
     return [tuple(map(statistics.fmean, zip(*part, strict=True))) for part in parts]  # type: ignore[misc]

@@ -48,7 +48,7 @@ class TrainResult:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns plain values for JSON."""
         return asdict(self)
 
 
@@ -209,7 +209,7 @@ class TrainingRun:
         return True
 
     def _numbers(self, report: StepReport) -> dict[str, float | None]:
-        """For a tracker."""
+        """Returns the numbers for a tracker."""
         named = {f"train/{k}": v for k, v in asdict(report).items() if k != "step"}
         return named | {f"fidelity/{self.metric.name}": self.fidelity.get(str(report.step))}
 

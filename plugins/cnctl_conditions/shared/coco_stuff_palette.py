@@ -47,7 +47,7 @@ def voc_colour(number: int) -> tuple[int, int, int]:
 
 
 CLASSES = tuple(" ".join(name.split()) for name in NAMES.split(","))
-"""In the order of the data set's own numbers, from 1."""
+"""Names in the order of the data set's own numbers, from 1."""
 PALETTE = {
     UNLABELLED: voc_colour(0),
     **{name: voc_colour(number) for number, name in enumerate(CLASSES, start=1)},

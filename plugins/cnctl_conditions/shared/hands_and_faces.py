@@ -103,7 +103,7 @@ def load_hands(device: str, path: Path) -> Callable[[Image, Box], Person]:
 
 
 def hand_points(heat: np.ndarray, box: Box) -> Person:
-    """Of each map of heat (h, w, 21) the peak of its warmest spot, in pixels of the image."""
+    """Returns the peak of the warmest spot of each heat map (h, w, 21), in pixels of the image."""
     import cv2
     import numpy as np
 
@@ -143,7 +143,7 @@ def load_faces(device: str, path: Path) -> Callable[[Image, Box], Person]:
 
 
 def face_points(heat: np.ndarray, box: Box) -> Person:
-    """Of each map of heat (70, h, w) its peak, in pixels of the image."""
+    """Returns the peak of each map of heat (70, h, w), in pixels of the image."""
     import numpy as np
 
     points: list[tuple[float, float, float] | None] = []

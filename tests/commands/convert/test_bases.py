@@ -473,7 +473,7 @@ def is_smaller(weight: torch.Tensor, rank: int) -> bool:
 
 
 def relative_error(control: Tensors, base: Tensors, rank: int) -> float:
-    """By SVD itself: the norm of the singular values left out, over that of all."""
+    """The norm of the singular values that are left out, over that of all, by SVD itself."""
     lost = learnt = 0.0
     for name, tensor in control.items():
         if name in base and is_smaller(tensor, rank):

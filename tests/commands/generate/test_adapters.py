@@ -49,7 +49,7 @@ TO_SGM = {
 """Stability's names, which kohya's trainers use for SDXL."""
 
 Places = dict[tuple[str, str], tuple[Tensor, Tensor]]
-"""By part and layer: down and up."""
+"""(part, layer) -> down and up."""
 
 
 def fresh(base: Base) -> Base:

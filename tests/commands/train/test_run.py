@@ -476,7 +476,7 @@ def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_pat
 def test_a_resumed_run_keeps_the_form_that_it_started_from(
     whole: Path, random_base: Path, tmp_path: Path
 ) -> None:
-    """That residuals are averaged stands in the config alone, and was lost."""
+    """Only the config says that residuals are averaged, and it was lost."""
     start_folder = Path(shutil.copytree(whole / "controlnet", tmp_path / "start"))
     config = json.loads((start_folder / "config.json").read_text())
     (start_folder / "config.json").write_text(json.dumps(config | {"global_pool_conditions": True}))

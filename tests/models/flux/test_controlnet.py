@@ -40,7 +40,7 @@ def test_equals_diffusers_pipeline(
     form: str, write_controlnet: Write, flux_base: Base, stock: Any, hint: Tensor, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Without guidance by a second prompt, at another scale of the distilled one."""
+    """Images without guidance by a second prompt, at another scale of the distilled one."""
     base, folder = flux_base, write_controlnet(tmp_path / "x", form)
     mode = DiagonalGaussianDistribution.mode
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, *_: mode(self))

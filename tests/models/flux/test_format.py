@@ -46,7 +46,7 @@ def test_a_config_follows_from_the_shapes_at_true_size(
 def test_xlabs_names_are_those_that_diffusers_converts(
     write_controlnet: Write, tmp_path: Path
 ) -> None:
-    """By diffusers' conversion of a whole FLUX: it wants blocks of one stream and a last layer."""
+    """The conversion of diffusers is for a whole FLUX: it needs one stream and a last layer."""
     folder, file = write_controlnet(tmp_path / "x", "xlabs"), tmp_path / "x.safetensors"
     done = convert(ConvertRequest(sources=folder, target=file, to="xlabs", verify=True))
     assert done.difference == 0

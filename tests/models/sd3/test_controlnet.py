@@ -70,7 +70,7 @@ def test_equals_diffusers_pipeline(
 
 
 def test_a_file_with_stabilitys_names_is_the_same(write_controlnet: Write, tmp_path: Path) -> None:
-    """Without a config: no text and heads of 64 channels are what this form always has."""
+    """Stability's form always has no text and heads of 64 channels, so it needs no config."""
     heads = {"attention_head_dim": 64, "num_attention_heads": 1}
     folder = write_controlnet(tmp_path / "x", "no text", **heads)
     network, about = load_controlnet(

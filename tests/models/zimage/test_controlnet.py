@@ -104,7 +104,7 @@ def test_a_fresh_one_copies_layers_and_changes_nothing_of_the_base(
 def test_gradient_reaches_all_that_is_trained(
     checkpointing: bool, random_zimage_base: Path
 ) -> None:
-    """Beside a base in half precision, too."""
+    """The same holds beside a base in half precision."""
     dtype = "bfloat16" if checkpointing else "float32"
     base, random = load_base(random_zimage_base, dtype=dtype), torch.Generator().manual_seed(0)
     network = build_controlnet(base.denoiser)
