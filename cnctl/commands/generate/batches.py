@@ -214,6 +214,7 @@ def _record(
         prompt=image.prompt,
         device=setup.base.device.type,
         threads=_threads(setup, batch),
+        compiled=setup.request.compile,
         batch=BatchRecord(index=index, size=len(batch)),
         hints=[describe_hint(*pair) for pair in zip(image.hints, image.stored, strict=True)],
     )

@@ -63,6 +63,7 @@ def complete_record(
     prompt: str,
     device: str,
     threads: int,
+    compiled: bool,
     batch: BatchRecord,
     hints: Sequence[FileRecord],
 ) -> ImageRecord:
@@ -75,6 +76,7 @@ def complete_record(
         "libraries": {name: version(name) for name in LIBRARIES},
         "device": device,
         "threads": threads,
+        "compiled": compiled,
         "batch": batch,
         "width": image.shape[1],
         "height": image.shape[0],
@@ -94,6 +96,8 @@ def unasked_differences(record: ImageRecord, origin: ImageRecord) -> Iterator[st
             yield f"made with {name} {now}, the first time with {value}"
     if record.device != origin.device:
         yield f"made with device {record.device}, the first time with {origin.device}"
+    if record.compiled != origin.compiled:
+        yield "only one of this image and the first is made by compiled networks"
     if origin.threads not in (record.threads, 0):
         yield f"made on {record.threads} of the CPU's threads, the first time on {origin.threads}"
     if record.dtype != origin.dtype:

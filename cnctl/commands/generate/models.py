@@ -12,6 +12,7 @@ from cnctl.commands.shared.events import Note
 from cnctl.commands.shared.weights import NamedControl, add_base_updates, open_base, open_control
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
+from cnctl.models.compiling import compile_blocks
 from cnctl.models.network import Network
 from cnctl.tensorfiles.base_update_file import has_base_update
 
@@ -19,9 +20,12 @@ from cnctl.tensorfiles.base_update_file import has_base_update
 class Models:
     """The base of a request with its adapters, and the ControlNets that were opened so far."""
 
-    def __init__(self, base: Base, adapters: Adapters) -> None:
+    def __init__(self, base: Base, adapters: Adapters, *, compiled: bool = False) -> None:
         self.base = base
         self.adapters = adapters
+        self.compiled = compiled
+        if compiled:
+            compile_blocks(base.denoiser, base.family)
         self._networks: dict[tuple[str, Path, Path | None], Network] = {}
         self._trained_with: list[Path] | None = None
 
@@ -29,9 +33,12 @@ class Models:
         """The network of a control whose weights are at this place; read once."""
         key = (control.condition.name, place, control.config)
         if key not in self._networks:
-            self._networks[key] = open_control(
+            network = open_control(
                 control.condition, self.base, weights=str(place), config=control.config
             )
+            if self.compiled:
+                compile_blocks(network, self.base.family)
+            self._networks[key] = network
         return self._networks[key]
 
     def update_base(self, places: Iterable[Path]) -> None:
@@ -59,4 +66,5 @@ def load_models(request: GenerateRequest, on_event: OnEvent) -> Models:
         low_memory=request.low_memory,
         note=lambda text: on_event(Note(text)),
     )
-    return Models(base, load_adapters(base, request.loras, request.embeddings))
+    adapters = load_adapters(base, request.loras, request.embeddings)
+    return Models(base, adapters, compiled=request.compile)

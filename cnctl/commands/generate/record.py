@@ -132,7 +132,7 @@ class ImageRecord(PlannedRecord):
     """All that made an image; width and height are its own, in pixels.
 
     version, libraries, device: of cnctl, of torch and diffusers, "cpu" or "cuda". threads: of the
-    CPU; 0 on another device, or not known.
+    CPU; 0 on another device, or not known. compiled: whether by torch.compile.
     """
 
     controls: tuple[ControlRecord, ...]
@@ -143,6 +143,7 @@ class ImageRecord(PlannedRecord):
     width: int
     height: int
     threads: int = 0
+    compiled: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, with the settings among its own keys."""

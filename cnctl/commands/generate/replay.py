@@ -25,7 +25,7 @@ from cnctl.settings import GenerateSettings
 
 KEPT = (
     *("settings", "out", "name", "overwrite", "resume", "device"),
-    *("private", "save_steps", "low_memory"),
+    *("private", "save_steps", "low_memory", "compile"),
 )
 """Fields that are always taken from the new request."""
 
@@ -90,6 +90,7 @@ def _recorded(record: ImageRecord, path: Path, asked: GenerateRequest) -> Genera
         private=asked.private,
         save_steps=asked.save_steps,
         low_memory=asked.low_memory,
+        compile=asked.compile,
         device=asked.device,
         dtype=record.dtype,
         size=record.size,

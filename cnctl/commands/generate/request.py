@@ -142,6 +142,9 @@ class GenerateRequest(Declared):
         at_least(1),
     ] = None
     """On which the last bits of an image depend, see `choose_threads`."""
+    compile: Annotated[
+        bool, Flag("Compile the networks' blocks: for many images on a GPU; needs a compiler.")
+    ] = False
     called: str = ""
     """The {stem} of all images; "" for their source's name and the conditions."""
     in_batch: tuple[int, int] = (0, 1)

@@ -69,6 +69,7 @@ FLUX = Family(
     latents=KLLatents(),
     prompts=FluxPrompts(),
     layout=LAYOUT,
+    repeated_blocks=("FluxTransformerBlock", "FluxSingleTransformerBlock"),
     load_base=load_base,
     predict=predict_velocity,
     controls_read_prompt=True,

@@ -70,6 +70,7 @@ QWEN = Family(
     latents=QwenLatents(),
     prompts=QwenPrompts(),
     layout=LAYOUT,
+    repeated_blocks=("QwenImageTransformerBlock",),
     load_base=load_base,
     predict=predict_velocity,
     guide=guide,

@@ -70,6 +70,7 @@ SD3 = Family(
     latents=KLLatents(),
     prompts=Sd3Prompts(),
     layout=LAYOUT,
+    repeated_blocks=("JointTransformerBlock", "SD3SingleTransformerBlock"),
     load_base=load_base,
     predict=predict_velocity,
     build_network=build_network,

@@ -79,6 +79,7 @@ UNET = Family(
     latents=KLLatents(),
     prompts=ClipPrompts(),
     layout=LAYOUT,
+    repeated_blocks=("BasicTransformerBlock",),
     load_base=load_base,
     predict=predict_noise,
     build_network=build_network,

@@ -98,6 +98,7 @@ ZIMAGE = Family(
     latents=KLLatents(),
     prompts=ZImagePrompts(),
     layout=LAYOUT,
+    repeated_blocks=("ZImageTransformerBlock", "ZImageControlTransformerBlock"),
     load_base=load_base,
     predict=predict_velocity,
     build_network=build_network,
