@@ -14,13 +14,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cnctl.errors import CnctlError
-from cnctl.models.signatures import BASE, CONTROLNET, FLAGS, SIGNATURES, Signature
+from cnctl.models.signatures import BASE, CONTROLNET, FLAGS, LORA, SIGNATURES, Signature
 from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, WRAPPER, find_weights, list_tensors
 
 UNETS = "Stable Diffusion 1.x, 2.x and XL"
 FAMILIES = "Stable Diffusion 1.x to 3.5, FLUX.1, Z-Image and Qwen-Image"
-READ = {BASE: FAMILIES, CONTROLNET: FAMILIES}
+READ = {BASE: FAMILIES, CONTROLNET: FAMILIES, LORA: FAMILIES}
 """Role -> which models' weights are read; for the others, of UNETS."""
 INDEX = "model_index.json"
 
@@ -101,7 +101,7 @@ def _advice(row: Signature) -> str:
         return f"give it with {flag}"
     if flag:
         return f"{flag} takes those of {READ.get(row.role, UNETS)}"
-    return f"cnctl reads bases and ControlNets of {READ[BASE]}, LoRAs and embeddings of {UNETS}"
+    return f"cnctl reads bases, ControlNets and LoRAs of {FAMILIES}, embeddings of {UNETS}"
 
 
 def _configs(folder: Path, role: str) -> Iterator[tuple[Path, str]]:

@@ -39,10 +39,15 @@ class Signature:
 
 
 UNET, SD3, FLUX, ZIMAGE, QWEN = "unet", "sd3", "flux", "zimage", "qwen"
-FACTOR = "*lora_A.* | *lora_a.* | *lora_down.* | *lora.down.* | *lora_linear_layer.down.*"
+TRANSFORMER = "transformer"
+"""What several families of transformers may read."""
+FACTOR = (
+    "*lora_A.* | *lora_a.* | *lora_down.* | *lora.down.* | *lora_linear_layer.down.*"
+    " | *_lora1.down.*"
+)
 OF_UNET = "*down_blocks* | *mid_block* | *up_blocks* | *input_blocks* | *middle_block* | *output_b*"
 OF_TEXT = "*text_model* | *text_encoder* | lora_te*"
-PLAIN = "--lora takes LoRAs for Stable Diffusion 1.x, 2.x and XL; no LoHa, LoKr or DoRA"
+PLAIN = "--lora takes LoRAs; LoHa, LoKr, DoRA and the like are not read"
 WHOLE = "give a whole base with --base: a folder of diffusers, or one file"
 DETECTOR = "detectors find their weights themselves; cnctl models pull fetches them"
 
@@ -64,19 +69,25 @@ SIGNATURES = (
     Signature(LORA, "an IA3 of LyCORIS", "*.on_input", advice=PLAIN),
     Signature(LORA, "a DoRA", "*.dora_scale | *lora_magnitude_vector*", advice=PLAIN),
     Signature(LORA, "a LoRA for HunyuanVideo",
-              f"{FACTOR} & *img_attn_qkv* | *individual_token_refiner*"),
+              f"{FACTOR} & *.img_attn_qkv* | *img_mlp_fc1* | *img_mod_linear* | *modulation_linear*"
+              " | *individual_token_refiner*"),
     Signature(LORA, "a LoRA for FLUX",
-              f"{FACTOR} & *double_blocks* | *single_blocks* | *single_transformer_blocks*"),
-    Signature(LORA, "a LoRA for Stable Diffusion 3", f"{FACTOR} & *joint_blocks* | *ff_context*"),
+              f"{FACTOR} & *double_blocks* | *single_blocks* | *single_transformer_blocks*",
+              read_by=FLUX),
+    Signature(LORA, "a LoRA for Stable Diffusion 3", f"{FACTOR} & *joint_blocks* | *ff_context*",
+              read_by=SD3),
     Signature(LORA, "a LoRA for Qwen-Image",
-              f"{FACTOR} & *transformer_blocks*img_m* | *transformer_blocks*txt_m*"),
+              f"{FACTOR} & *transformer_blocks*img_m* | *transformer_blocks*txt_m*",
+              read_by=QWEN),
     Signature(LORA, "a LoRA for Z-Image",
-              f"{FACTOR} & *layers*_attention_* | *layers*.attention.* | *noise_refiner*"),
+              f"{FACTOR} & *layers*_attention_* | *layers*.attention.* | *noise_refiner*",
+              read_by=ZIMAGE),
     Signature(LORA, "a LoRA", f"{FACTOR} & {OF_UNET} | {OF_TEXT}", read_by=UNET),
     Signature(LORA, "a LoRA for Wan",
               f"{FACTOR} & *blocks*cross_attn* | transformer.blocks.* & !*layers*"),
     Signature(LORA, "a LoRA of a language model", f"{FACTOR} & *layers*self_attn*"),
-    Signature(LORA, "a LoRA for a diffusion transformer", f"{FACTOR} & *blocks* | transformer.*"),
+    Signature(LORA, "a LoRA for a diffusion transformer", f"{FACTOR} & *blocks* | transformer.*",
+              read_by=TRANSFORMER),
     Signature(LORA, "a LoRA for a network that is not known", FACTOR),
     Signature(LORA, "a difference of LyCORIS", "*.diff | *.diff_b", advice=PLAIN),
     # ControlNets, and what is like them.

@@ -196,7 +196,7 @@ def test_a_single_tensor_of_a_text_encoders_width_is_an_embedding() -> None:
     ("names", "role", "message", "hint"),
     [
         (FORMS["a LoRA"], CONTROLNET, "is a LoRA, not a ControlNet", "give it with --lora"),
-        (FORMS["a LoRA for FLUX"], CONTROLNET, "a LoRA for FLUX, not a", "--lora takes those of"),
+        (FORMS["a LoRA for FLUX"], CONTROLNET, "a LoRA for FLUX, not a", "give it with --lora"),
         (
             FORMS["a base of Stable Diffusion"],
             CONTROLNET,
@@ -221,7 +221,7 @@ def test_a_single_tensor_of_a_text_encoders_width_is_an_embedding() -> None:
             FORMS["an upscaler"],
             EMBEDDING,
             "an upscaler, not an embedding",
-            "cnctl reads bases and ",
+            "cnctl reads bases, ",
         ),
     ],
 )

@@ -19,11 +19,13 @@ from cnctl.models.flux.controlnet import (
     predict_velocity,
 )
 from cnctl.models.flux.format import FORMAT, LAYOUT
+from cnctl.models.flux.lora import NAMES
 from cnctl.models.flux.published import CONTROLNETS
 from cnctl.models.flux.shape import NAME, name_family
 from cnctl.models.flux.text import FluxPrompts
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
+from cnctl.models.lora import read_lora
 from cnctl.models.signatures import BASE
 from cnctl.models.signatures import FLUX as FOLDER
 from cnctl.models.transformer.base import PART
@@ -85,7 +87,7 @@ FLUX = Family(
     control_types=control_types(CONTROLNETS[NAME]),
     unsupported=UNSUPPORTED,
     most_layers=most_layers,
-    read_lora=refuse("a LoRA", NAME, "--lora"),
+    read_lora=partial(read_lora, NAMES),
     read_embedding=refuse("textual inversion", NAME, "--embedding"),
     add_embedding=refuse("textual inversion", NAME, "--embedding"),
 )

@@ -12,6 +12,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.location import Location, read_json
+from cnctl.models.lora import read_lora
 from cnctl.models.qwen.base import load_base
 from cnctl.models.qwen.controlnet import (
     LAYERS,
@@ -22,6 +23,7 @@ from cnctl.models.qwen.controlnet import (
 from cnctl.models.qwen.format import FORMAT, LAYOUT
 from cnctl.models.qwen.guidance import guide
 from cnctl.models.qwen.latents import QwenLatents
+from cnctl.models.qwen.lora import NAMES
 from cnctl.models.qwen.published import CONTROLNETS
 from cnctl.models.qwen.shape import NAME, name_family
 from cnctl.models.qwen.text import QwenPrompts
@@ -86,7 +88,7 @@ QWEN = Family(
     activation_bytes=activation_bytes,
     unsupported={**UNSUPPORTED, "distilled_guidance": UNDISTILLED},
     most_layers=most_layers,
-    read_lora=refuse("a LoRA", NAME, "--lora"),
+    read_lora=partial(read_lora, NAMES),
     read_embedding=refuse("textual inversion", NAME, "--embedding"),
     add_embedding=refuse("textual inversion", NAME, "--embedding"),
 )

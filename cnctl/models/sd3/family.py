@@ -14,9 +14,11 @@ from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
+from cnctl.models.lora import read_lora
 from cnctl.models.sd3.base import load_base
 from cnctl.models.sd3.controlnet import Sd3ControlNet, build_controlnet, predict_velocity
 from cnctl.models.sd3.format import FORMAT, LAYOUT
+from cnctl.models.sd3.lora import NAMES
 from cnctl.models.sd3.published import CONTROLNETS
 from cnctl.models.sd3.shape import find_known, shape_of
 from cnctl.models.sd3.text import Sd3Prompts
@@ -84,7 +86,7 @@ SD3 = Family(
     activation_bytes=activation_bytes,
     unsupported={**UNSUPPORTED, "distilled_guidance": UNDISTILLED},
     most_layers=most_layers,
-    read_lora=refuse("a LoRA", "Stable Diffusion 3", "--lora"),
+    read_lora=partial(read_lora, NAMES),
     read_embedding=refuse("textual inversion", "Stable Diffusion 3", "--embedding"),
     add_embedding=refuse("textual inversion", "Stable Diffusion 3", "--embedding"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from diffusers import UNet2DConditionModel
 from torch import nn
@@ -12,10 +13,11 @@ from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
+from cnctl.models.lora import read_lora
 from cnctl.models.network import INPUT_CONCAT, Network
 from cnctl.models.unet.base import load_base
 from cnctl.models.unet.branch import predict_noise
-from cnctl.models.unet.checkpoint.lora import read_lora
+from cnctl.models.unet.checkpoint.lora import NAMES
 from cnctl.models.unet.checkpoint.textual_inversion import read_embedding
 from cnctl.models.unet.config import PART, read_denoiser_config
 from cnctl.models.unet.control_lora import add_adapters
@@ -98,7 +100,7 @@ UNET = Family(
         "distilled_guidance": UNDISTILLED,
         "layers": "a copy of a U-Net's encoder has all of its blocks",
     },
-    read_lora=read_lora,
+    read_lora=partial(read_lora, NAMES),
     read_embedding=read_embedding,
     add_embedding=add_embedding,
 )

@@ -17,6 +17,7 @@ from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.identify import identify
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
+from cnctl.models.lora import read_lora
 from cnctl.models.signatures import BASE
 from cnctl.models.signatures import ZIMAGE as NAME
 from cnctl.models.transformer.base import PART
@@ -30,6 +31,7 @@ from cnctl.models.transformer.weights import (
 from cnctl.models.zimage.base import load_base
 from cnctl.models.zimage.controlnet import ZImageControlNet, build_controlnet
 from cnctl.models.zimage.format import FORMAT, LAYOUT
+from cnctl.models.zimage.lora import NAMES
 from cnctl.models.zimage.predict import predict_velocity
 from cnctl.models.zimage.published import CONTROLNETS, PLAIN, TURBO
 from cnctl.models.zimage.shape import PATCH_SIZE, shape_of, with_defaults
@@ -112,7 +114,7 @@ ZIMAGE = Family(
     activation_bytes=activation_bytes,
     unsupported=UNSUPPORTED,
     most_layers=most_layers,
-    read_lora=_refuse("a LoRA", "--lora"),
+    read_lora=partial(read_lora, NAMES),
     read_embedding=_refuse("textual inversion", "--embedding"),
     add_embedding=_refuse("textual inversion", "--embedding"),
 )

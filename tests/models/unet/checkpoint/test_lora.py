@@ -8,7 +8,8 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint.lora import read_lora
+from cnctl.models.lora import read_lora
+from cnctl.models.unet.checkpoint.lora import NAMES as OF_UNETS
 
 SDXL = {
     "block_out_channels": (320, 640, 1280),
@@ -66,7 +67,7 @@ def write(path: Path, layers: dict[str, tuple[int, ...]]) -> Path:
 def test_stabilitys_names_mean_these_layers(tmp_path: Path) -> None:
     shapes = shapes_of(SDXL)
     named = {f"lora_unet_{theirs}": shapes[f"{ours}.weight"] for theirs, ours in NAMES.items()}
-    found = read_lora(write(tmp_path / "xl.safetensors", named), {"unet": shapes})
+    found = read_lora(OF_UNETS, write(tmp_path / "xl.safetensors", named), {"unet": shapes})
     by_number = {layer.scale: layer.weight for layer in found}
     assert by_number == {i: f"{ours}.weight" for i, ours in enumerate(NAMES.values())}
 
@@ -80,7 +81,7 @@ def test_every_layer_has_a_name_of_its_own(tmp_path: Path, config: dict) -> None
         for name in wanted
     }
     assert len(named) == len(wanted)
-    found = read_lora(write(tmp_path / "all.safetensors", named), {"unet": shapes})
+    found = read_lora(OF_UNETS, write(tmp_path / "all.safetensors", named), {"unet": shapes})
     assert {layer.scale: layer.weight for layer in found} == dict(enumerate(wanted))
 
 
@@ -90,5 +91,5 @@ def test_a_lora_for_another_family_is_refused(tmp_path: Path) -> None:
     shape = shapes_of(SD15)[f"{place}.weight"]
     path = write(tmp_path / "a.safetensors", {f"lora_unet_{place.replace('.', '_')}": shape})
     with pytest.raises(CnctlError, match=r"the weight is \[640, 2048\]") as caught:
-        read_lora(path, {"unet": shapes_of(SDXL)})
+        read_lora(OF_UNETS, path, {"unet": shapes_of(SDXL)})
     assert "for this family of bases" in caught.value.hint
