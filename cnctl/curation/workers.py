@@ -23,6 +23,7 @@ from typing import Any
 from cnctl.curation.shard import ShardReport
 from cnctl.curation.work import Workplace, load_tools
 from cnctl.errors import CnctlError
+from cnctl.system.cores import cores
 
 TICK = 0.5
 """Seconds between two looks at how far the work is."""
@@ -192,13 +193,6 @@ class Workers:
                 os.environ["OMP_NUM_THREADS"] = before
         theirs.close()
         return _Worker(device, process, ours, position)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _threads(workers: int) -> int:

@@ -20,11 +20,11 @@ from cnctl.curation.rules.judge import parse_rules
 from cnctl.curation.run import Job, Made, make_dataset
 from cnctl.curation.sources.opening import Inputs
 from cnctl.curation.versions import installed
-from cnctl.curation.workers import cores
 from cnctl.data.columns import parse_columns
 from cnctl.errors import CnctlError
 from cnctl.hints.files import find_file, weights_in
 from cnctl.plugin import Condition
+from cnctl.system.cores import cores
 from cnctl.system.lines import as_text
 from cnctl.tensorfiles.digest import known_sha256
 

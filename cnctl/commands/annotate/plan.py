@@ -17,7 +17,7 @@ import numpy as np
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.shared.failures import FailedConditions
 from cnctl.data.subset import choose
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, OutputError
 from cnctl.hints.run import check_options, draw_options, parse_options
 from cnctl.images import MAX_BYTES, ImageFile, find_images, hint_suffix, read_size, shown
 from cnctl.plugin import Condition, OptionValue
@@ -300,13 +300,13 @@ def _check_paths(plans: Sequence[Plan]) -> None:
         source = plan.image.path
         for path in plan.outputs:
             if path in sources:
-                raise CnctlError(
+                raise OutputError(
                     f"{shown(sources[path])} and {shown(source)} would both become {shown(path)}",
                     hint="rename one, or annotate them into two folders",
                 )
             sources[path] = source
             if path != STDOUT and _same_file(path, source):
-                raise CnctlError(
+                raise OutputError(
                     f"the hint would replace its own image {shown(path)}", hint="choose another -o"
                 )
         for target in plan.targets:

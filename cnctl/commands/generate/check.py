@@ -18,7 +18,8 @@ from cnctl.commands.generate.regions import read_region
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.sources import check_sources
 from cnctl.commands.shared.failures import Failures
-from cnctl.errors import SomeInputsFailed
+from cnctl.errors import CnctlError, SomeInputsFailed
+from cnctl.system.cores import cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ def check_run(plan: RunPlan, on_event: OnEvent) -> CheckedRun:
     where nothing is left, and OutputError where an output exists.
     """
     request, pictures = plan.request, Pictures()
+    if request.threads and request.threads > (most := cores()):
+        raise CnctlError(f"--threads {request.threads} of {most} cores", hint=f"use 1 to {most}")
     to_edit = read_edit(request.image, request.mask, request.strength, pictures=pictures)
     regions = [read_region(control.region) for control in plan.controls]
     failures = Failures(on_event, alone=len(plan.images) == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,7 +106,7 @@ def read_job(line: str | bytes, shared: GenerateRequest, *, where: str) -> Gener
     if "name" in job:
         changes["called"] = _text(job, "name", where)
     if "out" in job:
-        changes["out"] = Path(_text(job, "out", where))
+        changes["out"] = _folder(job, where)
     if "size" in job:
         changes["size"] = parse_size(_text(job, "size", where))
     if "cond" in job:
@@ -121,8 +122,10 @@ def read_job(line: str | bytes, shared: GenerateRequest, *, where: str) -> Gener
 def _check_keys(job: Mapping[str, Any], where: str) -> None:
     known = {*KEYS, *declarations(GenerateSettings)}
     if unknown := sorted(job.keys() - known):
-        keys = f"{', '.join(KEYS)}, and the settings of cnctl generate"
-        raise CnctlError(f"{where} has {unknown[0]!r}", hint=f"a job may have {keys}")
+        raise CnctlError(
+            f"{where} has {unknown[0]!r}",
+            hint=f"a job may have {', '.join((*KEYS, *declarations(GenerateSettings)))}",
+        )
 
 
 def _settings(job: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -135,20 +138,27 @@ def _settings(job: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _text(job: Mapping[str, Any], key: str, where: str) -> str:
     if not isinstance(job[key], str):
-        raise CnctlError(f"{where} has {key} {job[key]!r}", hint=f"give {key} as text")
+        raise CnctlError(f"{where} has {key} {json.dumps(job[key])}", hint=f"give {key} as text")
     return str(job[key])
+
+
+def _folder(job: Mapping[str, Any], where: str) -> Path:
+    text = _text(job, "out", where)
+    if text == "-":
+        raise CnctlError(f"{where} has out '-'", hint="give a folder or a .png")
+    return Path(text)
 
 
 def _texts(job: Mapping[str, Any], key: str, where: str) -> list[str]:
     given = [job[key]] if isinstance(job[key], str) else job[key]
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise CnctlError(
-            f"{where} has {key} {given!r}", hint=f"give {key} as text, or a list of it"
+            f"{where} has {key} {json.dumps(given)}", hint=f"give {key} as text, or a list of it"
         )
     return given
 
 
 def _whole_number(job: Mapping[str, Any], key: str, where: str) -> int:
     if not isinstance(job[key], int) or isinstance(job[key], bool):
-        raise CnctlError(f"{where} has {key} {job[key]!r}", hint="give a whole number")
+        raise CnctlError(f"{where} has {key} {json.dumps(job[key])}", hint="give a whole number")
     return int(job[key])

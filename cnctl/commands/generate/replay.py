@@ -22,6 +22,7 @@ from cnctl.commands.shared.typed_json import from_json
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.images import read_hint
 from cnctl.settings import GenerateSettings
+from cnctl.system.cores import cores
 
 KEPT = (
     *("settings", "out", "name", "overwrite", "resume", "device"),
@@ -94,7 +95,7 @@ def _recorded(record: ImageRecord, path: Path, asked: GenerateRequest) -> Genera
         device=asked.device,
         dtype=record.dtype,
         size=record.size,
-        threads=record.threads or None,
+        threads=record.threads if 0 < record.threads <= cores() else None,
         in_batch=(record.batch.index, record.batch.size),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ import torch
 
 from cnctl.commands.train.record import RunRecord
 from cnctl.system import processes
+from cnctl.system.cores import cores
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def same_threads(started: RunRecord | None, *, note: Callable[[str], None]) -> I
     """Set torch to the number of threads that the run was started with, if the cores suffice."""
     usual = torch.get_num_threads()
     wanted = started.threads if started and started.device == "cpu" else 0
-    chosen = wanted if 0 < wanted * processes.world_size() <= _cores() else usual
+    chosen = wanted if 0 < wanted * processes.world_size() <= cores() else usual
     if chosen != usual:
         note(f"torch's threads: {chosen}, as at the start, not {usual}, for the same bits")
     torch.set_num_threads(chosen)
@@ -25,10 +25,3 @@ def same_threads(started: RunRecord | None, *, note: Callable[[str], None]) -> I
         yield
     finally:
         torch.set_num_threads(usual)
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

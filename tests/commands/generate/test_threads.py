@@ -13,6 +13,7 @@ from cnctl.commands.generate.replay import replay
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.generate.threads import choose_threads, on_threads
+from cnctl.errors import CnctlError
 from cnctl.models.families import load_base
 
 HINT = Path(__file__).parents[3] / "examples/hints/canny-cat.png"
@@ -59,3 +60,9 @@ def test_an_image_is_made_again_on_as_many(tmp_path: Path, monkeypatch: pytest.M
     other = replay(first.path, GenerateRequest(out=tmp_path / "other", threads=1))
     [*generate(other, on_event=notes.append)]
     assert Note("made on 1 of the CPU's threads, the first time on 2") in notes
+
+
+def test_more_threads_than_cores_are_refused(tmp_path: Path) -> None:
+    asked = GenerateRequest(controls=["canny"], images=[HINT], threads=100_000, out=tmp_path)
+    with pytest.raises(CnctlError, match="--threads 100000 of"):
+        [*generate(asked)]
