@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from cnctl.commands.annotate.run import Event
 
 Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT", help="Images, folders (with subfolders) or - for stdin."),
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="Images, folders (with subfolders) or - for stdin; with --shards also lists, tar "
+        "files, data sets and videos.",
+    ),
 ]
 Conditions = Annotated[
     list[str],
@@ -39,14 +43,14 @@ PANELS = {
     "Input": "inputs cond resolution options ground_truth paths columns every largest sample",
     "Output": "out compared overwrite dry_run json quiet",
     "Data set": "dataset prompt seed shards shard_range images held_out subsets rules keep_all",
-    "Machine": "device batch workers commercial",
+    "Machine": "device batch workers engine commercial",
 }
 
 
 @declares(AnnotateSettings, AnnotateRequest, panels=PANELS)
 def annotate(
-    inputs: Inputs,
     cond: Conditions,
+    inputs: Inputs = None,
     *,
     given: Given,
     dry_run: flags.DryRun = False,
@@ -61,7 +65,7 @@ def annotate(
     """
     conditions = [name.strip() for names in cond for name in names.split(",") if name.strip()]
     asked = given[AnnotateRequest] | given[AnnotateSettings]
-    request = AnnotateRequest(conditions=conditions, inputs=inputs, **asked)
+    request = AnnotateRequest(conditions=conditions, inputs=inputs or [], **asked)
     to_stdout = request.out == "-"
     if to_stdout and json:
         raise CnctlError("-o - and --json both write to stdout", hint="name a file with -o")

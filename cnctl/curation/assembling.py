@@ -14,7 +14,7 @@ from cnctl.curation.drawn import rng_of, share_of
 from cnctl.curation.layout import TRAIN, VALIDATION
 from cnctl.curation.outcome import LeftOut, Outcome
 from cnctl.curation.reasons import Reason
-from cnctl.curation.recipe import Recipe
+from cnctl.curation.recipe import HintRecipe, Recipe
 from cnctl.curation.rows import Row
 from cnctl.curation.rules.general import perceptual_hash
 from cnctl.curation.rules.judge import DUPLICATES, judge_hints, judge_image
@@ -22,11 +22,11 @@ from cnctl.curation.rules.subject import Found, Judged, Subject
 from cnctl.curation.sources.content import Content
 from cnctl.curation.sources.reading import read_row
 from cnctl.curation.stored import Stored, store_image
+from cnctl.curation.tools import Tools
 from cnctl.errors import CnctlError, shown
-from cnctl.hints.run import LoadedDetector, check_options, draw_options
+from cnctl.hints.run import check_options, draw_options
 from cnctl.images import encode_hint, fit_image, hint_suffix, read_image, working_size
 from cnctl.plugin import Detection, OptionValue
-from cnctl.registry import get_condition
 from cnctl.system.lines import is_utf8
 
 
@@ -62,12 +62,11 @@ def left_out(number: int, row: Row, why: LeftOut, **known: Any) -> Outcome:
     return Outcome(number=number, row=row, reason=why.reason, error=why.error, **known)
 
 
-def load_example(
-    number: int, row: Row, recipe: Recipe, secrets: Mapping[str, str]
-) -> Loaded | Outcome:
+def load_example(number: int, row: Row, tools: Tools) -> Loaded | Outcome:
     """Read and decode a row; the outcome where it cannot be, or a rule on images is not met."""
+    recipe = tools.recipe
     try:
-        content, picture = _read(row, recipe, secrets)
+        content, picture = _read(row, recipe, tools.secrets)
         images = _at_working_size(picture, recipe)
     except LeftOut as why:
         return left_out(number, row, why)
@@ -81,7 +80,7 @@ def load_example(
         content=content,
         sha256=hashlib.sha256(content.data).hexdigest(),
         images=images,
-        options={hint.condition: _options(row, hint.condition, recipe) for hint in recipe.hints},
+        options={hint.condition: _options(row, hint, tools) for hint in recipe.hints},
         stored=store_image(content.data, picture, images=recipe.images, image=first),
         judged=judged,
         perceptual_hash=perceptual_hash(subject) if wants_hash else None,
@@ -94,17 +93,17 @@ def load_example(
 def finish_example(
     loaded: Loaded,
     results: Mapping[str, Detection | CnctlError | None],
-    recipe: Recipe,
-    detectors: Mapping[str, LoadedDetector],
+    tools: Tools,
 ) -> Outcome:
     """The example of an image and what its detectors found, or why there is none."""
+    recipe = tools.recipe
     hints: dict[str, Found] = {}
     for name, result in results.items():
         if isinstance(result, CnctlError):
             return _without_hash(loaded, LeftOut(Reason.DETECTOR_FAILED, shown(str(result))))
         if result is None:
             return _without_hash(loaded, LeftOut(Reason.NOTHING_FOUND, f"by {name}"))
-        hints[name] = Found(detectors[name].condition, result)
+        hints[name] = Found(tools.detectors[name].condition, result)
     judged = judge_hints(hints, recipe.bounds)
     numbers = {**loaded.judged.numbers, **judged.numbers}
     not_met = (*loaded.judged.failed, *judged.failed)
@@ -148,12 +147,11 @@ def _at_working_size(picture: np.ndarray, recipe: Recipe) -> dict[int, np.ndarra
     return {each: fit_image(picture, size=size) for each, size in sizes.items()}
 
 
-def _options(row: Row, name: str, recipe: Recipe) -> dict[str, OptionValue]:
+def _options(row: Row, hint: HintRecipe, tools: Tools) -> dict[str, OptionValue]:
     """All options of a condition for this image: those given, over those drawn for it."""
-    condition = get_condition(name)
-    given = next(hint.options for hint in recipe.hints if hint.condition == name)
-    drawn = draw_options(condition, rng_of(recipe.seed, row.name))
-    return check_options(condition, {**drawn, **given})
+    condition = tools.detectors[hint.condition].condition
+    drawn = draw_options(condition, rng_of(tools.recipe.seed, row.name))
+    return check_options(condition, {**drawn, **hint.options})
 
 
 def _members(loaded: Loaded, hints: Mapping[str, Found], recipe: Recipe) -> dict[str, bytes]:

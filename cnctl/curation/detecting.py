@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from cnctl.curation.assembling import Loaded
-from cnctl.curation.recipe import HintRecipe, Recipe
+from cnctl.curation.recipe import HintRecipe
+from cnctl.curation.tools import Tools
 from cnctl.errors import CnctlError
 from cnctl.hints.run import LoadedDetector, Size
 from cnctl.plugin import Detection
@@ -19,13 +20,12 @@ Result = Detection | CnctlError | None
 """What was found, why the detector failed, or None where nothing was found."""
 
 
-def detect(
-    loaded: Sequence[Loaded], recipe: Recipe, detectors: Mapping[str, LoadedDetector]
-) -> dict[int, dict[str, Result]]:
+def detect(loaded: Sequence[Loaded], tools: Tools) -> dict[int, dict[str, Result]]:
     """The results by row and condition; raises what would fail every image."""
     found: dict[int, dict[str, Result]] = {one.number: {} for one in loaded}
-    for hint in recipe.hints:
-        for number, result in _of_condition(loaded, hint, detectors[hint.condition]).items():
+    for hint in tools.recipe.hints:
+        detector = tools.detectors[hint.condition]
+        for number, result in _of_condition(loaded, hint, detector).items():
             found[number][hint.condition] = result
     return found
 

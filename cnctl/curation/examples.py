@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,9 +11,8 @@ from cnctl.curation.assembling import Loaded, finish_example, left_out, load_exa
 from cnctl.curation.detecting import detect
 from cnctl.curation.outcome import LeftOut, Outcome
 from cnctl.curation.reasons import Reason
-from cnctl.curation.recipe import Recipe
 from cnctl.curation.rows import Row
-from cnctl.hints.run import LoadedDetector
+from cnctl.curation.tools import Tools
 
 THREADS = 2
 """That decode the next images while a device works on these."""
@@ -31,19 +30,6 @@ class ShardTask:
     rows: Sequence[Row]
     killers: frozenset[int] = frozenset()
     suspects: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tools:
-    """What a worker has in memory. detectors: by condition. secrets: see `read_row`.
-
-    at: is called with the first and the last of the rows in work.
-    """
-
-    recipe: Recipe
-    detectors: Mapping[str, LoadedDetector]
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    at: Callable[[int, int], None] = lambda first, last: None
 
 
 def make_examples(task: ShardTask, tools: Tools) -> Iterator[Outcome]:
@@ -106,14 +92,14 @@ class _Ahead:
         row = self.task.rows[number - self.task.first]
         if number in self.task.killers:
             return left_out(number, row, LeftOut(Reason.KILLED, "workers were killed at it"))
-        return load_example(number, row, self.tools.recipe, self.tools.secrets)
+        return load_example(number, row, self.tools)
 
 
 def _outcomes(entries: Sequence[Entry], tools: Tools) -> Iterator[Outcome]:
     loaded = [entry for entry in entries if isinstance(entry, Loaded)]
-    found = detect(loaded, tools.recipe, tools.detectors)
+    found = detect(loaded, tools)
     for entry in entries:
         if isinstance(entry, Loaded):
-            yield finish_example(entry, found[entry.number], tools.recipe, tools.detectors)
+            yield finish_example(entry, found[entry.number], tools)
         else:
             yield entry

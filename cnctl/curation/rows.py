@@ -22,9 +22,12 @@ class Row(NamedTuple):
     size: int = -1
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def to_line(row: Row) -> bytes:
     """One line of JSON in ASCII, so that names which are not UTF-8 come back as they were."""
-    return (json.dumps(row, separators=(",", ":")) + "\n").encode("ascii")
+    return (_encode(row) + "\n").encode("ascii")
 
 
 def from_line(line: bytes) -> Row:

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from cnctl.curation.examples import ShardTask, Tools, make_examples
+from cnctl.curation.examples import ShardTask, make_examples
 from cnctl.curation.layout import SPLITS, records_name, tar_name
 from cnctl.curation.published import HashedFile, Published, publish, publishing
 from cnctl.curation.tar import TarWriter
+from cnctl.curation.tools import Tools
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from cnctl.curation.examples import ShardTask, Tools
+from cnctl.curation.examples import ShardTask
 from cnctl.curation.layout import CLAIMS, SPLITS, records_name, tar_name, temporary
 from cnctl.curation.manifest import Manifest
 from cnctl.curation.plan import Plan, read_plan, shard_rows
 from cnctl.curation.recipe import Recipe
 from cnctl.curation.shard import ShardReport, make_shard
+from cnctl.curation.tools import Tools
 from cnctl.hints.detector import Detector
 from cnctl.registry import get_condition
 from cnctl.system.locks import Claims

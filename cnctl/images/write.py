@@ -72,13 +72,18 @@ def encode_hint(hint: np.ndarray, metadata: Mapping[str, str]) -> bytes:
         np.savez_compressed(buffer, hint=hint, metadata=np.array(json.dumps(dict(metadata))))
         return buffer.getvalue()
     first = hint[:, :, :1]
-    is_grey = hint.shape[2] == 1 or (hint.shape[2] == 3 and bool((hint == first).all()))
+    is_grey = hint.shape[2] == 1 or (hint.shape[2] == 3 and _has_equal_channels(hint))
     stored = np.ascontiguousarray(first) if is_grey else hint
     if metadata:
         return _encode(stored, {**_save_settings(".png", metadata), **FAST})
     codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     picture = stored if is_grey else cv2.cvtColor(stored, codes[hint.shape[2]])
     return cv2.imencode(".png", picture)[1].tobytes()  # a third of Pillow's time; takes no text
+
+
+def _has_equal_channels(hint: np.ndarray) -> bool:
+    first, *others = cv2.split(hint)  # comparing the interleaved ones takes ten times as long
+    return all(np.array_equal(first, other) for other in others)
 
 
 def hint_suffix(channels: int) -> str:

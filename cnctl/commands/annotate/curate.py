@@ -106,6 +106,8 @@ def _check(request: AnnotateRequest) -> None:
         raise CnctlError(f"--shards and {given[0]} cannot be combined", hint="leave one out")
     if not request.dataset:
         raise CnctlError("--shards is a form of --dataset", hint="add --dataset")
+    if not request.inputs and not request.paths:
+        raise CnctlError("no input is named", hint="give folders, files, or --paths FILE")
     if "-" in map(str, request.inputs):
         raise CnctlError("- is an image on standard input", hint="--paths - reads names there")
 

@@ -17,9 +17,9 @@ from cnctl.system.lines import read_lines
 KIND = "file"
 
 
-def file_row(path: str | Path, name: str, caption: str = "") -> Row:
+def file_row(path: str | Path, name: str, *, caption: str = "", size: int = -1) -> Row:
     """The row of a file, which need not exist."""
-    return Row(name, (KIND, os.fspath(path)), caption, _size(path))
+    return Row(name, (KIND, os.fspath(path)), caption, size)
 
 
 def walk(folder: Path, *, suffixes: frozenset[str], without: Path) -> Iterator[tuple[Path, str]]:
@@ -35,7 +35,7 @@ def found_row(path: Path, name: str) -> Row:
     """The row of a file that `walk` has found, or of a folder that cannot be listed."""
     if name.endswith("/"):
         return broken_row(name, f"{shown(path)} cannot be listed")
-    return file_row(path, name)
+    return file_row(path, name, size=_size(path))
 
 
 def read(place: Place) -> Content:

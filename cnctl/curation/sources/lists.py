@@ -44,8 +44,7 @@ def path_rows(file: BinaryIO, *, folder: Path | None = None) -> Iterator[Row]:
     writes them; they are bytes of the file system, in any encoding.
     """
     for path in _split(file):
-        name = os.fsdecode(path)
-        yield _row(folder, name, "")
+        yield _row(os.fspath(folder or ""), os.fsdecode(path), "")
 
 
 def _split(file: BinaryIO) -> Iterator[bytes]:
@@ -84,15 +83,16 @@ def _from_fields(path: Path, entries: Iterable[Found], names: Names) -> Iterator
         if not isinstance(image, str):
             yield broken_row(where, f"it has no {names.image[0]!r}; {FLAG} image=NAME names it")
         elif is_utf8(caption):
-            yield _row(path.parent, image, caption)
+            yield _row(os.fspath(path.parent), image, caption)
         else:
             yield broken_row(where, "its caption is not UTF-8")
 
 
-def _row(folder: Path | None, name: str, caption: str) -> Row:
+def _row(folder: str, name: str, caption: str) -> Row:
+    """The row of a file, which is not looked at: a list may be long, and its files far away."""
     if is_url(name):
         return broken_row(name, "it is a URL; lists name files")
-    return file_row(folder / name if folder else name, name, caption)
+    return file_row(os.path.join(folder, name), name, caption=caption)
 
 
 def _table(path: Path, file: BinaryIO, names: Names) -> Iterator[Found]:
