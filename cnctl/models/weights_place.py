@@ -10,6 +10,7 @@ from typing import Any
 from cnctl.errors import CnctlError, MissingError
 from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, find_weights, no_weights
 from cnctl.tensorfiles.parts import is_index
+from cnctl.tensorfiles.paths import check_kind
 
 METADATA_KEY = "cnctl"
 PART = re.compile(r"-\d{5}-of-\d{5}$")
@@ -21,6 +22,7 @@ def locate_weights(source: Path) -> tuple[Path, Path | None]:
     if source.is_file():
         return source, _folder_of_parts(source)
     if not source.is_dir():
+        check_kind(source)
         raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
     if (source / "controlnet.safetensors").is_file():  # a run of `cnctl train --lora`
         return source / "controlnet.safetensors", None

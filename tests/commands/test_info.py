@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -159,3 +160,9 @@ def test_imports_neither_torch_nor_diffusers(folder) -> None:
         [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_a_pipe_is_not_called_missing(tmp_path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(CnctlError, match="is not a file or a folder"):
+        info(tmp_path / "model.safetensors")

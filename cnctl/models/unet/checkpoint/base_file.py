@@ -17,6 +17,7 @@ from cnctl.models.weights_place import read_config
 from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, find_weights, list_tensors, no_weights
+from cnctl.tensorfiles.paths import check_kind
 
 PREFIX = "model.diffusion_model."
 
@@ -86,6 +87,7 @@ def _locate(base: Path) -> tuple[Path, Path | None]:
         if (found := find_weights(folder)) and (folder / CONFIG).is_file():
             return found, folder / CONFIG
     if not base.is_dir():
+        check_kind(base)
         raise MissingError(f"{base} does not exist", hint="give the file or folder of a base")
     if (base / "unet").is_dir():
         raise no_weights(base / "unet", "a whole base")
