@@ -12,7 +12,7 @@ from cnctl.curation.detecting import detect
 from cnctl.curation.outcome import LeftOut, Outcome
 from cnctl.curation.reasons import Reason
 from cnctl.curation.rows import Row
-from cnctl.curation.tools import Tools
+from cnctl.curation.tools import NO_ROWS, Tools
 
 THREADS = 2
 """That decode the next images while a device works on these."""
@@ -42,6 +42,7 @@ def make_examples(task: ShardTask, tools: Tools) -> Iterator[Outcome]:
         loaded = _Ahead(task, tools, pool)
         for group, following in zip(groups, [*groups[1:], []], strict=True):
             yield from _outcomes(loaded(group, following), tools)
+        tools.at(*NO_ROWS)
 
 
 def _groups(task: ShardTask, batch: int) -> Iterator[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -68,10 +69,13 @@ def _leave_out_duplicates(place: Workplace) -> None:
 
 def _duplicates(records: Iterator[Record], distance: int) -> dict[int, int]:
     """The rows that are left out, each with the row that it is like."""
-    found = [(r["row"], int(r["phash"], 16)) for r in records if r["phash"] is not None]
-    rows = np.array([row for row, _ in found], np.int64)
-    like = find_duplicates(np.array([each for _, each in found], np.uint64), distance)
-    return {int(rows[i]): int(rows[like[i]]) for i in np.flatnonzero(like >= 0)}
+    rows, hashes = array("Q"), array("Q")  # 16 bytes for a row, as there may be millions
+    for record in records:
+        if record["phash"] is not None:
+            rows.append(record["row"])
+            hashes.append(int(record["phash"], 16))
+    like = find_duplicates(np.frombuffer(hashes, np.uint64), distance)
+    return {rows[i]: rows[like[i]] for i in np.flatnonzero(like >= 0)}
 
 
 def _entries(out: Path, shard: int, like: Mapping[int, int], *, keep_all: bool) -> Iterator[Entry]:

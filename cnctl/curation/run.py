@@ -82,11 +82,11 @@ def make_dataset(
     with _workplace(job, secrets) as place:
         numbers = _numbers(job, plan)
         missing = _missing(place, numbers)
-        was_done = not missing and is_finished(job.out, plan)
         if missing:
             (job.out / REPORT).unlink(missing_ok=True)
             _Run(job, place, numbers, secrets, on_progress).make(missing)
         left = plan.shards - len(place.manifest.reports())
+        was_done = not missing and (left > 0 or is_finished(job.out, plan))
         if not left:
             finish(place, lambda statistics: write_report(plan, statistics, secrets))
         tally = _tally(place, numbers)
@@ -147,7 +147,11 @@ def _numbers(job: Job, plan: Plan) -> range:
 @contextmanager
 def _workplace(job: Job, secrets: Mapping[str, str]) -> Iterator[Workplace]:
     """The output; with the detectors in memory where this process makes the shards."""
-    own = None if job.devices else load_tools(job.recipe, device="cpu", secrets=secrets)
+    own = None
+    if not job.devices:
+        own = load_tools(
+            job.recipe, device=job.recipe.device, commercial=job.commercial, secrets=secrets
+        )
     with Workplace(job.out, own) as place:
         yield place
 

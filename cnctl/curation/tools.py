@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from cnctl.curation.recipe import Recipe
 from cnctl.hints.run import LoadedDetector
 
+NO_ROWS = (-1, -1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
     """detectors: by condition. secrets: URLs with credentials, see `read_row`.
 
-    at: is called with the first and the last of the rows in work.
+    at: is called with the first and the last of the rows in work, NO_ROWS for none.
     """
 
     recipe: Recipe

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from cnctl.curation.shard import ShardReport
+from cnctl.curation.tools import NO_ROWS
 from cnctl.curation.work import Workplace, load_tools
 from cnctl.errors import CnctlError
 from cnctl.system.cores import cores
@@ -30,7 +31,7 @@ TICK = 0.5
 KILLS = 3
 """So many workers that are killed at one row make it a row that is left out."""
 FAILED_STARTS = 3
-IDLE = (-1, -1)
+KILLS_BETWEEN = 10
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -79,6 +80,8 @@ class Workers:
         self._workers: list[_Worker] = []
         self._kills: Counter[int] = Counter()
         """By row, of workers that had it in work."""
+        self._kills_between: Counter[int] = Counter()
+        """By shard, of workers that had none of its rows in work."""
         self._failed_starts = 0
         self._claimed: list[int] = []
 
@@ -125,7 +128,7 @@ class Workers:
             elif worker.process.sentinel in ready:
                 self._replace(worker)
         self._on_rows(
-            {w.shard: w.rows[0] for w in self._workers if w.shard is not None and w.rows != IDLE}
+            {w.shard: w.rows[0] for w in self._workers if w.shard is not None and w.rows != NO_ROWS}
         )
 
     def _give(self, worker: _Worker, shard: int) -> None:
@@ -169,16 +172,26 @@ class Workers:
                     hint="give them more memory, or fewer --workers",
                 )
         if worker.shard is not None:
-            if worker.rows != IDLE:
-                first, last = worker.rows
-                self._kills.update(range(first, last + 1))
+            self._count_kill(worker, worker.shard)
             self._waiting.appendleft(worker.shard)
         worker.pipe.close()
         self._workers[self._workers.index(worker)] = self._start(worker.device)
 
+    def _count_kill(self, worker: _Worker, shard: int) -> None:
+        if worker.rows != NO_ROWS:
+            first, last = worker.rows
+            self._kills.update(range(first, last + 1))
+            return
+        self._kills_between[shard] += 1
+        if self._kills_between[shard] == KILLS_BETWEEN:
+            raise CnctlError(
+                f"{KILLS_BETWEEN} workers were killed at shard {shard}, at none of its images",
+                hint="give them more memory, or fewer --workers",
+            )
+
     def _start(self, device: str) -> _Worker:
         ours, theirs = _SPAWN.Pipe()
-        position = _SPAWN.RawArray("q", IDLE)
+        position = _SPAWN.RawArray("q", NO_ROWS)
         crew = replace(self._crew, devices=[device])
         process = _SPAWN.Process(
             target=_work, args=(self._place.out, crew, theirs, position), daemon=True
@@ -216,7 +229,6 @@ def _work(out: Path, crew: Crew, pipe: Connection, position: Any) -> None:
             while True:
                 shard, killers, suspects = pipe.recv()
                 report = place.run(shard, killers=killers, suspects=suspects)
-                at(*IDLE)
                 pipe.send(shard if report is None else report)
     except EOFError:
         pass
