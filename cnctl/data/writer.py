@@ -16,6 +16,9 @@ from cnctl.errors import CnctlError, OutputError, OutputExists, writing
 from cnctl.images import encode_hint, encode_image, hint_suffix, shown, write_same
 from cnctl.system.locks import lock_file
 
+IMAGE, HINT = "image_file_name", "hint_file_name"
+"""Columns that Hugging Face's imagefolder reads as the pictures `image` and `hint`."""
+
 
 class DatasetWriter:
     """A folder that grows by whole pairs, and can be continued after any interruption.
@@ -81,7 +84,8 @@ class DatasetWriter:
         hint = f"hints/{name}{hint_suffix(example.hint.shape[2])}"
         _write_new(self.folder / image, encode_image(example.image, ".png", {}))
         _write_new(self.folder / hint, encode_hint(example.hint, {}))
-        entry = {**(record or {}), "image": image, "hint": hint, "prompt": example.prompt}
+        files = {IMAGE: image, HINT: hint}
+        entry = {**(record or {}), **files, "prompt": example.prompt}
         self._append(entry)
         self._entries[name] = entry
 
@@ -117,7 +121,7 @@ class DatasetWriter:
                     f"line {number} of {shown(self.folder / METADATA)} was not written by cnctl",
                     hint="choose a new -o",
                 )
-        return {_name(entry["image"]): entry for _, entry in entries if entry}
+        return {_name(_image(entry)): entry for _, entry in entries if entry}
 
 
 def _entry(line: bytes) -> Mapping[str, Any] | None:
@@ -126,7 +130,12 @@ def _entry(line: bytes) -> Mapping[str, Any] | None:
         entry = json.loads(line)
     except ValueError:
         return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("image"), str) else None
+    return entry if isinstance(entry, dict) and isinstance(_image(entry), str) else None
+
+
+def _image(entry: Mapping[str, Any]) -> Any:
+    """The path of the image; earlier versions called it "image"."""
+    return entry.get(IMAGE, entry.get("image"))
 
 
 def _write_new(path: Path, content: bytes) -> None:

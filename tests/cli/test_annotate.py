@@ -83,7 +83,7 @@ def test_a_data_set(cnctl, photo, tmp_path):
     run = cnctl("annotate", "--cond", "canny", photo, "--dataset", "-o", "set", "-p", "a box", "-q")
     assert (run.returncode, run.stdout, run.stderr) == (0, "set/hints/photo.png\n", "")
     row = json.loads((tmp_path / "set/metadata.jsonl").read_text())
-    files = (row["image"], row["hint"], row["prompt"])
+    files = (row["image_file_name"], row["hint_file_name"], row["prompt"])
     assert files == ("images/photo.png", "hints/photo.png", "a box")
     assert set(row["options"]) == {"low_threshold", "high_threshold"}
 

@@ -72,3 +72,24 @@ def test_webdataset_reads_it(photos: Path) -> None:
         kind = next(kind for kind in ("jpg", "png", "webp") if kind in files)
         picture = Image.open(io.BytesIO(files[kind])).convert("RGB")
         assert np.array_equal(np.asarray(sample[kind]), np.asarray(picture))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_reads_a_folder_of_pairs(photos: Path, tmp_path: Path) -> None:
+    import datasets
+
+    from cnctl.commands.annotate.request import AnnotateRequest
+    from cnctl.commands.annotate.run import annotate
+
+    request = AnnotateRequest(
+        conditions="canny", inputs=[photos], out="set", dataset=True, resolution=64
+    )
+    annotate(request)
+    found = datasets.load_dataset("imagefolder", data_dir="set", cache_dir=str(tmp_path / "cache"))
+    ours = open_dataset("set")
+    assert len(found["train"]) == len(ours) == 7
+    for row, example in zip(found["train"], (ours[index] for index in range(7)), strict=True):
+        assert example.hint is not None
+        assert np.array_equal(np.asarray(row["image"].convert("RGB")), example.image)
+        assert np.array_equal(np.asarray(row["hint"].convert("RGB")), example.hint)
+        assert row["prompt"] == example.prompt

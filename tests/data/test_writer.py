@@ -33,14 +33,17 @@ def test_a_folder_is_gone_on_with_and_a_torn_line_is_cut_off(tmp_path: Path) -> 
     with DatasetWriter(tmp_path) as writer:
         writer.add("one", example())
     whole = (tmp_path / "metadata.jsonl").read_bytes()
-    (tmp_path / "metadata.jsonl").write_bytes(whole + b'{"image": "images/tw')
+    (tmp_path / "metadata.jsonl").write_bytes(whole + b'{"image_file_name": "images/tw')
     with DatasetWriter(tmp_path) as writer:
         assert "one" in writer
         assert "two" not in writer
         assert len(writer) == 1
         writer.add("two", example())
     lines = (tmp_path / "metadata.jsonl").read_text().splitlines()
-    assert [json.loads(line)["image"] for line in lines] == ["images/one.png", "images/two.png"]
+    assert [json.loads(line)["image_file_name"] for line in lines] == [
+        "images/one.png",
+        "images/two.png",
+    ]
 
 
 def test_a_last_line_without_a_line_feed_is_kept(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_a_last_line_without_a_line_feed_is_kept(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path) as writer:
         assert "one" in writer
         writer.add("two", example())
-    assert [json.loads(line)["image"] for line in path.read_text().splitlines()] == [
+    assert [json.loads(line)["image_file_name"] for line in path.read_text().splitlines()] == [
         "images/one.png",
         "images/two.png",
     ]
@@ -103,3 +106,11 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         DatasetWriter(tmp_path / "file")
+
+
+def test_a_folder_of_an_earlier_version_is_continued(tmp_path):
+    entry = {"image": "images/old.png", "hint": "hints/old.png", "prompt": "a"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(entry) + "\n")
+    with DatasetWriter(tmp_path) as writer:
+        assert "old" in writer
+        assert writer.entry("old") == entry

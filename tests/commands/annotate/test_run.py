@@ -419,7 +419,7 @@ def test_a_data_set_can_be_trained_on(photos):
 def test_random_options_depend_on_seed_and_name_alone(photos):
     def drawn(out: str, inputs, **settings):
         annotate("shade", inputs, out=out, dataset=True, prompt="", resolution=16, **settings)
-        return {row["image"]: row["options"]["strength"] for row in _rows(out)}
+        return {row["image_file_name"]: row["options"]["strength"] for row in _rows(out)}
 
     for number in range(8):
         _paint(photos / f"more{number}.png")
@@ -476,7 +476,7 @@ def test_an_image_without_prompt_is_passed_over(photos):
     Path("photos/a.txt").write_text("a box")
     Path("photos/sub/b.txt").write_bytes("Bär".encode("latin-1"))
     result = annotate("shade", [photos], out="set", dataset=True, resolution=32)
-    assert [row["image"] for row in _rows("set")] == ["images/a.png"]
+    assert [row["image_file_name"] for row in _rows("set")] == ["images/a.png"]
     errors = {failure.image.name: failure.error for failure in result.failed}
     assert "b.txt, line 1, is not UTF-8 text" in errors["b.jpg"]
     assert "has no prompt" in errors["c.webp"]
