@@ -101,13 +101,14 @@ class Family:
     seed=): a fresh network by one of METHODS, section 3.2 for this architecture. layers: blocks to
     copy; 0 for the family's own number. rank: above 0 a Control-LoRA of this rank."""
     open_network: Callable[..., Network]
-    """open_network(source, base, condition=, hint_channels=, control_type=, config=, dtype=):
-    trained weights; CnctlError before they load where they do not fit. control_type: of a union.
-    config: a config.json for weights that have none."""
+    """open_network(source, base, condition=, hint_channels=, masked=, control_type=, config=,
+    dtype=): trained weights; CnctlError before they load where they do not fit. masked: whether
+    hints carry a mask behind their channels. control_type: of a union. config: a config.json for
+    weights that have none."""
     check_weights: Callable[..., tuple[str, ...]]
-    """check_weights(source, location, condition=, hint_channels=, control_type=, config=): from
-    headers and configs, what is assumed of trained weights or is odd, a sentence each; CnctlError
-    where they do not fit the base at this place."""
+    """check_weights(source, location, condition=, hint_channels=, masked=, control_type=, config=):
+    from headers and configs, what is assumed of trained weights or is odd, a sentence each;
+    CnctlError where they do not fit the base at this place."""
     find_weights: Callable[[Path], Path | None]
     """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
     weights_file: Callable[[Path], Path]

@@ -141,7 +141,7 @@ def hint_tensor(hints: Iterable[np.ndarray], *, channels: int) -> Tensor:
 
     hints: uint8 or uint16 (H, W, C). One with a channel more than the network reads carries a mask
     in its last; where that is below half the network reads -1, as inpainting ControlNets were
-    trained to.
+    trained to. Some read the mask itself.
     """
     return torch.stack([_hint_tensor(hint, channels) for hint in hints])
 

@@ -65,7 +65,8 @@ def layers_of(module: nn.Module, ends: tuple[str, ...], prefix: str = "") -> Lay
 
 def factors(layers: Layers, names: tuple[str, str] = PEFT) -> Tensors:
     """Random ones, of rank 2 and 4 in turn."""
-    generator, tensors, (down, up) = torch.Generator().manual_seed(0), {}, names
+    tensors: Tensors = {}
+    generator, (down, up) = torch.Generator().manual_seed(0), names
     for number, (name, (columns, rows)) in enumerate(layers.items()):
         rank = 2 + 2 * (number % 2)
         first = 0.1 * torch.randn(rank, columns, generator=generator)
@@ -159,6 +160,10 @@ def flux_xlabs(base: Base) -> Tensors:
     return factors(layers, XLABS)
 
 
+def ai_toolkit(base: Base, family: str) -> Tensors:
+    return factors(layers_of(base.denoiser, ENDS[family], "diffusion_model."))
+
+
 FORMS: dict[tuple[str, str], Callable[[Base], Tensors]] = {
     ("flux", "kohya"): flux_kohya,
     ("flux", "OneTrainer"): lambda base: kohya(
@@ -166,16 +171,10 @@ FORMS: dict[tuple[str, str], Callable[[Base], Tensors]] = {
     ),
     ("flux", "ComfyUI"): flux_comfyui,
     ("flux", "XLabs"): flux_xlabs,
-    **{
-        (family, "kohya"): lambda base, ends=ENDS[family]: kohya(layers_of(base.denoiser, ends))
-        for family in ("zimage", "qwen")
-    },
-    **{
-        (family, "ai-toolkit"): lambda base, ends=ENDS[family]: factors(
-            layers_of(base.denoiser, ends, "diffusion_model.")
-        )
-        for family in ("zimage", "qwen")
-    },
+    ("zimage", "kohya"): lambda base: kohya(layers_of(base.denoiser, ENDS["zimage"])),
+    ("qwen", "kohya"): lambda base: kohya(layers_of(base.denoiser, ENDS["qwen"])),
+    ("zimage", "ai-toolkit"): lambda base: ai_toolkit(base, "zimage"),
+    ("qwen", "ai-toolkit"): lambda base: ai_toolkit(base, "qwen"),
     ("qwen", "DiffSynth"): lambda base: factors(
         layers_of(base.denoiser, ENDS["qwen"]), ("lora_A.default", "lora_B.default")
     ),

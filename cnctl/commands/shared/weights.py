@@ -67,6 +67,7 @@ def check_controls(
             location,
             condition=condition.name,
             hint_channels=condition.hint_channels,
+            masked=condition.masked,
             control_type=_control_type(condition, base.family),
             config=config,
         )
@@ -110,6 +111,7 @@ def open_control(
         base,
         condition=condition.name,
         hint_channels=condition.hint_channels,
+        masked=condition.masked,
         control_type=_control_type(condition, base.family),
         config=config,
         dtype=dtype,

@@ -49,6 +49,11 @@ class QwenControlNet(LatentHintNetwork, QwenImageControlNetModel):
         """Raise CnctlError where it was made for another family, or for other shapes."""
         check_same_shape(self.config, base.denoiser.config)
 
+    @property
+    def reads_mask(self) -> bool:
+        """Whether tokens of the hint have the mask of their latents behind them."""
+        return self.config.extra_condition_channels > 0
+
     def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
         """The packed latents (B, h w / 4, 4 C) of a hint."""
         return EncodedHint(pack(super().encode_hint(base, hint).features))

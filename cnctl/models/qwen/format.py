@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnctl.errors import CnctlError
 from cnctl.models.qwen import published
 from cnctl.models.qwen.shape import check_same_shape, name_family
 from cnctl.models.transformer.format import Config, ControlNetFormat, Shapes
 from cnctl.models.transformer.layout import build_layout
+from cnctl.models.transformer.masks import ODDITY, check_mask
 from cnctl.models.transformer.rotary import rotary_axes
 from cnctl.models.transformer.shapes import (
     check_config,
@@ -22,6 +22,8 @@ from cnctl.models.transformer.source import Source
 if TYPE_CHECKING:
     import torch
 
+OF_MASK = 4
+"""Latents of a token, each of which has a mask."""
 CLASS = "QwenImageControlNetModel"
 
 
@@ -59,13 +61,10 @@ def complete_config(config: Mapping[str, Any], architecture: Config) -> Config:
     return architecture | {"axes_dims_rope": axes, "_class_name": CLASS}
 
 
-def check_hints(source: Source, **_: Any) -> None:
-    """Raise CnctlError where the ControlNet reads a mask beside its hint."""
-    if source.architecture["extra_condition_channels"]:
-        raise CnctlError(
-            f"{source.path} reads a mask beside its hint, which is not supported",
-            hint="any base inpaints by --image and --mask",
-        )
+def check_hints(source: Source, *, masked: bool, **_: Any) -> None:
+    """Raise CnctlError where the ControlNet reads a mask, and hints carry none."""
+    extra = source.architecture["extra_condition_channels"]
+    check_mask(source, extra, of_mask=OF_MASK, masked=masked)
 
 
 def load_class() -> type:
@@ -99,7 +98,7 @@ def list_oddities(source: Source) -> list[str]:
     """That it reads a mask, where it does."""
     if not source.architecture["extra_condition_channels"]:
         return []
-    return ["it reads a mask beside its hint, which cnctl does not support"]
+    return [ODDITY]
 
 
 FORMAT = ControlNetFormat(

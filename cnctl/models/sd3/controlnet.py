@@ -46,8 +46,13 @@ class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
 
     @property
     def hints_are_shifted(self) -> bool:
-        """Not those of InstantX's form."""
-        return not self.config.force_zeros_for_pooled_projection
+        """Not those of InstantX's form, but where it reads a mask."""
+        return self.reads_mask or not self.config.force_zeros_for_pooled_projection
+
+    @property
+    def reads_mask(self) -> bool:
+        """Whether latents of the hint have a mask behind them, as alimama's do."""
+        return self.config.extra_conditioning_channels > 0
 
     def residuals(
         self,
@@ -64,7 +69,8 @@ class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
         dtype = next(self.parameters()).dtype
         text, count = text.to(dtype), len(latents)
         assert text.pooled is not None
-        zeros = self.config.force_zeros_for_pooled_projection
+        # diffusers' pipeline for inpainting gives zeros to any.
+        zeros = self.reads_mask or self.config.force_zeros_for_pooled_projection
         [samples] = self(
             self._embedded(base, latents).to(dtype),
             hint.features.expand(count, -1, -1, -1).to(dtype),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cnctl.errors import CnctlError
 from cnctl.models.sd3 import published
 from cnctl.models.sd3.architecture import POSITIONS, expected_shapes, read_architecture
 from cnctl.models.sd3.config import complete_config, config_from_shapes
@@ -12,19 +11,17 @@ from cnctl.models.sd3.original import ORIGINAL
 from cnctl.models.sd3.shape import check_same_shape, shape_of
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.layout import build_layout
+from cnctl.models.transformer.masks import ODDITY, check_mask
 from cnctl.models.transformer.source import Source
 
 if TYPE_CHECKING:
     import torch
 
 
-def check_hints(source: Source, **_: Any) -> None:
-    """Raise CnctlError where the ControlNet reads a mask beside its hint."""
-    if source.architecture.hint_channels != source.architecture.latent_channels:
-        raise CnctlError(
-            f"{source.path} reads a mask beside its hint, which is not supported",
-            hint="any base inpaints by --image and --mask",
-        )
+def check_hints(source: Source, *, masked: bool, **_: Any) -> None:
+    """Raise CnctlError where the ControlNet reads a mask, and hints carry none."""
+    a = source.architecture
+    check_mask(source, a.hint_channels - a.latent_channels, of_mask=1, masked=masked)
 
 
 def load_class() -> type:
@@ -65,7 +62,7 @@ def list_oddities(source: Source) -> list[str]:
     a = source.architecture
     if a.hint_channels == a.latent_channels:
         return []
-    return ["it reads a mask beside its hint, which cnctl does not support"]
+    return [ODDITY]
 
 
 def _read(source: Source) -> str:

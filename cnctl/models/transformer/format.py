@@ -71,8 +71,8 @@ class ControlNetFormat:
     check_same_shape: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
     """check_same_shape(config, denoiser): CnctlError where it does not fit a base's config."""
     check_hints: Callable[..., None] = lambda source, **asked: None
-    """check_hints(source, condition=, control_type=): CnctlError where it does not read such
-    hints."""
+    """check_hints(source, condition=, masked=, control_type=): CnctlError where it does not read
+    such hints."""
     list_assumptions: Callable[[Config, Mapping[str, Any]], tuple[str, ...]] = lambda *_: ()
     """list_assumptions(config, denoiser): what is assumed where the two do not say it, a sentence
     each."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cnctl.models.network import CONTROLNET, Network
 from cnctl.models.residuals import EncodedHint
@@ -24,12 +25,21 @@ class LatentHintNetwork(Network):
     replaces_base = False
     is_trainable = True
     export_name = "controlnet"
-    hint_channels = 3
     conditional_only = False
     hint_bounds = (-1.0, 1.0)
     """What black and white are for the autoencoder."""
     control_type: int | None = None
     """Of a union: the kind that its hint is of."""
+
+    @property
+    def reads_mask(self) -> bool:
+        """Whether it is made for inpainting: a mask of what is kept comes beside the hint."""
+        return False
+
+    @property
+    def hint_channels(self) -> int:
+        """Colours, and the mask where it reads one."""
+        return 3 + self.reads_mask
 
     @property
     def hints_are_shifted(self) -> bool:
@@ -38,11 +48,21 @@ class LatentHintNetwork(Network):
 
     @torch.no_grad()
     def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
-        """The latents (B, C, h, w) of a hint; what is masked in it (-1) is black."""
+        """The latents (B, C, h, w) of a hint, with the mask behind them where it reads one.
+
+        What is masked is black: it has colours of -1, or a mask below half.
+        """
+        colours, mask = hint[:, :3], (hint[:, 3:] >= 0.5).float()
         low, high = self.hint_bounds
-        pixels = low + (high - low) * hint.clamp(min=0)
-        latents = base.family.latents
-        return EncodedHint(latents.encode_hint(base, pixels, shifted=self.hints_are_shifted))
+        pixels = low + (high - low) * colours.clamp(min=0)
+        if self.reads_mask:
+            pixels = pixels.masked_fill(mask == 0, low)
+        encode = base.family.latents.encode_hint
+        latents = encode(base, pixels, shifted=self.hints_are_shifted)
+        if self.reads_mask:
+            small = functional.interpolate(mask.to(latents), latents.shape[2:])
+            latents = torch.cat([latents, small], dim=1)
+        return EncodedHint(latents)
 
     def save(
         self,

@@ -39,7 +39,7 @@ def open_network(
 ) -> Any:
     """The ControlNet in these weights; checked before it loads. dtype: None is the base's.
 
-    asked: condition, hint_channels and config, as for `check_weights`.
+    asked: condition, hint_channels, masked and config, as for `check_weights`.
     """
     denoiser = base.denoiser.config
     opened = _check_fits(format, source, denoiser, control_type=control_type, **asked)
@@ -55,9 +55,9 @@ def check_weights(
 ) -> tuple[str, ...]:
     """What is assumed of weights; CnctlError where they do not fit the base there.
 
-    asked: condition (its name), hint_channels, control_type (the kind that its hints are to a
-    union, or None) and config (a config.json for weights that have none, or None). No tensor is
-    read.
+    asked: condition (its name), hint_channels, masked (whether hints carry a mask behind these),
+    control_type (the kind that its hints are to a union, or None) and config (a config.json for
+    weights that have none, or None). No tensor is read.
     """
     denoiser = read_json(location.path / PART / "config.json")
     opened = _check_fits(format, source, denoiser, **asked)
@@ -81,6 +81,7 @@ def _check_fits(
     *,
     condition: str,
     hint_channels: int,
+    masked: bool = False,
     control_type: int | None = None,
     config: Path | None = None,
 ) -> Source:
@@ -88,5 +89,5 @@ def _check_fits(
     opened = open_source(format, source, config=config)
     format.check_same_shape(describe(format, opened)["config"], denoiser)
     check_hint_channels(format.family, condition, hint_channels)
-    format.check_hints(opened, condition=condition, control_type=control_type)
+    format.check_hints(opened, condition=condition, masked=masked, control_type=control_type)
     return opened

@@ -46,14 +46,16 @@ def open_network(
     *,
     condition: str,
     hint_channels: int,
+    masked: bool = False,
     control_type: int | None = None,
     config: Path | None = None,
     dtype: torch.dtype | None = None,
 ) -> Network:
     """The ControlNet in these weights, or the U-Net that reads its hint; checked before it loads.
 
-    condition: its name, for messages. control_type: the kind that its hints are to a union; None
-    for none. config: a config.json for weights that have none. dtype: None is the base's.
+    condition: its name, for messages. masked: not needed. control_type: the kind that its hints are
+    to a union; None for none. config: a config.json for weights that have none. dtype: None is the
+    base's.
     """
     _check_fits(
         source,
@@ -83,8 +85,8 @@ def open_network(
 def check_weights(source: Path, location: Location, **asked: Any) -> tuple[str, ...]:
     """What is assumed of these weights, or is odd, a sentence each; no tensor is read.
 
-    asked: condition, hint_channels, control_type and config, as `open_network` takes them. Raises
-    CnctlError where they do not fit the base there.
+    asked: condition, hint_channels, masked, control_type and config, as `open_network` takes them.
+    Raises CnctlError where they do not fit the base there.
     """
     unet = read_denoiser_config(location)
     assert unet is not None  # the family was recognised by it
@@ -100,6 +102,7 @@ def _check_fits(
     *,
     condition: str,
     hint_channels: int,
+    masked: bool = False,
     control_type: int | None = None,
     config: Path | None = None,
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import QwenImageControlNetModel
+from diffusers import FluxPipeline, QwenImageControlNetInpaintPipeline, QwenImageControlNetModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor
 
 from cnctl.commands.info import info
 from cnctl.commands.shared.weights import NamedControl, check_controls
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
+from cnctl.models.control import Control
 from cnctl.models.families import read_family
 from cnctl.models.prompts import describe_length, encode_prompts
 from cnctl.models.qwen.controlnet import build_controlnet
-from cnctl.models.qwen.format import complete_config, read_architecture
+from cnctl.models.qwen.format import FORMAT, complete_config, read_architecture
 from cnctl.models.qwen.guidance import guide
+from cnctl.models.transformer.weights import open_network
 from cnctl.registry import get_condition
+from cnctl.sampling.denoise import denoise, draw_noise
 from cnctl.sampling.schedulers import build_scheduler, set_timesteps
 
 
@@ -95,6 +101,49 @@ def test_layers_are_five_or_half(qwen_base: Base) -> None:
     assert build_controlnet(qwen_base.denoiser, layers=3).residual_count == 3
 
 
+def test_inpainting_equals_diffusers_pipeline(
+    qwen_base: Base, stock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    assert_same: Callable[[Tensor, Tensor], None],
+) -> None:  # fmt: skip
+    """InstantX's form: each token of the hint has the mask of its four latents behind it."""
+    size = {"height": 64, "width": 80}
+    network = random_controlnet(qwen_base, extra_condition_channels=4)
+    network.save_pretrained(tmp_path / "x")
+    mode = DiagonalGaussianDistribution.mode
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self: mode(self))
+    picture = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    filled = torch.zeros(1, 1, 64, 80)
+    filled[..., 13:45, 21:63] = 1  # not along the borders of latents
+    expected = stock(
+        QwenImageControlNetInpaintPipeline, qwen_base, network, "a cat", negative_prompt="a dog",
+        control_image=2 * picture - 1, control_mask=filled, num_inference_steps=2,
+        true_cfg_scale=4.0, generator=torch.Generator().manual_seed(3), **size,
+    )  # fmt: skip
+    own = open_network(
+        FORMAT, tmp_path / "x", qwen_base, condition="inpaint", hint_channels=3, masked=True
+    )
+    latents = denoise(
+        qwen_base, [Control(own, torch.cat([picture, 1 - filled], dim=1))],
+        draw_noise(qwen_base, [torch.Generator().manual_seed(3)], **size),
+        text=encode_prompts(qwen_base, ["a cat"]),
+        negative_text=encode_prompts(qwen_base, ["a dog"]),
+        steps=2, guidance_scale=4.0, scheduler="flow_match_euler",
+    )  # fmt: skip
+    assert_same(latents, FluxPipeline._unpack_latents(expected, 64, 80, 8))
+
+
+def random_controlnet(base: Base, **changes: Any) -> QwenImageControlNetModel:
+    known = ("in_channels", "attention_head_dim", "num_attention_heads", "joint_attention_dim")
+    config = {name: base.denoiser.config[name] for name in known} | changes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = QwenImageControlNetModel(num_layers=1, axes_dims_rope=(4, 6, 6), **config)
+        for parameter in network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
 class TestRefused:
     @pytest.mark.parametrize("field", ["zero_cond_t", "use_additional_t_cond", "use_layer3d_rope"])
     def test_bases_that_read_more_than_latents(
@@ -112,17 +161,14 @@ class TestRefused:
         ("changes", "what"),
         [
             ({"joint_attention_dim": 24}, "text width 24; the base has 32"),
-            ({"extra_condition_channels": 4}, "reads a mask beside its hint"),
+            ({"extra_condition_channels": 4}, "reads a mask beside its hint, and these hints"),
+            ({"extra_condition_channels": 8}, "reads 8 channels beside its hint, where a mask"),
         ],
     )
     def test_controlnets_that_do_not_fit(
         self, changes: dict[str, Any], what: str, qwen_base: Base, tmp_path: Path
     ) -> None:
-        known = ("in_channels", "attention_head_dim", "num_attention_heads", "joint_attention_dim")
-        config = {name: qwen_base.denoiser.config[name] for name in known} | changes
-        QwenImageControlNetModel(num_layers=1, axes_dims_rope=(4, 6, 6), **config).save_pretrained(
-            tmp_path / "net"
-        )
+        random_controlnet(qwen_base, **changes).save_pretrained(tmp_path / "net")
         named = NamedControl(get_condition("canny"), str(tmp_path / "net"))
         with pytest.raises(CnctlError, match=what):
             check_controls(qwen_base.path, [named])

@@ -18,7 +18,7 @@ from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.weights import NamedControl, check_controls
 from cnctl.commands.train.run import TrainRequest, plan_training, train
 from cnctl.errors import CnctlError, MissingError
-from cnctl.images import write_image
+from cnctl.images import read_image, write_image
 from cnctl.models.base import Base
 from cnctl.models.families import load_base, read_family
 from cnctl.models.identify import identify
@@ -150,6 +150,27 @@ def test_densities_of_timesteps() -> None:
     assert (quarters - 0.25).abs().max() < 0.03
 
 
+def test_inpainting_reads_the_mask_of_generate(
+    write_controlnet: Write, random_sd3_base: Path, tmp_path: Path
+) -> None:
+    """Another mask gives another image."""
+    picture = np.full((64, 64, 3), 40, np.uint8)
+    folder = write_controlnet(tmp_path / "net", extra_conditioning_channels=1)
+    made = []
+    for count in (16, 48):
+        hint = np.dstack([picture, np.full((64, 64), 255, np.uint8)])
+        hint[:count, :, 3] = 0
+        write_image(tmp_path / f"{count}.png", hint)
+        request = GenerateRequest(
+            controls=["inpaint"], images=[tmp_path / f"{count}.png"], base=str(random_sd3_base),
+            ready_hint=True, weights=[str(folder)], prompt="a", out=tmp_path / "o",
+            settings={"steps": 1},
+        )  # fmt: skip
+        [image] = generate(request)
+        made.append(read_image(image.path))
+    assert (made[0] != made[1]).any()
+
+
 class TestRefused:
     def test_one_file(self, tmp_path: Path) -> None:
         path = tmp_path / "sd3.safetensors"
@@ -170,7 +191,8 @@ class TestRefused:
             ({"in_channels": 8}, "latent channels 8, not 16"),
             ({"pooled_projection_dim": 24}, "pooled width 24, not 64"),
             ({"qk_norm": None, "dual_attention_layers": ()}, "made for SD3 with 2 heads"),
-            ({"extra_conditioning_channels": 1}, "reads a mask beside its hint"),
+            ({"extra_conditioning_channels": 1}, "reads a mask beside its hint, and these hints"),
+            ({"extra_conditioning_channels": 2}, "reads 2 channels beside its hint, where a mask"),
         ],
     )
     def test_a_controlnet_of_other_shapes(
@@ -198,7 +220,7 @@ class TestRefused:
             ({"settings": {"emphasis": True}}, "--emphasis is not supported on random-sd3"),
             ({"settings": {"scheduler": "ddim"}}, "'ddim' does not suit random-sd3"),
             ({"settings": {"clip_skip": 2}}, "--clip-skip 2: random-sd3 has layers 1 to 1"),
-            ({"loras": ["x.safetensors"]}, "a LoRA for Stable Diffusion 3 is not supported"),
+            ({"loras": ["x.safetensors"]}, "1 of 1 tensors fit nothing in this base"),
         ],
     )
     def test_by_generate(

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import SD3ControlNetModel, StableDiffusion3ControlNetPipeline
+from diffusers import (
+    SD3ControlNetModel,
+    StableDiffusion3ControlNetInpaintingPipeline,
+    StableDiffusion3ControlNetPipeline,
+)
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -62,6 +66,35 @@ def test_equals_diffusers_pipeline(
     network = open_network(FORMAT, folder, base, condition="canny", hint_channels=3)
     latents = denoise(
         base, [Control(network, hint)],
+        draw_noise(base, [torch.Generator().manual_seed(3)], **SIZE),
+        text=encode_prompts(base, ["a cat"]), negative_text=encode_prompts(base, ["a dog"]),
+        steps=2, guidance_scale=4.0, scheduler="flow_match_euler",
+    )  # fmt: skip
+    assert_same(latents, expected)
+
+
+@pytest.mark.parametrize("form", ["zeros", "pooled"])
+def test_inpainting_equals_diffusers_pipeline(
+    form: str, write_controlnet: Write, loaded_sd3_base: Base, stock: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, assert_same: Callable[[Tensor, Tensor], None],
+) -> None:  # fmt: skip
+    """The form of alimama's: the mask of what is kept is one more channel of the hint's latents."""
+    base = loaded_sd3_base
+    folder = write_controlnet(tmp_path / "x", form, extra_conditioning_channels=1)
+    mode = DiagonalGaussianDistribution.mode
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self: mode(self))
+    picture = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    filled = torch.zeros(1, 1, 64, 80)
+    filled[..., 13:45, 21:63] = 1  # not along the borders of latents
+    expected = stock(
+        StableDiffusion3ControlNetInpaintingPipeline, base,
+        SD3ControlNetModel.from_pretrained(folder), "a cat", negative_prompt="a dog",
+        control_image=2 * picture - 1, control_mask=filled, num_inference_steps=2,
+        guidance_scale=4.0, generator=torch.Generator().manual_seed(3), **SIZE,
+    )  # fmt: skip
+    network = open_network(FORMAT, folder, base, condition="inpaint", hint_channels=3, masked=True)
+    latents = denoise(
+        base, [Control(network, torch.cat([picture, 1 - filled], dim=1))],
         draw_noise(base, [torch.Generator().manual_seed(3)], **SIZE),
         text=encode_prompts(base, ["a cat"]), negative_text=encode_prompts(base, ["a dog"]),
         steps=2, guidance_scale=4.0, scheduler="flow_match_euler",
