@@ -11,19 +11,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Run a plugin's code: stdout stays clean, the network is refused, and the process is restored.
+    """Run a plugin's code: stdout stays clean, the network and os._exit are refused, and the
+    process is restored.
 
     All of that belongs to the whole process, so in any other thread than the main one nothing is
     done. Threads that a plugin leaves behind cannot be stopped.
     """
     with ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
-            for context in (restored_process, _stdout_to_stderr, refused_network):
+            for context in (restored_process, _stdout_to_stderr, refused_network, _refused_exit):
                 stack.enter_context(context())
         yield
 
@@ -73,6 +74,23 @@ def refused_network() -> Iterator[list[str]]:
     finally:
         for (owner, name), original in zip(kept, originals, strict=True):
             setattr(owner, name, original)
+
+
+@contextmanager
+def _refused_exit() -> Iterator[None]:
+    """Turn os._exit, which would end this process in silence, into SystemExit; not in its forks."""
+    original, process = os._exit, os.getpid()
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() != process:
+            original(status)
+        raise SystemExit(f"it called os._exit({status})")
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = original
 
 
 @contextmanager

@@ -110,3 +110,14 @@ def test_the_network_is_refused_to_the_plugin_alone(reach: Callable[[], None]) -
         server.bind(("127.0.0.1", 0))
         server.listen()
         socket.create_connection(server.getsockname()).close()
+
+
+def test_the_process_is_not_ended_but_its_forks_are() -> None:
+    original = os._exit
+    with pytest.raises(SystemExit, match=r"os._exit\(0\)"), isolated():
+        os._exit(0)
+    assert os._exit is original
+    with isolated():
+        if not (child := os.fork()):
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
