@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+PICTURE = str(Path(__file__).parents[1] / "examples/images/cat.jpg")
 HEAVY = {
     "PIL",
     "accelerate",
@@ -97,6 +99,8 @@ def test_completes_condition_names_without_torch() -> None:
     [
         ("generate", "--cond", "canny", "missing.jpg", "-p", "a cat"),
         ("generate", "--cond", "cany", "-p", "a cat"),
+        ("generate", "--cond", "canny", PICTURE, "-p", "a cat", "--control", "missing"),
+        ("generate", "--cond", "canny", PICTURE, "-p", "a cat", "--control", PICTURE),
         ("train", "--cond", "canny", "--data", "missing"),
         ("train", "--cond", "canny", "--data", "scenes:9", "--base", "missing"),
         ("convert", "missing/model.pth", "model.safetensors"),

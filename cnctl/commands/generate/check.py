@@ -17,8 +17,10 @@ from cnctl.commands.generate.plan import RunPlan
 from cnctl.commands.generate.regions import read_region
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.sources import check_sources
+from cnctl.commands.shared.cached import find_named
 from cnctl.commands.shared.failures import Failures
 from cnctl.errors import CnctlError, SomeInputsFailed
+from cnctl.models.layouts import find_layout
 from cnctl.system.cores import cores
 
 
@@ -61,6 +63,8 @@ def check_run(plan: RunPlan, on_event: OnEvent) -> CheckedRun:
     tasks = _without(failures, plan.tasks)
     layout = _layout(request)
     images = layout.plan(tasks)
+    for name in request.weights:
+        find_layout(find_named(name))
     check_adapters(request.loras, request.embeddings)
     return CheckedRun(
         plan=replace(plan, tasks=tasks),

@@ -6,12 +6,12 @@ import itertools
 import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from cnctl.commands.generate.request import NAME
 from cnctl.commands.generate.step_sheets import sheet_path
-from cnctl.errors import CnctlError, OutputError, OutputExists
+from cnctl.errors import CnctlError, OutputError, OutputExists, shown
 from cnctl.images import names_a_file
 
 MAX_SEED = 2**63 - 1
@@ -89,6 +89,8 @@ class OutputLayout:
         self._check(tasks)
         images: dict[Path, PlannedImage] = {}
         for task in tasks:
+            self._check_below(task.stem)
+            self._check_below(task.name(self.name, 0))
             first = self._first_seed(task, images)
             for seed in range(first, first + self.count):
                 path = self.path(task, seed)
@@ -147,6 +149,13 @@ class OutputLayout:
     def _refuse_existing(self, path: Path) -> None:
         if found := self.existing(path):
             raise _exists(found)
+
+    def _check_below(self, name: str) -> None:
+        """Raise OutputError for a name that leads out of the output folder."""
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise OutputError(
+                f"{shown(name)} leads out of {shown(self.out)}", hint="give another name, or -o"
+            )
 
     def _check(self, tasks: Sequence[Task]) -> None:
         if self.count < 1:

@@ -7,9 +7,11 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from cnctl.commands.shared.known_controls import find_control
+from cnctl.commands.shared.known_controls import find_control, near_names
+from cnctl.errors import MissingError
 from cnctl.models.locate import EMBEDDED
 from cnctl.plugin import Weights
+from cnctl.tensorfiles.listing import WEIGHTS
 
 
 def find_known(known: Weights, base: Path) -> Path | None:
@@ -46,3 +48,34 @@ def find_cached(hub_id: str, file: str) -> Path | None:
     if not isinstance(found, str):
         return None
     return Path(found) if file else Path(found).parent
+
+
+def find_named(name: str) -> Path:
+    """The weights of this path, hub id or short name; MissingError says how to get them."""
+    if Path(name).exists():
+        return Path(name)
+    return cached_weights(name) or _find_by_short_name(name)
+
+
+def _find_by_short_name(name: str) -> Path:
+    if known := find_control(name):
+        if cached := find_cached(known.source, known.file):
+            return cached
+        raise MissingError(
+            f"{name} is not in the Hugging Face cache: it is {known.source} for {known.family}, "
+            f"licence {known.licence}",
+            hint=f"fetch it: cnctl models pull {name}, or {_how_to_get(known)}",
+        )
+    near = near_names(name)
+    fetch = f"fetch it: cnctl models pull {name}" if "/" in name else "see cnctl models"
+    raise MissingError(
+        f"no ControlNet {name!r}: no folder, file, short name, or hub id in the Hugging Face cache",
+        hint=f"did you mean {', '.join(near)}?" if near else f"check the name, or {fetch}",
+    )
+
+
+def _how_to_get(known: Weights) -> str:
+    page = f"https://huggingface.co/{known.source}"
+    if known.file:
+        return f"{known.file} from {page}"
+    return f"its config.json and {WEIGHTS} from {page} into a folder"

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 
 from cnctl.commands.shared.bases import choose_base
-from cnctl.commands.shared.cached import cached_weights, find_cached, find_known
-from cnctl.commands.shared.known_controls import find_control, near_names
+from cnctl.commands.shared.cached import find_known, find_named
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
 from cnctl.models.base_update import add_base_update
@@ -22,7 +21,6 @@ from cnctl.models.network import Network
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import common_settings
 from cnctl.tensorfiles.base_update_file import load_base_update
-from cnctl.tensorfiles.listing import WEIGHTS
 
 Note = Callable[[str], None]
 
@@ -174,35 +172,4 @@ def _check_family(given: Path, family: Family) -> None:
 
 
 def _find(weights: str, base: Base | LocatedBase) -> Path:
-    path = Path(weights)
-    if found := base.family.find_weights(path):
-        return found
-    if path.exists():
-        return path
-    if cached := cached_weights(weights):
-        return cached
-    return _find_by_short_name(weights)
-
-
-def _find_by_short_name(name: str) -> Path:
-    if known := find_control(name):
-        if cached := find_cached(known.source, known.file):
-            return cached
-        raise MissingError(
-            f"{name} is not in the Hugging Face cache: it is {known.source} for {known.family}, "
-            f"licence {known.licence}",
-            hint=f"fetch it: cnctl models pull {name}, or {_how_to_get(known)}",
-        )
-    near = near_names(name)
-    fetch = f"fetch it: cnctl models pull {name}" if "/" in name else "see cnctl models"
-    raise MissingError(
-        f"no ControlNet {name!r}: no folder, file, short name, or hub id in the Hugging Face cache",
-        hint=f"did you mean {', '.join(near)}?" if near else f"check the name, or {fetch}",
-    )
-
-
-def _how_to_get(known: Weights) -> str:
-    page = f"https://huggingface.co/{known.source}"
-    if known.file:
-        return f"{known.file} from {page}"
-    return f"its config.json and {WEIGHTS} from {page} into a folder"
+    return base.family.find_weights(Path(weights)) or find_named(weights)

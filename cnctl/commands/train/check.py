@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 from cnctl.commands.shared.bases import choose_base
+from cnctl.commands.shared.cached import find_named
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data.open import check_place
 from cnctl.errors import CnctlError, OutputError
+from cnctl.models.layouts import find_layout
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.tensorfiles.paths import check_path
@@ -22,6 +24,8 @@ def check_names(request: TrainRequest, out: Path, *, resume: bool) -> None:
         find_condition(request.condition)
         check_place(named_data(request.data))
         choose_base(request.base)
+        if request.init_from:
+            find_layout(find_named(request.init_from))
 
 
 def find_condition(condition: str | Condition | None) -> Condition:

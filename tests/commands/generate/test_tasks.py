@@ -84,6 +84,13 @@ class TestPlan:
             OutputLayout(out=tmp_path, name="{steps}").plan([task()])
         assert "{seed}" in caught.value.hint
 
+    @pytest.mark.parametrize(
+        ("template", "name"), [("../{stem}", "cat"), ("{stem}", "../cat"), ("{seed}", "/tmp/cat")]
+    )
+    def test_no_name_leads_out_of_the_folder(self, tmp_path: Path, template, name) -> None:
+        with pytest.raises(OutputError, match="leads out of"):
+            OutputLayout(out=tmp_path, name=template).plan([task(input=name)])
+
     def test_two_images_never_have_one_path(self, tmp_path: Path) -> None:
         plan = OutputLayout(out=tmp_path, name="{input}", seed=0)
         with pytest.raises(OutputError, match=r"x/cat.png and cat.png would both become .*cat.png"):
