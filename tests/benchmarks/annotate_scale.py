@@ -50,7 +50,7 @@ def load(device):
 
 waiting = Condition(name="waiting", summary="Waits", load_detector=load)
 """
-ROUNDS = 3
+ROUNDS = 2
 
 
 def main() -> None:
