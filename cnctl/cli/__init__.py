@@ -99,7 +99,7 @@ def _run(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a file name's bytes leave as they came
     try:
-        code = app(arguments, standalone_mode=False) or 0
+        code = app(arguments, standalone_mode=False, prog_name="cnctl") or 0
         if code == 130:  # Typer has caught Ctrl-C and says no more
             raise KeyboardInterrupt
         sys.stdout.flush()
@@ -131,7 +131,10 @@ def _describe(error: BaseException) -> tuple[str, int]:
         case CnctlError():
             return "; ".join(filter(None, [str(error), error.hint])), error.exit_code
         case typer.TyperException():
-            return f"{one_line(error.format_message())}; see cnctl --help", error.exit_code
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "cnctl"
+            message = one_line(error.format_message()).rstrip(".")
+            return f"{message}; see {command} --help", error.exit_code
         case KeyboardInterrupt() | typer.Abort():
             return "interrupted", 130
         case Terminated():

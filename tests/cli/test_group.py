@@ -50,6 +50,13 @@ def test_a_mistyped_command_is_answered_with_the_nearest(cnctl):
     assert "Did you mean 'annotate'?" in run.stderr
 
 
+def test_a_wrong_flag_is_answered_with_near_ones_and_the_commands_help(cnctl):
+    run = cnctl("generate", "--stpes", "3")
+    assert run.returncode == 2
+    assert "--steps" in run.stderr
+    assert run.stderr.rstrip().endswith("; see cnctl generate --help")
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_schedulers_that_shells_complete_are_diffusers(scheduler):
     assert scheduler_class(scheduler).endswith("Scheduler")
