@@ -7,6 +7,7 @@ Counted on the meta device from the published configs: nothing is loaded, and no
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,11 +19,13 @@ from diffusers import (
     SD3Transformer2DModel,
     ZImageTransformer2DModel,
 )
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnctl.models.base import Base
 from cnctl.models.family import Family
 from cnctl.models.flux.family import FLUX
+from cnctl.models.network import Network
 from cnctl.models.process import FlowMatching
 from cnctl.models.qwen.family import QWEN
 from cnctl.models.residuals import EncodedHint
@@ -82,34 +85,82 @@ CASES = (
 
 
 def main() -> None:
-    """Print one line for each base."""
+    """Print two lines for each base: a step of sampling, and a step of training."""
     print(f"at {PIXELS}x{PIXELS} pixels; one step, one image, bfloat16 weights")
-    print(f"{'base':14}{'parameters':>24}{'bytes':>20}{'TFLOP a step':>20}")
+    print(f"{'sampling':14}{'parameters':>24}{'bytes':>20}{'TFLOP a step':>20}")
     print(
         f"{'':14}{'base':>12}{'control':>12}{'base':>10}{'control':>10}{'base':>10}{'control':>10}"
     )
-    for case in CASES:
-        print(_line(case))
+    outlines = [(case, _outline(case)) for case in CASES]
+    fresh = [(case, base, _fresh_network(case, base)) for case, base in outlines]
+    for one in fresh:
+        print(_sampling_line(*one), flush=True)
+    print()
+    print(f"{'training':14}{'base':>10}{'learning':>10}{'activations':>20}{'TFLOP a step':>20}")
+    print(f"{'':34}{'all kept':>10}{'again':>10}")
+    for one in fresh:
+        print(_training_line(*one), flush=True)
+    print("activations are estimates; again: computed again, by --gradient-checkpointing")
 
 
-def _line(case: Case) -> str:
-    base = _outline(case)
-    network = case.family.build_network(base, hint_channels=3).requires_grad_(False)
+def _fresh_network(case: Case, base: Base) -> Network:
+    return case.family.build_network(base, hint_channels=3).requires_grad_(False)
+
+
+def _sampling_line(case: Case, base: Base, network: Network) -> str:
     counts = [sum(p.numel() for p in net.parameters()) for net in (base.denoiser, network)]
-    latents, text, time = (
-        torch.empty(LATENTS, device="meta"),
-        _text(case),
-        torch.empty((), device="meta"),
-    )
-    hint = EncodedHint(pack(latents) if case.family in (FLUX, QWEN) else latents)
-    flops = [
-        _flops(lambda: case.family.predict(base.denoiser, latents, time, text, None)),
-        _flops(lambda: network.residuals(base, latents, time, text, hint)),
-    ]
+    latents, text, time = _inputs(case)
+    hint = _hint(case, latents)
+    with torch.no_grad():
+        flops = [
+            _flops(lambda: case.family.predict(base.denoiser, latents, time, text, None)),
+            _flops(lambda: network.residuals(base, latents, time, text, hint)),
+        ]
     columns = [f"{n / 1e9:.2f} G".rjust(12) for n in counts]
-    columns += [f"{2 * n / 1e9:.1f} GB".rjust(10) for n in counts]
+    columns += [_gigabytes(2 * n) for n in counts]
     columns += [f"{n / 1e12:.1f}".rjust(10) for n in flops]
     return case.name.ljust(14) + "".join(columns)
+
+
+def _training_line(case: Case, base: Base, network: Network) -> str:
+    """The base in bfloat16; weights that learn, gradients and AdamW's moments in float32."""
+    network.requires_grad_(True)
+    locked = dataclasses.replace(base, vae=torch.nn.Module(), dtype=torch.bfloat16)
+    weights = 2 * sum(p.numel() for p in base.denoiser.parameters())
+    learning = 16 * sum(p.numel() for p in network.parameters())
+    activations = [_activation_bytes(locked, checkpointing) for checkpointing in (False, True)]
+    columns = [_gigabytes(n) for n in (weights, learning, *activations)]
+    columns.append(f"{_training_flops(case, base, network) / 1e12:.1f}".rjust(20))
+    return case.name.ljust(14) + "".join(columns)
+
+
+def _activation_bytes(base: Base, checkpointing: bool) -> float:
+    """As `cnctl train --dry-run` estimates them."""
+    each = base.family.activation_bytes(base.denoiser, checkpointing)
+    return each * LATENTS[2] * LATENTS[3] * base.dtype.itemsize
+
+
+def _training_flops(case: Case, base: Base, network: Network) -> int:
+    """Forward through both networks, and backward to the ControlNet through the locked base.
+
+    Without gradient checkpointing, which runs the forward pass of what it covers once more.
+    """
+    latents, text, time = _inputs(case)
+    hint = _hint(case, latents)
+
+    def step() -> None:
+        residuals = network.residuals(base, latents, time, text, hint)
+        case.family.predict(base.denoiser, latents, time, text, residuals).sum().backward()
+
+    return _flops(step)
+
+
+def _inputs(case: Case) -> tuple[Tensor, TextFeatures, Tensor]:
+    return torch.empty(LATENTS, device="meta"), _text(case), torch.empty((), device="meta")
+
+
+def _hint(case: Case, latents: Tensor) -> EncodedHint:
+    return EncodedHint(pack(latents) if case.family in (FLUX, QWEN) else latents)
 
 
 def _outline(case: Case) -> Base:
@@ -140,9 +191,13 @@ def _text(case: Case) -> TextFeatures:
 
 
 def _flops(run: Any) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB".rjust(10)
 
 
 if __name__ == "__main__":
