@@ -102,7 +102,7 @@ PANELS = {
     "Edit": "image strength mask",
     "Output": "out name grid gallery preview save_steps resume overwrite private dry_run json "
     "quiet",
-    "Machine": "device dtype batch_size low_memory threads compile",
+    "Machine": "device dtype batch_size low_memory quantize threads compile",
 }
 
 

@@ -46,6 +46,8 @@ class Base:
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     zeros_for_empty_prompt: bool = False
     """Whether zeros stand for the features of an empty prompt, as SDXL was trained with."""
+    quantized: str = ""
+    """The form of its linear layers, of `cnctl.models.quantize`; "" for the base's precision."""
     low_memory: bool = False
     """Whether networks wait in the host's memory, and large images are decoded in tiles."""
     prompt_cache: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))

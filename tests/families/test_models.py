@@ -1,5 +1,6 @@
 """What a family promises of its models: each equals diffusers' own pipelines in float32."""
 
+import functools
 import inspect
 import json
 from collections.abc import Callable
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from cnctl.commands.shared.weights import NamedControl, check_controls
 from cnctl.errors import CnctlError
+from cnctl.models import offload
 from cnctl.models.base import Base
 from cnctl.models.control import Control, ControlRunner
 from cnctl.models.families import load_base, read_family
 from cnctl.models.network import Network
 from cnctl.models.process import Process
 from cnctl.models.prompts import encode_prompts
+from cnctl.models.quantize import quantize_base
 from cnctl.models.text_features import whole_picture
 from cnctl.registry import get_condition
 from cnctl.sampling.denoise import denoise, draw_noise, sample
@@ -348,3 +351,47 @@ def test_it_trains_what_it_runs(base: Base, network: Network) -> None:
         without = base.family.predict(base.denoiser, latents, timestep, text, None)
     torch.testing.assert_close(trained, run, rtol=0, atol=0)
     assert not torch.allclose(trained, without)
+
+
+def predicted(base: Base, network: Network | None = None) -> Tensor:
+    """Of the same latents, time, prompt and hint, for one image."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, *base.family.latents.shape(base, 64, 64), generator=generator)
+    hint = torch.rand(1, 3, 64, 64, generator=generator)
+    text = encode_prompts(base, ["a cat"]).of_pictures([whole_picture(64, 64)])
+    text = text if base.distilled_guidance is None else text.guided_by(3.5)
+    controls = [Control(network, hint)] if network else []
+    runner = ControlRunner(base, controls, steps=1, guided=False)
+    timestep = torch.tensor(300)
+    with torch.no_grad():
+        residuals = runner.residuals(0, latents, timestep, text, guided=False)
+        return base.family.predict(base.denoiser, latents, timestep, text, residuals)
+
+
+def test_layers_that_wait_elsewhere_give_the_same(
+    source: str, base: Base, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait on the disk, so that what a layer has before and after it runs is nothing."""
+    expected = predicted(base, build())
+    own, network = load_base(source), build()
+    move = offload.apply_group_offloading
+    for number, module in enumerate((own.denoiser, network)):
+        disk = str(tmp_path / str(number))
+        monkeypatch.setattr(
+            offload, "apply_group_offloading", functools.partial(move, offload_to_disk_path=disk)
+        )
+        # Those of no layer may be read from the host.
+        kept = {name: p.detach().clone() for name, p in module.named_parameters(recurse=False)}
+        offload.move_layers(module, torch.device("cpu"))
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.data = kept[name]
+    # Where in memory a tensor lies changes the last bits.
+    torch.testing.assert_close(predicted(own, network), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["int8", pytest.param("nf4", marks=pytest.mark.slow)])
+def test_a_quantized_base_predicts_nearly_the_same(source: str, base: Base, form: str) -> None:
+    small = quantize_base(load_base(source, low_memory=True), form, low_memory=False)
+    expected, found = predicted(base), predicted(small)
+    assert not torch.equal(found, expected)
+    assert (found - expected).norm() < {"int8": 0.1, "nf4": 0.5}[form] * expected.norm()

@@ -41,6 +41,7 @@ def plan_record(setup: Setup, image: PlannedImage, sources: Sequence[Path]) -> P
     given = zip(setup.controls, sources, strict=True)
     return PlannedRecord(
         dtype=str(base.dtype).removeprefix("torch."),
+        quantized=base.quantized,
         base=base.name,
         base_sha256=_base_sha256(base.denoiser_weights),
         family=base.family.name,

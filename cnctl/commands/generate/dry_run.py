@@ -14,6 +14,7 @@ from cnctl.commands.generate.chosen_settings import check_settings, choose_setti
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.hint_files import hint_paths
 from cnctl.commands.generate.loaded_controls import name_weights
+from cnctl.commands.generate.memory_plan import describe_memory, plan_memory
 from cnctl.commands.generate.outputs import PlannedImage
 from cnctl.commands.generate.plan import plan_run
 from cnctl.commands.generate.request import GenerateRequest
@@ -23,6 +24,7 @@ from cnctl.commands.shared.weights import check_controls, locate_control, open_b
 from cnctl.errors import shown
 from cnctl.images import working_size
 from cnctl.models.base import Base, check_size
+from cnctl.models.quantize import check_library
 from cnctl.settings import GenerateSettings
 
 
@@ -52,6 +54,8 @@ class GeneratePlan:
     """The files of detected hints."""
     sizes: Mapping[str, int]
     """How many images have each size, "width x height"."""
+    memory: Mapping[str, int]
+    """Bytes of weights on the device at once: "as asked", and with flags that need less."""
     failed: Sequence[FailedImage]
 
     def lines(self) -> list[str]:
@@ -73,6 +77,7 @@ class GeneratePlan:
             + (f", {kept} kept" if kept else "")
             + f": {_listed([image.path for image in self.images])}",
             *([f"hints       {_listed(self.hints)}"] if self.hints else []),
+            f"memory      {describe_memory(self.memory)}",
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,6 +96,7 @@ class GeneratePlan:
                 for image in self.images
             ],
             "hints": self.hints,
+            "memory": self.memory,
         }
 
 
@@ -113,6 +119,9 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
         check_size(base, height=request.size[1], width=request.size[0])
     for chosen in dict.fromkeys(settings_of(settings, task) for task in plan.tasks):
         check_settings(chosen, base)
+    if request.quantize:
+        check_library(request.quantize)
+    places = [locate_control(one.condition, base, weights=one.weights) for one in named]
     ready = [request.ready_hint or control.ready for control in plan.controls]
     return GeneratePlan(
         base=base.name,
@@ -122,9 +131,9 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
             PlannedControl(
                 condition=one.condition.name,
                 hints="given" if given else "detected",
-                weights=locate_control(one.condition, base, weights=one.weights),
+                weights=place,
             )
-            for one, given in zip(named, ready, strict=True)
+            for one, place, given in zip(named, places, ready, strict=True)
         ],
         inputs=len({*_inputs(checked)}),
         prompts=[*dict.fromkeys(task.prompt for task in plan.tasks)],
@@ -132,6 +141,7 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
         images=checked.images,
         hints=[*dict.fromkeys(_hints(checked, ready))],
         sizes=dict(_sizes(checked, base, settings, ready[0]).most_common()),
+        memory=plan_memory(request, base, places),
         failed=checked.failures.failed,
     )
 

@@ -14,6 +14,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.compiling import compile_blocks
 from cnctl.models.network import Network
+from cnctl.models.quantize import check_library, quantize_base
 from cnctl.tensorfiles.base_update_file import has_base_update
 
 
@@ -47,6 +48,11 @@ class Models:
         Raises CnctlError where an earlier job has left the base with other changes.
         """
         changes = [place for place in dict.fromkeys(places) if has_base_update(place)]
+        if changes and self.base.quantized:
+            raise CnctlError(
+                f"{changes[0]} changes the base, whose weights are quantized",
+                hint="leave out --quantize",
+            )
         if self._trained_with is None:
             add_base_updates(self.base, changes)
             self._trained_with = changes
@@ -59,12 +65,16 @@ class Models:
 
 def load_models(request: GenerateRequest, on_event: OnEvent) -> Models:
     """The base of a request with its LoRAs and embeddings; ControlNets are opened later."""
+    if request.quantize:
+        check_library(request.quantize)
     base = open_base(
         request.base,
         device=request.device,
         dtype=request.dtype,
-        low_memory=request.low_memory,
+        low_memory=request.low_memory or request.quantize is not None,
         note=lambda text: on_event(Note(text)),
     )
     adapters = load_adapters(base, request.loras, request.embeddings)
+    if request.quantize:
+        base = quantize_base(base, request.quantize, low_memory=request.low_memory)
     return Models(base, adapters, compiled=request.compile)

@@ -121,6 +121,8 @@ class PlannedRecord:
     embeddings: tuple[EmbeddingRecord, ...] = ()
     size: tuple[int, int] | None = None
     edit: EditRecord | None = None
+    quantized: str = ""
+    """The form of the base's linear layers, as `--quantize` has it."""
 
     def differences(self, found: PlannedRecord) -> list[str]:
         """The names of what is planned here and was otherwise in another image."""

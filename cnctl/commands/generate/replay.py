@@ -94,6 +94,7 @@ def _recorded(record: ImageRecord, path: Path, asked: GenerateRequest) -> Genera
         compile=asked.compile,
         device=asked.device,
         dtype=record.dtype,
+        quantize=record.quantized or None,
         size=record.size,
         threads=record.threads if 0 < record.threads <= cores() else None,
         in_batch=(record.batch.index, record.batch.size),

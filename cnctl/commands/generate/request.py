@@ -115,6 +115,7 @@ class GenerateRequest(Declared):
     """`GenerateSettings` by name; None for the default."""
     batch_size: flags.BatchSize = None
     low_memory: flags.LowMemory = False
+    quantize: flags.Quantize = None
     out: Annotated[
         Path | str, Flag("Folder; or a .png or - (stdout) for one.", ("--out", "-o"))
     ] = Path("out")

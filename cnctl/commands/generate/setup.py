@@ -18,6 +18,7 @@ from cnctl.commands.generate.loaded_controls import (
     note_without_effect,
 )
 from cnctl.commands.generate.memory import out_of_memory_hint
+from cnctl.commands.generate.memory_plan import move_layers_if_too_large, note_if_too_large
 from cnctl.commands.generate.models import Models, load_models
 from cnctl.commands.generate.outputs import OutputLayout, PlannedImage, Task
 from cnctl.commands.generate.pictures import Pictures
@@ -76,6 +77,8 @@ def set_up(checked: CheckedRun, on_event: OnEvent, *, models: Models | None = No
         check_size(models.base, height=request.size[1], width=request.size[0])
     elif models is None:
         _check_by_outline(request)
+    if models is None:
+        note_if_too_large(request, _named(checked), note=lambda text: on_event(Note(text)))
     with out_of_memory_hint(request, "the networks"):
         return _load(checked, models or load_models(request, on_event), on_event)
 
@@ -102,6 +105,10 @@ def _load(checked: CheckedRun, models: Models, on_event: OnEvent) -> Setup:
         base = precompute(base, by_task)
     controls = _load_controls(checked, models, settings)
     _check_controls(controls, every, request)
+    if request.low_memory:
+        move_layers_if_too_large(
+            base, [one.network for one in controls], note=lambda text: on_event(Note(text))
+        )
     for chosen in every:
         note_without_effect(controls, chosen, note=lambda text: on_event(Note(text)))
     return Setup(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cnctl.models.flux.places import image_ids, text_ids
 from cnctl.models.flux.shape import check_same_shape
+from cnctl.models.quantize import floating_dtype
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.blocks import Blocks, in_order, owned, spread_evenly
@@ -81,7 +82,7 @@ class FluxControlNet(LatentHintNetwork, FluxControlNetModel):
         double, single = self(
             pack(latents),
             hint.features.expand(count, *hint.features.shape[1:]).to(dtype),
-            controlnet_mode=self._mode(count) if self.union else None,
+            controlnet_mode=self._mode(latents) if self.union else None,
             encoder_hidden_states=text.tokens,
             pooled_projections=text.pooled,
             timestep=timestep.to(dtype).expand(count) / 1000,
@@ -116,10 +117,10 @@ class FluxControlNet(LatentHintNetwork, FluxControlNetModel):
         others = spread_evenly(single, len(transformer.single_transformer_blocks), first=first)
         return spread_evenly(double, first) + others
 
-    def _mode(self, count: int) -> Tensor:
+    def _mode(self, latents: Tensor) -> Tensor:
         """The kind of hint, (B, 1)."""
         assert self.control_type is not None  # else the weights did not fit
-        return torch.full((count, 1), self.control_type, device=next(self.parameters()).device)
+        return torch.full((len(latents), 1), self.control_type, device=latents.device)
 
     def _guidance(self, text: TextFeatures) -> Tensor:
         if text.guidance is not None:
@@ -135,7 +136,7 @@ def predict_velocity(
     residuals: Residuals | None = None,
 ) -> Tensor:
     """The velocity (B, C, h, w) that the transformer predicts, with control or without."""
-    dtype = next(transformer.parameters()).dtype
+    dtype = floating_dtype(transformer)
     latents, text = latents.to(dtype), text.to(dtype)
     double, single = len(transformer.transformer_blocks), len(transformer.single_transformer_blocks)
     tokens = transformer(

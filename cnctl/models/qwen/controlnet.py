@@ -10,6 +10,7 @@ from diffusers import QwenImageControlNetModel, QwenImageTransformer2DModel
 from diffusers.models.transformers.transformer_qwenimage import QwenEmbedRope
 from torch import Tensor, nn
 
+from cnctl.models.quantize import floating_dtype
 from cnctl.models.qwen.shape import check_same_shape
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
@@ -94,7 +95,7 @@ def predict_velocity(
     residuals: Residuals | None = None,
 ) -> Tensor:
     """The velocity (B, C, h, w) that the transformer predicts, with control or without."""
-    dtype = next(transformer.parameters()).dtype
+    dtype = floating_dtype(transformer)
     added = in_order(residuals, len(transformer.transformer_blocks), dtype=dtype)
     tokens = transformer(
         controlnet_block_samples=added, **_inputs(latents.to(dtype), timestep, text.to(dtype))

@@ -14,6 +14,7 @@ import torch
 from diffusers import SD3ControlNetModel, SD3Transformer2DModel
 from torch import Tensor, nn
 
+from cnctl.models.quantize import floating_dtype
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.sd3.shape import check_same_shape
 from cnctl.models.text_features import TextFeatures
@@ -104,7 +105,7 @@ def predict_velocity(
     residuals: Residuals | None = None,
 ) -> Tensor:
     """The velocity (B, C, h, w) that the transformer predicts, with control or without."""
-    dtype = next(transformer.parameters()).dtype
+    dtype = floating_dtype(transformer)
     text = text.to(dtype)
     return transformer(
         latents.to(dtype),

@@ -15,6 +15,7 @@ from diffusers import ZImageControlNetModel, ZImageTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnctl.models.quantize import floating_dtype
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.network import LatentHintNetwork
@@ -175,7 +176,7 @@ class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
 
     def _run(self, layer: nn.Module, *tensors: Tensor | None) -> Tensor:
         """The layer's result in its own precision, which may be the base's or this network's."""
-        dtype = next(layer.parameters()).dtype
+        dtype = floating_dtype(layer)
         given = [
             one.to(dtype) if one is not None and one.is_floating_point() else one for one in tensors
         ]
@@ -234,9 +235,12 @@ def _prepare(
     pad_token: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Tokens (B, N, D) with their positions, and a mask of them where some are as padding."""
-    tokens = embed(torch.cat(features)).split([len(one) for one in features])
+    embedded = embed(torch.cat(features))
+    tokens = embedded.split([len(one) for one in features])
+    # A transformer whose blocks wait on the host has its own parameters there, too.
+    pad_token = pad_token.to(embedded.device)
     prepared = transformer._prepare_sequence(
-        list(tokens), places, padding, pad_token, device=pad_token.device
+        list(tokens), places, padding, pad_token, device=embedded.device
     )
     return prepared[:3]
 

@@ -6,6 +6,7 @@ import torch
 from diffusers.models.transformers.transformer_z_image import SEQ_MULTI_OF
 from torch import Tensor, nn
 
+from cnctl.models.quantize import floating_dtype
 from cnctl.models.residuals import Residuals
 from cnctl.models.text_features import TextFeatures
 
@@ -20,7 +21,7 @@ def predict_velocity(
     residuals: Residuals | None = None,
 ) -> Tensor:
     """The velocity (B, C, h, w) by the transformer, which predicts its negative."""
-    dtype = next(transformer.parameters()).dtype
+    dtype = floating_dtype(transformer)
     captions = split_captions(text.to(dtype))
     added = None
     if residuals is not None:

@@ -1,5 +1,6 @@
 """What a run would do, reported without doing any of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from diffusers import ControlNetModel
 
+from cnctl.commands.generate import memory_plan
 from cnctl.commands.generate.dry_run import plan_generation
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.shared.events import ignore
+from cnctl.commands.shared.events import Note, ignore
 from cnctl.errors import MissingError
 from cnctl.images import read_image, write_image
 
@@ -69,3 +71,37 @@ def test_given_hints_are_told_from_detected_ones(request_: GenerateRequest) -> N
     assert plan.hints == []
     with pytest.raises(MissingError, match="no ControlNet 'nosuch'"):
         plan_generation(replace(request_, weights=["nosuch"]), ignore)
+
+
+def test_the_plan_counts_what_weights_need(request_: GenerateRequest) -> None:
+    """The bytes of the files of weights, which hold nothing else, and what needs less."""
+
+    def plan(**asked: object) -> dict[str, int]:
+        return dict(plan_generation(replace(request_, **asked), ignore).memory)
+
+    files = [*Path(str(request_.base)).rglob("*.safetensors"), *_files(request_.weights)]
+    on_disk = sum(file.stat().st_size for file in files)
+    memory = plan()
+    # Headers and the embeddings of positions come on top in files.
+    assert 0.9 * on_disk < memory["as asked"] <= on_disk
+    assert memory["--low-memory --quantize nf4"] <= memory["--low-memory"] < memory["as asked"]
+    assert memory["--quantize nf4"] < memory["--quantize int8"] < memory["as asked"]
+    assert plan(low_memory=True)["as asked"] == memory["--low-memory"]
+    assert plan(dtype="bfloat16")["as asked"] == memory["as asked"] // 2
+
+
+def _files(folders: Sequence[str]) -> list[Path]:
+    return [file for folder in folders for file in Path(folder).glob("*.safetensors")]
+
+
+def test_a_device_that_is_too_small_is_said_before_weights_are_read(
+    request_: GenerateRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Note] = []
+    monkeypatch.setattr(memory_plan, "free_memory", lambda device: 2 * 2**30 + 1)
+    next(generate(replace(request_, images=["edges.png"]), on_event=events.append))
+    (said,) = (
+        e.text for e in events if isinstance(e, Note) and "GB free, and this needs" in e.text
+    )
+    assert said.startswith("cpu has 2.1 GB free")
+    assert " with --low-memory" in said
