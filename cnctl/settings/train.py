@@ -95,7 +95,7 @@ class TrainSettings(Declared):
         "released"
     )
     hint_start: Annotated[
-        str, Flag("Initial weights of the hint encoder.", metavar="gaussian|torch")
+        str, Flag("Initial weights of the hint encoder.", metavar="gaussian|torch|zero")
     ] = "gaussian"
     layers: Annotated[
         int,

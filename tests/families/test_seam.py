@@ -35,7 +35,7 @@ def base(loaded_sd3_base: Base) -> Base:
 @pytest.fixture(scope="module")
 def network(base: Base) -> Any:
     """Its zero layers are not zero."""
-    network = base.family.build_network(base, hint_channels=3, seed=1)
+    network = base.family.build_network(base, hint_channels=3, hint_start="zero", seed=1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for block in network.controlnet_blocks:

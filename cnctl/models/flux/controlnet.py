@@ -24,6 +24,7 @@ from cnctl.models.transformer.blocks import Blocks, in_order, owned, spread_even
 from cnctl.models.transformer.copies import copy_of
 from cnctl.models.transformer.network import LatentHintNetwork
 from cnctl.models.transformer.packing import SIDE, pack, unpack
+from cnctl.models.transformer.starts import GAUSSIAN, start_hint
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
@@ -155,12 +156,21 @@ def predict_velocity(
 
 
 def build_controlnet(
-    transformer: FluxTransformer2DModel, *, layers: int = 0, seed: int = 0
+    transformer: FluxTransformer2DModel,
+    *,
+    layers: int = 0,
+    hint_start: str = GAUSSIAN,
+    seed: int = 0,
 ) -> FluxControlNet:
     """A fresh ControlNet: the transformer's embedders and first blocks, float32, on its device.
 
-    What reads the hint and what connects the blocks to the base start from zero, so that it changes
-    nothing. layers: blocks of two streams to copy; 0 for six, or for half of a smaller base's.
+    What connects the blocks to the base starts from zero, so that it changes nothing. hint_start:
+    see `start_hint`. layers: blocks of two streams to copy; 0 for six, or for half of a smaller
+    base's.
     """
     layers = layers or min(LAYERS, max(1, len(transformer.transformer_blocks) // 2))
-    return copy_of(transformer, FluxControlNet, seed=seed, num_layers=layers, num_single_layers=0)
+    network = copy_of(
+        transformer, FluxControlNet, seed=seed, num_layers=layers, num_single_layers=0
+    )
+    start_hint(network.controlnet_x_embedder, hint_start, seed=seed)
+    return network

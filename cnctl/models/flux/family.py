@@ -31,6 +31,7 @@ from cnctl.models.signatures import FLUX as FOLDER
 from cnctl.models.transformer.base import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
 from cnctl.models.transformer.packing import SIDE
+from cnctl.models.transformer.starts import GAUSSIAN, HINT_STARTS
 from cnctl.models.transformer.weights import (
     check_hint_channels,
     check_weights,
@@ -46,11 +47,17 @@ ACTIVATION_BYTES = {False: 24, True: 2}
 
 
 def build_network(
-    base: Base, *, hint_channels: int, layers: int = 0, seed: int = 0, **_: Any
+    base: Base,
+    *,
+    hint_channels: int,
+    hint_start: str = GAUSSIAN,
+    layers: int = 0,
+    seed: int = 0,
+    **_: Any,
 ) -> FluxControlNet:
     """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
     check_hint_channels(NAME, "this condition", hint_channels)
-    return build_controlnet(base.denoiser, layers=layers, seed=seed)
+    return build_controlnet(base.denoiser, layers=layers, hint_start=hint_start, seed=seed)
 
 
 def most_layers(base: Base) -> int:
@@ -80,6 +87,7 @@ FLUX = Family(
     check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,
     weights_file=weights_file,
+    hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=lambda transformer, part: dict(transformer.named_parameters()),
     blocks_before_control=lambda transformer: [],

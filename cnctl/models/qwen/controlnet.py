@@ -18,6 +18,7 @@ from cnctl.models.transformer.blocks import in_order, spread_evenly
 from cnctl.models.transformer.copies import copy_of
 from cnctl.models.transformer.network import LatentHintNetwork
 from cnctl.models.transformer.packing import SIDE, pack, unpack
+from cnctl.models.transformer.starts import GAUSSIAN, start_hint
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
@@ -104,15 +105,21 @@ def predict_velocity(
 
 
 def build_controlnet(
-    transformer: QwenImageTransformer2DModel, *, layers: int = 0, seed: int = 0
+    transformer: QwenImageTransformer2DModel,
+    *,
+    layers: int = 0,
+    hint_start: str = GAUSSIAN,
+    seed: int = 0,
 ) -> QwenControlNet:
     """A fresh ControlNet: the transformer's embedders and first blocks, float32, on its device.
 
-    What reads the hint and what connects the blocks to the base start from zero, so that it changes
-    nothing. layers: blocks to copy; 0 for five, or for half of a smaller base's.
+    What connects the blocks to the base starts from zero, so that it changes nothing. hint_start:
+    see `start_hint`. layers: blocks to copy; 0 for five, or for half of a smaller base's.
     """
     layers = layers or min(LAYERS, max(1, len(transformer.transformer_blocks) // 2))
-    return copy_of(transformer, QwenControlNet, seed=seed, num_layers=layers)
+    network = copy_of(transformer, QwenControlNet, seed=seed, num_layers=layers)
+    start_hint(network.controlnet_x_embedder, hint_start, seed=seed)
+    return network
 
 
 def _inputs(latents: Tensor, timestep: Tensor, text: TextFeatures) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.blocks import in_order, spread
 from cnctl.models.transformer.copies import copy_of
 from cnctl.models.transformer.network import LatentHintNetwork
+from cnctl.models.transformer.starts import GAUSSIAN, start_hint
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
@@ -34,6 +35,7 @@ class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
 
     controlnet_blocks: Any
     pos_embed: Any
+    pos_embed_input: Any
     context_embedder: Any
 
     @property
@@ -120,17 +122,23 @@ def predict_velocity(
 
 
 def build_controlnet(
-    transformer: SD3Transformer2DModel, *, layers: int = 0, seed: int = 0
+    transformer: SD3Transformer2DModel,
+    *,
+    layers: int = 0,
+    hint_start: str = GAUSSIAN,
+    seed: int = 0,
 ) -> Sd3ControlNet:
     """A fresh ControlNet: the transformer's embedders and first blocks, float32, on its device.
 
-    What reads the hint and what connects the blocks to the base start from zero, so that it changes
-    nothing. layers: blocks to copy, less than the transformer has; 0 for half of them. It has
-    InstantX's form, for which other programs take every such ControlNet.
+    What connects the blocks to the base starts from zero, so that it changes nothing. hint_start:
+    see `start_hint`. layers: blocks to copy, less than the transformer has; 0 for half of them. It
+    has InstantX's form, for which other programs take every such ControlNet.
     """
     layers = layers or max(1, len(transformer.transformer_blocks) // 2)
     dual = transformer.config.get("dual_attention_layers", ())
     own = tuple(block for block in dual if block < layers)
-    return copy_of(
+    network = copy_of(
         transformer, Sd3ControlNet, seed=seed, num_layers=layers, dual_attention_layers=own
     )
+    start_hint(network.pos_embed_input.proj, hint_start, seed=seed)
+    return network

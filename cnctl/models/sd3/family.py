@@ -26,6 +26,7 @@ from cnctl.models.signatures import BASE
 from cnctl.models.signatures import SD3 as FOLDER
 from cnctl.models.transformer.base import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.starts import GAUSSIAN, HINT_STARTS
 from cnctl.models.transformer.weights import (
     check_hint_channels,
     check_weights,
@@ -42,11 +43,17 @@ weights: 17 where no block has a second attention, 26 where half of them have.""
 
 
 def build_network(
-    base: Base, *, hint_channels: int, layers: int = 0, seed: int = 0, **_: Any
+    base: Base,
+    *,
+    hint_channels: int,
+    hint_start: str = GAUSSIAN,
+    layers: int = 0,
+    seed: int = 0,
+    **_: Any,
 ) -> Sd3ControlNet:
     """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
     check_hint_channels("SD3", "this condition", hint_channels)
-    return build_controlnet(base.denoiser, layers=layers, seed=seed)
+    return build_controlnet(base.denoiser, layers=layers, hint_start=hint_start, seed=seed)
 
 
 def most_layers(base: Base) -> int:
@@ -80,6 +87,7 @@ SD3 = Family(
     check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,
     weights_file=weights_file,
+    hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=parameters_to_unfreeze,
     blocks_before_control=lambda transformer: [],

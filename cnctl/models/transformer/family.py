@@ -14,7 +14,6 @@ UNSUPPORTED: Mapping[str, str] = {
     "connect": "a transformer has no middle block",
     "emphasis": "its text encoders read prompts as they are",
     "hint_encoder": HINTS,
-    "hint_start": HINTS,
     "lora": "its ControlNets are whole copies",
     "method": "its transformer reads latents alone",
 }

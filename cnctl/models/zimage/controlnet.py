@@ -19,6 +19,7 @@ from cnctl.models.quantize import floating_dtype
 from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.network import LatentHintNetwork
+from cnctl.models.transformer.starts import GAUSSIAN, start_hint
 from cnctl.models.zimage.config import CONNECTED, NO_REFINER, PLAIN
 from cnctl.models.zimage.predict import (
     padded_length,
@@ -185,11 +186,18 @@ class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
         return layer(*given)
 
 
-def build_controlnet(transformer: ZImageTransformer2DModel, *, layers: int = 0) -> ZImageControlNet:
+def build_controlnet(
+    transformer: ZImageTransformer2DModel,
+    *,
+    layers: int = 0,
+    hint_start: str = GAUSSIAN,
+    seed: int = 0,
+) -> ZImageControlNet:
     """A fresh ControlNet of the first published form, float32, on the transformer's device.
 
-    Layers, refiner and embedder are the transformer's; the projections before and after the layers
+    Layers, refiner and embedder are the transformer's; the projections after the layers
     start from zero, so that it changes nothing. layers: to copy, evenly placed; 0 for one in five.
+    hint_start: of the projection before them, see `start_hint`.
     """
     count = len(transformer.layers)
     layers = layers or max(1, count // SHARE)
@@ -208,6 +216,7 @@ def build_controlnet(transformer: ZImageTransformer2DModel, *, layers: int = 0) 
         return network
     network.to_empty(device=transformer.device)
     network.load_state_dict(_copied(transformer, network, places))
+    start_hint(network.control_layers[0].before_proj, hint_start, seed=seed)
     return network
 
 

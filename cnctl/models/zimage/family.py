@@ -21,6 +21,7 @@ from cnctl.models.lora import read_lora
 from cnctl.models.signatures import BASE
 from cnctl.models.signatures import ZIMAGE as NAME
 from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.starts import GAUSSIAN, HINT_STARTS
 from cnctl.models.transformer.weights import (
     check_hint_channels,
     check_weights,
@@ -48,7 +49,6 @@ UNSUPPORTED = {
     "connect": "a transformer has no middle block",
     "emphasis": "its text encoder reads prompts as they are",
     "hint_encoder": HINTS,
-    "hint_start": HINTS,
     "lora": "its ControlNets are whole copies",
     "method": "its transformer reads latents alone",
 }
@@ -64,10 +64,18 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def build_network(base: Base, *, hint_channels: int, layers: int = 0, **_: Any) -> ZImageControlNet:
+def build_network(
+    base: Base,
+    *,
+    hint_channels: int,
+    hint_start: str = GAUSSIAN,
+    layers: int = 0,
+    seed: int = 0,
+    **_: Any,
+) -> ZImageControlNet:
     """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
     check_hint_channels("Z-Image", "this condition", hint_channels)
-    return build_controlnet(base.denoiser, layers=layers)
+    return build_controlnet(base.denoiser, layers=layers, hint_start=hint_start, seed=seed)
 
 
 def most_layers(base: Base) -> int:
@@ -108,6 +116,7 @@ ZIMAGE = Family(
     check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,
     weights_file=weights_file,
+    hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=parameters_to_unfreeze,
     blocks_before_control=lambda transformer: [],

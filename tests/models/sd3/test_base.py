@@ -266,6 +266,7 @@ class TestRefused:
             ({"method": "input-concat"}, "--method is not supported"),
             ({"lora": 4}, "--lora is not supported"),
             ({"hint_encoder": "paper"}, "--hint-encoder is not supported"),
+            ({"hint_start": "torch"}, "--hint-start is torch; it must be gaussian or zero"),
             ({"layers": 4}, "--layers is 4; it must be at most 3"),
             ({"resolution": 72}, "--resolution is 72; it must be a multiple of 16"),
             ({"resolution": 512}, "--resolution is 512; it must be at most 256"),

@@ -120,7 +120,7 @@ def test_a_file_with_stabilitys_names_is_the_same(write_controlnet: Write, tmp_p
 def test_a_fresh_one_copies_the_first_blocks_and_leaves_the_base(loaded_sd3_base: Base) -> None:
     transformer = loaded_sd3_base.denoiser
     before = dict(transformer.config)
-    network = build_controlnet(transformer, layers=3)
+    network = build_controlnet(transformer, layers=3, hint_start="zero")
     assert dict(transformer.config) == before
     assert (network.residual_count, tuple(network.config.dual_attention_layers)) == (3, (0, 1))
     own, theirs = network.state_dict(), transformer.state_dict()

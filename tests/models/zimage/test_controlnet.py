@@ -86,7 +86,7 @@ def test_a_fresh_one_copies_layers_and_changes_nothing_of_the_base(
     loaded_zimage_base: Base,
 ) -> None:
     transformer = loaded_zimage_base.denoiser
-    network = build_controlnet(transformer, layers=3)
+    network = build_controlnet(transformer, layers=3, hint_start="zero")
     assert network.config.control_layers_places == [0, 3, 6]
     own, theirs = network.state_dict(), transformer.state_dict()
     name = "attention.to_q.weight"
