@@ -42,7 +42,8 @@ Conditions = Annotated[
 PANELS = {
     "Input": "inputs cond resolution options ground_truth paths columns every largest sample",
     "Output": "out compared overwrite dry_run json quiet",
-    "Data set": "dataset prompt seed shards shard_range images held_out subsets rules keep_all",
+    "Data set": "dataset prompt seed shards shard_range images caption captioner held_out subsets "
+    "rules keep_all",
     "Machine": "device batch workers engine commercial",
 }
 

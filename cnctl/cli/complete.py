@@ -28,8 +28,8 @@ def complete_base(incomplete: str) -> list[str]:
 
 def complete_model(incomplete: str) -> list[str]:
     """Returns what `cnctl models pull` takes: bases, ControlNets, conditions, blip and clip."""
-    from cnctl.commands.shared.hub_models import HUB_MODELS
     from cnctl.commands.shared.known_controls import published_names
+    from cnctl.hints.hub_models import HUB_MODELS
     from cnctl.registry import condition_names
 
     names = (*_bases(), *HUB_MODELS, *condition_names(), *published_names())

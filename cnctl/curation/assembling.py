@@ -16,8 +16,9 @@ from cnctl.curation.outcome import LeftOut, Outcome
 from cnctl.curation.reasons import Reason
 from cnctl.curation.recipe import HintRecipe, Recipe
 from cnctl.curation.rows import Row
+from cnctl.curation.rules.bounds import Bounds
 from cnctl.curation.rules.general import perceptual_hash
-from cnctl.curation.rules.judge import DUPLICATES, judge_hints, judge_image
+from cnctl.curation.rules.judge import CAPTION, DUPLICATES, judge_hints, judge_image
 from cnctl.curation.rules.subject import Found, Judged, Subject
 from cnctl.curation.sources.content import Content
 from cnctl.curation.sources.reading import read_row
@@ -72,7 +73,8 @@ def load_example(number: int, row: Row, tools: Tools) -> Loaded | Outcome:
         return left_out(number, row, why)
     first = images[recipe.hints[0].resolution]
     subject = Subject(picture.shape[:2], first, content.caption)
-    judged = judge_image(subject, recipe.bounds)
+    comes_later = {CAPTION: Bounds()} if recipe.captioner and not content.caption else {}
+    judged = judge_image(subject, {**recipe.bounds, **comes_later})
     wants_hash = recipe.bounds[DUPLICATES].most is not None
     loaded = Loaded(
         number=number,

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cnctl.curation.assembling import Loaded, finish_example, left_out, load_example
+from cnctl.curation.captioning import caption
 from cnctl.curation.detecting import detect
 from cnctl.curation.outcome import LeftOut, Outcome
 from cnctl.curation.reasons import Reason
@@ -97,6 +98,7 @@ class _Ahead:
 
 
 def _outcomes(entries: Sequence[Entry], tools: Tools) -> Iterator[Outcome]:
+    entries = caption(entries, tools)
     loaded = [entry for entry in entries if isinstance(entry, Loaded)]
     found = detect(loaded, tools)
     for entry in entries:

@@ -30,6 +30,7 @@ class Recipe:
     """The options of a run, complete: what they leave open nothing else decides.
 
     per_shard: rows of a shard. prompt: of images without a caption; None where there is none.
+    captioner: of images without a caption, as of `load_captioner`; captioner_sha256: of its files.
     held_out: the share that is written to the validation split. batch: images that a detector sees
     at once. device: its kind, "cpu" or "cuda".
     """
@@ -38,6 +39,8 @@ class Recipe:
     per_shard: int
     images: Images = "copy"
     prompt: str | None = None
+    captioner: str | None = None
+    captioner_sha256: str = ""
     seed: int = 0
     held_out: float = 0.0
     bounds: Mapping[str, Bounds] = field(default_factory=dict)

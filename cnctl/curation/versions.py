@@ -16,8 +16,10 @@ from cnctl.version import __version__
 OF_NETWORKS = ("torch", "torchvision", "transformers", "controlnet-aux")
 
 
-def installed(conditions: Iterable[Condition]) -> dict[str, str]:
-    """Versions by package; those of networks where a condition has weights."""
+def installed(conditions: Iterable[Condition], *, captions: bool = False) -> dict[str, str]:
+    """Versions by package; those of networks where a condition has weights,
+    or images are captioned.
+    """
     found = {
         "cnctl": __version__,
         "numpy": np.__version__,
@@ -25,6 +27,6 @@ def installed(conditions: Iterable[Condition]) -> dict[str, str]:
         "pillow": PIL.__version__,
         "imagehash": imagehash.__version__,
     }
-    if any(condition.files for condition in conditions):
+    if captions or any(condition.files for condition in conditions):
         found |= {name: version(name) for name in OF_NETWORKS}
     return found

@@ -84,9 +84,15 @@ def load_tools(
     commercial: bool | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> Tools:
-    """Load the detectors of a recipe. device: with its number, such as "cuda:1"."""
+    """Load the detectors and the captioner of a recipe. device: such as "cuda:1"."""
     detectors = {}
     for hint in recipe.hints:
         condition = get_condition(hint.condition)
         detectors[hint.condition] = Detector(condition, device=device, commercial=commercial).load()
-    return Tools(recipe=recipe, detectors=detectors, secrets=secrets or {})
+    caption = None
+    if recipe.captioner:
+        from cnctl.hints.captioner import BLIP, load_captioner  # imports transformers: seconds
+
+        source = None if recipe.captioner == BLIP.repo else recipe.captioner
+        caption = load_captioner(source, device=device)
+    return Tools(recipe=recipe, detectors=detectors, caption=caption, secrets=secrets or {})

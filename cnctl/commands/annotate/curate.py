@@ -23,6 +23,7 @@ from cnctl.curation.versions import installed
 from cnctl.data.columns import parse_columns
 from cnctl.errors import CnctlError
 from cnctl.hints.files import find_file, weights_in
+from cnctl.hints.hub_models import BLIP
 from cnctl.plugin import Condition
 from cnctl.system.cores import cores
 from cnctl.system.lines import as_text
@@ -78,6 +79,7 @@ def curate(request: AnnotateRequest, *, on_event: Callable[[Event], None] = igno
     another plan; CnctlError where a condition cannot be used, for it is part of every example.
     """
     _check(request)
+    _check_caption(request)
     failures = FailedConditions(lambda failure: None, count=1)
     runs = plan_runs(request, failures)
     kind, devices = _devices(request, runs)
@@ -132,6 +134,8 @@ def _recipe(request: AnnotateRequest, runs: Sequence[Run], kind: str) -> Recipe:
         per_shard=request.shards,
         images=cast(Images, request.images),
         prompt=None if request.prompt is None else as_text(request.prompt, "--prompt"),
+        captioner=(request.captioner or BLIP.repo) if request.caption else None,
+        captioner_sha256=_captioner_sha256(request) if request.caption else "",
         seed=request.seed,
         held_out=request.held_out,
         bounds=bounds,
@@ -142,8 +146,26 @@ def _recipe(request: AnnotateRequest, runs: Sequence[Run], kind: str) -> Recipe:
         every=request.every,
         batch=request.batch or (1 if kind == "cpu" else BATCH),
         device=kind,
-        versions=installed(run.condition for run in runs),
+        versions=installed((run.condition for run in runs), captions=request.caption),
     )
+
+
+def _check_caption(request: AnnotateRequest) -> None:
+    if request.captioner is not None and not request.caption:
+        raise CnctlError("--captioner is for --caption", hint="add --caption")
+    if request.caption and request.prompt is not None:
+        raise CnctlError("--caption and --prompt are for the same images", hint="leave one out")
+
+
+def _captioner_sha256(request: AnnotateRequest) -> str:
+    """Of all files of weights; MissingError where the captioner is not installed."""
+    from cnctl.hints.captioner import find_captioner  # imports transformers, which takes seconds
+
+    folder = find_captioner(request.captioner)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CnctlError(f"{folder} holds no weights", hint=f"give a captioner such as {BLIP.repo}")
+    return " ".join(map(known_sha256, files))
 
 
 def _hint(run: Run) -> HintRecipe:
@@ -165,7 +187,8 @@ def _devices(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[str, list[s
     """The kind of device, and the device of each worker: all GPUs, or as many as cores."""
     if request.engine == "ray" and request.workers == 0:
         raise CnctlError("--workers 0 is this process, not Ray", hint="leave one out")
-    if request.device in (None, "cpu") and not any(run.condition.files for run in runs):
+    needs_none = not (request.caption or any(run.condition.files for run in runs))
+    if request.device in (None, "cpu") and needs_none:
         return "cpu", _per_worker(request, "cpu", ["cpu"] * cores())
     if request.engine == "ray" and request.device == "cuda":  # this machine may have no GPU
         return "cuda", _per_worker(request, "cuda", ["cuda"])

@@ -11,10 +11,10 @@ from cnctl.commands.models.disk import size_on_disk
 from cnctl.commands.models.hub_cache import cached_models
 from cnctl.commands.models.model import Model
 from cnctl.commands.shared.cached import find_known
-from cnctl.commands.shared.hub_models import HUB_MODELS
 from cnctl.commands.shared.known_controls import known_weights
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import find_file, title
+from cnctl.hints.hub_models import HUB_MODELS
 from cnctl.models.locate import SHORT_NAMES, locate_base
 from cnctl.models.location import read_defaults
 from cnctl.models.published import BASES, short_name

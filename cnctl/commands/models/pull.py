@@ -16,7 +16,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from cnctl.commands.shared.hub_models import HUB_MODELS
 from cnctl.commands.shared.known_controls import find_control, near_names
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import (
@@ -26,6 +25,7 @@ from cnctl.hints.files import (
     title,
     weights_in,
 )
+from cnctl.hints.hub_models import HUB_MODELS
 from cnctl.models.locate import HUB_NAMES, locate_base
 from cnctl.plugin import WeightFile
 from cnctl.registry import condition_names, get_condition

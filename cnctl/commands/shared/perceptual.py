@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoProcessor
 
-from cnctl.commands.shared.hub_models import CLIP
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.hints.files import find_file, safe_file
+from cnctl.hints.hub_models import CLIP
 from cnctl.plugin import WeightFile
 
 METRICS = ("clip", "fid", "kid")

@@ -25,12 +25,13 @@ class Rule(Generic[S]):
     bounds: Bounds
 
 
+CAPTION = "caption-words"
 OF_IMAGES: Mapping[str, Rule[Subject]] = {
     "short-side": Rule(Reason.TINY, general.short_side, Bounds(64)),
     "aspect": Rule(Reason.ASPECT, general.aspect, Bounds(most=4)),
     "colour": Rule(Reason.GREY, general.colour, Bounds()),
     "sharpness": Rule(Reason.BLURRED, general.sharpness, Bounds()),
-    "caption-words": Rule(Reason.NO_CAPTION, general.caption_words, Bounds(1)),
+    CAPTION: Rule(Reason.NO_CAPTION, general.caption_words, Bounds(1)),
 }
 OF_HINTS: Mapping[str, Rule[Found]] = {
     "contrast": Rule(Reason.DEAD_HINT, of_hints.contrast, Bounds(1)),
@@ -73,6 +74,12 @@ def _check_distance(bounds: Bounds) -> None:
 def judge_image(subject: Subject, bounds: Mapping[str, Bounds]) -> Judged:
     """What the rules on images find."""
     return _judged(OF_IMAGES, subject, bounds)
+
+
+def judge_caption(text: str, bounds: Mapping[str, Bounds]) -> Judged:
+    """What the rule on captions finds."""
+    words = {CAPTION: len(text.split())}
+    return Judged(words, () if bounds[CAPTION].allow(words[CAPTION]) else (Reason.NO_CAPTION,))
 
 
 def judge_hints(hints: Mapping[str, Found], bounds: Mapping[str, Bounds]) -> Judged:

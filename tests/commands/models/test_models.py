@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from cnctl.commands.models.listing import list_models
 from cnctl.commands.models.pull import pull, pull_detector
 from cnctl.commands.models.remove import remove
-from cnctl.commands.shared.hub_models import BLIP
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import find_file
+from cnctl.hints.hub_models import BLIP
 from cnctl.plugin import Condition, WeightFile
 from cnctl.registry import list_conditions
 
