@@ -42,8 +42,8 @@ PANELS = {
     "optimizer max_grad_norm ema prompt_dropout snr_gamma timestep_density seed",
     "Progress": "preview_every preview_steps checkpoint_every on_convergence tracker",
     "Output": "out resume check dry_run json quiet",
-    "Machine": "device dtype num_processes workers cache gradient_checkpointing channels_last "
-    "compile",
+    "Machine": "device dtype quantize num_processes workers cache gradient_checkpointing "
+    "channels_last compile",
 }
 
 

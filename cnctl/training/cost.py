@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnctl.models.base import Base
 from cnctl.models.network import Network
+from cnctl.models.quantize import quantized_bytes
 from cnctl.settings import TrainSettings
 
 MOMENT_BYTES = {"adamw": 8, "adamw8bit": 2}
@@ -18,9 +19,8 @@ def expected_memory(base: Base, network: Network, *, settings: TrainSettings) ->
     With `unfreeze_after`, the estimate is for the steps after it, with the denoiser in float32.
     """
     frozen = sum(
-        parameter.numel() * parameter.element_size()
+        quantized_bytes(part, "" if part is base.vae else base.quantized)
         for part in {base.vae, *base.parts.values()} - {network}
-        for parameter in part.parameters()
     )
     learner = 4 * sum(parameter.numel() for parameter in network.parameters())
     average = 4 if settings.ema else 0

@@ -43,6 +43,7 @@ class RunRecord:
     init_from: str | None = None
     config: str | None = None
     cache: str | None = None
+    quantize: str | None = None
     device: str
     dtype: str
     torch: str = ""
@@ -101,6 +102,7 @@ def describe_run(
         init_from=asked.init_from,
         config=asked.config,
         cache=asked.cache,
+        quantize=asked.quantize,
         device=base.device.type,
         dtype=str(base.dtype).removeprefix("torch."),
         torch=torch.__version__,

@@ -51,3 +51,4 @@ class TrainRequest(Declared):
     ] = None
     device: flags.Device = None
     dtype: flags.Dtype = None
+    quantize: flags.Quantize = None

@@ -61,7 +61,7 @@ def complete_request(
             f"this run reads {started.data}, and credentials are not saved",
             hint="give --data again, with credentials that are valid now",
         )
-    names = ("condition", "data", "columns", "base", "init_from", "config", "cache")
+    names = ("condition", "data", "columns", "base", "init_from", "config", "cache", "quantize")
     complete = {name: getattr(request, name) or getattr(started, name) for name in names}
     return replace(request, **complete), settings
 
@@ -77,9 +77,10 @@ def _check_unchanged(
         "base": request.base,
         "init_from": request.init_from,
         "config": request.config,
+        "quantize": request.quantize,
         **given,
     }
-    names = ("condition", "columns", "base", "init_from", "config")
+    names = ("condition", "columns", "base", "init_from", "config", "quantize")
     known = {name: getattr(started, name) for name in names}
     known |= asdict(before)
     changed = [

@@ -10,10 +10,12 @@ from cnctl.commands.train.trackers import check_tracker
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.network import replaces_base
+from cnctl.models.quantize import check_library
 from cnctl.models.supported import check_supported
 from cnctl.plugin import Condition
 from cnctl.settings import TrainSettings, resolve
 from cnctl.settings.declaration import declarations, out_of_range
+from cnctl.training.accelerator import may_shard
 
 OF_CONTROLNETS = ("connect", "hint_encoder", "hint_start", "layers", "lora", "unfreeze_after")
 """Settings that mean nothing without one."""
@@ -42,6 +44,20 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
     if replaces_base(settings.method):
         _check_without_controlnet(settings)
     return settings
+
+
+def check_locked(form: str, settings: TrainSettings) -> None:
+    """Raise MissingError, or CnctlError where a base in this form, see `quantize`, cannot serve."""
+    check_library(form)
+    if replaces_base(settings.method) or settings.unfreeze_after:
+        raise CnctlError(
+            "weights of 8 or 4 bits do not learn, and this run trains the base",
+            hint="leave out --quantize, or --method and --unfreeze-after",
+        )
+    if may_shard():
+        raise CnctlError(
+            "FSDP and DeepSpeed do not shard weights of 8 or 4 bits", hint="leave out --quantize"
+        )
 
 
 def check_start(settings: TrainSettings) -> None:

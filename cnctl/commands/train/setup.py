@@ -30,7 +30,12 @@ from cnctl.commands.train.resuming import (
     complete_request,
     note_changed_bits,
 )
-from cnctl.commands.train.run_settings import check_settings, check_start, resolve_settings
+from cnctl.commands.train.run_settings import (
+    check_locked,
+    check_settings,
+    check_start,
+    resolve_settings,
+)
 from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
 from cnctl.data.buckets import bucket_sizes
 from cnctl.data.folder import FolderDataset
@@ -40,6 +45,7 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.detector import Detector, HintReader
 from cnctl.models.base import Base
 from cnctl.models.network import Network
+from cnctl.models.quantize import quantize_base
 from cnctl.plugin import Condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
 from cnctl.tensorfiles.base_update_file import has_base_update
@@ -92,7 +98,9 @@ def prepare(
     chosen = check_settings(asked_settings, outline)
     if asked.init_from and checkpoint is None:
         check_start(chosen)
-    base = outline if dry else open_base(asked.base, device=asked.device, dtype=asked.dtype)
+    if asked.quantize:
+        check_locked(asked.quantize, chosen)
+    base = outline if dry else _open_base(asked)
     dataset = _asked_part(data, whole, chosen)
     record = describe_run(asked, base, chosen, dataset)
     if started is not None:
@@ -116,6 +124,18 @@ def prepare(
     network = _open_network(asked, condition, base, chosen)
     if network.replaces_base:
         base = replace(base, denoiser=network)  # the locked one is not used then
+    plan = make_plan(
+        asked,
+        condition,
+        replace(base, quantized=asked.quantize or ""),
+        network,
+        chosen,
+        dataset,
+        examples=examples,
+        fidelity=fidelity,
+    )
+    if asked.quantize and not dry:  # not before the network was copied from it
+        base = quantize_base(base, asked.quantize, low_memory=False)
     return Setup(
         condition=condition,
         base=base,
@@ -124,9 +144,7 @@ def prepare(
         examples=examples,
         validation=validation,
         cache=EncodingCache(Path(asked.cache), base) if asked.cache else None,
-        plan=make_plan(
-            asked, condition, base, network, chosen, dataset, examples=examples, fidelity=fidelity
-        ),
+        plan=plan,
         record=record,
     )
 
@@ -141,6 +159,16 @@ def open_training_data(
     dataset = open_dataset(data, columns=columns, read_hint=HintReader(condition), note=note)
     refuse_fatal(dataset.problems)
     return dataset
+
+
+def _open_base(asked: TrainRequest) -> Base:
+    """The locked base; in the host's memory where it is to be quantized."""
+    return open_base(
+        asked.base,
+        device=asked.device,
+        dtype=asked.dtype,
+        low_memory=asked.quantize is not None,
+    )
 
 
 def _asked_part(data: str, whole: Dataset, settings: TrainSettings) -> Dataset:
