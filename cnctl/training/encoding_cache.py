@@ -1,11 +1,13 @@
-"""Encoded images and prompts, kept on disk between epochs and runs."""
+"""Encoded images, hints and prompts, kept on disk between epochs and runs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from cnctl.system.atomic import atomic_file
 
 
 class EncodingCache:
-    """Moments of the autoencoder's posterior, and text features, each in its own file.
+    """Moments of the autoencoder's posterior, latents of hints, and text features, each in a file.
 
     A file is named by the sha256 of what went in: the pixels or the prompt, and the weights that
     read them. So one folder serves any number of runs, also at once, and outlives none of its
@@ -37,6 +39,15 @@ class EncodingCache:
         """Moments of the autoencoder's posterior (B, 2 C, h, w) for images uint8 (B, H, W, 3)."""
         return torch.cat([self._moments_of(image) for image in images])
 
+    def hint_latents(self, pixels: Tensor, *, shifted: bool) -> Tensor:
+        """The latents that the family's `encode_hint` returns for pixels (B, 3, H, W)."""
+        return torch.cat([self._hint_latents_of(one[None], shifted) for one in pixels])
+
+    def keep_hints(self, base: Base) -> Base:
+        """The base with an autoencoder that reads each hint once."""
+        latents = _KnownHints(base.family.latents, self)
+        return replace(base, family=replace(base.family, latents=latents))
+
     def text(self, prompts: Sequence[str]) -> TextFeatures:
         """The features that `encode_prompts` returns for these prompts."""
         return join([self._text_of(prompt) for prompt in prompts])
@@ -47,6 +58,14 @@ class EncodingCache:
         encode = self._base.family.latents.encode
         made = self._recall(key, lambda: {"moments": encode(self._base, pixels[None])})
         return made["moments"]
+
+    def _hint_latents_of(self, pixels: Tensor, shifted: bool) -> Tensor:
+        shape = repr(tuple(pixels.shape)).encode()
+        content = pixels.detach().cpu().contiguous().numpy().tobytes()
+        key = _key(b"hint", self._vae, bytes([shifted]), shape, content)
+        encode = self._base.family.latents.encode_hint
+        made = self._recall(key, lambda: {"latents": encode(self._base, pixels, shifted=shifted)})
+        return made["latents"]
 
     def _text_of(self, prompt: str) -> TextFeatures:
         key = _key(b"text", self._text_encoders, prompt.encode("utf-8", "surrogatepass"))
@@ -79,6 +98,20 @@ class EncodingCache:
             made = {name: tensor.contiguous() for name, tensor in make().items()}
         _write(path, save({name: tensor.cpu() for name, tensor in made.items()}))
         return made
+
+
+class _KnownHints:
+    """The `Latents` of a family, but that hints come from a cache."""
+
+    def __init__(self, latents: Any, cache: EncodingCache) -> None:
+        self._latents = latents
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._latents, name)
+
+    def encode_hint(self, base: Base, pixels: Tensor, *, shifted: bool = True) -> Tensor:
+        return self._cache.hint_latents(pixels, shifted=shifted)
 
 
 def _key(*parts: bytes) -> str:

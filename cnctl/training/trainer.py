@@ -97,7 +97,7 @@ class Training:
         Raises CnctlError where the checkpoint does not fit.
         """
         self.group = group or ProcessGroup()
-        self.base = base
+        self.base = base = cache.keep_hints(base) if cache else base
         self.settings = settings
         self.examples = examples
         self.network = network.to(base.device).train()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cnctl.commands.train.run import TrainRequest, train
 from cnctl.errors import OutputError
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
@@ -79,3 +80,49 @@ def test_a_cache_that_cannot_be_written_is_named(
     with pytest.raises(OutputError, match=r"/cache cannot be written") as caught:
         EncodingCache(tmp_path / "cache", loaded_random_base).moments(images)
     assert "--cache" in caught.value.hint
+
+
+def test_a_hint_is_encoded_once_and_its_latents_are_the_same(
+    loaded_sd3_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hint that another network reads without the shift has another entry."""
+    pixels = 2 * torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
+    plain = loaded_sd3_base.family.latents
+    expected = {
+        shifted: torch.cat(
+            [plain.encode_hint(loaded_sd3_base, one[None], shifted=shifted) for one in pixels]
+        )
+        for shifted in (True, False)
+    }
+    asked = []
+    encode = KLLatents.encode_hint
+    monkeypatch.setattr(
+        KLLatents, "encode_hint", lambda *a, **k: asked.append(1) or encode(*a, **k)
+    )
+    for _ in range(2):  # another run with the same folder
+        base = EncodingCache(tmp_path, loaded_sd3_base).keep_hints(loaded_sd3_base)
+        for shifted, latents in expected.items():
+            found = base.family.latents.encode_hint(base, pixels, shifted=shifted)
+            assert torch.equal(found, latents)
+    assert len(asked) == len(files(tmp_path)) == 4
+    assert base.family.latents.factor(base) == plain.factor(loaded_sd3_base)
+
+
+@pytest.mark.slow
+def test_a_run_with_a_cache_is_that_without(random_sd3_base: Path, tmp_path: Path) -> None:
+    """Images, hints and prompts; one example at a time, as the cache encodes them."""
+    settings = {"resolution": 64, "batch_size": 1, "steps": 2, "preview_every": 0, "layers": 1}
+    runs = []
+    for name, cache in (
+        ("plain", None),
+        ("kept", tmp_path / "cache"),
+        ("again", tmp_path / "cache"),
+    ):
+        asked = TrainRequest(
+            condition="canny", data="scenes:3", base=str(random_sd3_base), settings=settings,
+            cache=cache and str(cache),
+        )  # fmt: skip
+        train(asked, tmp_path / name)
+        [weights] = (tmp_path / name / "controlnet").glob("*.safetensors")
+        runs.append(weights.read_bytes()[-1000:])
+    assert runs[0] == runs[1] == runs[2]
