@@ -28,6 +28,7 @@ def out_of_memory_hint(
             "--batch-size 1": denoising and request.at_once > 1,
             "a smaller --size or --resolution": denoising,
             "--dtype bfloat16": request.dtype is None,
+            "--quantize int8": request.quantize is None,
         }
         hint = ", or ".join(way for way, is_open in ways.items() if is_open)
         raise DeviceError(f"out of memory for {what}", hint=f"try {hint}") from error

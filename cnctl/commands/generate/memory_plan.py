@@ -12,7 +12,7 @@ from cnctl.models.base import Base
 from cnctl.models.device import pick_device
 from cnctl.models.memory import HEADROOM, count_weights, free_memory, ways_to_need_less
 from cnctl.models.network import Network
-from cnctl.models.offload import move_layers
+from cnctl.models.offload import has_moving_layers, move_layers
 
 ASKED = "as asked"
 
@@ -59,7 +59,7 @@ def move_layers_if_too_large(
 ) -> None:
     """Have the layers of denoiser and ControlNets move one by one where not all of them fit."""
     own = [one for one in networks if one is not base.denoiser]
-    modules = [base.denoiser, *own]
+    modules = [one for one in (base.denoiser, *own) if not has_moving_layers(one)]
     needed = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
     free = free_memory(base.device)
     if base.device == base.offload_device or base.quantized or needed <= free - HEADROOM:

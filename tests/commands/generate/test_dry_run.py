@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusers import ControlNetModel
+from torch.nn import Linear
 
 from cnctl.commands.generate import memory_plan
 from cnctl.commands.generate.dry_run import plan_generation
@@ -15,6 +18,7 @@ from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.events import Note, ignore
 from cnctl.errors import MissingError
 from cnctl.images import read_image, write_image
+from cnctl.models.base import Base
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +109,23 @@ def test_a_device_that_is_too_small_is_said_before_weights_are_read(
     )
     assert said.startswith("cpu has 2.1 GB free")
     assert " with --low-memory" in said
+
+
+def test_layers_move_once_where_they_do_not_fit_the_device(
+    loaded_random_base: Base, random_controlnet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again for the next job, whose ControlNet may be a new one."""
+    moved: list[object] = []
+    monkeypatch.setattr(memory_plan, "free_memory", lambda device: 2 * 2**30 + 1)
+    monkeypatch.setattr(memory_plan, "move_layers", lambda module, device: moved.append(module))
+    monkeypatch.setattr(memory_plan, "has_moving_layers", lambda module: module in moved)
+    said: list[str] = []
+    base = replace(loaded_random_base, device=torch.device("cuda"), low_memory=True)
+    for networks in ([], [random_controlnet], [random_controlnet]):
+        memory_plan.move_layers_if_too_large(base, networks, note=said.append)
+    assert moved == [base.denoiser, random_controlnet]
+    assert len(said) == 2
+    assert said[0].endswith("each layer moves there when it runs, which takes longer")
+    for fits in (replace(base, quantized="int8"), replace(base, low_memory=False)):
+        memory_plan.move_layers_if_too_large(fits, [Linear(8, 8)], note=said.append)
+    assert len(said) == 2
