@@ -63,8 +63,9 @@ def check_run(plan: RunPlan, on_event: OnEvent) -> CheckedRun:
     tasks = _without(failures, plan.tasks)
     layout = _layout(request)
     images = layout.plan(tasks)
-    for name in request.weights:
-        find_layout(find_named(name))
+    if len(request.weights) == len(plan.controls):
+        for name in request.weights:
+            find_layout(find_named(name))
     check_adapters(request.loras, request.embeddings)
     return CheckedRun(
         plan=replace(plan, tasks=tasks),

@@ -392,7 +392,10 @@ def test_an_image_whose_name_another_run_takes_gets_the_next_free_seed(
     assert [image.path.name for image in made] == [f"box-canny-{seed}.png" for seed in (0, 2, 3)]
     assert [image.record.seed for image in made] == [0, 2, 3]
     assert other.has_all()
-    assert len([text for text in other.notes if "box-canny-1.png is another run's" in text]) == 1
+    assert (
+        len([text for text in other.notes if "box-canny-1.png was written by another run" in text])
+        == 1
+    )
     (same,) = generate(replace(request, out=tmp_path / "own", count=1, seed=3))
     assert np.array_equal(pixels(made[2].path), pixels(same.path))
 
