@@ -169,7 +169,7 @@ def test_a_broken_plugin_that_is_asked_for_gives_the_reason(tmp_path):
 
 
 ENDING = {
-    "exits": ("import os; os._exit(0)", "ended the process (exit code 0)"),
+    "exits": ("import ctypes; ctypes.CDLL(None)._exit(0)", "ended the process (exit code 0)"),
     "interrupts": ("raise KeyboardInterrupt", "ended the process"),
     "aborts": ("import os; os.abort()", "ended the process (SIGABRT)"),
     "hangs": ("import time; time.sleep(600)", "took longer than 3 seconds"),
@@ -286,7 +286,7 @@ def test_ctrl_c_ends_the_wait_for_a_plugin_that_hangs(tmp_path):
 
 
 def test_a_mistyped_name_imports_no_plugin(tmp_path):
-    modules = {"exits_module": "import os; os._exit(0)"}
+    modules = {"exits_module": "import ctypes; ctypes.CDLL(None)._exit(0)"}
     install(tmp_path, "exits", entries={"exits": "exits_module:exits"}, modules=modules)
     result = run("-m", "cnctl", "annotate", "--cond", "cany", "x.png", path=tmp_path)
     assert result.returncode == 2

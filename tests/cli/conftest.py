@@ -66,7 +66,7 @@ def terminal(tmp_path, environment) -> Callable[..., str]:
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (50, columns))
         words = [sys.executable, "-m", "cnctl", *map(os.fspath, arguments)]
-        settings = {"TERM": "xterm", "NO_COLOR": "1"}
+        settings = {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": str(columns)}
         process = subprocess.Popen(words, cwd=tmp_path, env=environment | settings, stdout=theirs)
         os.close(theirs)
         shown = b""

@@ -79,7 +79,7 @@ def complete_config(config: Mapping[str, Any], architecture: Config) -> Config:
     return architecture | {"axes_dims_rope": axes, "_class_name": CLASS}
 
 
-def check_hints(source: Source, *, condition: str, control_type: int | None) -> None:
+def check_hints(source: Source, *, condition: str, control_type: int | None, **_: Any) -> None:
     """Raise CnctlError where a union does not know hints of this condition."""
     modes = source.architecture["num_mode"]
     if modes is None:
