@@ -42,6 +42,6 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(first.replace("count=2", 'count=2, settings={"steps": 2}'), names)
     exec(second.replace('{"steps": 10}', '{"steps": 2}'), names)
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert made == [*(f"cat-canny-{seed}.png" for seed in range(4)), "cat-canny-hint.png"]
+    assert made == [*(f"bird-canny-{seed}.png" for seed in range(4)), "bird-canny-hint.png"]
     image = names["images"][0]  # type: ignore[index]
     assert image._repr_png_() == image.path.read_bytes()

@@ -7,6 +7,7 @@ import random
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,9 @@ import numpy as np
 
 from cnctl.errors import MissingError, describe_error
 from cnctl.system.isolation import refused_network
+
+GRACE = 2.0
+"""Seconds for threads to end, such as those of a pool that was told to."""
 
 
 def run_isolated(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
@@ -36,7 +40,7 @@ def run_isolated(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:
     problems += [f"{step} reaches for the network ({address})" for address in addresses[:1]]
     after = _process_state()
     problems += [f"{step} changes {what}" for what in before if before[what] != after[what]]
-    if left := [thread.name for thread in threading.enumerate() if _is_left(thread, threads)]:
+    if left := _left_running(threads):
         problems.append(f"{step} leaves a thread running: {', '.join(left)}")
     return result, problems
 
@@ -68,9 +72,14 @@ def _torch_state() -> dict[str, Any]:
     }
 
 
-def _is_left(thread: threading.Thread, before: set[threading.Thread]) -> bool:
-    """Whether a thread was started and runs on; tqdm's, which watches its bars, may."""
-    return thread not in before and type(thread).__name__ != "TMonitor"
+def _left_running(before: set[threading.Thread]) -> list[str]:
+    """The names of threads that were started and do not end; tqdm's, which watches bars, may."""
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    started = [thread for thread in started if type(thread).__name__ != "TMonitor"]
+    deadline = time.monotonic() + GRACE
+    for thread in started:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in started if thread.is_alive()]
 
 
 @contextmanager
