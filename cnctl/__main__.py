@@ -2,6 +2,7 @@
 
 import sys
 
+from cnctl.system.left_threads import exit_in_spite_of_threads
 from cnctl.system.standard_streams import replace_closed_streams
 
 
@@ -13,7 +14,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("cnctl: interrupted", file=sys.stderr)
         sys.exit(130)
-    run()
+    try:
+        run()
+    except SystemExit as leave:
+        exit_in_spite_of_threads(leave.code if isinstance(leave.code, int) else 0)
+        raise
 
 
 if __name__ == "__main__":

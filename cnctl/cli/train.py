@@ -90,7 +90,7 @@ def _train(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet:
     if json:
         emit_json(result.as_dict())
     else:
-        _summarize(result, out, quiet=quiet)
+        _summarize(result, out, base=request.base, quiet=quiet)
         emit([result.controlnet])
 
 
@@ -189,13 +189,15 @@ class _Display:
             self.advance = self.stack.enter_context(bar)
 
 
-def _summarize(result: TrainResult, out: Path, *, quiet: bool) -> None:
+def _summarize(result: TrainResult, out: Path, *, base: str | None, quiet: bool) -> None:
     if result.fidelity_before is not None and result.fidelity_after is not None:
         change = f"{result.fidelity_before:.3f} -> {result.fidelity_after:.3f}"
         note(f"{result.metric} on held-out examples: {change}", quiet=quiet)
     note(f"report: {result.report}", quiet=quiet)
     source = "--hint hint.png" if result.missing else "photo.jpg"
+    on_base = f" --base {base}" if base else ""
     note(
-        f"use it: cnctl generate --cond {result.condition} --control {out} {source} -p PROMPT",
+        f"use it: cnctl generate --cond {result.condition} --control {out}{on_base} {source} "
+        "-p PROMPT",
         quiet=quiet,
     )

@@ -33,7 +33,8 @@ def test_stdout_is_the_folder_and_stderr_all_else(
     assert any(line.startswith("step 2: edge_f1 0.") for line in lines)
     assert lines[-3].startswith("edge_f1 on held-out examples: 0.")
     assert lines[-2] == "report: r/report.html"
-    assert lines[-1] == "use it: cnctl generate --cond canny --control r photo.jpg -p PROMPT"
+    use = f"cnctl generate --cond canny --control r --base {random_base} photo.jpg -p PROMPT"
+    assert lines[-1] == f"use it: {use}"
     with pytest.raises(OutputError, match="r holds a training run"):
         cnctl("train", "--cond=canny", "--data=scenes:10", f"--base={random_base}", "-o", "r")
 

@@ -30,13 +30,15 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Catch the signals inside the block; after it, one that has come is raised once more.
 
-    Outside the main thread, where Python delivers no signals, nothing is caught.
+    Outside the main thread, where Python delivers no signals, nothing is caught. A signal that is
+    ignored stays so: shells have their background jobs ignore SIGINT.
     """
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    earlier = {number: signal.signal(number, stop._receive) for number in SIGNALS}
+    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    earlier = {number: signal.signal(number, stop._receive) for number in caught}
     try:
         yield stop
     finally:

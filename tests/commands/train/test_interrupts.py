@@ -52,3 +52,13 @@ def test_other_threads_catch_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGINT, before)
