@@ -197,15 +197,20 @@ def open_tables(
 
 def _open_parts(source: Path, files: Sequence[Path]) -> list[Part]:
     try:
-        return [part for path in files for part in open_parts(path)]
+        return [part for path in files for part in _parts_of(path)]
     except ImportError as error:
         raise MissingError(
             f"{shown(source)} holds tables, and pyarrow, which reads them, is not installed",
             hint="pip install 'cnctl[arrow]'",
         ) from error
+
+
+def _parts_of(path: Path) -> list[Part]:
+    try:
+        return open_parts(path)
     except (OSError, ValueError) as error:  # the base classes of pyarrow's errors
         raise CnctlError(
-            f"{shown(source)} cannot be read: {str(error).splitlines()[0]}", hint="copy it again"
+            f"{shown(path)} cannot be read: {str(error).splitlines()[0]}", hint="copy it again"
         ) from error
 
 

@@ -85,7 +85,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     saved().save_to_disk(tmp_path / "cut")
     part = next((tmp_path / "cut").glob("*.arrow"))
     part.write_bytes(part.read_bytes()[:300])
-    with pytest.raises(CnctlError, match="cannot be read"):
+    with pytest.raises(CnctlError, match=rf"{part.name} cannot be read"):
         open_dataset(tmp_path / "cut")
     datasets.DatasetDict(test=saved()).save_to_disk(tmp_path / "test")
     with pytest.raises(CnctlError, match="has no split 'train'"):
