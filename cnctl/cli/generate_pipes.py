@@ -15,7 +15,7 @@ from cnctl.system.standard_streams import was_closed
 
 PIPE = "-"
 NAME = "stdin.png"
-"""The image's name in records; what is in it is told by its content."""
+"""The image's name in records, whatever its format is."""
 
 
 def writes_to_pipe(request: GenerateRequest) -> bool:

@@ -41,7 +41,7 @@ def _of_condition(
             alike[_image(one, hint).shape[:2], options].append(one)
     for group in alike.values():
         if len(group) > 1:
-            with suppress(CnctlError):  # each is detected alone then, and its error told
+            with suppress(CnctlError):  # then each is detected alone, and errors are reported
                 found |= _together(group, hint, detector)
     return {
         one.number: found[one.number] if one.number in found else _alone(one, hint, detector)

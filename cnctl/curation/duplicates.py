@@ -16,7 +16,7 @@ BITS = 64
 MOST = 7
 """The greatest distance: parts of 8 bits, below which nearly all hashes share one."""
 BLOCK = 2048
-"""So many hashes are compared with as many at once."""
+"""Hashes in a block: each block is compared with each other one."""
 
 
 def find_duplicates(hashes: np.ndarray, distance: int) -> np.ndarray:

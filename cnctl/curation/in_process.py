@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from cnctl.curation.shard import ShardReport
 from cnctl.curation.work import Workplace
@@ -14,17 +13,6 @@ class InProcess:
 
     def __init__(self, place: Workplace, *, on_report: Callable[[ShardReport], None]) -> None:
         self._place, self._on_report = place, on_report
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
 
     def make(self, shards: Sequence[int]) -> list[int]:
         """Make these shards, but for those that are returned: other runs have them in work."""

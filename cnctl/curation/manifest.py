@@ -19,7 +19,7 @@ MANIFEST_LOCK = 1 << 60
 
 
 class Manifest:
-    """The shards of an output that are done, as all processes that work on it have told so far."""
+    """The shards of an output that are done, by any process."""
 
     def __init__(self, out: Path, claims: Claims) -> None:
         self._out = out

@@ -1,6 +1,7 @@
 """The plan of a data set: its recipe, and its rows cut into shards, written once into the output.
 
-A later run of the same output must have the same plan: what differs is told, and nothing is done.
+A later run of the same output must have the same plan: a difference is an error, and nothing is
+written.
 """
 
 from __future__ import annotations

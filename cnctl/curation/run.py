@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from cnctl.curation.choosing import choose_rows
@@ -170,16 +169,7 @@ def _tally(place: Workplace, numbers: range) -> Tally:
 
 
 class Engine(Protocol):
-    """What makes shards, inside a `with` block."""
-
-    def __enter__(self) -> Engine: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    """What makes shards."""
 
     def make(self, shards: Sequence[int]) -> list[int]:
         """Make these shards, but for those that are returned: other runs have them in work."""
@@ -208,7 +198,7 @@ class _Run:
             while missing:
                 missing = self._free_at_last(engine.make(missing))
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> AbstractContextManager[Engine]:
         crew = Crew(
             devices=self._job.devices, commercial=self._job.commercial, secrets=self._secrets
         )
@@ -218,7 +208,7 @@ class _Run:
             return RayWorkers(self._place, crew, on_report=self._on_report)
         if crew.devices:
             return Workers(self._place, crew, on_report=self._on_report, on_rows=self._on_rows)
-        return InProcess(self._place, on_report=self._on_report)
+        return nullcontext(InProcess(self._place, on_report=self._on_report))
 
     def _free_at_last(self, claimed: Sequence[int]) -> list[int]:
         """Wait for other runs; return the shards that they have given up."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from cnctl.curation.examples import ShardTask
 from cnctl.curation.layout import CLAIMS, SPLITS, records_name, tar_name, temporary
@@ -36,12 +35,7 @@ class Workplace:
     def __enter__(self) -> Workplace:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.claims.__exit__()
 
     def run(

@@ -1,7 +1,7 @@
 """Processes on this machine that make shards; one that is killed is replaced.
 
-Each has a pipe of its own, so that a process which is killed holds no lock that others wait for,
-and tells in shared memory which rows it has in work, so that what kills it is known.
+Each has its own pipe, so that a process which is killed holds no lock that others wait for,
+and writes to shared memory which rows it is working on, so that what kills it is known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from cnctl.curation.shard import ShardReport
@@ -88,12 +87,7 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End all processes."""
         for worker in self._workers:
             worker.process.kill()

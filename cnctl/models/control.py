@@ -79,7 +79,7 @@ class ControlRunner:
     """The controls of one run that ever act, each with its hint encoded once.
 
     guided: whether there are steps with guidance. every: a branch runs in the first `FIRST_STEPS`
-    in which it acts, and then in every so many of them; between, what it gave last is used again.
+    in which it acts, and then in every N-th of them; between, what it gave last is used again.
     1 is exact.
     """
 

@@ -1,7 +1,7 @@
 """LoRA for a base: files of kohya's trainers, of peft, ComfyUI and diffusers, old and new.
 
 They differ in what they call a layer and its two factors. Layers are recognised by the base's own
-names, points and underlines being all one, and by the other names that a family tells.
+names, with dots and underscores alike, and by further names that a family lists.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ def read_lora(names: LoraNames, path: Path, shapes: Mapping[str, Shapes]) -> lis
             hint=f"it is {row.what if row else 'not a known LoRA'}: give a LoRA that was made for "
             "this family of bases; LoHa, LoKr and DoRA are not read",
         )
-    told = _Told(listing.metadata)
+    adapter = _AdapterMetadata(listing.metadata)
     layers = [
         layer
         for (part, place), found in factors.items()
-        for layer in _layers(path, part, place, found, shapes[part], told)
+        for layer in _layers(path, part, place, found, shapes[part], adapter)
     ]
     _check_once(path, layers)
     return layers
@@ -162,25 +162,25 @@ def _place(weight: str) -> str:
     return weight.removesuffix(".weight")
 
 
-class _Told:
+class _AdapterMetadata:
     """What a file of peft's says of its ranks, in its metadata."""
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
         try:
-            told = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+            read = json.loads(metadata.get("lora_adapter_metadata", "{}"))
         except ValueError:
-            told = {}
-        self._told: dict[str, Any] = told if isinstance(told, dict) else {}
+            read = {}
+        self._read: dict[str, Any] = read if isinstance(read, dict) else {}
 
     def scale(self, part: str, weight: str, rank: int) -> float:
         """By what the product of both factors is multiplied."""
-        alphas = self._told.get(f"{part}.alpha_pattern") or {}
-        place, alpha = _place(weight), self._told.get(f"{part}.lora_alpha", rank)
+        alphas = self._read.get(f"{part}.alpha_pattern") or {}
+        place, alpha = _place(weight), self._read.get(f"{part}.lora_alpha", rank)
         for pattern, own in alphas.items():
             if _matches(pattern, place):
                 alpha = own
                 break
-        return alpha / (math.sqrt(rank) if self._told.get(f"{part}.use_rslora") else rank)
+        return alpha / (math.sqrt(rank) if self._read.get(f"{part}.use_rslora") else rank)
 
 
 def _matches(pattern: str, place: str) -> bool:
@@ -203,7 +203,7 @@ def _layers(
     place: Place,
     found: Mapping[str, LazyTensor],
     shapes: Shapes,
-    told: _Told,
+    adapter: _AdapterMetadata,
 ) -> Iterator[LoraLayer]:
     """What these factors add to each weight of a place."""
     named = f"{part}'s {', '.join(map(_place, place.weights))}"
@@ -220,7 +220,7 @@ def _layers(
         )
     alpha = float(found["alpha"].read()) if "alpha" in found else None
     for weight, rows in _rows(place, shapes):
-        scale = told.scale(part, weight, rank) if alpha is None else alpha / rank
+        scale = adapter.scale(part, weight, rank) if alpha is None else alpha / rank
         yield LoraLayer(part, weight, shapes[weight], down, up, scale, rows)
 
 
@@ -238,7 +238,7 @@ def _rows(place: Place, shapes: Shapes) -> Iterator[tuple[str, tuple[slice, ...]
 
 
 def _check_once(path: Path, layers: list[LoraLayer]) -> None:
-    """Raise CnctlError where a weight is changed by a layer of its own and in a larger one."""
+    """Raise CnctlError where a weight is changed by its own layer and by a fused one."""
     seen = set()
     for layer in layers:
         if (layer.part, layer.weight) in seen:

@@ -201,7 +201,7 @@ class Training:
             )
 
     def accumulate_more(self, times: int) -> int:
-        """Read so many times the first batch from the next step on; returns how many examples."""
+        """Read the first batch this many times from the next step on; returns how many examples."""
         self._set_growth(BatchGrowth(self.step, times))
         return times * self.settings.effective_batch
 

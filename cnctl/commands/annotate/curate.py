@@ -30,7 +30,7 @@ from cnctl.system.lines import as_text
 from cnctl.tensorfiles.digest import known_sha256
 
 BATCH = 4
-"""Images that a detector sees at once on a GPU, unless told otherwise."""
+"""Images that a detector sees at once on a GPU, unless `--batch` says how many."""
 WORDS = "caption-words"
 
 Event = Progress | Note
@@ -184,7 +184,7 @@ def _weights(condition: Condition) -> dict[str, str]:
 
 
 def _devices(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[str, list[str]]:
-    """The kind of device, and the device of each worker: all GPUs, or as many as cores."""
+    """The kind of device, and a device for each worker: one worker per GPU, or per core."""
     if request.engine == "ray" and request.workers == 0:
         raise CnctlError("--workers 0 is this process, not Ray", hint="leave one out")
     needs_none = not (request.caption or any(run.condition.files for run in runs))
@@ -205,7 +205,7 @@ def _devices(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[str, list[s
 
 
 def _per_worker(request: AnnotateRequest, kind: str, devices: Sequence[str]) -> list[str]:
-    """These devices in turn, for as many workers as are asked for, or one each."""
+    """A device for each worker: `--workers` of them, else one per device; devices repeat."""
     count = len(devices)
     if request.workers is not None:
         count = request.workers

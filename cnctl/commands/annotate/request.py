@@ -99,7 +99,7 @@ class AnnotateRequest(Declared):
         Flag("Also list nested subsets of these sizes.", metavar="N,N..."),
         matches(r"[1-9]\d*(,[1-9]\d*)*", "numbers, as 1000,10000", metavar="N,N..."),
     ] = None
-    caption: Annotated[bool, Flag("Caption the images that have no text.")] = False
+    caption: Annotated[bool, Flag("Write a caption for each image without one.")] = False
     captioner: Annotated[
         str | None,
         Flag("For --caption: folder, cached hub id, or tiny.", default="BLIP"),

@@ -18,7 +18,7 @@ from cnctl.errors import MissingError, describe_error
 from cnctl.system.isolation import refused_network
 
 GRACE = 2.0
-"""Seconds for threads to end, such as those of a pool that was told to."""
+"""Seconds that threads have to end, such as those of a pool that is shutting down."""
 
 
 def run_isolated(step: str, call: Callable[[], Any]) -> tuple[Any, list[str]]:

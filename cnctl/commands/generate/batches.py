@@ -79,7 +79,7 @@ def _batches(setup: Setup, images: Iterable[PreparedImage]) -> Iterator[list[Pre
 
 
 def _chunks(setup: Setup, image: PreparedImage) -> int:
-    """The chunks that its prompts are read in; all prompts of a batch are read in as many."""
+    """The number of chunks that its prompts are read in, the same for a whole batch."""
     return prompt_chunks(setup.base, image.task, image.settings)
 
 

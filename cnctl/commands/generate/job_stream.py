@@ -66,7 +66,7 @@ def generate_jobs(
     request: what all jobs share; its base, adapters, device and dtype are loaded at once. lines: a
     JSON object each: `image`, `prompt`, `negative_prompt`, `name`, `seed`, `count`, `size` ("WxH"),
     `cond` (as the option, or a list) with `control` (its weights, or a list), `out`, and settings
-    by name, each in place of the request's. A blank line is no job.
+    by name, each in place of the request's. Blank lines are skipped.
     An error of one job is in its result; CnctlError where the request's own base cannot be loaded.
     """
     from cnctl.commands.generate.models import load_models  # imports torch, which takes seconds

@@ -16,7 +16,7 @@ SMALL_BATCH = 4 * 128 * 128
 
 
 def choose_threads(base: Base, *, pixels: int, asked: int | None) -> int:
-    """The number for a batch of so many pixels; 0 where it is not made on the CPU.
+    """The number of threads for a batch of this many pixels; 0 for another device than the CPU.
 
     asked: what the user or the record of an earlier image says. Else torch's own number, but one
     for a small network and a small batch: there two threads took 0.70 of the time of one on idle
@@ -31,7 +31,7 @@ def choose_threads(base: Base, *, pixels: int, asked: int | None) -> int:
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads within this block; 0 changes nothing."""
+    """Compute with this number of threads inside the block; 0 changes nothing."""
     usual = torch.get_num_threads()
     torch.set_num_threads(count or usual)
     try:

@@ -92,7 +92,7 @@ def _plots(
 
 
 def _thinned(curve: Curve) -> Curve:
-    """Returns at most POINTS points, each the mean of as many steps."""
+    """Returns at most POINTS points, each the mean of an equal number of steps."""
     size = -(-len(curve) // POINTS) or 1
     parts = [curve[at : at + size] for at in range(0, len(curve), size)]
     return [tuple(map(statistics.fmean, zip(*part, strict=True))) for part in parts]  # type: ignore[misc]

@@ -11,7 +11,7 @@ OFF = "off"
 
 @dataclass(frozen=True)
 class Bounds:
-    """Both ends are included; None is no bound."""
+    """Both ends are included; None for no bound."""
 
     least: float | None = None
     most: float | None = None

@@ -40,7 +40,7 @@ class Found:
 
     @property
     def metric(self) -> str:
-        """The name of the condition's metric, which tells what kind of map a hint is."""
+        """The name of the condition's metric, which depends on the kind of hint."""
         metric = self.condition.metric
         return metric.name if isinstance(metric, Metric) else metric
 

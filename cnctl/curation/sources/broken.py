@@ -1,4 +1,4 @@
-"""A part of an input that could not be found: a row, so that it is counted and its reason told."""
+"""A part of an input that could not be found: a row, so that it is counted, with its reason."""
 
 from __future__ import annotations
 

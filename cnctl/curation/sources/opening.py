@@ -25,7 +25,7 @@ class Inputs:
     """What a run reads. paths: a file that lists paths, "-" for standard input; "" for none.
 
     columns: names of columns, as `parse_columns` gives them. every: the step between the frames
-    that are taken of a video; None where videos are no inputs.
+    that are taken of a video; None where videos are not read.
     """
 
     given: Sequence[str]
@@ -33,13 +33,13 @@ class Inputs:
     columns: Mapping[str, str] = field(default_factory=dict)
     every: int | None = None
     note: Callable[[str], None] = lambda text: None
-    """Is told what is read where there is a choice."""
+    """Called with a line on what is read where there is a choice."""
 
 
 def find_rows(inputs: Inputs, *, without: Path) -> Iterator[Row]:
     """Yield the rows of all inputs as they are given, each in its own order.
 
-    without: a folder whose files are no inputs, because they are the output. Raises CnctlError for
+    without: the output folder, whose files are not inputs. Raises CnctlError for
     an input that does not exist or gives nothing.
     """
     for item in inputs.given:
