@@ -44,8 +44,9 @@ def _print(result: JobResult, *, json: bool) -> None:
     else:
         emit(image.path for image in result.images)
         if result.error:
-            hint = f"; {result.error.hint}" if result.error.hint else ""
-            note(f"cnctl: job {result.number}: {result.error}{hint}")
+            job, hint = f"job {result.number}", result.error.hint
+            text = f"{result.error}" if job in str(result.error) else f"{job}: {result.error}"
+            note(f"cnctl: {text}; {hint}" if hint else f"cnctl: {text}")
     sys.stdout.flush()  # whoever sent the job waits for it
 
 
