@@ -77,7 +77,9 @@ def annotate(
     from cnctl.commands.annotate.run import annotate as run
 
     with progress("annotating", quiet=quiet) as advance:
-        result = run(request, on_event=_Display(advance, paths=not (json or to_stdout)))
+        result = run(
+            request, on_event=_Display(advance, paths=not (json or to_stdout), quiet=quiet)
+        )
     _report(result, json=json, quiet=quiet)
 
 
@@ -142,11 +144,14 @@ class _Display:
 
     advance: Advance
     paths: bool
+    quiet: bool
 
     def __call__(self, event: Event) -> None:
-        from cnctl.commands.shared.events import FailedCondition, FailedImage, Stage
+        from cnctl.commands.shared.events import FailedCondition, FailedImage, Note, Stage
 
         match event:
+            case Note(text):
+                note(text, quiet=self.quiet)
             case Stage(_, done, total):
                 self.advance(100 * done // total, event.count)
             case FailedImage(error=error) | FailedCondition(error=error):

@@ -50,6 +50,14 @@ def read_image(
         return _flatten(_to_srgb(_eight_bits(image, name)), background=255)
 
 
+def describe_frames(data: bytes, name: str) -> str:
+    """Say in one line that of several frames the first is read; "" for an image with one."""
+    with _opened(data, name) as image:
+        # The further frames of a photograph (MPO) are previews of it.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    return f"{name} has {frames} frames; the first is read" if frames > 1 else ""
+
+
 def read_hint(source: str | Path | bytes, *, channels: int) -> np.ndarray:
     """Return a hint file, or the bytes of one, as uint8 (H, W, channels).
 

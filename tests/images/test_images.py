@@ -20,6 +20,7 @@ from cnctl.errors import CnctlError, OutputError
 from cnctl.images import (
     ImageFile,
     copied_suffix,
+    describe_frames,
     eight_bits,
     encode_hint,
     find_images,
@@ -720,3 +721,15 @@ def test_files_that_every_reader_shows_alike(format, orientation, suffix) -> Non
     buffer = io.BytesIO()
     Image.new("RGB", (4, 3), "red").save(buffer, format, **({"exif": exif} if orientation else {}))
     assert copied_suffix(buffer.getvalue()) == suffix
+
+
+def test_an_animation_is_said_to_be_read_in_part(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    data = (tmp_path / "a.gif").read_bytes()
+    assert describe_frames(data, "a.gif") == "a.gif has 3 frames; the first is read"
+    assert read_image(data, name="a.gif")[0, 0].tolist() == [255, 0, 0]
+    frames[0].save(tmp_path / "a.png")
+    assert describe_frames((tmp_path / "a.png").read_bytes(), "a.png") == ""
+    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:])
+    assert describe_frames((tmp_path / "a.mpo").read_bytes(), "a.mpo") == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +24,14 @@ ASPECT_TOLERANCE = 0.02
 class HintSource:
     """Gives the hint of each target; `look_ahead` detects those of several images in one call.
 
-    loaded: by the name of the condition.
+    loaded: by the name of the condition. note: hears what is not read of an image.
     """
 
-    def __init__(self, loaded: Mapping[str, LoadedDetector]) -> None:
+    def __init__(
+        self, loaded: Mapping[str, LoadedDetector], *, note: Callable[[str], None]
+    ) -> None:
         self._loaded = loaded
-        self.images = InputImages()
+        self.images = InputImages(note)
         self._found: dict[Path, Detection | None] = {}
         """By the path of the hint."""
 

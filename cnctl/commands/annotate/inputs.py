@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from cnctl.commands.annotate.plan import StandardInput, Target
-from cnctl.images import ImageFile, read_bytes, read_image, shown
+from cnctl.images import ImageFile, describe_frames, read_bytes, read_image, shown
 
 
 class InputImages:
-    """The images of a run. Each is kept in memory from its first use until `forget`."""
+    """The images of a run. Each is kept in memory from its first use until `forget`.
 
-    def __init__(self) -> None:
+    note: is called with a line about what is not read of an image.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
         self._contents: dict[ImageFile, bytes] = {}
         self._pictures: dict[ImageFile, np.ndarray] = {}
         self._sha256: dict[ImageFile, str] = {}
@@ -38,6 +43,8 @@ class InputImages:
         if image not in self._pictures:
             content = self._contents.pop(image, None) or _read(image)
             self._pictures[image] = read_image(content, name=title(image))
+            if text := describe_frames(content, title(image)):
+                self._note(text)
         return self._pictures[image]
 
     def forget(self, image: ImageFile) -> None:

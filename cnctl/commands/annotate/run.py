@@ -12,7 +12,7 @@ from cnctl.commands.annotate.plan import Plan, Run, Target, named_conditions, pl
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
 from cnctl.commands.annotate.stores import SheetStore, Store, open_store
-from cnctl.commands.shared.events import FailedCondition, FailedImage, Stage, ignore
+from cnctl.commands.shared.events import FailedCondition, FailedImage, Note, Stage, ignore, notes
 from cnctl.commands.shared.failures import FailedConditions, Failures
 from cnctl.commands.shared.report.sheets import compare
 from cnctl.errors import CnctlError
@@ -22,7 +22,7 @@ from cnctl.images import fit_hint, read_hint
 
 BATCH = 4
 
-Event = AnnotatedHint | Sheet | Stage | FailedImage | FailedCondition
+Event = AnnotatedHint | Sheet | Stage | Note | FailedImage | FailedCondition
 """A hint or sheet that is on disk, how many images are done, or what failed."""
 
 
@@ -43,7 +43,7 @@ def annotate(
     failures = Failures(on_event, alone=len(plans) == 1)
     with open_store(request) as store:
         detectors, batch = _open_detectors(request, runs, broken)
-        source = HintSource(detectors)
+        source = HintSource(detectors, note=notes(on_event))
         if broken.failed:
             usable = {run.condition.name for run in runs} - {f.condition for f in broken.failed}
             plans = [plan.only(usable) for plan in plans]

@@ -18,6 +18,7 @@ from cnctl.commands.generate.regions import read_region
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.sources import check_sources
 from cnctl.commands.shared.cached import find_named
+from cnctl.commands.shared.events import Note
 from cnctl.commands.shared.failures import Failures
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.models.layouts import find_layout
@@ -46,7 +47,8 @@ def check_run(plan: RunPlan, on_event: OnEvent) -> CheckedRun:
     An image that cannot be read is reported and left out, if there are others. Raises CnctlError
     where nothing is left, and OutputError where an output exists.
     """
-    request, pictures = plan.request, Pictures()
+    request = plan.request
+    pictures = Pictures(note=lambda text: on_event(Note(text)))
     if request.threads and request.threads > (most := cores()):
         raise CnctlError(f"--threads {request.threads} of {most} cores", hint=f"use 1 to {most}")
     to_edit = read_edit(request.image, request.mask, request.strength, pictures=pictures)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnctl.hints.run import read_ready
-from cnctl.images import read_image
+from cnctl.images import describe_frames, read_bytes, read_image, shown
 from cnctl.plugin import Condition
 
 KEPT_BYTES = 2**28
@@ -16,19 +16,33 @@ KEPT_BYTES = 2**28
 
 
 class Pictures:
-    """Reads input images, and keeps the first of them, up to `limit` bytes in all."""
+    """Reads input images, and keeps the first of them, up to `limit` bytes in all.
 
-    def __init__(self, *, limit: int = KEPT_BYTES) -> None:
-        self._room = limit
+    note: is called with a line about what is not read of an image.
+    """
+
+    def __init__(
+        self, *, limit: int = KEPT_BYTES, note: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._room, self._note = limit, note
+        self._noted: set[Path] = set()
         self._kept: dict[tuple[Path, str], np.ndarray] = {}
 
     def photograph(self, path: Path) -> np.ndarray:
         """An image file as RGB uint8 (H, W, 3), as `read_image` returns it."""
-        return self._read(path, "", lambda: read_image(path))
+        return self._read(path, "", lambda: self._decode(path))
 
     def hint(self, condition: Condition, path: Path) -> np.ndarray:
         """A file that holds a hint of this condition, (H, W, C), as `read_ready` returns it."""
         return self._read(path, condition.name, lambda: read_ready(condition, path))
+
+    def _decode(self, path: Path) -> np.ndarray:
+        data = read_bytes(path)
+        picture = read_image(data, name=shown(path))
+        if path not in self._noted and (text := describe_frames(data, shown(path))):
+            self._note(text)
+        self._noted.add(path)
+        return picture
 
     def _read(self, path: Path, condition: str, decode: Callable[[], np.ndarray]) -> np.ndarray:
         key = path, condition
