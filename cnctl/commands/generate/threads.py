@@ -19,8 +19,8 @@ def choose_threads(base: Base, *, pixels: int, asked: int | None) -> int:
     """The number of threads for a batch of this many pixels; 0 for another device than the CPU.
 
     asked: what the user or the record of an earlier image says. Else torch's own number, but one
-    for a small network and a small batch: there two threads took 0.70 of the time of one on idle
-    cores, and 4.8 times as long on busy ones, where each operation waits for both.
+    for a small network and a small batch: there two threads took 0.87 of the time of one on idle
+    cores, and 2.1 of it on busy ones, where each operation waits for both.
     """
     if base.device.type != "cpu":
         return 0
