@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,9 +18,8 @@ from cnctl.cli.complete import (
     complete_sweep,
 )
 from cnctl.cli.declared import Given, declares
+from cnctl.cli.generate_display import GenerateDisplay, draw_images
 from cnctl.cli.report import (
-    Advance,
-    draw,
     emit,
     emit_json,
     note,
@@ -34,13 +32,8 @@ from cnctl.settings import GenerateSettings
 from cnctl.settings.declaration import Flag
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from cnctl.commands.generate.events import Event
     from cnctl.commands.generate.generated import GeneratedImage
     from cnctl.commands.shared.events import FailedImage
-
-PREVIEW_COLUMNS = 64
 
 Images = Annotated[
     list[str] | None,
@@ -195,7 +188,7 @@ def _refuse_with_jobs(**given: object) -> None:
 def _plan(request: GenerateRequest, *, json: bool, quiet: bool) -> None:
     from cnctl.commands.generate.dry_run import plan_generation
 
-    plan = plan_generation(request, _Display(silence, preview=False, quiet=quiet))
+    plan = plan_generation(request, GenerateDisplay(silence, preview=False, quiet=quiet))
     if json:
         emit_json({"plan": plan.as_dict()})
     else:
@@ -217,48 +210,14 @@ def _run(
 
     made: list[GeneratedImage] = []
     with progress("denoising", quiet=quiet) as advance:
-        display = _Display(advance, preview=preview, quiet=quiet)
+        display = GenerateDisplay(advance, preview=preview, quiet=quiet)
         for image in run(request, on_event=display):
             made.append(image)
             if not silent:
                 emit([image.path])
             if preview:
-                _draw([read_image(image.path)])
+                draw_images([read_image(image.path)])
     return made, display.failed
-
-
-@dataclass
-class _Display:
-    """Shows the events of a run, and collects what failed."""
-
-    advance: Advance
-    preview: bool
-    quiet: bool
-    failed: list[FailedImage] = field(default_factory=list)
-
-    def __call__(self, event: Event) -> None:
-        from cnctl.commands.generate.events import FailedImage, Note, Preview, Stage
-
-        match event:
-            case Note(text):
-                note(text, quiet=self.quiet)
-            case Stage(_, done, total):
-                self.advance(round(100 * done / total), event.count)
-            case Preview(_, images) if self.preview:
-                _draw([*images])
-            case FailedImage(error=error):
-                self.failed.append(event)
-                note(f"cnctl: {error}")
-
-
-def _draw(images: Sequence[np.ndarray]) -> None:
-    """Show images of one size side by side in the terminal."""
-    import numpy as np
-
-    from cnctl.images import draw as drawn
-
-    columns = min(PREVIEW_COLUMNS * len(images), get_terminal_size().columns)
-    draw(drawn(np.concatenate(images, axis=1), columns=columns))
 
 
 def _inputs(count: int) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from cnctl.cli.report import Advance, emit, emit_json_line, note, progress
+from cnctl.cli.generate_display import GenerateDisplay
+from cnctl.cli.report import emit, emit_json_line, note, progress
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.system.standard_streams import was_closed
 
 if TYPE_CHECKING:
-    from cnctl.commands.generate.events import Event
     from cnctl.commands.generate.job_stream import JobResult
     from cnctl.commands.generate.request import GenerateRequest
 
@@ -22,8 +22,9 @@ def run_jobs(request: GenerateRequest, *, json: bool, quiet: bool) -> None:
     _check(request)
     bad = done = 0
     with progress("denoising", quiet=quiet) as advance:
+        display = GenerateDisplay(advance, preview=False, quiet=quiet)
         lines = iter(sys.stdin.buffer.readline, b"")
-        for result in generate_jobs(request, lines, on_event=_Display(advance, quiet)):
+        for result in generate_jobs(request, lines, on_event=display):
             _print(result, json=json)
             done += 1
             bad += bool(result.error or result.failed)
@@ -48,22 +49,3 @@ def _print(result: JobResult, *, json: bool) -> None:
             text = f"{result.error}" if job in str(result.error) else f"{job}: {result.error}"
             note(f"cnctl: {text}; {hint}" if hint else f"cnctl: {text}")
     sys.stdout.flush()  # whoever sent the job waits for it
-
-
-class _Display:
-    """Shows the events of all jobs."""
-
-    def __init__(self, advance: Advance, quiet: bool) -> None:
-        self.advance = advance
-        self.quiet = quiet
-
-    def __call__(self, event: Event) -> None:
-        from cnctl.commands.generate.events import FailedImage, Note, Stage
-
-        match event:
-            case Note(text):
-                note(text, quiet=self.quiet)
-            case Stage(_, done, total):
-                self.advance(round(100 * done / total), event.count)
-            case FailedImage(error=error):
-                note(f"cnctl: {error}")

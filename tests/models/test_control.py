@@ -1,6 +1,7 @@
 """Scales and modes of control against the original's numbers and against loops written out."""
 
 import copy
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ STEPS = 4
 SIZE = {"height": 64, "width": 64}
 GUIDANCE = 5.0
 FADE = [0.825 ** (8 - i) for i in range(9)]
+ONES = (1.0,) * len(FADE)
 
 
 @pytest.fixture(scope="module")
@@ -49,33 +51,37 @@ def written_out(
     hint: Tensor,
     texts: dict[str, TextFeatures],
     *,
-    scales: list[float],
-    both_halves: bool,
+    scales: Sequence[float] = ONES,
+    both_halves: bool = True,
+    start: Tensor | None = None,
+    steps: int = STEPS,
+    runs: Collection[int] = range(99),
+    guided: Collection[int] = range(99),
 ) -> Tensor:
-    """The original's loop: two passes per step, each residual multiplied by its own scale."""
+    """The original's loop: two passes per step, each residual multiplied by its own scale.
+
+    runs: the steps in which the ControlNet runs; in others, what it gave last is added. guided: the
+    steps with guidance.
+    """
     scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
-    scheduler.set_timesteps(STEPS)
-    latents = noise(base)
-    for timestep in scheduler.timesteps:
+    scheduler.set_timesteps(steps)
+    latents, last = noise(base) if start is None else start, {}
+    for step, timestep in enumerate(scheduler.timesteps):
         halves = {}
         for name, text in texts.items():
             control: dict[str, Any] = {}
+            if step in runs:
+                last[name] = _residuals(controlnet, latents, timestep, text.tokens, hint)
             if both_halves or name == "text":
-                *down, middle = (
-                    residual * scale
-                    for residual, scale in zip(
-                        _residuals(controlnet, latents, timestep, text.tokens, hint),
-                        scales,
-                        strict=True,
-                    )
-                )
+                *down, middle = (r * scale for r, scale in zip(last[name], scales, strict=True))
                 control = {
                     "down_block_additional_residuals": down,
                     "mid_block_additional_residual": middle,
                 }
             halves[name] = base.denoiser(latents, timestep, text.tokens, **control).sample
-        without, with_prompt = halves["negative_text"], halves["text"]
-        predicted = without + GUIDANCE * (with_prompt - without)
+        without, predicted = halves["negative_text"], halves["text"]
+        if step in guided:
+            predicted = without + GUIDANCE * (predicted - without)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
     return latents
 
@@ -113,7 +119,6 @@ def test_modes_equal_the_originals_loop(
     assert_same(ours(loaded_random_base, control, texts), expected)
 
 
-@torch.no_grad()
 def test_a_branch_that_runs_every_third_step_adds_the_same_between(
     assert_same: Any,
     loaded_random_base: Base,
@@ -121,36 +126,16 @@ def test_a_branch_that_runs_every_third_step_adds_the_same_between(
     hint: Tensor,
     texts: dict[str, TextFeatures],
 ) -> None:
-    base, steps, runs = loaded_random_base, 12, [0, 1, 2, 3, 4, 7, 10]
-    ran: list[int] = []
+    base, ran = loaded_random_base, []
     counted = random_controlnet.register_forward_hook(lambda *_: ran.append(0))
-    given = {**texts, "steps": steps, "guidance_scale": GUIDANCE, "control_every": 3}
+    given = {**texts, "steps": 12, "guidance_scale": GUIDANCE, "control_every": 3}
     made = denoise(base, [Control(random_controlnet, hint)], noise(base), **given)
     counted.remove()
+    runs = [0, 1, 2, 3, 4, 7, 10]
     assert len(ran) == len(runs)
-    scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
-    scheduler.set_timesteps(steps)
-    latents, kept = noise(base), {}
-    for step, timestep in enumerate(scheduler.timesteps):
-        halves = {}
-        for name, text in texts.items():
-            if step in runs:
-                kept[name] = _residuals(random_controlnet, latents, timestep, text.tokens, hint)
-            *down, middle = kept[name]
-            halves[name] = base.denoiser(
-                latents,
-                timestep,
-                text.tokens,
-                down_block_additional_residuals=down,
-                mid_block_additional_residual=middle,
-            ).sample
-        without, with_prompt = halves["negative_text"], halves["text"]
-        predicted = without + GUIDANCE * (with_prompt - without)
-        latents = scheduler.step(predicted, timestep, latents).prev_sample
-    assert_same(made, latents)
+    assert_same(made, written_out(base, random_controlnet, hint, texts, steps=12, runs=runs))
 
 
-@torch.no_grad()
 def test_steps_outside_the_interval_of_guidance_read_the_prompt_alone(
     assert_same: Any,
     loaded_random_base: Base,
@@ -160,8 +145,7 @@ def test_steps_outside_the_interval_of_guidance_read_the_prompt_alone(
     base = loaded_random_base
     hints = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
     two = {name: join([text, text]) for name, text in texts.items()}
-    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-    start = draw_noise(base, generators, **SIZE)
+    start = draw_noise(base, [torch.Generator().manual_seed(seed) for seed in (1, 2)], **SIZE)
     made = denoise(
         base,
         [Control(random_controlnet, hints)],
@@ -171,25 +155,9 @@ def test_steps_outside_the_interval_of_guidance_read_the_prompt_alone(
         guidance_scale=GUIDANCE,
         guidance_interval=(0.25, 0.75),
     )
-    for latents, hint, result in zip(start[:, None], hints[:, None], made[:, None], strict=True):
-        scheduler = type(base.process.scheduler).from_config(base.process.scheduler.config)
-        scheduler.set_timesteps(STEPS)
-        for step, timestep in enumerate(scheduler.timesteps):
-            halves = {}
-            for name, text in texts.items():
-                *down, middle = _residuals(random_controlnet, latents, timestep, text.tokens, hint)
-                halves[name] = base.denoiser(
-                    latents,
-                    timestep,
-                    text.tokens,
-                    down_block_additional_residuals=down,
-                    mid_block_additional_residual=middle,
-                ).sample
-            without, predicted = halves["negative_text"], halves["text"]
-            if step in (1, 2):
-                predicted = without + GUIDANCE * (predicted - without)
-            latents = scheduler.step(predicted, timestep, latents).prev_sample
-        assert_same(result, latents)
+    for one, hint, result in zip(start[:, None], hints[:, None], made[:, None], strict=True):
+        asked: dict[str, Any] = {"start": one, "guided": [1, 2]}
+        assert_same(result, written_out(base, random_controlnet, hint, texts, **asked))
 
 
 def test_residual_scales_multiply_each_its_own(

@@ -14,7 +14,6 @@ from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.flux.base import load_base
 from cnctl.models.flux.controlnet import (
     GUIDANCE,
-    FluxControlNet,
     build_controlnet,
     predict_velocity,
 )
@@ -30,10 +29,10 @@ from cnctl.models.signatures import BASE
 from cnctl.models.signatures import FLUX as FOLDER
 from cnctl.models.transformer.base import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
-from cnctl.models.transformer.starts import GAUSSIAN, HINT_STARTS
+from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import (
-    check_hint_channels,
     check_weights,
     find_weights,
     open_network,
@@ -44,20 +43,6 @@ from cnctl.weights import control_types
 CLASS = "FluxTransformer2DModel"
 ACTIVATION_BYTES = {False: 24, True: 2}
 """As SD3's, whose blocks those of two streams are."""
-
-
-def build_network(
-    base: Base,
-    *,
-    hint_channels: int,
-    hint_start: str = GAUSSIAN,
-    layers: int = 0,
-    seed: int = 0,
-    **_: Any,
-) -> FluxControlNet:
-    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
-    check_hint_channels(NAME, "this condition", hint_channels)
-    return build_controlnet(base.denoiser, layers=layers, hint_start=hint_start, seed=seed)
 
 
 def most_layers(base: Base) -> int:
@@ -82,7 +67,7 @@ FLUX = Family(
     load_base=load_base,
     predict=predict_velocity,
     controls_read_prompt=True,
-    build_network=build_network,
+    build_network=network_builder(NAME, build_controlnet),
     open_network=partial(open_network, FORMAT),
     check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,

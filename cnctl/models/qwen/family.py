@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from diffusers import QwenImageTransformer2DModel
 
@@ -16,7 +15,6 @@ from cnctl.models.lora import read_lora
 from cnctl.models.qwen.base import load_base
 from cnctl.models.qwen.controlnet import (
     LAYERS,
-    QwenControlNet,
     build_controlnet,
     predict_velocity,
 )
@@ -31,10 +29,10 @@ from cnctl.models.signatures import BASE
 from cnctl.models.signatures import QWEN as FOLDER
 from cnctl.models.transformer.base import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
-from cnctl.models.transformer.starts import GAUSSIAN, HINT_STARTS
+from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import (
-    check_hint_channels,
     check_weights,
     find_weights,
     open_network,
@@ -46,20 +44,6 @@ RECIPE = {"learning_rate": 4e-5, "prompt_dropout": 0.1}
 """What InstantX's union was trained with (its model card; batches of 64, 50,000 steps)."""
 ACTIVATION_BYTES = {False: 24, True: 2}
 """As SD3's, whose blocks these are."""
-
-
-def build_network(
-    base: Base,
-    *,
-    hint_channels: int,
-    hint_start: str = GAUSSIAN,
-    layers: int = 0,
-    seed: int = 0,
-    **_: Any,
-) -> QwenControlNet:
-    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
-    check_hint_channels(NAME, "this condition", hint_channels)
-    return build_controlnet(base.denoiser, layers=layers, hint_start=hint_start, seed=seed)
 
 
 def most_layers(base: Base) -> int:
@@ -84,7 +68,7 @@ QWEN = Family(
     predict=predict_velocity,
     guide=guide,
     controls_read_prompt=True,
-    build_network=build_network,
+    build_network=network_builder(NAME, build_controlnet),
     open_network=partial(open_network, FORMAT),
     check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,

@@ -16,7 +16,7 @@ from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
 from cnctl.models.lora import read_lora
 from cnctl.models.sd3.base import load_base
-from cnctl.models.sd3.controlnet import Sd3ControlNet, build_controlnet, predict_velocity
+from cnctl.models.sd3.controlnet import build_controlnet, predict_velocity
 from cnctl.models.sd3.format import FORMAT, LAYOUT
 from cnctl.models.sd3.lora import NAMES
 from cnctl.models.sd3.published import CONTROLNETS
@@ -26,9 +26,9 @@ from cnctl.models.signatures import BASE
 from cnctl.models.signatures import SD3 as FOLDER
 from cnctl.models.transformer.base import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
-from cnctl.models.transformer.starts import GAUSSIAN, HINT_STARTS
+from cnctl.models.transformer.fresh import network_builder
+from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import (
-    check_hint_channels,
     check_weights,
     find_weights,
     open_network,
@@ -40,20 +40,6 @@ ACTIVATION_BYTES = {False: 24, True: 2}
 """Kept for the backward pass, per sample, token of the image, channel, block and byte of precision,
 without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64 latents and random
 weights: 17 where no block has a second attention, 26 where half of them have."""
-
-
-def build_network(
-    base: Base,
-    *,
-    hint_channels: int,
-    hint_start: str = GAUSSIAN,
-    layers: int = 0,
-    seed: int = 0,
-    **_: Any,
-) -> Sd3ControlNet:
-    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
-    check_hint_channels("SD3", "this condition", hint_channels)
-    return build_controlnet(base.denoiser, layers=layers, hint_start=hint_start, seed=seed)
 
 
 def most_layers(base: Base) -> int:
@@ -82,7 +68,7 @@ SD3 = Family(
     repeated_blocks=("JointTransformerBlock", "SD3SingleTransformerBlock"),
     load_base=load_base,
     predict=predict_velocity,
-    build_network=build_network,
+    build_network=network_builder("SD3", build_controlnet),
     open_network=partial(open_network, FORMAT),
     check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,

@@ -21,16 +21,16 @@ from cnctl.models.lora import read_lora
 from cnctl.models.signatures import BASE
 from cnctl.models.signatures import ZIMAGE as NAME
 from cnctl.models.transformer.base import PART
-from cnctl.models.transformer.starts import GAUSSIAN, HINT_STARTS
+from cnctl.models.transformer.fresh import network_builder
+from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import (
-    check_hint_channels,
     check_weights,
     find_weights,
     open_network,
     weights_file,
 )
 from cnctl.models.zimage.base import load_base
-from cnctl.models.zimage.controlnet import ZImageControlNet, build_controlnet
+from cnctl.models.zimage.controlnet import build_controlnet
 from cnctl.models.zimage.format import FORMAT, LAYOUT
 from cnctl.models.zimage.lora import NAMES
 from cnctl.models.zimage.predict import predict_velocity
@@ -62,20 +62,6 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # Scale 4 in diffusers, which counts from 0 where others count from 1.
     PLAIN: {"steps": 50, "guidance_scale": 5.0, "train": RECIPE},
 }
-
-
-def build_network(
-    base: Base,
-    *,
-    hint_channels: int,
-    hint_start: str = GAUSSIAN,
-    layers: int = 0,
-    seed: int = 0,
-    **_: Any,
-) -> ZImageControlNet:
-    """A fresh ControlNet; the other settings have their defaults (`UNSUPPORTED`)."""
-    check_hint_channels("Z-Image", "this condition", hint_channels)
-    return build_controlnet(base.denoiser, layers=layers, hint_start=hint_start, seed=seed)
 
 
 def most_layers(base: Base) -> int:
@@ -111,7 +97,7 @@ ZIMAGE = Family(
     repeated_blocks=("ZImageTransformerBlock", "ZImageControlTransformerBlock"),
     load_base=load_base,
     predict=predict_velocity,
-    build_network=build_network,
+    build_network=network_builder("Z-Image", build_controlnet),
     open_network=partial(open_network, FORMAT),
     check_weights=partial(check_weights, FORMAT),
     find_weights=find_weights,
@@ -148,7 +134,7 @@ def recognise(location: Location) -> Family | None:
     return replace(
         ZIMAGE,
         name=name,
-        defaults={"scheduler": "flow_match_euler", **DEFAULTS.get(name, {})},
+        defaults={"scheduler": "flow_match_euler", **DEFAULTS.get(name, {"train": RECIPE})},
         controlnets=CONTROLNETS.get(name, {}),
     )
 
