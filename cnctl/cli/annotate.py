@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,8 +25,8 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        help="Images, folders (with subfolders) or - for stdin; with --shards also lists, tar "
-        "files, data sets and videos.",
+        help="Images, folders (with subfolders), lists, tar files, data sets, videos, or - for "
+        "an image on stdin.",
     ),
 ]
 Conditions = Annotated[
@@ -70,7 +71,7 @@ def annotate(
     to_stdout = request.out == "-"
     if to_stdout and json:
         raise CnctlError("-o - and --json both write to stdout", hint="name a file with -o")
-    if request.shards is not None:
+    if request.dataset:
         return _curate(request, dry_run=dry_run, json=json, quiet=quiet)
     if dry_run:
         return _plan(request, json=json)
@@ -97,12 +98,22 @@ def _plan(request: AnnotateRequest, *, json: bool) -> None:
         raise SomeInputsFailed("not all inputs can be used")
 
 
+def _plan_dataset(request: AnnotateRequest, *, json: bool, quiet: bool) -> None:
+    from cnctl.commands.annotate.dataset_plan import plan_dataset
+
+    plan = plan_dataset(request, note=partial(note, quiet=quiet))
+    if json:
+        emit_json({"plan": plan.as_dict()})
+    else:
+        emit(plan.lines())
+
+
 def _curate(request: AnnotateRequest, *, dry_run: bool, json: bool, quiet: bool) -> None:
+    if dry_run:
+        return _plan_dataset(request, json=json, quiet=quiet)
     from cnctl.commands.annotate.curate import curate
     from cnctl.commands.shared.events import Note
-
-    if dry_run:
-        raise CnctlError("--dry-run does not plan --shards", hint="leave one out")
+    from cnctl.curation.reasons import Reason
 
     with progress("annotating", quiet=quiet) as advance:
 
@@ -117,11 +128,15 @@ def _curate(request: AnnotateRequest, *, dry_run: bool, json: bool, quiet: bool)
         emit_json(found.as_dict())
     else:
         emit(found.lines())
+    if lacking := found.made.tally.left_out[Reason.NO_CAPTION]:
+        note(f"{lacking} images have no caption; --caption or --prompt gives them one")
     if found.made.was_done:
         note("nothing was left to do", quiet=quiet)
     if found.failed:
         total = found.made.tally.rows
         raise SomeInputsFailed(f"{found.failed} of {total} inputs failed; records/ says why")
+    if not found.made.tally.done:
+        raise SomeInputsFailed("no input is in the data set; records/ says why")
 
 
 def _report(result: AnnotateResult, *, json: bool, quiet: bool) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from cnctl.curation.rules.general import perceptual_hash
 from cnctl.curation.rules.judge import CAPTION, DUPLICATES, judge_hints, judge_image
 from cnctl.curation.rules.subject import Found, Judged, Subject
 from cnctl.curation.sources.content import Content
+from cnctl.curation.sources.files import path_of
 from cnctl.curation.sources.reading import read_row
 from cnctl.curation.stored import Stored, store_image
 from cnctl.curation.tools import Tools
@@ -33,12 +35,16 @@ from cnctl.system.lines import is_utf8
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A row that is decoded. images: RGB uint8 (H, W, 3) by resolution. options: by condition."""
+    """A row that is decoded. size: (height, width). images: RGB uint8 (H, W, 3) by resolution.
+
+    options: by condition.
+    """
 
     number: int
     row: Row
     content: Content
     sha256: str
+    size: tuple[int, int]
     images: Mapping[int, np.ndarray]
     options: Mapping[str, Mapping[str, OptionValue]]
     stored: Stored
@@ -81,9 +87,12 @@ def load_example(number: int, row: Row, tools: Tools) -> Loaded | Outcome:
         row=row,
         content=content,
         sha256=hashlib.sha256(content.data).hexdigest(),
+        size=subject.size,
         images=images,
         options={hint.condition: _options(row, hint, tools) for hint in recipe.hints},
-        stored=store_image(content.data, picture, images=recipe.images, image=first),
+        stored=store_image(
+            content.data, picture, images=recipe.images, image=first, path=path_of(row)
+        ),
         judged=judged,
         perceptual_hash=perceptual_hash(subject) if wants_hash else None,
     )
@@ -102,10 +111,11 @@ def finish_example(
     hints: dict[str, Found] = {}
     for name, result in results.items():
         if isinstance(result, CnctlError):
-            return _without_hash(loaded, LeftOut(Reason.DETECTOR_FAILED, shown(str(result))))
+            reason = Reason.UNREADABLE if recipe.ground_truth else Reason.DETECTOR_FAILED
+            return _without_hash(loaded, LeftOut(reason, shown(str(result))))
         if result is None:
             return _without_hash(loaded, LeftOut(Reason.NOTHING_FOUND, f"by {name}"))
-        hints[name] = Found(tools.detectors[name].condition, result)
+        hints[name] = Found(tools.conditions[name], result)
     judged = judge_hints(hints, recipe.bounds)
     numbers = {**loaded.judged.numbers, **judged.numbers}
     not_met = (*loaded.judged.failed, *judged.failed)
@@ -151,14 +161,14 @@ def _at_working_size(picture: np.ndarray, recipe: Recipe) -> dict[int, np.ndarra
 
 def _options(row: Row, hint: HintRecipe, tools: Tools) -> dict[str, OptionValue]:
     """All options of a condition for this image: those given, over those drawn for it."""
-    condition = tools.detectors[hint.condition].condition
+    condition = tools.conditions[hint.condition]
     drawn = draw_options(condition, rng_of(tools.recipe.seed, row.name))
     return check_options(condition, {**drawn, **hint.options})
 
 
-def _members(loaded: Loaded, hints: Mapping[str, Found], recipe: Recipe) -> dict[str, bytes]:
+def _members(loaded: Loaded, hints: Mapping[str, Found], recipe: Recipe) -> dict[str, bytes | Path]:
     """The files of an example by the ends of their names: image, hints and data, text, record."""
-    members = {loaded.stored.kind: loaded.stored.data}
+    members: dict[str, bytes | Path] = {loaded.stored.kind: loaded.stored.data}
     for name, found in hints.items():
         kind = "hint" if len(hints) == 1 else name
         suffix = hint_suffix(found.detection.hint.shape[2])

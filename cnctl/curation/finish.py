@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -12,13 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from cnctl.curation.duplicates import find_duplicates
-from cnctl.curation.layout import REPORT, tar_name
+from cnctl.curation.folder import ENTRY, write_indexes
+from cnctl.curation.layout import REPORT
+from cnctl.curation.parts import Members, Record
 from cnctl.curation.plan import Plan
 from cnctl.curation.reasons import Reason
+from cnctl.curation.recipe import Form
 from cnctl.curation.rules.judge import DUPLICATES
-from cnctl.curation.shard import Entry, write_shard
+from cnctl.curation.shard import Entry, read_part, write_shard
 from cnctl.curation.statistics import (
-    Record,
     Statistics,
     count_records,
     read_records,
@@ -42,6 +43,8 @@ def finish(place: Workplace, write_report: Callable[[Statistics], None]) -> None
         if is_finished(out, plan):
             return
         _leave_out_duplicates(place)
+        if plan.recipe.form == "folder":
+            write_indexes(out, records)
         subsets = write_subsets(out, plan, records())
         write_report(count_records(plan, records, subsets))
 
@@ -62,8 +65,9 @@ def _leave_out_duplicates(place: Workplace) -> None:
     most = plan.recipe.bounds[DUPLICATES].most
     like = {} if most is None else _duplicates(read_records(out, plan), int(most))
     for shard in sorted({row // plan.recipe.per_shard for row in like}):
-        entries = _entries(out, shard, like, keep_all=plan.recipe.keep_all)
-        reports[shard] = write_shard(out, shard, entries, rows=plan.count(shard))
+        entries = _entries(out, plan, shard, like)
+        form, count = plan.recipe.form, plan.count(shard)
+        reports[shard] = write_shard(out, shard, entries, form=form, rows=count)
     place.manifest.rewrite(reports.values())
 
 
@@ -78,51 +82,33 @@ def _duplicates(records: Iterator[Record], distance: int) -> dict[int, int]:
     return {rows[i]: rows[like[i]] for i in np.flatnonzero(like >= 0)}
 
 
-def _entries(out: Path, shard: int, like: Mapping[int, int], *, keep_all: bool) -> Iterator[Entry]:
+def _entries(out: Path, plan: Plan, shard: int, like: Mapping[int, int]) -> Iterator[Entry]:
     """The entries of a shard again, those that are like others marked or left out."""
-    members = _Members(out, shard)
+    members = _Stored(out, plan.recipe.form, shard)
     for record in shard_records(out, shard):
-        known = record["row"] not in like
-        if known:
+        if record["row"] not in like:
             yield record, members.of(record)
-        elif keep_all:
+        elif plan.recipe.keep_all:
             not_met = list(dict.fromkeys([*record["not_met"], Reason.DUPLICATE]))
             yield {**record, "not_met": not_met}, members.of(record)
         else:
             error = f"it is like row {like[record['row']]}"
-            yield {**record, "reason": Reason.DUPLICATE, "error": error}, {}
+            known = {name: value for name, value in record.items() if name != ENTRY}
+            yield {**known, "reason": Reason.DUPLICATE, "error": error}, {}
 
 
-class _Members:
+class _Stored:
     """The files of a shard's examples, read in the order in which they were written."""
 
-    def __init__(self, out: Path, shard: int) -> None:
-        self._out, self._shard = out, shard
-        self._read: dict[str, Iterator[tuple[str, dict[str, bytes]]]] = {}
+    def __init__(self, out: Path, form: Form, shard: int) -> None:
+        self._out, self._form, self._shard = out, form, shard
+        self._read: dict[str, Iterator[tuple[str, dict[str, bytes | Path]]]] = {}
 
-    def of(self, record: Record) -> dict[str, bytes]:
+    def of(self, record: Record) -> Members:
         """The files of a row; {} where it has none."""
         if record["reason"]:
             return {}
         split = record["split"]
         if split not in self._read:
-            self._read[split] = read_examples(self._out / tar_name(split, self._shard))
+            self._read[split] = read_part(self._out, self._form, split, self._shard)
         return next(files for key, files in self._read[split] if key == record["key"])
-
-
-def read_examples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield the key and the files of each example of a tar file that we have written."""
-    key = ""
-    files: dict[str, bytes] = {}
-    with tarfile.open(path, "r:") as tar:
-        for info in tar:
-            found, _, kind = info.name.partition(".")
-            if found != key and files:
-                yield key, files
-                files = {}
-            key = found
-            content = tar.extractfile(info)
-            assert content is not None
-            files[kind] = content.read()
-    if files:
-        yield key, files

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cnctl.curation.recipe import Form
+
 PLAN = "plan.json"
 ROWS = "rows.jsonl"
 MANIFEST = "manifest.jsonl"
@@ -14,14 +16,14 @@ CLAIMS = ".claims"
 TRAIN = "train"
 VALIDATION = "validation"
 SPLITS = (TRAIN, VALIDATION)
-"""Folders of tar files, named as Hugging Face `datasets` names splits."""
+"""Folders of shards, named as Hugging Face `datasets` names splits."""
 RECORDS = "records"
 SUBSETS = "subsets"
 
 
-def tar_name(split: str, shard: int) -> str:
-    """Path of a shard below the output."""
-    return f"{split}/{shard:06d}.tar"
+def shard_name(form: Form, split: str, shard: int) -> str:
+    """Path of a shard below the output: a tar file, or a folder."""
+    return f"{split}/{shard:06d}" + ".tar" * (form == "tar")
 
 
 def records_name(shard: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cnctl.curation.layout import MANIFEST
-from cnctl.curation.published import Published, publish, publishing
+from cnctl.curation.published import FULL, Published, publish, publishing, size_of
 from cnctl.curation.shard import ShardReport
 from cnctl.errors import OutputError, shown, writing
 from cnctl.system.locks import Claims
@@ -43,8 +43,7 @@ class Manifest:
     def append(self, report: ShardReport) -> None:
         """Add a shard that is published. A part of a line that a crash has left is removed."""
         line = _to_line(report)
-        hint = "free some space, then run it again: whole shards are kept"
-        with self._claims.waiting_for(MANIFEST_LOCK), writing(self._path, hint=hint):
+        with self._claims.waiting_for(MANIFEST_LOCK), writing(self._path, hint=FULL):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 end = _end_of_lines(file)
@@ -93,18 +92,11 @@ class Manifest:
 
     def _is_there(self, report: ShardReport) -> bool:
         """Whether all files of a shard are there with their sizes."""
-        return all(_size(self._out / name) == file.bytes for name, file in report.files.items())
+        return all(size_of(self._out / name) == file.bytes for name, file in report.files.items())
 
 
 def _to_line(report: ShardReport) -> bytes:
     return (json.dumps(report.as_dict()) + "\n").encode()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
 
 
 def _end_of_lines(file: int) -> int:

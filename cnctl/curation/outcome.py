@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnctl.curation.layout import TRAIN, key_of
+from cnctl.curation.parts import Members
 from cnctl.curation.reasons import Reason
 from cnctl.curation.rows import Row
 
@@ -37,7 +38,7 @@ class Outcome:
     perceptual_hash: int | None = None
     caption_source: str = ""
     split: str = TRAIN
-    members: Mapping[str, bytes] = field(default_factory=dict)
+    members: Members = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The line of the row among the records of its shard."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from pathlib import Path
 from cnctl.curation.layout import temporary
 from cnctl.errors import writing
 
+FULL = "free some space, then run it again: whole shards are kept"
+
 
 @dataclass(frozen=True)
 class Published:
-    """A file as it was written."""
+    """A file as it was written; or a folder, with a hash and the sum of its files."""
 
     sha256: str
     bytes: int
@@ -61,7 +64,7 @@ def publishing(path: Path) -> Iterator[HashedFile]:
 
     Only one process at a time may write to a path. Raises OutputError where it cannot be written.
     """
-    with writing(path, hint="free some space, then run it again: whole shards are kept"):
+    with writing(path, hint=FULL):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = HashedFile(temporary(path))
         try:
@@ -75,3 +78,22 @@ def publish(file: HashedFile, path: Path) -> Published:
     found = file.finish()
     os.replace(temporary(path), path)
     return found
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of the files in a folder; -1 where there is nothing."""
+    try:
+        if not path.is_dir():
+            return path.lstat().st_size
+        with os.scandir(path) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except OSError:
+        return -1
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

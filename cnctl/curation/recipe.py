@@ -9,7 +9,9 @@ from typing import Any, Literal
 from cnctl.curation.rules.bounds import Bounds
 from cnctl.plugin import OptionValue
 
-Images = Literal["copy", "resize"]
+Images = Literal["copy", "link", "resize"]
+Form = Literal["tar", "folder"]
+"""What a shard is: a tar file, or a folder of files that metadata.jsonl lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +33,19 @@ class Recipe:
 
     per_shard: rows of a shard. prompt: of images without a caption; None where there is none.
     captioner: of images without a caption, as of `load_captioner`; captioner_sha256: of its files.
+    ground_truth: the folder whose maps state the hints; None where hints are detected.
     held_out: the share that is written to the validation split. batch: images that a detector sees
     at once. device: its kind, "cpu" or "cuda".
     """
 
     hints: tuple[HintRecipe, ...]
     per_shard: int
+    form: Form = "tar"
     images: Images = "copy"
     prompt: str | None = None
     captioner: str | None = None
     captioner_sha256: str = ""
+    ground_truth: str | None = None
     seed: int = 0
     held_out: float = 0.0
     bounds: Mapping[str, Bounds] = field(default_factory=dict)

@@ -61,6 +61,15 @@ class Made:
     was_done: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What a job would make: of how many rows how many shards, of which some are done."""
+
+    rows: int
+    shards: int
+    done: int
+
+
 WriteReport = Callable[[Plan, Statistics, Mapping[str, str]], None]
 """Writes the pages on a whole set, given URLs with credentials by their names without."""
 
@@ -76,7 +85,7 @@ def make_dataset(
     Raises OutputError where the output has another
     plan or cannot be written; whatever is raised, only whole shards are left.
     """
-    secrets = secret_urls([each for each in job.inputs.given if "://" in each])
+    secrets = _secrets(job)
     plan = _open_plan(job, secrets)
     with _workplace(job, secrets) as place:
         numbers = _numbers(job, plan)
@@ -90,6 +99,27 @@ def make_dataset(
             finish(place, lambda statistics: write_report(plan, statistics, secrets))
         tally = _tally(place, numbers)
     return Made(plan=plan, tally=tally, left=left, was_done=was_done)
+
+
+def look_ahead(job: Job) -> Outlook:
+    """What `make_dataset` would do; nothing is written. Raises what it would raise before work."""
+    secrets = _secrets(job)
+    plan = None
+    if job.out.exists():
+        _refuse_other_files(job.out)
+        plan = read_plan(job.out)
+    if plan is None:
+        rows = sum(1 for _ in _rows(job, secrets))
+        return Outlook(rows=rows, shards=-(-rows // job.recipe.per_shard), done=0)
+    check_recipe(job.out, plan, job.recipe)
+    check_rows(job.out, _rows(job, secrets))
+    with Workplace(job.out, None) as place:
+        done = len(place.manifest.reports())
+    return Outlook(rows=plan.rows, shards=plan.shards, done=done)
+
+
+def _secrets(job: Job) -> dict[str, str]:
+    return secret_urls([each for each in job.inputs.given if "://" in each])
 
 
 def _open_plan(job: Job, secrets: Mapping[str, str]) -> Plan:
@@ -114,7 +144,8 @@ def _refuse_other_files(out: Path) -> None:
     """Without a plan there must be nothing that this run could replace."""
     if read_plan(out) is None and any(not path.name.startswith(".") for path in out.iterdir()):
         raise OutputError(
-            f"{shown(out)} holds other files than a data set in shards", hint="choose a new -o"
+            f"{shown(out)} holds other files than a data set of this version",
+            hint="choose a new -o",
         )
 
 

@@ -1,4 +1,4 @@
-"""The unit of work: the rows of a shard become its tar files and records, whole or not at all."""
+"""The unit of work: the rows of a shard become its parts and records, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from cnctl.curation.examples import ShardTask, make_examples
-from cnctl.curation.layout import SPLITS, records_name, tar_name
-from cnctl.curation.published import HashedFile, Published, publish, publishing
-from cnctl.curation.tar import TarWriter
+from cnctl.curation.folder import folder_part, read_folder
+from cnctl.curation.layout import SPLITS, records_name, shard_name
+from cnctl.curation.parts import Members, Part, Record
+from cnctl.curation.published import Published, publish, publishing, remove
+from cnctl.curation.recipe import Form
+from cnctl.curation.tar import read_tar, tar_part
 from cnctl.curation.tools import Tools
 
 
@@ -36,25 +39,30 @@ class ShardReport:
         return asdict(self)
 
 
-Entry = tuple[Mapping[str, Any], Mapping[str, bytes]]
+Entry = tuple[Record, Members]
 """The record of a row, and the files of its example."""
+OPEN = {"tar": tar_part, "folder": folder_part}
+READ = {"tar": read_tar, "folder": read_folder}
 
 
 def make_shard(task: ShardTask, tools: Tools, out: Path) -> ShardReport:
-    """Write the tar files and the records of a shard, and return what was done.
+    """Write the parts and the records of a shard, and return what was done.
 
     The bytes depend on the task, the recipe and the versions of libraries alone. What an earlier
     attempt has left is replaced. Raises OutputError where a file cannot be written.
     """
     outcomes = make_examples(task, tools)
     entries = ((outcome.record(), outcome.members) for outcome in outcomes)
-    return write_shard(out, task.number, entries, rows=len(task.rows))
+    form = tools.recipe.form
+    return write_shard(out, task.number, entries, form=form, rows=len(task.rows))
 
 
-def write_shard(out: Path, shard: int, entries: Iterable[Entry], *, rows: int) -> ShardReport:
+def write_shard(
+    out: Path, shard: int, entries: Iterable[Entry], *, form: Form, rows: int
+) -> ShardReport:
     """Write the files of a shard; none appears before all are complete."""
     reasons: Counter[str] = Counter()
-    with _ShardFiles(out, shard).opened() as files:
+    with _ShardFiles(out, shard, form).opened() as files:
         for record, members in entries:
             files.add(record, members)
             reasons[record["reason"] or ""] += 1
@@ -64,41 +72,45 @@ def write_shard(out: Path, shard: int, entries: Iterable[Entry], *, rows: int) -
     return ShardReport(shard=shard, rows=rows, done=done, left_out=left_out, files=written)
 
 
-class _ShardFiles:
-    """The files of a shard under their temporary names. A split without examples has none."""
+def read_part(
+    out: Path, form: Form, split: str, shard: int
+) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
+    """Yield the key and the files of each example that a shard has in a split, in their order."""
+    return READ[form](out / shard_name(form, split, shard))
 
-    def __init__(self, out: Path, shard: int) -> None:
-        self._out = out
-        self._names = {split: tar_name(split, shard) for split in SPLITS}
-        self._records = records_name(shard)
-        self._files: dict[str, HashedFile] = {}
-        self._tars: dict[str, TarWriter] = {}
+
+class _ShardFiles:
+    """The parts of a shard under their temporary names. A split without examples has none."""
+
+    def __init__(self, out: Path, shard: int, form: Form) -> None:
+        self._out, self._form = out, form
+        self._names = {split: shard_name(form, split, shard) for split in SPLITS}
+        self._records_name = records_name(shard)
+        self._parts: dict[str, Part] = {}
         self._open = ExitStack()
 
     @contextmanager
     def opened(self) -> Iterator[_ShardFiles]:
         with self._open:
-            self._start(self._records)
+            self._records = self._open.enter_context(publishing(self._out / self._records_name))
             yield self
 
-    def add(self, record: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
-        self._files[self._records].write((json.dumps(record) + "\n").encode("ascii"))
+    def add(self, record: Record, members: Members) -> None:
         if not record["reason"]:
-            self._tar(record["split"]).add(record["key"], members)
+            record = self._part(record["split"]).add(record, members)
+        self._records.write((json.dumps(record) + "\n").encode("ascii"))
 
     def publish(self) -> dict[str, Published]:
-        """Publish all; the file of a split that an earlier attempt had and this has not goes."""
-        for tar in self._tars.values():
-            tar.__exit__(None, None, None)
-        for name in set(self._names.values()) - self._files.keys():
-            (self._out / name).unlink(missing_ok=True)
-        return {name: publish(self._files[name], self._out / name) for name in sorted(self._files)}
+        """Publish all; the part of a split that an earlier attempt had and this has not goes."""
+        for split in SPLITS:
+            if split not in self._parts:
+                remove(self._out / self._names[split])
+        found = {self._names[split]: part.publish() for split, part in sorted(self._parts.items())}
+        records = publish(self._records, self._out / self._records_name)
+        return {self._records_name: records, **found}
 
-    def _tar(self, split: str) -> TarWriter:
-        if split not in self._tars:
-            self._tars[split] = TarWriter(cast(BinaryIO, self._start(self._names[split])))
-        return self._tars[split]
-
-    def _start(self, name: str) -> HashedFile:
-        self._files[name] = self._open.enter_context(publishing(self._out / name))
-        return self._files[name]
+    def _part(self, split: str) -> Part:
+        if split not in self._parts:
+            opened = OPEN[self._form](self._out / self._names[split])
+            self._parts[split] = self._open.enter_context(opened)
+        return self._parts[split]

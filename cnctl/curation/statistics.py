@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.curation.layout import records_name
+from cnctl.curation.parts import Record
 from cnctl.curation.plan import Plan
 from cnctl.errors import reading
 
@@ -20,8 +21,6 @@ SAMPLES = 8
 """Rows of each reason that are shown."""
 KEPT = ""
 """Stands for a reason where a row is kept."""
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from cnctl.curation.layout import SUBSETS, TRAIN, tar_name
+from cnctl.curation.folder import ENTRY, FILE_NAME
+from cnctl.curation.layout import SUBSETS, TRAIN, shard_name
+from cnctl.curation.parts import Record
 from cnctl.curation.plan import Plan
 from cnctl.curation.published import publish, publishing
-from cnctl.curation.statistics import Record
 
 
 def write_subsets(out: Path, plan: Plan, records: Iterable[Record]) -> dict[int, int]:
@@ -36,7 +38,14 @@ def _keys(plan: Plan, records: Iterable[Record]) -> Iterator[tuple[bytes, int, b
     for record in records:
         if record["reason"] or record["split"] != TRAIN:
             continue
-        shard = record["row"] // plan.recipe.per_shard
-        entry = {"shard": tar_name(TRAIN, shard), "key": record["key"], "name": record["name"]}
         place = hashlib.sha256(f"{plan.recipe.seed}/{record['sha256']}".encode()).digest()
-        yield place, record["row"], (json.dumps(entry) + "\n").encode()
+        yield place, record["row"], (json.dumps(_line(plan, record)) + "\n").encode()
+
+
+def _line(plan: Plan, record: Record) -> dict[str, Any]:
+    """What names an example; paths are relative to the folder of subsets, as of any index."""
+    if ENTRY in record:
+        files = {n: f"../{TRAIN}/{v}" for n, v in record[ENTRY].items() if n.endswith(FILE_NAME)}
+        return {**record[ENTRY], **files}
+    shard = shard_name("tar", TRAIN, record["row"] // plan.recipe.per_shard)
+    return {"shard": f"../{shard}", "key": record["key"], "name": record["name"]}

@@ -4,30 +4,58 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Mapping
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from cnctl.curation.parts import Members, Record
+from cnctl.curation.published import HashedFile, Published, publish, publishing
 
 
-class TarWriter:
-    """Writes examples one after another; headers name no owner and no time.
+@contextmanager
+def tar_part(path: Path) -> Iterator[TarPart]:
+    """Yield a new tar file; it is removed unless it is published."""
+    with publishing(path) as file:
+        yield TarPart(path, file)
 
-    with TarWriter(file) as tar:
-        tar.add("000000001", {"jpg": image, "hint.png": hint, "txt": caption})
-    """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+class TarPart:
+    """Writes examples one after another; headers name no owner and no time."""
 
-    def __enter__(self) -> TarWriter:
-        return self
+    def __init__(self, path: Path, file: HashedFile) -> None:
+        self._path, self._file = path, file
+        stream = cast(BinaryIO, file)
+        self._tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._tar.close()
-
-    def add(self, key: str, members: Mapping[str, bytes]) -> None:
+    def add(self, record: Record, members: Members) -> Record:
         """Add the members of an example, by the ends of their names."""
         for kind, data in members.items():
-            info = tarfile.TarInfo(f"{key}.{kind}")
+            assert isinstance(data, bytes), "a tar file links to nothing"
+            info = tarfile.TarInfo(f"{record['key']}.{kind}")
             info.size = len(data)
             self._tar.addfile(info, io.BytesIO(data))
+        return record
+
+    def publish(self) -> Published:
+        """Close the file and give it its name."""
+        self._tar.close()
+        return publish(self._file, self._path)
+
+
+def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
+    """Yield the key and the members of each example of a tar file that we have written."""
+    key = ""
+    members: dict[str, bytes | Path] = {}
+    with tarfile.open(path, "r:") as tar:
+        for info in tar:
+            found, _, kind = info.name.partition(".")
+            if found != key and members:
+                yield key, members
+                members = {}
+            key = found
+            content = tar.extractfile(info)
+            assert content is not None
+            members[kind] = content.read()
+    if members:
+        yield key, members

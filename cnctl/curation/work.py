@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cnctl.curation.examples import ShardTask
-from cnctl.curation.layout import CLAIMS, SPLITS, records_name, tar_name, temporary
+from cnctl.curation.layout import CLAIMS, SPLITS, records_name, shard_name, temporary
 from cnctl.curation.manifest import Manifest
 from cnctl.curation.plan import Plan, read_plan, shard_rows
+from cnctl.curation.published import remove
 from cnctl.curation.recipe import Recipe
 from cnctl.curation.shard import ShardReport, make_shard
 from cnctl.curation.tools import Tools
@@ -65,8 +66,9 @@ class Workplace:
         """Remove what a killed process has left of a shard; False where another one is at it."""
         if not self.claims.claim(shard):
             return False
-        for name in (*(tar_name(split, shard) for split in SPLITS), records_name(shard)):
-            temporary(self.out / name).unlink(missing_ok=True)
+        form = self.plan.recipe.form
+        for name in (*(shard_name(form, split, shard) for split in SPLITS), records_name(shard)):
+            remove(temporary(self.out / name))
         self.claims.release(shard)
         return True
 
@@ -79,14 +81,21 @@ def load_tools(
     secrets: Mapping[str, str] | None = None,
 ) -> Tools:
     """Load the detectors and the captioner of a recipe. device: such as "cuda:1"."""
+    conditions = {hint.condition: get_condition(hint.condition) for hint in recipe.hints}
     detectors = {}
-    for hint in recipe.hints:
-        condition = get_condition(hint.condition)
-        detectors[hint.condition] = Detector(condition, device=device, commercial=commercial).load()
+    if recipe.ground_truth is None:
+        for name, condition in conditions.items():
+            detectors[name] = Detector(condition, device=device, commercial=commercial).load()
     caption = None
     if recipe.captioner:
         from cnctl.hints.captioner import BLIP, load_captioner  # imports transformers: seconds
 
         source = None if recipe.captioner == BLIP.repo else recipe.captioner
         caption = load_captioner(source, device=device)
-    return Tools(recipe=recipe, detectors=detectors, caption=caption, secrets=secrets or {})
+    return Tools(
+        recipe=recipe,
+        conditions=conditions,
+        detectors=detectors,
+        caption=caption,
+        secrets=secrets or {},
+    )

@@ -1,4 +1,4 @@
-"""Pairs of image and hint with a prompt: read, checked, prepared for training, written."""
+"""Pairs of image and hint with a prompt: read, checked, prepared for training."""
 
 from cnctl.data.check import DataReport, check_dataset
 from cnctl.data.examples import Dataset, Example
@@ -6,12 +6,10 @@ from cnctl.data.open import open_dataset
 from cnctl.data.pairs import Pair, Selection, TrainingPairs
 from cnctl.data.problems import Problem
 from cnctl.data.subset import take_part
-from cnctl.data.writer import DatasetWriter
 
 __all__ = [
     "DataReport",
     "Dataset",
-    "DatasetWriter",
     "Example",
     "Pair",
     "Problem",

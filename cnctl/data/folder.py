@@ -172,8 +172,9 @@ def _problems(
 
 
 def _is_record(entry: Entry) -> bool:
-    """Return whether the line also says how its hint was made, as `DatasetWriter` records it."""
-    return {"condition", "options"} <= entry.fields.keys()
+    """Return whether the line also says how its hint was made, as `cnctl annotate` writes it."""
+    names = entry.fields.keys()
+    return {"condition", "options"} <= names or {"hints", "source_sha256"} <= names
 
 
 def _how_to_write(index: Path, columns: Names) -> str:

@@ -80,12 +80,23 @@ def test_a_pipe_through_stdin_and_stdout(command, photo, tmp_path):
 
 
 def test_a_data_set(cnctl, photo, tmp_path):
-    run = cnctl("annotate", "--cond", "canny", photo, "--dataset", "-o", "set", "-p", "a box", "-q")
-    assert (run.returncode, run.stdout, run.stderr) == (0, "set/hints/photo.png\n", "")
-    row = json.loads((tmp_path / "set/metadata.jsonl").read_text())
+    rules = [f"--rule={name}=off" for name in ("short-side", "contrast", "edge-density")]
+    words = ("annotate", "--cond", "canny", photo, "--dataset", *rules, "-o", "set", "-p", "a box")
+    plan = cnctl(*words, "--dry-run")
+    assert plan.stdout.splitlines()[0] == "inputs      1"
+    assert plan.stdout.splitlines()[-1] == "output      set: 1 folders of 100 inputs"
+    assert not (tmp_path / "set").exists()
+    run = cnctl(*words, "--workers", "0")
+    assert (run.returncode, run.stdout) == (0, "1 of 1 images are in set\n")
+    row = json.loads((tmp_path / "set/train/metadata.jsonl").read_text())
     files = (row["image_file_name"], row["hint_file_name"], row["prompt"])
-    assert files == ("images/photo.png", "hints/photo.png", "a box")
+    assert files == ("000000/000000000.png", "000000/000000000.hint.png", "a box")
     assert set(row["options"]) == {"low_threshold", "high_threshold"}
+    assert "; 1 there already" in cnctl(*words, "--dry-run").stdout
+    empty = cnctl(*words[:-4], "-o", "other", "--workers", "0")
+    assert empty.returncode == 3
+    assert empty.stdout == "0 of 1 images are in other, 1 left out: 1 no caption\n"
+    assert "--caption or --prompt gives" in empty.stderr
 
 
 def test_names_that_are_no_utf8(cnctl_process, photo, tmp_path, environment):
@@ -202,11 +213,11 @@ def test_progress_of_shards_is_plain_lines_without_a_terminal(cnctl, photo, monk
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--compare",), "--shards and --compare cannot be combined"),
+        (("--compare",), "--dataset and --compare cannot be combined"),
+        (("--images", "link"), "tar files hold no links"),
         (("--shard-range", "1"), "--shard-range is 1; it must be a range of numbers"),
         (("--rule", "beauty=1.."), "--rule beauty=1..: no such rule"),
         (("--subsets", "1,a"), "--subsets is 1,a; it must be numbers"),
-        (("--dry-run",), "--dry-run does not plan --shards"),
     ],
 )
 def test_contradictions_of_shards_are_refused_before_any_work(cnctl, photo, tmp_path, words, error):

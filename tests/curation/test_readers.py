@@ -75,21 +75,24 @@ def test_webdataset_reads_it(photos: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_datasets_reads_a_folder_of_pairs(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("conditions", "columns", "hint"), [(1, None, "hint"), (2, "hint=canny_file_name", "canny")]
+)
+def test_datasets_reads_a_folder(
+    photos: Path, tmp_path: Path, conditions: int, columns: str | None, hint: str
+) -> None:
     import datasets
 
-    from cnctl.commands.annotate.request import AnnotateRequest
-    from cnctl.commands.annotate.run import annotate
-
-    request = AnnotateRequest(
-        conditions="canny", inputs=[photos], out="set", dataset=True, resolution=64
-    )
-    annotate(request)
+    for number in range(20):
+        paint(photos / f"more-{number}.png", 100 + number)
+    make(photos, "set", ["brittle", "canny"][:conditions], shards=None, held_out=0.3, prompt="x")
     found = datasets.load_dataset("imagefolder", data_dir="set", cache_dir=str(tmp_path / "cache"))
-    ours = open_dataset("set")
-    assert len(found["train"]) == len(ours) == 7
-    for row, example in zip(found["train"], (ours[index] for index in range(7)), strict=True):
+    ours = open_dataset("set", columns=columns)
+    assert len(found["train"]) == len(ours) == 27 - len(found["validation"])
+    assert 2 < len(found["validation"]) < 15
+    for row, example in zip(found["train"], (ours[n] for n in range(len(ours))), strict=True):
         assert example.hint is not None
         assert np.array_equal(np.asarray(row["image"].convert("RGB")), example.image)
-        assert np.array_equal(np.asarray(row["hint"].convert("RGB")), example.hint)
+        assert np.array_equal(np.asarray(row[hint].convert("RGB")), example.hint)
         assert row["prompt"] == example.prompt

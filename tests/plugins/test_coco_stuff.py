@@ -72,18 +72,16 @@ def test_a_data_set_is_made_of_the_maps(tmp_path, mode):
             conditions="coco-stuff",
             inputs=[tmp_path / "images"],
             out=tmp_path / "set",
-            dataset=True,
-            prompt="",
             resolution=24,
             ground_truth=tmp_path / "maps",
         )
     )
-    hint = read_hint(tmp_path / "set/hints/7.png", channels=3)
+    hint = read_hint(tmp_path / "set/7-coco-stuff.png", channels=3)
     expected = np.zeros((24, 32, 3), np.uint8)
     expected[:20, :10], expected[:20, 10:] = PALETTE["person"], PALETTE["sky-other"]
     assert np.array_equal(hint, expected)
     assert np.array_equal(read_ready(coco_stuff, tmp_path / "maps/7.png")[::2, ::2], expected)
-    assert np.array_equal(read_ready(coco_stuff, tmp_path / "set/hints/7.png"), hint)
+    assert np.array_equal(read_ready(coco_stuff, tmp_path / "set/7-coco-stuff.png"), hint)
 
 
 @pytest.fixture

@@ -152,13 +152,11 @@ def test_diode_makes_a_training_set(tmp_path):
             conditions="normal-diode",
             inputs=[tmp_path],
             out=tmp_path / "set",
-            dataset=True,
-            prompt="",
             resolution=24,
             ground_truth=tmp_path,
         )
     )
-    hint = read_hint(tmp_path / "set/hints/00_indoors_000.png", channels=3)
+    hint = read_hint(tmp_path / "set/00_indoors_000-normal-diode.png", channels=3)
     assert (hint[:, :16] == 0).all()
     assert (hint[:, 16:] == [255, 127, 127]).all(), "z, y, x, as ControlNet 1.0's"
 

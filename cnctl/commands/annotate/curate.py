@@ -1,4 +1,4 @@
-"""`cnctl annotate --dataset --shards`: inputs of any kind to a training set in shards."""
+"""`cnctl annotate --dataset`: inputs of any kind to a training set, a folder or in shards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from cnctl.commands.annotate.plan import Run, plan_runs
+from cnctl.commands.annotate.plan import Run, check_ground_truth, plan_runs
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.set_report import write_set_report
 from cnctl.commands.shared.events import Note, ignore, notes
@@ -31,6 +31,8 @@ from cnctl.tensorfiles.digest import known_sha256
 
 BATCH = 4
 """Images that a detector sees at once on a GPU, unless `--batch` says how many."""
+PER_FOLDER = 100
+"""Inputs of a unit of work without --shards, whose files are in one folder."""
 WORDS = "caption-words"
 
 Event = Progress | Note
@@ -38,7 +40,7 @@ Event = Progress | Note
 
 @dataclass(frozen=True, kw_only=True)
 class CuratedSet:
-    """A data set in shards, or the part of it that this run was asked for."""
+    """A data set, or the part of it that this run was asked for."""
 
     out: Path
     made: Made
@@ -73,41 +75,47 @@ class CuratedSet:
 
 
 def curate(request: AnnotateRequest, *, on_event: Callable[[Event], None] = ignore) -> CuratedSet:
-    """Make a data set in shards; what an earlier run of the same plan has made is kept.
+    """Make a data set; what an earlier run of the same plan has made is kept.
 
     Every input is done or left out for a reason that is recorded. OutputError where the output has
     another plan; CnctlError where a condition cannot be used, for it is part of every example.
     """
+    job = plan_job(request, notes(on_event))
+    made = make_dataset(job, on_progress=on_event, write_report=partial(write_set_report, job.out))
+    return CuratedSet(out=job.out, made=made)
+
+
+def plan_job(request: AnnotateRequest, note: Callable[[str], None]) -> Job:
+    """What is to be made, checked as far as it can be without reading an input."""
     _check(request)
     _check_caption(request)
-    failures = FailedConditions(lambda failure: None, count=1)
-    runs = plan_runs(request, failures)
+    runs = plan_runs(request, FailedConditions(lambda failure: None, count=1))
+    check_ground_truth(request, runs)
     kind, devices = _devices(request, runs)
-    job = Job(
+    return Job(
         out=Path(request.out),
-        inputs=_inputs(request, notes(on_event)),
+        inputs=_inputs(request, note),
         recipe=_recipe(request, runs, kind),
         devices=devices,
         commercial=request.commercial or None,
         engine=request.engine,
         shards=_range(request.shard_range),
     )
-    made = make_dataset(job, on_progress=on_event, write_report=partial(write_set_report, job.out))
-    return CuratedSet(out=job.out, made=made)
 
 
 def _check(request: AnnotateRequest) -> None:
     """Refuse flags that contradict each other, before anything is read or written."""
     refused = {
         "--compare": request.compared,
-        "--ground-truth": request.ground_truth is not None,
         "--overwrite": request.overwrite,
         "-o -": request.out == "-",
     }
     if given := [flag for flag, is_given in refused.items() if is_given]:
-        raise CnctlError(f"--shards and {given[0]} cannot be combined", hint="leave one out")
-    if not request.dataset:
-        raise CnctlError("--shards is a form of --dataset", hint="add --dataset")
+        raise CnctlError(f"--dataset and {given[0]} cannot be combined", hint="leave one out")
+    if request.shard_range is not None and request.shards is None:
+        raise CnctlError("--shard-range belongs to --shards", hint="add --shards 1000")
+    if request.images == "link" and request.shards is not None:
+        raise CnctlError("tar files hold no links", hint="leave out --shards, or --images link")
     if not request.inputs and not request.paths:
         raise CnctlError("no input is named", hint="give folders, files, or --paths FILE")
     if "-" in map(str, request.inputs):
@@ -125,17 +133,18 @@ def _inputs(request: AnnotateRequest, note: Callable[[str], None]) -> Inputs:
 
 
 def _recipe(request: AnnotateRequest, runs: Sequence[Run], kind: str) -> Recipe:
-    assert request.shards is not None
     bounds = parse_rules(request.rules)
     if request.prompt == "" and not any(text.startswith(WORDS) for text in request.rules):
         bounds[WORDS] = Bounds()  # an empty prompt is asked for
     return Recipe(
-        hints=tuple(_hint(run) for run in runs),
-        per_shard=request.shards,
+        hints=tuple(_hint(run, is_detected=request.ground_truth is None) for run in runs),
+        per_shard=request.shards or PER_FOLDER,
+        form="tar" if request.shards else "folder",
         images=cast(Images, request.images),
         prompt=None if request.prompt is None else as_text(request.prompt, "--prompt"),
         captioner=(request.captioner or BLIP.repo) if request.caption else None,
         captioner_sha256=_captioner_sha256(request) if request.caption else "",
+        ground_truth=None if request.ground_truth is None else str(request.ground_truth),
         seed=request.seed,
         held_out=request.held_out,
         bounds=bounds,
@@ -146,7 +155,7 @@ def _recipe(request: AnnotateRequest, runs: Sequence[Run], kind: str) -> Recipe:
         every=request.every,
         batch=request.batch or (1 if kind == "cpu" else BATCH),
         device=kind,
-        versions=installed((run.condition for run in runs), captions=request.caption),
+        versions=installed(_detecting(request, runs), captions=request.caption),
     )
 
 
@@ -168,12 +177,17 @@ def _captioner_sha256(request: AnnotateRequest) -> str:
     return " ".join(map(known_sha256, files))
 
 
-def _hint(run: Run) -> HintRecipe:
+def _detecting(request: AnnotateRequest, runs: Sequence[Run]) -> list[Condition]:
+    """The conditions whose detectors run."""
+    return [] if request.ground_truth is not None else [run.condition for run in runs]
+
+
+def _hint(run: Run, *, is_detected: bool) -> HintRecipe:
     return HintRecipe(
         condition=run.condition.name,
         options=dict(run.options),
         resolution=run.resolution,
-        weights=_weights(run.condition),
+        weights=_weights(run.condition) if is_detected else {},
     )
 
 
@@ -187,7 +201,8 @@ def _devices(request: AnnotateRequest, runs: Sequence[Run]) -> tuple[str, list[s
     """The kind of device, and a device for each worker: one worker per GPU, or per core."""
     if request.engine == "ray" and request.workers == 0:
         raise CnctlError("--workers 0 is this process, not Ray", hint="leave one out")
-    needs_none = not (request.caption or any(run.condition.files for run in runs))
+    has_network = any(condition.files for condition in _detecting(request, runs))
+    needs_none = not (request.caption or has_network)
     if request.device in (None, "cpu") and needs_none:
         return "cpu", _per_worker(request, "cpu", ["cpu"] * cores())
     if request.engine == "ray" and request.device == "cuda":  # this machine may have no GPU

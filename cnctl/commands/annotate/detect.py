@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,10 @@ import numpy as np
 from cnctl.commands.annotate.inputs import InputImages, title
 from cnctl.commands.annotate.plan import Run, Target
 from cnctl.errors import CnctlError
-from cnctl.hints.run import LoadedDetector, Size, read_ground_truth
-from cnctl.images import fit_image, shown, working_size
-from cnctl.plugin import Condition, Detection, OptionValue
-
-ASPECT_TOLERANCE = 0.02
+from cnctl.hints.ground_truth import read_stated
+from cnctl.hints.run import LoadedDetector, Size
+from cnctl.images import fit_image, working_size
+from cnctl.plugin import Detection
 
 
 class HintSource:
@@ -62,7 +60,8 @@ class HintSource:
         options = target.record["options"]
         if target.truth:
             sizes = picture.shape[:2], image.shape[:2]
-            return image, _stated(target.run.condition, target.truth, sizes=sizes, options=options)
+            condition = target.run.condition
+            return image, read_stated(condition, target.truth, sizes=sizes, options=options)
         if target.path in self._found:
             found = self._found.pop(target.path)
         else:
@@ -83,23 +82,3 @@ def at_working_size(picture: np.ndarray, run: Run) -> np.ndarray:
 
 def _name(target: Target) -> str:
     return target.run.condition.name
-
-
-def _stated(
-    condition: Condition,
-    path: Path,
-    *,
-    sizes: tuple[Size, Size],
-    options: Mapping[str, OptionValue],
-) -> Detection:
-    """Ground truth at the image's size. Nearest neighbour: it holds labels, or pixels unknown."""
-    found = read_ground_truth(condition, path, sizes=sizes, options=options)
-    rows, columns = found.hint.shape[:2]
-    height, width = sizes[0]
-    other_shape = abs(rows * width / (columns * height) - 1) > ASPECT_TOLERANCE
-    if other_shape and (rows, columns) != sizes[1]:
-        raise CnctlError(
-            f"{shown(path)} is {columns} x {rows}, not the shape of its image",
-            hint="keep maps in the same subfolders as the images",
-        )
-    return replace(found, hint=fit_image(found.hint, size=sizes[1], nearest=True))

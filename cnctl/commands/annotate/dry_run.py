@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnctl.commands.annotate.found import measure
 from cnctl.commands.annotate.inputs import title
 from cnctl.commands.annotate.plan import (
     Plan,
     Run,
-    StandardInput,
     named_conditions,
     plan_images,
     plan_runs,
@@ -23,7 +23,7 @@ from cnctl.commands.shared.events import FailedCondition, FailedImage
 from cnctl.commands.shared.failures import FailedConditions, Failures
 from cnctl.errors import CnctlError, shown
 from cnctl.hints.files import describe, find_file
-from cnctl.images import read_size, working_size
+from cnctl.images import working_size
 from cnctl.plugin import Condition
 
 
@@ -60,7 +60,7 @@ class AnnotatePlan:
             *(f"condition   {_describe_run(run)}" for run in self.conditions),
             f"hints       {hints} {'detected' if self.detected else 'read from maps'}",
             f"sizes       {', '.join(f'{count} of {size}' for size, count in self.sizes.items())}",
-            *(f"weights     {line}" for run in self.conditions for line in _weights(run.condition)),
+            *(f"weights     {line}" for line in self._weights()),
             f"outputs     {_describe_outputs(self.outputs)}",
         ]
 
@@ -73,9 +73,12 @@ class AnnotatePlan:
                 for run in self.conditions
             ],
             "sizes": self.sizes,
-            "weights": [line for run in self.conditions for line in _weights(run.condition)],
+            "weights": self._weights(),
             "outputs": [{"path": path, "exists": os.path.lexists(path)} for path in self.outputs],
         }
+
+    def _weights(self) -> list[str]:
+        return [line for run in self.conditions for line in describe_weights(run.condition)]
 
 
 def plan_annotation(request: AnnotateRequest) -> AnnotatePlan:
@@ -99,8 +102,7 @@ def plan_annotation(request: AnnotateRequest) -> AnnotatePlan:
 
 
 def _sizes(plan: Plan) -> list[str]:
-    is_stdin = isinstance(plan.image, StandardInput)
-    size = read_size(plan.image.content if is_stdin else plan.image.path)  # type: ignore[attr-defined]
+    size = measure(plan.image)
     working = [working_size(*size, resolution=target.run.resolution) for target in plan.targets]
     return [f"{width} x {height}" for height, width in working]
 
@@ -110,7 +112,8 @@ def _describe_run(run: Run) -> str:
     return ", ".join([run.condition.name, f"resolution {run.resolution}", *options])
 
 
-def _weights(condition: Condition) -> list[str]:
+def describe_weights(condition: Condition) -> list[str]:
+    """A line for each file of a detector: what it is, and where."""
     return [f"{describe(file)}: {_place(condition, file)}" for file in condition.files.values()]
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from cnctl.commands.annotate.plan import StandardInput, Target
+from cnctl.commands.annotate.found import NoFile, StandardInput
+from cnctl.commands.annotate.plan import Target
 from cnctl.images import ImageFile, describe_frames, read_bytes, read_image, shown
 
 
@@ -59,7 +60,7 @@ def title(image: ImageFile) -> str:
 
 
 def _read(image: ImageFile) -> bytes:
-    return image.content if isinstance(image, StandardInput) else read_bytes(image.path)
+    return image.content if isinstance(image, NoFile) else read_bytes(image.path)
 
 
 def _sha256(content: bytes) -> str:

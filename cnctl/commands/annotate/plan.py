@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.annotate.found import StandardInput, find_inputs, measure
+from cnctl.commands.annotate.request import OF_DATASETS, AnnotateRequest
 from cnctl.commands.shared.failures import FailedConditions
 from cnctl.data.subset import choose
 from cnctl.errors import CnctlError, OutputError
-from cnctl.hints.run import check_options, draw_options, parse_options
-from cnctl.images import MAX_BYTES, ImageFile, find_images, hint_suffix, read_size, shown
+from cnctl.hints.ground_truth import map_of
+from cnctl.hints.run import check_options, parse_options
+from cnctl.images import ImageFile, hint_suffix, shown
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
 from cnctl.settings import AnnotateSettings, resolve
 
 STDOUT = Path("-")
-
-
-class StandardInput(ImageFile):
-    """The image on standard input, which is read when it is first asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(Path("-"), Path("stdin.png"))
-
-    @cached_property
-    def content(self) -> bytes:
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +96,14 @@ def plan_runs(request: AnnotateRequest, failures: FailedConditions) -> list[Run]
     ]
 
 
-def plan_images(request: AnnotateRequest, runs: Sequence[Run]) -> list[Plan]:
+def plan_images(
+    request: AnnotateRequest,
+    runs: Sequence[Run],
+    *,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Plan]:
     """All that is written, by image; CnctlError for what cannot work. No image is read."""
-    images = _choose(_find(request.inputs, request.out), request)
+    images = _choose(_find(request, note), request)
     stdin = any(isinstance(image, StandardInput) for image in images)
     _check_request(len(images), runs, request, stdin=stdin)
     plans = [_plan(image, runs, request) for image in images]
@@ -122,9 +113,21 @@ def plan_images(request: AnnotateRequest, runs: Sequence[Run]) -> list[Plan]:
     return plans
 
 
-def pair_name(image: ImageFile) -> str:
-    """What a data set calls this image: its path without suffix."""
-    return image.relative.with_suffix("").as_posix()
+def check_ground_truth(request: AnnotateRequest, runs: Sequence[Run]) -> None:
+    """Refuse maps that are not there, or that a condition does not read."""
+    if request.ground_truth is None:
+        return
+    if not Path(request.ground_truth).is_dir():
+        raise CnctlError(
+            f"--ground-truth {shown(request.ground_truth)} is not a folder of maps",
+            hint="name the folder with the maps, in the same subfolders as the images",
+        )
+    for run in runs:
+        if run.condition.ground_truth is None:
+            raise CnctlError(
+                f"{run.condition.name} does not read ground truth",
+                hint="leave out --ground-truth to detect its hints",
+            )
 
 
 # --- conditions and options ---------------------------------------------------------------------
@@ -158,12 +161,10 @@ def _resolution(condition: Condition, given: int | None) -> int:
 # --- images -------------------------------------------------------------------------------------
 
 
-def _find(inputs: Sequence[str | Path], out: str | Path) -> list[ImageFile]:
-    paths = [item for item in inputs if item != "-"]
-    images = find_images(paths)
-    if len(paths) < len(inputs):
-        images = [StandardInput(), *images]
-    images = _without_output_folder(images, paths, Path(os.path.abspath(out)))
+def _find(request: AnnotateRequest, note: Callable[[str], None]) -> list[ImageFile]:
+    images = find_inputs(request, note)
+    out = Path(os.path.abspath(request.out))
+    images = _without_output_folder(images, request.inputs, out)
     if not images:
         raise CnctlError("no image is named", hint="give files, folders or - for stdin")
     return images
@@ -184,7 +185,7 @@ def _choose(images: list[ImageFile], request: AnnotateRequest) -> list[ImageFile
     names = [image.relative.as_posix() for image in images]
     chosen = choose(
         names,
-        lambda index: read_size(images[index].path),
+        lambda index: measure(images[index]),
         largest=request.largest,
         sample=request.sample,
         seed=request.seed,
@@ -201,7 +202,7 @@ def _plan(image: ImageFile, runs: Sequence[Run], request: AnnotateRequest) -> Pl
         Target(
             image=image,
             run=run,
-            path=out if request.is_one_file else out / _hint_name(image, run, request),
+            path=out if request.is_one_file else out / _hint_name(image, run),
             record=_record(image, run, request),
             truth=_truth(image, run, request),
         )
@@ -212,41 +213,27 @@ def _plan(image: ImageFile, runs: Sequence[Run], request: AnnotateRequest) -> Pl
     return Plan(image=image, targets=targets, sheet=sheet if has_sheet else None)
 
 
-def _hint_name(image: ImageFile, run: Run, request: AnnotateRequest) -> Path:
+def _hint_name(image: ImageFile, run: Run) -> Path:
     """Where the hint lies below -o; the tree of an input folder is kept."""
     suffix = hint_suffix(run.condition.stored_channels)
-    if request.dataset:
-        return Path("hints", pair_name(image) + suffix)
     return image.relative.with_name(f"{image.relative.stem}-{run.condition.name}{suffix}")
 
 
 def _truth(image: ImageFile, run: Run, request: AnnotateRequest) -> Path | None:
     """The file that states this image's hint, in the tree that --ground-truth names."""
-    known = run.condition.ground_truth
-    if request.ground_truth is None or known is None:
+    if request.ground_truth is None or run.condition.ground_truth is None:
         return None
-    own = image.relative
-    name = known.name.format(stem=own.stem, name=own.name)
-    return Path(request.ground_truth) / own.with_name(name)
+    return map_of(run.condition, Path(request.ground_truth), image.relative)
 
 
 def _record(image: ImageFile, run: Run, request: AnnotateRequest) -> dict[str, Any]:
-    drawn: Mapping[str, OptionValue] = {}
-    if request.dataset:
-        drawn = draw_options(run.condition, _rng(request.seed, image.relative))
     record: dict[str, Any] = {
         "condition": run.condition.name,
-        "options": check_options(run.condition, {**drawn, **run.options}),
+        "options": check_options(run.condition, run.options),
         "resolution": run.resolution,
     }
     truth = _truth(image, run, request)
     return record if truth is None else record | {"ground_truth": truth.name}
-
-
-def _rng(seed: int, relative: Path) -> np.random.Generator:
-    """Depends on the image's name, not on its place in a list that may grow."""
-    digest = hashlib.sha256(os.fsencode(relative.as_posix())).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
 def _without_own_files(plans: list[Plan]) -> list[Plan]:
@@ -263,34 +250,23 @@ def _check_request(
     count: int, runs: Sequence[Run], request: AnnotateRequest, *, stdin: bool
 ) -> None:
     """Refuse flags that contradict each other, before anything is loaded or written."""
-    if flags := request.flags_of_shards:
-        raise CnctlError(f"{flags[0]} belongs to --shards", hint="add --dataset --shards 1000")
+    if request.dataset:
+        raise CnctlError("a data set is made by cnctl.commands.annotate.curate.curate")
+    if flags := request.given(OF_DATASETS):
+        raise CnctlError(f"{flags[0]} belongs to --dataset", hint="add --dataset")
     conditions = len(named_conditions(request))
     if max(count, conditions) > 1 and request.is_one_file:
         raise CnctlError(
             f"-o {shown(request.out)} is one file for {count * conditions} hints",
             hint="name a folder",
         )
-    if conditions > 1 and request.dataset:
-        raise CnctlError("--dataset takes one condition", hint="run it once for each")
-    if request.compared and (request.dataset or request.is_one_file or stdin):
+    if request.compared and (request.is_one_file or stdin):
         raise CnctlError(
-            "--compare works with image files and a folder as -o",
-            hint="leave out --dataset, and name files and a folder",
+            "--compare works with image files and a folder as -o", hint="name files and a folder"
         )
-    if request.ground_truth is None:
-        return
-    if stdin or not Path(request.ground_truth).is_dir():
-        raise CnctlError(
-            f"--ground-truth {shown(request.ground_truth)} is not a folder of maps",
-            hint="name the folder with the maps, in the same subfolders as the images",
-        )
-    for run in runs:
-        if run.condition.ground_truth is None:
-            raise CnctlError(
-                f"{run.condition.name} does not read ground truth",
-                hint="leave out --ground-truth to detect its hints",
-            )
+    if stdin and request.ground_truth is not None:
+        raise CnctlError("an image on standard input has no map", hint="name its file")
+    check_ground_truth(request, runs)
 
 
 def _check_paths(plans: Sequence[Plan]) -> None:

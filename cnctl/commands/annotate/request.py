@@ -18,6 +18,12 @@ from cnctl.settings.declaration import (
     one_of,
 )
 
+OF_DATASETS = (
+    *("shards", "shard_range", "workers", "engine", "images", "rules", "keep_all", "held_out"),
+    *("subsets", "caption", "captioner", "prompt"),
+)
+"""Fields that mean nothing without `dataset`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateRequest(Declared):
@@ -56,10 +62,10 @@ class AnnotateRequest(Declared):
         Flag("Write --dataset as WebDataset tar files, for N inputs each.", metavar="N"),
         at_least(1),
     ] = None
-    """See `cnctl.commands.annotate.curate`; the fields up to `prompt` belong to it."""
+    """See `cnctl.commands.annotate.curate`."""
     workers: Annotated[
         int | None,
-        Flag("Processes for --shards; 0: none.", default="one per core, or per GPU"),
+        Flag("Processes for --dataset; 0: none.", default="one per core, or per GPU"),
         at_least(0),
     ] = None
     engine: Annotated[
@@ -80,9 +86,10 @@ class AnnotateRequest(Declared):
     every: Annotated[
         int | None, Flag("Take each Nth frame of videos.", metavar="N"), at_least(1)
     ] = None
-    images: Annotated[str, Flag("What --shards does with images."), one_of("copy", "resize")] = (
-        "copy"
-    )
+    images: Annotated[
+        str, Flag("What --dataset does with images."), one_of("copy", "link", "resize")
+    ] = "copy"
+    """Linked are files that need not be written again; shards hold no links."""
     rules: Annotated[
         Sequence[str],
         Flag("Bounds of a rule of quality, repeatable.", ("--rule",), metavar="NAME=MIN..MAX|off"),
@@ -125,11 +132,9 @@ class AnnotateRequest(Declared):
     commercial: Annotated[bool, Flag("Refuse weights that are for research only.")] = False
     """CNCTL_COMMERCIAL asks for the same."""
 
-    @property
-    def flags_of_shards(self) -> list[str]:
-        """The flags that are given and mean nothing without --shards."""
+    def given(self, names: Sequence[str]) -> list[str]:
+        """The flags, of the fields with these names, whose values are not their defaults."""
         declared = declarations(type(self))
-        names = [*declared][[*declared].index("shards") + 1 : [*declared].index("prompt")]
         defaults = {field.name: field.default for field in fields(self)}
         return [declared[n].option for n in names if getattr(self, n) != defaults[n]]
 

@@ -1,4 +1,4 @@
-"""`cnctl annotate`: images to hints, one or a tree of them, or to a data set for training."""
+"""`cnctl annotate`: images to hints, one or a tree of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def annotate(
     """
     broken = FailedConditions(on_event, count=len(named_conditions(request)))
     runs = plan_runs(request, broken)
-    plans = plan_images(request, runs)
+    plans = plan_images(request, runs, note=notes(on_event))
     result = AnnotateResult(images=len(plans), failed_conditions=broken.failed)
     failures = Failures(on_event, alone=len(plans) == 1)
     with open_store(request) as store:

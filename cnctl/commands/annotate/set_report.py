@@ -12,11 +12,12 @@ import numpy as np
 from cnctl.commands.shared.report.pages import embedded, render
 from cnctl.commands.shared.report.plots import plot
 from cnctl.commands.shared.report.sheets import arrange, labelled, reduced, visible
-from cnctl.curation.finish import read_examples
-from cnctl.curation.layout import PAGE, REPORT, tar_name
+from cnctl.curation.layout import PAGE, REPORT
+from cnctl.curation.parts import Record
 from cnctl.curation.plan import Plan, shard_rows
+from cnctl.curation.shard import read_part
 from cnctl.curation.sources.reading import read_row
-from cnctl.curation.statistics import KEPT, Histogram, Record, Statistics
+from cnctl.curation.statistics import KEPT, Histogram, Statistics
 from cnctl.errors import CnctlError, shown
 from cnctl.images import encode_image, read_hint_as_stored, read_image, write_file
 
@@ -90,12 +91,13 @@ def _pictures(
 def _kept(out: Path, plan: Plan, record: Record) -> list[tuple[str, np.ndarray]]:
     """The image and its hints as they are stored."""
     shard = record["row"] // plan.recipe.per_shard
-    examples = read_examples(out / tar_name(record["split"], shard))
+    examples = read_part(out, plan.recipe.form, record["split"], shard)
     files = next(files for key, files in examples if key == record["key"])
     pictures = {kind: data for kind, data in files.items() if not kind.endswith(("txt", "json"))}
-    image, *hints = pictures.items()
+    (image,) = (data for kind, data in pictures.items() if "." not in kind)
+    hints = ((kind, data) for kind, data in pictures.items() if "." in kind)
     return [
-        ("image", read_image(image[1])),
+        ("image", read_image(image)),
         *((kind, visible(read_hint_as_stored(data))) for kind, data in hints),
     ]
 

@@ -1,4 +1,4 @@
-"""Where `cnctl annotate` writes hints: standard output, files, or a folder for training."""
+"""Where `cnctl annotate` writes hints: standard output, or files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cnctl.commands.annotate.plan import Target, pair_name
+from cnctl.commands.annotate.plan import Target
 from cnctl.commands.annotate.request import AnnotateRequest
-from cnctl.data import DatasetWriter, Example
 from cnctl.errors import CnctlError, OutputError, OutputExists
 from cnctl.images import (
     check_folder,
@@ -26,7 +25,6 @@ from cnctl.images import (
     write_hint,
     write_image,
 )
-from cnctl.system.lines import as_text, is_utf8, read_lines
 from cnctl.system.standard_streams import was_closed
 
 METADATA_KEY = "cnctl"
@@ -61,12 +59,6 @@ def open_store(request: AnnotateRequest) -> Iterator[Store]:
                 "a hint is not text that a terminal can show", hint="add > hint.png, or -o FILE"
             )
         yield _Stream()
-    elif request.dataset:
-        if overwrite:
-            raise CnctlError("--dataset adds to a folder", hint="choose a new -o to start over")
-        with DatasetWriter(out) as writer:
-            prompt = request.prompt
-            yield _Pairs(writer, None if prompt is None else as_text(prompt, "--prompt"))
     elif request.is_one_file:
         check_output(out, overwrite=overwrite)
         check_folder(Path(out).parent)
@@ -158,42 +150,3 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if any(name in found for name in names):
         return f"was made with another {' and '.join(called)}"
     return f"does not name its {called[0]}" if names else ""
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """A folder for training: images/, hints/, and a line of metadata.jsonl for each pair."""
-
-    writer: DatasetWriter
-    prompt: str | None
-
-    def holds(self, target: Target) -> bool:
-        name = pair_name(target.image)
-        if name not in self.writer:
-            return False
-        wanted = {**target.record, "prompt": self._prompt_of(target.image.path)}
-        if differs := _difference(self.writer.entry(name), wanted):
-            raise OutputError(
-                f"{shown(target.path)} exists already and {differs}",
-                hint="give the same image and options, rename the image, or choose a new -o",
-            )
-        return True
-
-    def write(self, target: Target, image: np.ndarray, hint: np.ndarray) -> None:
-        name = pair_name(target.image)
-        if not is_utf8(name):
-            raise CnctlError(f"{shown(name)}: a data set's names must be UTF-8", hint="rename it")
-        example = Example(image, hint, self._prompt_of(target.image.path))
-        self.writer.add(name, example, record=target.record)
-
-    def _prompt_of(self, image: Path) -> str:
-        """The text beside the image in one line, or else the prompt for all."""
-        sidecar = image.with_suffix(".txt")
-        if sidecar.is_file():
-            return " ".join(" ".join(read_lines(sidecar)).split())
-        if self.prompt is None:
-            raise CnctlError(
-                f"{shown(image)} has no prompt",
-                hint=f"write {sidecar.name}, or give --prompt",
-            )
-        return self.prompt

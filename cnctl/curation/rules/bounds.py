@@ -16,6 +16,11 @@ class Bounds:
     least: float | None = None
     most: float | None = None
 
+    def __str__(self) -> str:
+        """As `parse_bounds` reads it; "" for none."""
+        ends = ["" if end is None else f"{end:g}" for end in (self.least, self.most)]
+        return "..".join(ends) if any(ends) else ""
+
     def allow(self, value: float) -> bool:
         """Whether the value lies within them."""
         above = self.least is None or value >= self.least

@@ -22,6 +22,11 @@ def file_row(path: str | Path, name: str, *, caption: str = "", size: int = -1) 
     return Row(name, (KIND, os.fspath(path)), caption, size)
 
 
+def path_of(row: Row) -> Path | None:
+    """The file of a row; None for a row of another kind."""
+    return Path(str(row.place[1])) if row.place[0] == KIND else None
+
+
 def walk(folder: Path, *, suffixes: frozenset[str], without: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files of these suffixes below a folder, and their paths in it, in natural order.
 

@@ -4,10 +4,9 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
+import tarfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,6 @@ from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
 from cnctl.commands.shared.events import FailedImage, Stage, ignore
 from cnctl.commands.shared.report.sheets import GAP
-from cnctl.data import open_dataset
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.hints.run import read_ready
 from cnctl.images import read_hint, read_image, read_metadata
@@ -397,119 +395,6 @@ def test_a_terminal_gets_no_png(photos, monkeypatch):
         annotate("canny", ["photos/a.png"], out="-")
 
 
-# --- data sets ----------------------------------------------------------------------------------
-
-
-def _rows(folder: str) -> list[dict]:
-    return [json.loads(line) for line in Path(folder, "metadata.jsonl").read_text().splitlines()]
-
-
-def test_a_data_set_can_be_trained_on(photos):
-    Path("photos/sub/b.txt").write_text("\ufeffa yellow\r\nbox", encoding="utf-8")
-    annotate("shade", [photos], out="set", dataset=True, prompt="grey", resolution=32)
-    assert [row["prompt"] for row in _rows("set")] == ["grey", "a yellow box", "grey"]
-    pairs = open_dataset("set", read_hint=partial(read_hint, channels=1))
-    for index, row in enumerate(_rows("set")):
-        example = pairs[index]
-        expected = example.image[:, :, :1] // row["options"]["strength"]
-        assert example.image.shape == (32, 40, 3)
-        assert np.array_equal(example.hint, expected)
-
-
-def test_random_options_depend_on_seed_and_name_alone(photos):
-    def drawn(out: str, inputs, **settings):
-        annotate("shade", inputs, out=out, dataset=True, prompt="", resolution=16, **settings)
-        return {row["image_file_name"]: row["options"]["strength"] for row in _rows(out)}
-
-    for number in range(8):
-        _paint(photos / f"more{number}.png")
-    everything = drawn("set1", [photos])
-    assert len(set(everything.values())) > 2
-    assert (
-        drawn("set2", [photos / "more3.png"])["images/more3.png"] == everything["images/more3.png"]
-    )
-    assert drawn("set3", [photos], seed=1) != everything
-    assert set(drawn("set4", [photos], options=["strength=4"]).values()) == {4}
-
-
-def test_a_data_set_goes_on_where_it_stopped(photos):
-    def run(**changes):
-        settings = {"out": "set", "dataset": True, "prompt": "x", "resolution": 32} | changes
-        return annotate("shade", [photos], **settings)
-
-    run()
-    whole = Path("set/metadata.jsonl").read_bytes()
-    Path("set/metadata.jsonl").write_bytes(whole[:-20])
-    result = run()
-    assert (len(result.hints), result.skipped) == (3, 2)
-    assert Path("set/metadata.jsonl").read_bytes() == whole
-    with pytest.raises(OutputError, match="another set of options"):
-        run(seed=3)
-    with pytest.raises(CnctlError, match="adds to a folder"):
-        run(overwrite=True)
-
-
-def test_a_data_set_never_drops_an_image_of_an_equal_name(photos):
-    def run(image: Path, prompt: str) -> AnnotateResult:
-        settings = {"out": "set", "dataset": True, "prompt": prompt, "resolution": 32}
-        return annotate("shade", [image], **settings)
-
-    other = _paint(Path("other/a.png"), shade=60)
-    run(photos / "a.png", "grey")
-    with pytest.raises(OutputError, match=r"hints/a\.png exists already .* another .*image"):
-        run(other, "grey")
-    with pytest.raises(OutputError, match=r"hints/a\.png exists already .* another prompt"):
-        run(photos / "a.png", "dark")
-    assert [row["prompt"] for row in _rows("set")] == ["grey"]
-
-
-def test_a_data_set_in_the_folder_of_its_images_replaces_none(photos):
-    """photos/images/a.png is the name of the image in the set, too."""
-    source = _paint(photos / "images/a.png")
-    before = source.read_bytes()
-    with pytest.raises(OutputError, match="does not list it"):
-        annotate("shade", [photos / "images"], out=photos, dataset=True, prompt="", resolution=32)
-    assert source.read_bytes() == before
-
-
-def test_an_image_without_prompt_is_passed_over(photos):
-    Path("photos/a.txt").write_text("a box")
-    Path("photos/sub/b.txt").write_bytes("Bär".encode("latin-1"))
-    result = annotate("shade", [photos], out="set", dataset=True, resolution=32)
-    assert [row["image_file_name"] for row in _rows("set")] == ["images/a.png"]
-    errors = {failure.image.name: failure.error for failure in result.failed}
-    assert "b.txt, line 1, is not UTF-8 text" in errors["b.jpg"]
-    assert "has no prompt" in errors["c.webp"]
-
-
-def test_a_name_that_is_no_utf8_is_no_name_in_a_data_set(photos):
-    Path("photos/a.png").rename(photos / os.fsdecode(b"\xff.png"))
-    result = annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=32)
-    assert len(_rows("set")) == 2
-    assert "names must be UTF-8" in result.failed[0].error
-
-
-def test_a_data_set_has_one_condition(photos):
-    with pytest.raises(CnctlError, match="--dataset takes one condition"):
-        annotate(["canny", "shade"], [photos], out="set", dataset=True)
-
-
-def test_a_folder_that_another_run_writes_to_is_left_alone(photos):
-    Path("set").mkdir()
-    script = "import fcntl; f = open('set/metadata.jsonl', 'a'); fcntl.lockf(f, fcntl.LOCK_EX)"
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{script}; print(flush=True); input()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as other:
-        other.stdout.readline()
-        with pytest.raises(OutputError, match="set is in use by another run"):
-            annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=16)
-        other.communicate(b"\n")
-    annotate("shade", [photos], out="set", dataset=True, prompt="", resolution=16)
-    assert len(_rows("set")) == 3
-
-
 # --- several images at once ---------------------------------------------------------------------
 
 
@@ -626,9 +511,7 @@ def test_a_sheet_is_whole_or_absent_and_made_once(photos):
         assert len(annotate(["canny"], [photos], out=photos, **run).sheets) == 4
 
 
-@pytest.mark.parametrize(
-    "where", [{"out": "x.png"}, {"out": "-"}, {"out": "set", "dataset": True, "prompt": ""}]
-)
+@pytest.mark.parametrize("where", [{"out": "x.png"}, {"out": "-"}])
 def test_sheets_need_a_folder_of_files(photos, where):
     with pytest.raises(CnctlError, match="--compare works with image files"):
         annotate("canny", ["photos/a.png"], compared=True, **where)
@@ -657,16 +540,15 @@ def test_hints_are_read_where_a_data_set_knows_them(photos):
         path = Path("maps", f"{stem}_map.npy")
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, np.arange(height)[:, None] // (height // 8) + np.zeros(height * 4 // 3, int))
-    result = annotate("stated", [photos], out="set", dataset=True, prompt="", resolution=24,
-                      ground_truth="maps")  # fmt: skip
+    result = annotate("stated", [photos], out="set", resolution=24, ground_truth="maps")
     expected = np.repeat(np.arange(8) * 10, 3)[:, None] + np.zeros(32, int)
     for name in ("a", "sub/b"):
-        assert np.array_equal(read_hint(f"set/hints/{name}.png", channels=1)[..., 0], expected)
-    assert [row["ground_truth"] for row in _rows("set")] == ["a_map.npy", "b_map.npy"]
+        hint = read_hint(f"set/{name}-stated.png", channels=1)
+        assert np.array_equal(hint[..., 0], expected)
+    assert [hint.record["ground_truth"] for hint in result.hints] == ["a_map.npy", "b_map.npy"]
     np.save("maps/a_map.npy", np.zeros((48, 64), int))
-    with pytest.raises(OutputError, match=r"hints/a\.png exists already .* another map"):
-        annotate("stated", [photos], out="set", dataset=True, prompt="", resolution=24,
-                 ground_truth="maps")  # fmt: skip
+    with pytest.raises(OutputError, match=r"a-stated\.png exists already .* another map"):
+        annotate("stated", ["photos/a.png"], out="set", resolution=24, ground_truth="maps")
     assert [failure.error for failure in result.failed] == [
         "photos/sub/deep/c.webp: maps/sub/deep/c_map.npy: no such file"
     ]
@@ -709,6 +591,50 @@ def test_ground_truth_needs_a_folder_and_a_condition_that_reads_it(photos):
         annotate("canny", [photos], ground_truth="photos")
 
 
-def test_flags_of_shards_are_not_ignored_without_them(photos: Path) -> None:
-    with pytest.raises(CnctlError, match="--workers belongs to --shards"):
+def test_flags_of_data_sets_are_not_ignored_without_them(photos: Path) -> None:
+    with pytest.raises(CnctlError, match="--workers belongs to --dataset"):
         annotate("canny", [photos], workers=2)
+
+
+# --- lists, tar files, tables and videos ----------------------------------------------------------
+
+
+def _video(path: Path, frames: int) -> list[np.ndarray]:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    for number in range(frames):
+        writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
+    writer.release()
+    capture = cv2.VideoCapture(str(path))
+    return [capture.read()[1] for _ in range(frames)]
+
+
+def test_hints_of_what_lists_tables_tars_and_videos_hold(photos, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    data = Path("photos/a.png").read_bytes()
+    Path("list.csv").write_text("file\nphotos/sub/b.jpg\nphotos/gone.png\n")
+    table = pyarrow.table({"image": [data]})
+    pyarrow.parquet.write_table(table, "t.parquet")
+    with tarfile.open("s.tar", "w") as tar:
+        tar.add("photos/a.png", "x/1.png")
+    frames = _video(Path("v.avi"), 4)
+    inputs = ["list.csv", "t.parquet", "s.tar", "v.avi", "photos/sub/deep"]
+    result = annotate("shade", inputs, every=3, resolution=48)
+    assert [str(hint.path) for hint in result.hints] == [
+        "out/photos/sub/b-shade.png",
+        "out/t-parquet-row-0-of-group-0-shade.png",
+        "out/x/1-shade.png",
+        "out/v-avi-frame-0-shade.png",
+        "out/v-avi-frame-3-shade.png",
+        "out/c-shade.png",
+    ]
+    assert [failure.error for failure in result.failed] == ["photos/gone.png: no such file"]
+    hint = read_hint("out/v-avi-frame-3-shade.png", channels=1)
+    assert np.array_equal(hint, frames[3][..., 2:] // 2)
+    assert np.array_equal(
+        read_hint("out/x/1-shade.png", channels=1), read_image(data)[..., :1] // 2
+    )
+    assert annotate("shade", inputs, every=3, resolution=48).skipped == 6
+    with pytest.raises(CnctlError, match=r"v\.avi is a video"):
+        annotate("shade", ["v.avi"])

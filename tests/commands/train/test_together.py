@@ -9,8 +9,9 @@ import pytest
 
 from cnctl.commands.train.request import TrainRequest
 from cnctl.commands.train.run import train
-from cnctl.data import DatasetWriter, Example, Pair
+from cnctl.data import Pair
 from cnctl.errors import CnctlError, MissingError
+from cnctl.images import write_image
 from cnctl.settings import TrainSettings
 from cnctl.system import processes
 from cnctl.training import accelerator
@@ -33,10 +34,15 @@ KINDS = {
 
 def write_pairs(folder: Path) -> None:
     rng = np.random.default_rng(0)
-    with DatasetWriter(folder) as writer:
-        for number in range(COUNT):
-            image, hint = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-            writer.add(str(number), Example(image, hint[..., :1], f"number {number}"))
+    folder.mkdir()
+    lines = []
+    for number in range(COUNT):
+        image, hint = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+        names = {"image": f"{number}.png", "hint": f"{number}-hint.png"}
+        write_image(folder / names["image"], image)
+        write_image(folder / names["hint"], hint[..., :1])
+        lines.append(json.dumps({**names, "prompt": f"number {number}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
 
 
 def losses(out: Path) -> list[float]:

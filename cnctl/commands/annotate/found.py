@@ -1,0 +1,106 @@
+"""The images that `cnctl annotate` is given: files, and what lists, tar files and videos hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path, PurePath
+
+from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.curation.rows import Row
+from cnctl.curation.sources import lists, tables, tars, videos
+from cnctl.curation.sources.files import path_of
+from cnctl.curation.sources.opening import Inputs, find_rows
+from cnctl.curation.sources.reading import read_row
+from cnctl.data.columns import parse_columns
+from cnctl.data.tables import find_tables
+from cnctl.data.urls import is_url
+from cnctl.images import MAX_BYTES, ImageFile, find_images, read_size
+
+HOLDERS = lists.SUFFIXES | tables.SUFFIXES | videos.SUFFIXES | {".tar"}
+"""Suffixes of files that name or hold several images."""
+
+
+class NoFile(ImageFile):
+    """An image that is not a file by itself."""
+
+    @property
+    def content(self) -> bytes:
+        """What a file of it would hold; CnctlError where it cannot be read."""
+        raise NotImplementedError
+
+
+class StandardInput(NoFile):
+    """The image on standard input, which is read when it is first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("-"), Path("stdin.png"))
+
+    @cached_property
+    def content(self) -> bytes:
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
+class FoundRow(NoFile):
+    """A row of a table, a member of a tar file, a frame of a video, or what is wrong with one."""
+
+    def __init__(self, row: Row, secrets: Mapping[str, str]) -> None:
+        super().__init__(Path(row.name), _relative(row))
+        object.__setattr__(self, "_source", (row, secrets))
+
+    @property
+    def content(self) -> bytes:
+        row, secrets = self._source  # type: ignore[attr-defined]
+        return read_row(row, secrets).data
+
+
+def find_inputs(request: AnnotateRequest, note: Callable[[str], None]) -> list[ImageFile]:
+    """Return the images of all inputs, standard input first and those of lists and the like last.
+
+    note: is called with what is read where there is a choice.
+    """
+    items = [str(item) for item in request.inputs if item != "-"]
+    held = [item for item in items if _holds_images(item, request)]
+    images = find_images(item for item in items if item not in held)
+    if len(items) < len(request.inputs):
+        images = [StandardInput(), *images]
+    return [*images, *_held(held, request, note)]
+
+
+def measure(image: ImageFile) -> tuple[int, int]:
+    """Return the (height, width) of an image, which is not decoded."""
+    return read_size(image.content if isinstance(image, NoFile) else image.path)
+
+
+def _holds_images(item: str, request: AnnotateRequest) -> bool:
+    if os.path.isdir(item):
+        return request.every is not None or bool(find_tables(Path(item)))
+    return is_url(item) or PurePath(item).suffix.lower() in HOLDERS
+
+
+def _held(
+    items: list[str], request: AnnotateRequest, note: Callable[[str], None]
+) -> Iterator[ImageFile]:
+    inputs = Inputs(
+        given=items,
+        paths=request.paths or "",
+        columns=parse_columns(request.columns),
+        every=request.every,
+        note=note,
+    )
+    secrets = tars.secret_urls([item for item in items if is_url(item)])
+    for row in find_rows(inputs, without=Path(os.path.abspath(request.out))):
+        path = path_of(row)
+        yield ImageFile(path, _relative(row)) if path else FoundRow(row, secrets)
+
+
+def _relative(row: Row) -> Path:
+    """The name of a row as a path that leads nowhere else; that of a cell or frame in one word."""
+    if row.place[0] in (tables.KIND, videos.KIND):
+        return Path(re.sub(r"\W+", "-", row.name) + ".png")
+    parts = PurePath(row.name).parts
+    is_below = not PurePath(row.name).is_absolute() and ".." not in parts
+    return Path(*parts) if is_below and parts else Path(parts[-1] if parts else "image")
