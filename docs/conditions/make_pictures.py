@@ -29,6 +29,7 @@ WITHOUT_WEIGHTS: dict[str, dict[str, str | bool | int | float]] = {
 """Condition -> the options to show, with which it needs no file."""
 FROM_MAPS = {
     "ade20k": "house",
+    "coco-stuff": "house",
     "depth": "car",
     "hed": "car",
     "normal": "car",
@@ -37,8 +38,6 @@ FROM_MAPS = {
     "softedge-safe": "car",
 }
 """Condition -> what its scene shows; the hint is made of what the renderer knows."""
-STUFF = {"sky": "sky-other", "wall": "wall-other", "earth": "dirt", "floor": "floor-other"}
-"""Words of ADE20K -> classes of COCO-Stuff, where they differ."""
 
 
 def picture(name: str) -> np.ndarray:
@@ -46,8 +45,6 @@ def picture(name: str) -> np.ndarray:
     if name in FROM_MAPS:
         maps = exact_maps(render_scene(SEED, size=SIZE, show=FROM_MAPS[name]))
         return side_by_side(maps["image"], hint_from_maps(get_condition(name), maps))
-    if name == "coco-stuff":
-        return stuff()
     scene = render_scene(SEED, size=SIZE).image
     if name == "scribble":
         edges = load_detector(get_condition("canny"))(scene)
@@ -57,24 +54,13 @@ def picture(name: str) -> np.ndarray:
     return side_by_side(scene, hint)
 
 
-def stuff() -> np.ndarray:
-    """A scene and its map in the data set's numbers, as `--ground-truth` reads one."""
-    maps = exact_maps(render_scene(SEED, size=SIZE, show="house"))
-    classes = list(get_condition("coco-stuff").palette)
-    words = [STUFF.get(word, word) for word in maps["names"]]
-    numbers = [classes.index(word) - 1 if word in classes else 255 for word in words]
-    truth = get_condition("coco-stuff").ground_truth
-    assert truth is not None
-    return side_by_side(maps["image"], truth.read(np.uint8(numbers)[maps["labels"]]))
-
-
 def side_by_side(scene: np.ndarray, hint: np.ndarray | Detection | None) -> np.ndarray:
     assert isinstance(hint, np.ndarray)
     return np.concatenate([scene, visible(hint)], axis=1)
 
 
 if __name__ == "__main__":
-    for name in (*WITHOUT_WEIGHTS, *FROM_MAPS, "coco-stuff"):
+    for name in (*WITHOUT_WEIGHTS, *FROM_MAPS):
         shown = Image.fromarray(picture(name))
         if name in WITHOUT_WEIGHTS:  # elsewhere each colour has a meaning
             shown = shown.quantize(COLOURS, dither=Image.Dither.NONE)

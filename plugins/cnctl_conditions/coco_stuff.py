@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnctl.plugin import (
     BatchDetector,
@@ -16,7 +16,7 @@ from cnctl.plugin import (
     WeightFile,
 )
 from cnctl_conditions.shared.annotators import SECTION
-from cnctl_conditions.shared.coco_stuff_palette import CLASSES, NAME, PALETTE, UNUSED
+from cnctl_conditions.shared.coco_stuff_palette import CLASSES, NAME, PALETTE, UNLABELLED, UNUSED
 from cnctl_conditions.shared.labels import colour, segments
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 USED = [number for number, name in enumerate(CLASSES, start=1) if name not in UNUSED]
 """The data set's numbers, from 1, of the 171 classes that networks tell apart."""
 NOBODY_KNOWS = 255
+SAME = {
+    "ball": "sports ball",
+    "earth": "dirt",
+    "floor": "floor-other",
+    "glass": "wine glass",
+    "sky": "sky-other",
+    "wall": "wall-other",
+}
+"""Words of ADE20K -> classes of COCO-Stuff that mean the same, where they differ."""
 
 
 def load_detector(device: str, files: Mapping[str, Path]) -> Detector:
@@ -74,6 +83,15 @@ def read_labels(values: np.ndarray, **_: object) -> Hint | None:
     return colour(np.where(known, values.astype(np.int64) + 1, 0), PALETTE)
 
 
+def from_maps(maps: Mapping[str, Any]) -> Hint:
+    """Make the hint of a renderer's labels, by their names; what has no class is unlabelled."""
+    import numpy as np
+
+    names = [SAME.get(name, name) for name in maps["names"]]
+    colours = [PALETTE.get(name, PALETTE[UNLABELLED]) for name in names]
+    return np.array(colours, np.uint8)[maps["labels"]]
+
+
 coco_stuff = Condition(
     name="coco-stuff",
     summary="What each pixel shows, in the classes of COCO-Stuff",
@@ -93,6 +111,7 @@ coco_stuff = Condition(
         recipe="164K segmentation-image-caption pairs of COCO-Stuff, captioned by BLIP; "
         "400 RTX 3090TI GPU-hours",
     ),
+    from_maps=from_maps,
     metric="mean_iou",
     licence="not stated; MaskFormer's is CC BY-NC 4.0. COCO-Stuff's maps: CC BY 4.0",
     references=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cnctl.plugin import Condition, Option, TrainDefaults
+from cnctl.plugin import Condition, Metric, Option, TrainDefaults
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cnctl.plugin import Detector, Hint, Image, OptionValue
 
 MAX_SEED = 2**31 - 1
+LARGEST_FACTOR = 8.0
+USUAL_SIGMA = 9.0
 NOT_THE_PAPERS = "not of the paper: ControlNet 1.1"
 REFERENCE = "ControlNet 1.1, https://github.com/lllyasviel/ControlNet-v1-1-nightly"
 
@@ -48,6 +50,23 @@ def _smooth_noise(rng: np.random.Generator, height: int, width: int, scale: int)
     return (grown - grown.min()) / max(np.ptp(grown), np.finfo(float).tiny)
 
 
+def colour_distance(hint: Hint, detected: Hint) -> float:
+    """How far the colours of one picture are from the other's, wherever in the picture they are.
+
+    The sliced Wasserstein distance of the two sets of colours, in units of the full range, over the
+    13 directions between a cube's opposite faces, edges and corners.
+    """
+    import numpy as np
+
+    steps = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3), axis=-1).reshape(-1, 3)[14:]
+    directions = (steps / np.linalg.norm(steps, axis=1, keepdims=True)).T
+    wanted, found = (
+        np.sort(image.reshape(-1, 3).astype(np.float64) @ directions, axis=0)
+        for image in (hint, detected)
+    )
+    return float(np.abs(wanted - found).mean() / 255)
+
+
 def random_seed(rng: np.random.Generator) -> dict[str, OptionValue]:
     return {"seed": int(rng.integers(MAX_SEED))}
 
@@ -65,6 +84,11 @@ def load_tile(device: str) -> Detector:
     return detect
 
 
+def random_factor(rng: np.random.Generator) -> dict[str, OptionValue]:
+    """Draw a block size from 1 to 8, its logarithm uniform, for a hint of any lack of detail."""
+    return {"factor": float(LARGEST_FACTOR ** rng.uniform())}
+
+
 def load_blur(device: str) -> Detector:
     import cv2
 
@@ -72,6 +96,11 @@ def load_blur(device: str) -> Detector:
         return cv2.GaussianBlur(image, (0, 0), sigma)
 
     return detect
+
+
+def random_sigma(rng: np.random.Generator) -> dict[str, OptionValue]:
+    """Draw a blur from 1 to 9 pixels, the default, its logarithm uniform."""
+    return {"sigma": float(USUAL_SIGMA ** rng.uniform())}
 
 
 def load_ip2p(device: str) -> Detector:
@@ -91,7 +120,7 @@ shuffle = Condition(
     },
     training_options=random_seed,
     train=TrainDefaults(recipe=NOT_THE_PAPERS),
-    metric="rmse",
+    metric=Metric(name="colour_distance", score=colour_distance, higher_is_better=False),
     licence="Apache-2.0",
     references=(REFERENCE,),
 )
@@ -101,8 +130,14 @@ tile = Condition(
     summary="The picture without its detail",
     load_detector=load_tile,
     options={
-        "factor": Option(1.0, "block size in pixels; 1 keeps all detail", minimum=1.0, maximum=8.0)
+        "factor": Option(
+            1.0,
+            "block size in pixels; 1 keeps all detail",
+            minimum=1.0,
+            maximum=LARGEST_FACTOR,
+        )
     },
+    training_options=random_factor,
     train=TrainDefaults(recipe=NOT_THE_PAPERS),
     metric="rmse",
     licence="Apache-2.0",
@@ -116,9 +151,10 @@ blur_gaussian = replace(
     load_detector=load_blur,
     options={
         "sigma": Option(
-            9.0, "standard deviation of the blur, in pixels", minimum=0.01, maximum=64.0
+            USUAL_SIGMA, "standard deviation of the blur, in pixels", minimum=0.01, maximum=64.0
         )
     },
+    training_options=random_sigma,
     train=TrainDefaults(
         recipe="not of the paper, nor of ControlNet 1.1: used by the web interfaces"
     ),

@@ -5,44 +5,76 @@
 Class and colour, over 192 prompts: by a classifier that is trained here, from scratch, and whose
 own score on held-out scenes stands beside. Each ControlNet, over 64 scenes: fidelity by its
 condition's metric with control, without, of the same outputs to another scene's hint, and of the
-scenes themselves after the autoencoder's round trip, the ceiling. Everything has fixed seeds.
+scenes themselves after the autoencoder's round trip, the ceiling. For ip2p, whose hint is a scene
+before a change, outputs are compared with the scene after it. Everything has fixed seeds.
+
+Where a hint lacks something that the output is to have, a second score says how well it has it:
+the F1 of the scene's own Canny edges for tile and blur-gaussian, and for inpaint the RMSE of what
+was masked; "hint" is that of the hint itself, in whose hole is the mean of what it shows.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from cnctl.commands.shared.weights import open_control
 from cnctl.data.scenes import SceneDataset
 from cnctl.hints.metrics import find_metric, score
 from cnctl.hints.run import hint_from_maps, load_detector
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
 from cnctl.models.latents import decode_latents, encode_images
-from cnctl.models.unet.load import load_controlnet
-from cnctl.plugin import Condition
+from cnctl.models.network import hint_tensor
+from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
 from cnctl.sampling.denoise import Control, sample
 from cnctl.tiny.scenes import HELD_OUT, Scene, exact_maps, render_scene
 from examples.tiny import base as recipe
 from examples.tiny.judge import class_and_colour, train_judge
+from examples.tiny.pairs import edited
+from examples.tiny.scores import edge_f1, edges
 from examples.tiny.train_autoencoder import round_trip
 
 SCENES = 64
 BATCH = 16
 PEOPLE = {"openpose"}
 """Conditions that only scenes with a person have hints for."""
-Make = Callable[[Scene], np.ndarray | None]
+OPTIONS: Mapping[str, Mapping[str, OptionValue]] = {"tile": {"factor": 4.0}}
+"""Options with which a hint lacks something; the default of tile keeps all detail."""
 Detect = Callable[[np.ndarray], np.ndarray | None]
 
 
-def makers(condition: Condition) -> tuple[Make, Detect]:
+@dataclass(frozen=True)
+class Case:
+    """What is asked for: a hint and a prompt. wanted: the hint of the image that obeys them."""
+
+    image: np.ndarray
+    hint: np.ndarray
+    prompt: str
+    wanted: np.ndarray
+
+
+def cases(condition: Condition) -> tuple[list[Case], Detect]:
+    """Held-out cases of a condition, and how a hint is found again in a picture."""
+    if condition.name == "ip2p":
+        pairs = [edited(HELD_OUT + i) for i in range(SCENES)]
+        return [Case(p.image, p.hint, p.prompt, p.image) for p in pairs], lambda image: image
+    show = "person" if condition.name in PEOPLE else None
+    drawn = [render_scene(HELD_OUT + i, show=show) for i in range(SCENES)]
+    make, detect = makers(condition)
+    made = [(scene, hint) for scene in drawn if (hint := make(scene)) is not None]
+    return [Case(scene.image, hint, scene.prompt, hint) for scene, hint in made], detect
+
+
+def makers(condition: Condition) -> tuple[Callable[[Scene], np.ndarray | None], Detect]:
     """How a scene's hint is made, and how it is found again in a picture."""
+    options = OPTIONS.get(condition.name, {})
     if condition.from_maps is None:
-        detect = load_detector(condition)
-        return lambda scene: detect(scene.image), detect
+        load = load_detector(condition)
+        return lambda scene: load(scene.image, **options), lambda image: load(image, **options)
     read = SceneDataset(count=1, size=128).read
     return (
         lambda scene: hint_from_maps(condition, exact_maps(scene)),
@@ -74,34 +106,69 @@ def generate(
 def control_scores(base: Base, name: str, guidance_scale: float) -> dict[str, object]:
     """Fidelity of one ControlNet."""
     condition = get_condition(name)
-    make, detect = makers(condition)
-    show = "person" if name in PEOPLE else None
-    drawn = [render_scene(HELD_OUT + i, show=show) for i in range(SCENES)]
-    made = [(scene, hint) for scene in drawn if (hint := make(scene)) is not None]
-    scenes, hints = [scene for scene, _ in made], [hint for _, hint in made]
-    controlnet, _ = load_controlnet(base.path / "controls" / name, dtype=base.dtype)
-    tensors = torch.from_numpy(np.stack(hints)).permute(0, 3, 1, 2).float() / 255
+    asked, detect = cases(condition)
+    network = open_control(condition, base)
+    tensors = hint_tensor([case.hint for case in asked], channels=condition.hint_channels)
 
     def control(part: range) -> Control:
-        return Control(controlnet, tensors[part.start : part.stop])
+        return Control(network, tensors[part.start : part.stop])
 
-    prompts = [scene.prompt for scene in scenes]
+    prompts = [case.prompt for case in asked]
     obeyed = generate(base, prompts, guidance_scale, control)
     free = generate(base, prompts, guidance_scale)
-    copies = decode_latents(base, encode_images(base, np.stack([s.image for s in scenes])))
-    wrong = hints[1:] + hints[:1]
+    copies = decode_latents(base, encode_images(base, np.stack([c.image for c in asked])))
+    wanted = [case.wanted for case in asked]
 
     def mean(wanted: Sequence[np.ndarray], pictures: Sequence[np.ndarray]) -> float:
         pairs = zip(wanted, pictures, strict=True)
         return round(float(np.mean([score(condition.metric, h, detect(p)) for h, p in pairs])), 3)
 
-    return {
+    scores: dict[str, object] = {
         "metric": find_metric(condition.metric).name,
-        "with": mean(hints, obeyed),
-        "without": mean(hints, free),
-        "wrong_hint": mean(wrong, obeyed),
-        "ceiling": mean(hints, copies),
+        "with": mean(wanted, obeyed),
+        "without": mean(wanted, free),
+        "wrong_hint": mean(wanted[1:] + wanted[:1], obeyed),
+        "ceiling": mean(wanted, copies),
     }
+    if name == "ip2p":
+        scores["unchanged"] = mean(wanted, [case.hint for case in asked])
+    if name in ADDED:
+        metric, measure = ADDED[name]
+        shown = {"with": obeyed, "without": free, "hint": [filled(c.hint) for c in asked]}
+        scores["added"] = {"metric": metric} | {
+            how: round(float(np.mean(list(map(measure, asked, pictures)))), 3)
+            for how, pictures in shown.items()
+        }
+    return scores
+
+
+def detail(case: Case, picture: np.ndarray) -> float:
+    """F1 of the scene's own edges in a picture."""
+    return edge_f1(edges(case.image), edges(picture), tolerance=2)
+
+
+def hole_rmse(case: Case, picture: np.ndarray) -> float:
+    """RMSE of what the hint masks, in units of the full range."""
+    masked = case.hint[..., 3] == 0
+    difference = case.image[masked].astype(np.float64) - picture[masked]
+    return float(np.sqrt(np.mean(difference**2)) / 255)
+
+
+def filled(hint: np.ndarray) -> np.ndarray:
+    """The hint's colours; the mean of what it shows where it is masked."""
+    picture = hint[..., :3].copy()
+    if hint.shape[2] > picture.shape[2]:
+        masked = hint[..., 3] == 0
+        picture[masked] = picture[~masked].mean(axis=0)
+    return picture
+
+
+ADDED = {
+    "tile": ("edge_f1", detail),
+    "blur-gaussian": ("edge_f1", detail),
+    "inpaint": ("hole_rmse", hole_rmse),
+}
+"""Conditions whose hints lack something that the output is to have: how well it has it."""
 
 
 def main() -> None:

@@ -7,7 +7,13 @@ from PIL import Image
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError
-from cnctl.hints.run import load_detections, load_detector, read_ground_truth, read_ready
+from cnctl.hints.run import (
+    hint_from_maps,
+    load_detections,
+    load_detector,
+    read_ground_truth,
+    read_ready,
+)
 from cnctl.images import read_hint
 
 FOLDER = "maskformer-resnet101-coco-stuff"
@@ -45,6 +51,18 @@ def test_eleven_classes_are_numbered_but_not_used():
     numbers = {number for number, name in enumerate(CLASSES, start=1) if name in UNUSED}
     assert numbers == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
     assert len(CLASSES) - len(UNUSED) == 171
+
+
+def test_a_renderer_s_labels_have_the_colours_of_the_same_classes():
+    """An animal of ADE20K may be any of ten classes here: it is unlabelled."""
+    names = ("person", "sky", "wall", "animal")
+    maps = {
+        "image": np.zeros((1, 4, 3), np.uint8),
+        "names": names,
+        "labels": np.uint8([[0, 1, 2, 3]]),
+    }
+    same = ("person", "sky-other", "wall-other", "unlabelled")
+    assert hint_from_maps(coco_stuff, maps)[0].tolist() == [list(PALETTE[name]) for name in same]
 
 
 def test_what_nobody_knows_is_black_and_strangers_are_refused():

@@ -41,6 +41,28 @@ def test_shuffle_is_a_function_of_its_seed_alone(place):
     assert len(drawn) == 50
 
 
+def test_shuffle_is_measured_by_colours_wherever_they_are(place):
+    """Of two flat pictures whose colours differ by d: the mean of |d . n| over 13 vectors n."""
+    score = shuffle.metric.score
+    assert score(place, place[::-1, ::-1]) == 0
+    black, red = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), (255, 0, 0), np.uint8)
+    assert score(black, red) == pytest.approx((1 + 4 / 2**0.5 + 4 / 3**0.5) / 13)
+    half = black.copy()
+    half[:2] = red[:2]
+    assert score(black, half) == pytest.approx(score(black, red) / 2)
+
+
+def test_training_draws_any_lack_of_detail():
+    """Half of all factors are below the geometric mean of the least and the greatest."""
+    rng = np.random.default_rng(0)
+    factors = [tile.training_options(rng)["factor"] for _ in range(2000)]
+    sigmas = [blur_gaussian.training_options(rng)["sigma"] for _ in range(2000)]
+    for drawn, least, most in ((factors, 1, 8), (sigmas, 1, 9)):
+        assert least <= min(drawn) < 1.1 * least
+        assert 0.95 * most < max(drawn) <= most
+        assert np.median(drawn) == pytest.approx((least * most) ** 0.5, rel=0.1)
+
+
 def test_tile_takes_the_mean_of_each_block_and_keeps_the_whole():
     image = np.zeros((16, 16, 3), np.uint8)
     image[::2] = 200

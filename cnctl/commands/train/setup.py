@@ -228,6 +228,7 @@ def _open_network(
         layers=settings.layers,
         rank=settings.lora,
         seed=settings.seed,
+        condition=condition.name,
     )
 
 

@@ -17,7 +17,9 @@ from cnctl.models.lora import read_lora
 from cnctl.models.network import INPUT_CONCAT, Network
 from cnctl.models.unet.base import load_base
 from cnctl.models.unet.branch import predict_noise
+from cnctl.models.unet.checkpoint.averaging import FIELD as AVERAGES
 from cnctl.models.unet.checkpoint.lora import NAMES
+from cnctl.models.unet.checkpoint.published import AVERAGED
 from cnctl.models.unet.checkpoint.textual_inversion import read_embedding
 from cnctl.models.unet.config import PART, read_denoiser_config
 from cnctl.models.unet.control_lora import add_adapters
@@ -49,8 +51,12 @@ def build_network(
     layers: int = 0,
     rank: int = 0,
     seed: int = 0,
+    condition: str = "",
 ) -> Network:
-    """A fresh ControlNet, a Control-LoRA of this rank, or a U-Net that reads the hint."""
+    """A fresh ControlNet, a Control-LoRA of this rank, or a U-Net that reads the hint.
+
+    condition: a ControlNet for shuffle averages its residuals, as the published one does.
+    """
     if method == INPUT_CONCAT:
         return build_input_concat(base.denoiser, hint_channels=hint_channels)
     controlnet = build_controlnet(
@@ -60,6 +66,7 @@ def build_network(
         hint_start=hint_start,
         seed=seed,
     )
+    controlnet.register_to_config(**{AVERAGES: condition in AVERAGED})
     if rank:
         add_adapters(controlnet, rank=rank, seed=seed)
     return controlnet

@@ -64,6 +64,20 @@ def test_a_file_without_a_config_is_averaged_for_shuffle_alone(tiny: Base, plain
     assert found["shuffle"].conditional_only
 
 
+def test_a_fresh_one_is_averaged_for_shuffle_alone(tiny: Base) -> None:
+    settings = {"method": "controlnet", "hint_encoder": "released", "hint_start": "gaussian"}
+    for condition, rank, averaged in (
+        ("canny", 0, False),
+        ("shuffle", 0, True),
+        ("shuffle", 4, True),
+    ):
+        network = tiny.family.build_network(
+            tiny, **settings, hint_channels=3, rank=rank, condition=condition
+        )
+        assert network.config[FIELD] is averaged
+        assert network.conditional_only is averaged
+
+
 def test_a_config_without_the_field_leaves_it_to_the_name(plain: Path) -> None:
     path = plain.rename(plain.with_name(PUBLISHED))
     config = EMBEDDED / "unet" / "config.json"  # what tells the heads, and nothing else
