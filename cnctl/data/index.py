@@ -24,39 +24,42 @@ class Entry(NamedTuple):
     fields: Mapping[str, Any]
 
 
-def read_entries(index: Path) -> list[Entry]:
-    """Return the entries of an index; CnctlError names the line that cannot be read."""
+def read_entries(index: Path) -> Iterator[Entry]:
+    """Yield the entries of an index; CnctlError names the line that cannot be read."""
     with reading(index):
         data = index.read_bytes()
-    text = decode(data, index)
+    text, name = decode(data, index), shown(index)
+    del data
     if index.suffix.lower() == TABLE:
-        found = _from_table(text, index)
+        found = _from_table(text, name)
     elif text.lstrip().startswith("["):
-        found = _from_array(text, index)
+        found = _from_array(text, name)
     else:
-        found = _from_lines(text, index)
-    entries = [Entry(where, each if isinstance(each, dict) else {}) for where, each in found]
-    if not entries:
-        raise CnctlError(f"{shown(index)} holds no examples", hint="it needs one line for each")
-    return entries
+        found = _from_lines(text, name)
+    empty = True
+    for where, each in found:
+        empty = False
+        yield Entry(where, each if isinstance(each, dict) else {})
+    if empty:
+        raise CnctlError(f"{name} holds no examples", hint="it needs one line for each")
 
 
-def _from_array(text: str, index: Path) -> Iterator[tuple[str, Any]]:
-    for number, each in enumerate(_parse(text, f"{shown(index)}, an array,"), start=1):
-        yield f"entry {number} of {shown(index)}", each
+def _from_array(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    for number, each in enumerate(_parse(text, f"{name}, an array,"), start=1):
+        yield f"entry {number} of {name}", each
 
 
-def _from_lines(text: str, index: Path) -> Iterator[tuple[str, Any]]:
+def _from_lines(text: str, name: str) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(split_lines(text), start=1):
         if not line.strip():
             continue
-        where = f"line {number} of {shown(index)}"
+        where = f"line {number} of {name}"
         yield where, _parse(line, where)
 
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
+        return DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f" (line {error.lineno})" if "\n" in text else ""
         raise CnctlError(f"{where} is not JSON: {error.msg}{place}", hint="fix it") from error
@@ -65,19 +68,23 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} appears twice")
-    return dict(pairs)
+    return found
 
 
-def _from_table(text: str, index: Path) -> Iterator[tuple[str, Any]]:
+DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates)
+
+
+def _from_table(text: str, name: str) -> Iterator[tuple[str, Any]]:
     """Yield the rows; quotes hold commas and line feeds, blanks after a comma are skipped."""
     reader = csv.reader(io.StringIO(text), skipinitialspace=True, strict=True)
     header: list[str] = []
     while True:
-        where = f"line {reader.line_num + 1} of {shown(index)}"
+        where = f"line {reader.line_num + 1} of {name}"
         try:
             row = next(reader, None)
         except csv.Error as error:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnctl.data.columns import FOLDERS, HINT_SUFFIXES
-from cnctl.data.folder import FolderDataset, HintSource, Row
+from cnctl.data.folder import FolderDataset, HintSource, Row, pack_rows
 from cnctl.data.problems import Problem
 from cnctl.errors import CnctlError, reading, shown
 from cnctl.images import SUFFIXES
@@ -77,7 +77,7 @@ def open_paired(
     listed = "".join(f"{row.image.relative_to(folder)} {row.hint} {row.prompt}\n" for row in rows)
     return FolderDataset(
         folder=folder,
-        rows=rows,
+        texts=pack_rows(rows, folder),
         read_hint=read_hint,
         fingerprint=hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest(),
         problems=(*_duplicates(folder, files), *_unpaired(folder, files), *_unread(folder, files)),

@@ -92,9 +92,9 @@ class Family:
     guide: Callable[[Tensor, Tensor, float], Tensor] = guide
     """guide(without, with_prompt, scale): one prediction (B, C, h, w) of two."""
     controls_read_prompt: bool = False
+    """Whether ControlNets run once, with the prompt, and act on both halves of the guidance."""
     repeated_blocks: tuple[str, ...] = ()
     """Classes of the blocks that its bases and ControlNets repeat."""
-    """Whether ControlNets run once, with the prompt, and act on both halves of the guidance."""
 
     build_network: Callable[..., Network]
     """build_network(base, method=, hint_channels=, hint_encoder=, hint_start=, layers=, rank=,

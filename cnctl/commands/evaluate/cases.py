@@ -12,7 +12,7 @@ import numpy as np
 from cnctl.commands.generate.record import ControlRecord, ImageRecord, find_record
 from cnctl.commands.generate.replay import find_beside
 from cnctl.data import Dataset, TrainingPairs, open_dataset
-from cnctl.data.folder import FolderDataset, Row
+from cnctl.data.folder import FolderDataset, Row, pack_rows
 from cnctl.data.open import is_dataset
 from cnctl.data.problems import refuse_fatal, summarize
 from cnctl.data.scenes import SceneDataset
@@ -97,8 +97,8 @@ def open_examples(
     folder = Path(data)
     if folder.is_dir() and not columns and not is_dataset(folder):
         found = [image.path for image in find_images([data])]
-        rows = tuple(Row(path, path if ready else None, "") for path in found)
-        return FolderDataset(folder, rows, HintReader(condition))
+        rows = (Row(path, path if ready else None, "") for path in found)
+        return FolderDataset(folder, pack_rows(rows, folder), HintReader(condition))
     if ready:
         name = shown(without_credentials(data))
         raise CnctlError(

@@ -251,7 +251,7 @@ def test_a_folder_of_pairs_is_not_taken_for_photographs(tmp_path: Path) -> None:
     assert (len(dataset), dataset.ready_hints) == (1, 1)
     assert notes == [f"{tmp_path}: 1 more files are not read, the first is canny/0.png"]
     mapped = open_examples(str(tmp_path), columns="hint=canny", note=notes.append, **how)
-    assert mapped.rows[0].hint == tmp_path / "canny/0.png"  # type: ignore[attr-defined]
+    assert mapped.row(0).hint == tmp_path / "canny/0.png"  # type: ignore[attr-defined]
     with pytest.raises(CnctlError, match="has no 'depth'"):
         open_examples(str(tmp_path), columns="hint=depth", note=notes.append, **how)
     (tmp_path / "metadata.jsonl").write_text('{"image": "images/0.png", "c": "canny/0.png"}')
