@@ -50,6 +50,8 @@ class Base:
     """The form of its linear layers, of `cnctl.models.quantize`; "" for the base's precision."""
     low_memory: bool = False
     """Whether networks wait in the host's memory, and large images are decoded in tiles."""
+    assumed: str = ""
+    """What was taken from elsewhere or left out, in a sentence."""
     prompt_cache: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Text features of prompts, by `cnctl.models.prompts.precompute_prompts`."""
 
@@ -85,7 +87,7 @@ class Base:
 
     @property
     def distilled_guidance(self) -> float | None:
-        """The scale of guidance that the denoiser is told; None where it reads none."""
+        """The scale of guidance that the denoiser is given; None where it reads none."""
         return self.defaults.get("distilled_guidance")
 
     @property

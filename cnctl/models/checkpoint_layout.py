@@ -18,7 +18,7 @@ class CheckpointLayout:
     """The files of one folder of families, as a value."""
 
     holds: Callable[[Path], bool]
-    """holds(path): whether weights lie there that no tensor tells, but what cnctl wrote does."""
+    """holds(path): whether weights lie there that only what cnctl wrote identifies."""
     describe: Callable[..., WeightsInfo]
     """describe(path, hash=, config=): what they are; CnctlError where they are something else."""
     read_description: Callable[..., dict[str, Any]]

@@ -38,7 +38,7 @@ class Conversion:
     open_base: Callable[[Path], Any]
     """The headers of a base's denoiser; it has path and architecture."""
     read_prediction: Callable[[Path], str]
-    """What the base at this path predicts, as `Process.prediction`; "" where no header tells."""
+    """What the base at this path predicts, as `Process.prediction`; "" where no header says it."""
     read_base: Callable[[Any], Tensors]
     """What of an opened base a ControlNet copies."""
     transfer: Callable[..., Tensors]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 import transformers
+from accelerate import init_empty_weights
 from safetensors import SafetensorError
 from torch import nn
 
@@ -33,12 +34,13 @@ def load_parts(
     most_text_encoders: int,
     dtypes: Mapping[str, torch.dtype],
     weights: bool = True,
+    outlined: Container[str] = (),
 ) -> dict[str, Any]:
     """The components of the base in this folder, on the CPU, by their names in model_index.json.
 
     denoiser: name and class. Of the text encoders after the first, with their tokenizers, those
     come that the index names. dtypes: by name of the component. Without weights the networks are on
-    the meta device, from their configs alone.
+    the meta device, from their configs alone. outlined: networks that come so in any case.
     """
     index = read_json(folder / "model_index.json")
     kinds = COMPONENTS | dict([denoiser])
@@ -48,15 +50,15 @@ def load_parts(
             pair = ("text_encoder", "tokenizer")
             kinds |= {f"{part}_{number}": COMPONENTS[part] for part in pair}
     classes = {part: _component_class(folder, index, part, kind) for part, kind in kinds.items()}
-    if weights:
-        for part in classes.keys() & dtypes.keys():
-            _check_files(folder / part)
+    outlines = {part for part in dtypes if not weights or part in outlined}
+    for part in (classes.keys() & dtypes.keys()) - outlines:
+        _check_files(folder / part)
     # Their bars would stand among our own lines.
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
     return {
         part: _outline(folder / part, kind, dtype=dtypes[part])
-        if part in dtypes and not weights
+        if part in outlines
         else _load_part(folder / part, kind, dtype=dtypes.get(part))
         for part, kind in classes.items()
     }
@@ -86,7 +88,7 @@ def _component_class(folder: Path, index: Mapping[str, Any], part: str, of: type
 
 def _outline(folder: Path, kind: Any, *, dtype: torch.dtype) -> Any:
     config = read_json(folder / "config.json")
-    with torch.device("meta"):
+    with init_empty_weights(include_buffers=False):
         if issubclass(kind, diffusers.ModelMixin):
             model = kind.from_config(config)
         else:

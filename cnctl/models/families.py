@@ -61,6 +61,14 @@ def read_family(source: str | Path) -> Family:
     return find_family(locate_base(source))
 
 
+def weight_files(location: Location) -> list[Path]:
+    """The files that the weights of the base at this place may be read from."""
+    if location.path.is_dir():
+        return [*location.path.rglob("*.safetensors")]
+    completed_by = find_family(location).completed_by
+    return [location.path, *(completed_by.rglob("*.safetensors") if completed_by else ())]
+
+
 def find_family(location: Location) -> Family:
     """The family of the base at this place; CnctlError where it is not a base of a known family."""
     check_role(location.path, BASE)

@@ -131,8 +131,10 @@ class Family:
     controlnets: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
     """Condition -> published ControlNets, best first."""
     control_types: Mapping[str, int] = field(default_factory=dict)
-    """Condition -> the kind that its hints are to a union, where unions of the family are told."""
+    """Condition -> the kind that its hints are to a union, where unions of the family read it."""
 
+    completed_by: Path | None = None
+    """For a base in one file that lacks some of its networks: the folder that has them."""
     unsupported: Mapping[str, str] = field(default_factory=dict)
     """Settings of generate and train that must keep their defaults -> why, as half a sentence."""
     most_layers: Callable[[Base], int] = lambda base: 0

@@ -29,7 +29,7 @@ def default_base() -> Location:
     The location's reason says which, and how to get the other.
     """
     for hub_id in HUB_NAMES["sd15"]:
-        if folder := _cached_folder(hub_id):
+        if folder := cached_folder(hub_id):
             return Location(folder, hub_id, f"using {hub_id}, found in the hub cache")
     reason = (
         "using the embedded base tiny, which draws a few toys only (see cnctl models); "
@@ -57,6 +57,15 @@ def locate_base(source: str | Path) -> Location:
     raise MissingError(f"no base at {name!r}", hint=f"give a folder, a file or a hub id; {known}")
 
 
+def cached_folder(hub_id: str) -> Path | None:
+    """The folder of diffusers that the hub's cache has under this id, or None."""
+    try:
+        index = try_to_load_from_cache(hub_id, "model_index.json")
+    except HFValidationError:
+        return None
+    return Path(index).parent if isinstance(index, str) else None
+
+
 def _embedded_folder() -> Path:
     if not (EMBEDDED / "model_index.json").is_file():
         raise MissingError("this installation lacks the embedded base", hint="reinstall cnctl")
@@ -65,20 +74,12 @@ def _embedded_folder() -> Path:
 
 def _locate_cached(hub_ids: Sequence[str], how_to_get: str) -> Location:
     for hub_id in hub_ids:
-        if folder := _cached_folder(hub_id):
+        if folder := cached_folder(hub_id):
             return Location(folder, hub_id, f"{hub_id} in the hub cache")
     raise MissingError(
         f"{hub_ids[0]!r} is neither a path nor in the hub cache",
         hint=f"fetch it with: {how_to_get}",
     )
-
-
-def _cached_folder(hub_id: str) -> Path | None:
-    try:
-        index = try_to_load_from_cache(hub_id, "model_index.json")
-    except HFValidationError:
-        return None
-    return Path(index).parent if isinstance(index, str) else None
 
 
 def _check_folder(path: Path) -> Location:

@@ -219,12 +219,12 @@ def _layers(
             hint="give a LoRA that was made for this family of bases",
         )
     alpha = float(found["alpha"].read()) if "alpha" in found else None
-    for weight, rows in _rows(place, shapes):
+    for weight, rows in rows_of(place, shapes):
         scale = adapter.scale(part, weight, rank) if alpha is None else alpha / rank
         yield LoraLayer(part, weight, shapes[weight], down, up, scale, rows)
 
 
-def _rows(place: Place, shapes: Shapes) -> Iterator[tuple[str, tuple[slice, ...]]]:
+def rows_of(place: Place, shapes: Shapes) -> Iterator[tuple[str, tuple[slice, ...]]]:
     """Which rows of a file's layer each weight of a place has."""
     start = 0
     for weight in place.weights:

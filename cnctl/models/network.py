@@ -35,6 +35,9 @@ class Network(nn.Module):
     """Whether it predicts by itself, so that the base's own denoiser is not run."""
     is_trainable: bool
     """Whether `cnctl train` can continue from it."""
+    reads_edit = False
+    """Whether it may read an image to fill in behind its hint: its colours, and 1 where they are
+    kept, (B, 4, H, W)."""
 
     @property
     def export_name(self) -> str:

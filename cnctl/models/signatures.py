@@ -21,12 +21,12 @@ FLAGS = {CONTROLNET: "--control", BASE: "--base", LORA: "--lora", EMBEDDING: "--
 
 @dataclass(frozen=True)
 class Signature:
-    """One row: what weights serve as, what they are, how that is told, what to do with them."""
+    """One row: what a file serves as, what it is, how it is recognised, what to do with it."""
 
     role: str
     what: str
     rule: str = ""
-    """"" where only the class tells it."""
+    """"" where only the class says it."""
     classes: str = ""
     read_by: str = ""
     """The folder of `cnctl/models` that reads it; "" where none does."""

@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PictureSize = tuple[int, int, int, int, int, int]
-"""What SDXL is told of a picture, in pixels: its height and width before it was cropped, top and
+"""What SDXL is given of a picture, in pixels: its height and width before it was cropped, top and
 left of the crop, height and width that it was cropped to."""
 
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Prompts as text encoders have read them, and what else a denoiser is told.
+    """Prompts as text encoders have read them, and what else a denoiser is given.
 
     tokens: (B, L, D), which attention reads. Some families have others: pooled, (B, P), each prompt
     as a whole; sizes, (B, 6), a `PictureSize` for each; mask, bool (B, L), the tokens that are not
-    padding, None for all; guidance, float (B,), the scale that a distilled base is told.
+    padding, None for all; guidance, float (B,), the scale that a distilled base is given.
     """
 
     tokens: Tensor
@@ -33,13 +33,13 @@ class TextFeatures:
         return len(self.tokens)
 
     def of_pictures(self, sizes: Sequence[PictureSize]) -> TextFeatures:
-        """The same for pictures of these sizes, where the family is told of them."""
+        """The same for pictures of these sizes, where the family reads them."""
         if self.pooled is None:
             return self
         return replace(self, sizes=torch.tensor(sizes, device=self.pooled.device))
 
     def guided_by(self, scale: float | None) -> TextFeatures:
-        """The same, told this scale of guidance; None where the base is not distilled."""
+        """The same, with this scale of guidance; None where the base is not distilled."""
         if scale is None:
             return self
         return replace(self, guidance=self.tokens.new_full((len(self),), scale, dtype=torch.float))

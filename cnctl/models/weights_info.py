@@ -26,7 +26,7 @@ class WeightsInfo:
     container: str
     family: str
     condition: str
-    """"" where neither the file nor a published name tells; most files do not."""
+    """"" where neither the file nor a published name says it; most files do not."""
     hint_channels: int
     dtype: str
     tensors: int

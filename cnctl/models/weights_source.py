@@ -27,7 +27,7 @@ class WeightsSource:
     full_names: Mapping[str, str]
     """Name without prefix -> name in the file."""
     config: dict[str, Any]
-    """As diffusers would write it, or as the folder or file carries it; {} if nothing tells it."""
+    """As diffusers would write it, or as the folder or file carries it; {} if nothing says it."""
     description: dict[str, Any]
     """What the trainer or converter wrote down; {} for a stranger's file."""
     notes: tuple[str, ...] = ()

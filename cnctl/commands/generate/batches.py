@@ -163,8 +163,10 @@ def _sample(
     height, width = batch[0].size
     settings = batch[0].settings
     base, attached = setup.base, []
+    to_fill_in = setup.to_edit.hint((height, width)) if setup.to_edit else None
     for i, control in enumerate(setup.controls):
-        base, more = control.attach(base, [image.hints[i] for image in batch], settings)
+        hints = [image.hints[i] for image in batch]
+        base, more = control.attach(base, hints, settings, to_fill_in=to_fill_in)
         attached += more
     what = f"{len(batch)} of {width}x{height} pixels at once"
     threads = on_threads(_threads(setup, batch))

@@ -117,15 +117,24 @@ class LoadedControl:
             check_scale_counts(acts, settings.steps)
 
     def attach(
-        self, base: Base, hints: Sequence[np.ndarray], settings: GenerateSettings
+        self,
+        base: Base,
+        hints: Sequence[np.ndarray],
+        settings: GenerateSettings,
+        *,
+        to_fill_in: np.ndarray | None = None,
     ) -> tuple[Base, list[Control]]:
         """The base to sample from, and the controls to sample with.
 
-        hints: that of each image, uint8 (H, W, C), all of one size.
+        hints: that of each image, uint8 (H, W, C), all of one size. to_fill_in: an image, uint8
+        (H, W, 4), with 0 behind its colours where they change, for networks that read it.
         """
         # One hint for all images is encoded once.
         distinct = hints[:1] if all(hint is hints[0] for hint in hints) else hints
         tensor = hint_tensor(distinct, channels=self.network.hint_channels)
+        if to_fill_in is not None and self.network.reads_edit:
+            behind = hint_tensor([to_fill_in] * len(tensor), channels=4)
+            tensor = torch.cat([tensor, behind], dim=1)
         region = None
         if self.region is not None:
             fitted = fit_image(self.region, size=hints[0].shape[:2])

@@ -10,6 +10,7 @@ from cnctl.commands.shared.bases import choose_base
 from cnctl.commands.shared.weights import NamedControl, locate_control, open_base
 from cnctl.models.base import Base
 from cnctl.models.device import pick_device
+from cnctl.models.families import weight_files
 from cnctl.models.memory import HEADROOM, count_weights, free_memory, ways_to_need_less
 from cnctl.models.network import Network
 from cnctl.models.offload import has_moving_layers, move_layers
@@ -43,9 +44,8 @@ def note_if_too_large(
     """Say what needs less memory where the device has not enough; no weight is read."""
     device = pick_device(request.device)
     free, location = free_memory(device), choose_base(request.base)
-    files = [location.path] if location.path.is_file() else location.path.rglob("*.safetensors")
     # Files of float16 that are read as float32 need twice as much; smaller ones always fit.
-    if 2 * sum(file.stat().st_size for file in files) < free - HEADROOM:
+    if 2 * sum(file.stat().st_size for file in weight_files(location)) < free - HEADROOM:
         return
     outline = open_base(request.base, device=request.device, dtype=request.dtype, weights=False)
     places = [locate_control(one.condition, outline, weights=one.weights) for one in named]

@@ -36,14 +36,17 @@ def open_base(
 ) -> Base:
     """Load the named base, else the config file's, else the default one; as `load_base`.
 
-    `note` hears which default it is.
+    `note` hears which default it is, and what was assumed of it.
     """
     source = source or common_settings().base
     if source is None:
         location = default_base()
         source = location.name
         note(location.reason)
-    return load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
+    base = load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
+    if base.assumed:
+        note(base.assumed)
+    return base
 
 
 def check_controls(

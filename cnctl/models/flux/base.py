@@ -1,18 +1,19 @@
-"""Load a base of FLUX.1 from a diffusers folder."""
+"""Load a base of FLUX.1 from a diffusers folder or one file."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
 import torch
-from diffusers import FluxTransformer2DModel
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, TextEncoder
 from cnctl.models.family import Family
-from cnctl.models.location import Location, read_defaults
+from cnctl.models.flux.files import FILES
+from cnctl.models.location import Location
 from cnctl.models.process import FlowMatching
-from cnctl.models.transformer.base import PART, flow_scheduler, load_transformer_parts
+from cnctl.models.transformer.base import flow_scheduler, load_transformer_parts
+from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.packing import SIDE
 
 RESOLUTION = 1024
@@ -31,7 +32,7 @@ def load_base(
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = load_transformer_parts(
         location,
-        FluxTransformer2DModel,
+        FILES,
         text_encoders=2,
         device=device,
         dtype=dtype,
@@ -56,5 +57,6 @@ def load_base(
         trained_resolution=RESOLUTION,
         patch_size=SIDE,
         low_memory=low_memory,
-        defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
+        assumed=FILES.describe(location),
+        defaults=MappingProxyType({**family.defaults, **FILES.read_defaults(location)}),
     )

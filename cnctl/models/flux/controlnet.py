@@ -1,8 +1,8 @@
 """ControlNets of FLUX.1: diffusers' `FluxControlNetModel`.
 
-Published ones have three forms, which their configs tell. Most read hints as latents. Unions of
-InstantX are told the kind of hint too, as a token of text. XLabs' read pixels by a small encoder,
-and their residuals repeat over the base's blocks.
+Published ones have three forms, which their configs distinguish. Most read hints as latents.
+Unions of InstantX read the kind of hint too, as a token of text. XLabs' read pixels by a small
+encoder, and their residuals repeat over the base's blocks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LAYERS = 6
 """Blocks of a fresh ControlNet, as in Shakker's Union-Pro-2.0."""
 GUIDANCE = 3.5
-"""What a ControlNet that reads a scale of guidance is told beside a base that reads none."""
+"""What a ControlNet that reads a scale of guidance is given beside a base that reads none."""
 IDLE = ("ff_context.", "attn.to_add_out.", "attn.add_q_proj.", "attn.norm_added_q.")
 """Layers whose results are text: where no block follows, no gradient comes."""
 

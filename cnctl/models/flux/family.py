@@ -17,18 +17,18 @@ from cnctl.models.flux.controlnet import (
     build_controlnet,
     predict_velocity,
 )
+from cnctl.models.flux.files import FILES
 from cnctl.models.flux.format import FORMAT, LAYOUT
 from cnctl.models.flux.lora import NAMES
 from cnctl.models.flux.published import CONTROLNETS
 from cnctl.models.flux.shape import NAME, name_family
 from cnctl.models.flux.text import FluxPrompts
 from cnctl.models.latents import KLLatents
-from cnctl.models.location import Location, read_json
+from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
-from cnctl.models.signatures import BASE
-from cnctl.models.signatures import FLUX as FOLDER
-from cnctl.models.transformer.base import PART
-from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.base_file import PART
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
+from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
 from cnctl.models.transformer.starts import HINT_STARTS
@@ -40,7 +40,6 @@ from cnctl.models.transformer.weights import (
 )
 from cnctl.weights import control_types
 
-CLASS = "FluxTransformer2DModel"
 ACTIVATION_BYTES = {False: 24, True: 2}
 """As SD3's, whose blocks those of two streams are."""
 
@@ -69,7 +68,7 @@ FLUX = Family(
     controls_read_prompt=True,
     build_network=network_builder(NAME, build_controlnet),
     open_network=partial(open_network, FORMAT),
-    check_weights=partial(check_weights, FORMAT),
+    check_weights=partial(check_weights, FORMAT, FILES),
     find_weights=find_weights,
     weights_file=weights_file,
     hint_starts=HINT_STARTS,
@@ -89,15 +88,12 @@ FLUX = Family(
 def recognise(location: Location) -> Family | None:
     """The family of a base with FLUX.1's transformer, by its config; None for another's.
 
-    CnctlError for one that is not in a folder, or reads more than latents.
+    CnctlError for a file that nothing completes, and for one that reads more than latents.
     """
-    if location.path.is_file():
-        refuse_file(location.path, BASE, FOLDER)
+    folder = FILES.find_folder(location)
+    if folder is None:
         return None
-    index = read_json(location.path / "model_index.json")
-    if index.get(PART) != ["diffusers", CLASS]:
-        return None
-    config = read_json(location.path / PART / "config.json")
+    config = read_config(folder)
     channels = config.get("in_channels", 64)
     if config.get("out_channels") not in (None, channels):
         raise CnctlError(
@@ -105,7 +101,12 @@ def recognise(location: Location) -> Family | None:
             hint="give the base that it was made from: flux-dev",
         )
     name = name_family(config)
-    family = replace(FLUX, name=name, controlnets=CONTROLNETS.get(name, {}))
+    family = replace(
+        FLUX,
+        name=name,
+        completed_by=completed_by(location, folder),
+        controlnets=CONTROLNETS.get(name, {}),
+    )
     # Both are distilled: neither needs guidance by a second prompt (their model cards).
     defaults: dict[str, Any] = {"scheduler": SCHEDULER, "guidance_scale": 1.0}
     if config.get("guidance_embeds"):

@@ -86,13 +86,13 @@ def check_hints(source: Source, *, condition: str, control_type: int | None, **_
         return
     if control_type is None or control_type >= modes:
         raise CnctlError(
-            f"{source.path} is a union, and nothing tells which of its kinds {condition} is",
+            f"{source.path} is a union, and nothing says which of its kinds {condition} is",
             hint=f"use a condition of {', '.join(published.MODES)}, or another ControlNet",
         )
 
 
 def list_assumptions(config: Config, denoiser: Mapping[str, Any]) -> tuple[str, ...]:
-    """That it is told a scale of guidance beside a base that reads none."""
+    """That it is given a scale of guidance beside a base that reads none."""
     from cnctl.models.flux.controlnet import GUIDANCE
 
     if not config["guidance_embeds"] or denoiser.get("guidance_embeds"):
@@ -130,12 +130,12 @@ def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
 
 
 def summarise(source: Source) -> str:
-    """Its blocks, and how it reads hints: this tells the published forms apart."""
+    """Its blocks, and how it reads hints: the published forms differ in this."""
     own = source.architecture
     kinds = {"two streams": own["num_layers"], "one stream": own["num_single_layers"]}
     blocks = ", ".join(f"blocks of {kind}: {count}" for kind, count in kinds.items() if count)
     reads = "pixels" if own["conditioning_embedding_channels"] else "latents"
-    union = f", a union told {own['num_mode']} kinds" if own["num_mode"] else ""
+    union = f", a union that reads {own['num_mode']} kinds" if own["num_mode"] else ""
     return f"{blocks}, hints read as {reads}{union}"
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from cnctl.models.flux.xlabs import BLOCK, EMBEDDERS, FUSED, OF_BLOCK
 from cnctl.models.transformer.lora import build_names
 
+
+def _layer(name: str) -> str:
+    """Without the tensor's own name, which norms have there."""
+    return name.removesuffix(".scale").removesuffix(".weight")
+
+
 QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
 DOUBLE = {
     **FUSED,
-    **{theirs: (ours,) for theirs, ours in OF_BLOCK.items()},
+    **{_layer(theirs): (_layer(ours),) for theirs, ours in OF_BLOCK.items()},
     "processor.qkv1": FUSED["img_attn.qkv"],
     "processor.qkv2": FUSED["txt_attn.qkv"],
     "processor.proj1": ("attn.to_out.0",),
@@ -17,6 +23,8 @@ DOUBLE = {
 SINGLE = {
     "linear1": (*QKV, "proj_mlp"),
     "linear2": ("proj_out",),
+    "norm.query_norm": ("attn.norm_q",),
+    "norm.key_norm": ("attn.norm_k",),
     "modulation.lin": ("norm.linear",),
     "processor.qkv": QKV,
     "processor.proj": ("proj_out",),

@@ -19,9 +19,9 @@ BASES: Mapping[str, PublishedBase] = {
     ),
 }
 UNION = "Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro-2.0"
-"""Reads canny, soft edges, depth and poses, and is not told which."""
+"""Reads canny, soft edges, depth and poses; which of them is not an input."""
 MODES = {"canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4}
-"""What the unions of InstantX, and Shakker's first one, are told (their model cards)."""
+"""What the unions of InstantX, and Shakker's first one, are given (their model cards)."""
 
 
 def _weights(source: str, mode: int | None = None) -> Weights:
@@ -70,7 +70,7 @@ WORDS = {"canny": "canny", "depth": "depth", "hed": "hed", "normals": "normal-ba
 
 
 def condition_of(path: Path) -> str:
-    """The condition that a published name tells; "" for other names."""
+    """The condition that a published name says; "" for other names."""
     for part in (path.stem, *(parent.name for parent in path.parents)):
         name = part.lower()
         if "controlnet" in name and "flux" in name:

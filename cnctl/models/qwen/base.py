@@ -1,17 +1,18 @@
-"""Load a base of Qwen-Image from a diffusers folder."""
+"""Load a base of Qwen-Image from a diffusers folder or one file."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
 import torch
-from diffusers import QwenImageTransformer2DModel
 
 from cnctl.models.base import Base, TextEncoder
 from cnctl.models.family import Family
-from cnctl.models.location import Location, read_defaults
+from cnctl.models.location import Location
 from cnctl.models.process import FlowMatching
-from cnctl.models.transformer.base import PART, flow_scheduler, load_transformer_parts
+from cnctl.models.qwen.files import FILES
+from cnctl.models.transformer.base import flow_scheduler, load_transformer_parts
+from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.packing import SIDE
 
 RESOLUTION = 1328
@@ -30,7 +31,7 @@ def load_base(
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = load_transformer_parts(
         location,
-        QwenImageTransformer2DModel,
+        FILES,
         text_encoders=1,
         device=device,
         dtype=dtype,
@@ -51,5 +52,6 @@ def load_base(
         trained_resolution=RESOLUTION,
         patch_size=SIDE,
         low_memory=low_memory,
-        defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
+        assumed=FILES.describe(location),
+        defaults=MappingProxyType({**family.defaults, **FILES.read_defaults(location)}),
     )

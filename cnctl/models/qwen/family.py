@@ -10,7 +10,7 @@ from diffusers import QwenImageTransformer2DModel
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
-from cnctl.models.location import Location, read_json
+from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
 from cnctl.models.qwen.base import load_base
 from cnctl.models.qwen.controlnet import (
@@ -18,6 +18,7 @@ from cnctl.models.qwen.controlnet import (
     build_controlnet,
     predict_velocity,
 )
+from cnctl.models.qwen.files import FILES
 from cnctl.models.qwen.format import FORMAT, LAYOUT
 from cnctl.models.qwen.guidance import guide
 from cnctl.models.qwen.latents import QwenLatents
@@ -25,10 +26,9 @@ from cnctl.models.qwen.lora import NAMES
 from cnctl.models.qwen.published import CONTROLNETS
 from cnctl.models.qwen.shape import NAME, name_family
 from cnctl.models.qwen.text import QwenPrompts
-from cnctl.models.signatures import BASE
-from cnctl.models.signatures import QWEN as FOLDER
-from cnctl.models.transformer.base import PART
-from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.base_file import PART
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
+from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
 from cnctl.models.transformer.starts import HINT_STARTS
@@ -39,7 +39,6 @@ from cnctl.models.transformer.weights import (
     weights_file,
 )
 
-CLASS = "QwenImageTransformer2DModel"
 RECIPE = {"learning_rate": 4e-5, "prompt_dropout": 0.1}
 """What InstantX's union was trained with (its model card; batches of 64, 50,000 steps)."""
 ACTIVATION_BYTES = {False: 24, True: 2}
@@ -70,7 +69,7 @@ QWEN = Family(
     controls_read_prompt=True,
     build_network=network_builder(NAME, build_controlnet),
     open_network=partial(open_network, FORMAT),
-    check_weights=partial(check_weights, FORMAT),
+    check_weights=partial(check_weights, FORMAT, FILES),
     find_weights=find_weights,
     weights_file=weights_file,
     hint_starts=HINT_STARTS,
@@ -89,15 +88,12 @@ QWEN = Family(
 def recognise(location: Location) -> Family | None:
     """The family of a base with Qwen-Image's transformer, by its config; None for another's.
 
-    CnctlError for one that is not in a folder, or reads more than latents.
+    CnctlError for a file that nothing completes, and for one that reads more than latents.
     """
-    if location.path.is_file():
-        refuse_file(location.path, BASE, FOLDER)
+    folder = FILES.find_folder(location)
+    if folder is None:
         return None
-    index = read_json(location.path / "model_index.json")
-    if index.get(PART) != ["diffusers", CLASS]:
-        return None
-    config = read_json(location.path / PART / "config.json")
+    config = read_config(folder)
     more = ("zero_cond_t", "use_additional_t_cond", "use_layer3d_rope")
     if any(config.get(field) for field in more):
         raise CnctlError(
@@ -106,4 +102,10 @@ def recognise(location: Location) -> Family | None:
         )
     name = name_family(config)
     defaults = {"scheduler": SCHEDULER, "steps": 50, "guidance_scale": 4.0, "train": RECIPE}
-    return replace(QWEN, name=name, defaults=defaults, controlnets=CONTROLNETS.get(name, {}))
+    return replace(
+        QWEN,
+        name=name,
+        completed_by=completed_by(location, folder),
+        defaults=defaults,
+        controlnets=CONTROLNETS.get(name, {}),
+    )

@@ -17,7 +17,7 @@ BASES: Mapping[str, PublishedBase] = {
     "qwen-image-2512": PublishedBase(family=NAME, ids=("Qwen/Qwen-Image-2512",), licence=LICENCE),
 }
 UNION = Weights(source="InstantX/Qwen-Image-ControlNet-Union", family=NAME, licence=LICENCE)
-"""Reads canny, soft edges, depth and poses, and is not told which."""
+"""Reads canny, soft edges, depth and poses; which of them is not an input."""
 OF_UNION = (
     *("canny", "depth", "depth-anything", "hed", "openpifpaf", "openpose", "pose"),
     "softedge-pidi",
@@ -29,5 +29,5 @@ CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
 
 
 def condition_of(path: Path) -> str:
-    """No published one is for one condition: the name tells none."""
+    """No published one is for one condition: no name says one."""
     return ""

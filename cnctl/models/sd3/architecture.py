@@ -30,7 +30,7 @@ class Architecture:
     text_width: int
     """0 for Stability's form, which reads no text."""
     head_width: int
-    """0 where queries and keys are not normalised: then no shape tells it."""
+    """0 where queries and keys are not normalised: then no shape determines it."""
     dual: tuple[int, ...]
     """Blocks with a second attention, of the image alone."""
     positions: int

@@ -1,4 +1,4 @@
-"""Load a base of SD3 from a diffusers folder."""
+"""Load a base of SD3 from a diffusers folder or one file."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers import SD3Transformer2DModel
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, TextEncoder
 from cnctl.models.family import Family
 from cnctl.models.latents import autoencoder_factor
-from cnctl.models.location import Location, read_defaults
+from cnctl.models.location import Location
 from cnctl.models.process import FlowMatching
-from cnctl.models.transformer.base import PART, flow_scheduler, load_transformer_parts
+from cnctl.models.sd3.files import FILES
+from cnctl.models.transformer.base import flow_scheduler, load_transformer_parts
+from cnctl.models.transformer.base_file import PART
 
 
 def load_base(
@@ -30,7 +31,7 @@ def load_base(
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = load_transformer_parts(
         location,
-        SD3Transformer2DModel,
+        FILES,
         text_encoders=3,
         device=device,
         dtype=dtype,
@@ -53,7 +54,8 @@ def load_base(
         patch_size=config.patch_size,
         largest_side=config.pos_embed_max_size * config.patch_size * factor,
         low_memory=low_memory,
-        defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
+        assumed=FILES.describe(location),
+        defaults=MappingProxyType({**family.defaults, **FILES.read_defaults(location)}),
     )
 
 

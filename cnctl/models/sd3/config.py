@@ -8,24 +8,24 @@ from typing import Any
 from cnctl.errors import CnctlError
 from cnctl.models.sd3.architecture import Architecture
 from cnctl.models.sd3.shape import HEAD_WIDTH
-from cnctl.models.transformer.source import UntoldError
+from cnctl.models.transformer.source import UndeterminedError
 
 Config = dict[str, Any]
 
 CLASS = "SD3ControlNetModel"
-UNTOLD: Mapping[str, Any] = {
+UNDETERMINED: Mapping[str, Any] = {
     "attention_head_dim": 64,
     "force_zeros_for_pooled_projection": True,
     "sample_size": 128,
 }
-"""Fields that no shape tells, with what diffusers takes where a config leaves them out."""
+"""Fields that no shape determines, with what diffusers takes where a config leaves them out."""
 
 
 def config_from_shapes(a: Architecture) -> Config:
-    """The config of a file that carries none; UntoldError where its shapes leave some open."""
+    """The config of a file that carries none; UndeterminedError where shapes leave some open."""
     if a.text_width:
-        raise UntoldError(
-            "no shape tells whether this ControlNet was trained with the pooled text and shifted "
+        raise UndeterminedError(
+            "no shape says whether this ControlNet was trained with the pooled text and shifted "
             "hints",
             hint="give the folder with its config.json, or --config FILE to cnctl convert and info",
         )
@@ -35,7 +35,7 @@ def config_from_shapes(a: Architecture) -> Config:
 
 
 def complete_config(config: Mapping[str, Any], a: Architecture) -> Config:
-    """What `SD3ControlNetModel` is built from: the shapes' fields, and the untold ones.
+    """What `SD3ControlNetModel` is built from: the shapes' fields, and the undetermined ones.
 
     CnctlError where the config is another network's.
     """
@@ -44,15 +44,15 @@ def complete_config(config: Mapping[str, Any], a: Architecture) -> Config:
             f"the config is that of a {config['_class_name']}, not of an {CLASS}",
             hint="give the config.json of this ControlNet",
         )
-    untold = {name: config.get(name, default) for name, default in UNTOLD.items()}
-    told = _from_shapes(a, head_width=_head_width(untold["attention_head_dim"], a))
-    for name, value in told.items():
+    undetermined = {name: config.get(name, default) for name, default in UNDETERMINED.items()}
+    determined = _from_shapes(a, head_width=_head_width(undetermined["attention_head_dim"], a))
+    for name, value in determined.items():
         if name in config and not _agree(name, config[name], value, a):
             raise CnctlError(
                 f"the config says {name} = {config[name]}, the weights say {value}",
                 hint="the config belongs to another ControlNet",
             )
-    return told | untold | {"_class_name": CLASS}
+    return determined | undetermined | {"_class_name": CLASS}
 
 
 def _from_shapes(a: Architecture, *, head_width: int) -> Config:

@@ -1,9 +1,9 @@
 """ControlNets of SD3: diffusers' `SD3ControlNetModel`, whose hints are latents.
 
-Published ones have three forms, which their configs tell. InstantX's reads text, a pooled text of
-zeros, and hints whose latents are not shifted. The same with the true pooled text and shifted
-latents. Stability's for SD3.5 large reads no text, and sees latents through the position embedding
-of the base.
+Published ones have three forms, which their configs distinguish. InstantX's reads text, a pooled
+text of zeros, and hints whose latents are not shifted. The same with the true pooled text and
+shifted latents. Stability's for SD3.5 large reads no text, and sees latents through the position
+embedding of the base.
 """
 
 from __future__ import annotations

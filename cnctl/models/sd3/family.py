@@ -13,19 +13,19 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
-from cnctl.models.location import Location, read_json
+from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
 from cnctl.models.sd3.base import load_base
 from cnctl.models.sd3.controlnet import build_controlnet, predict_velocity
+from cnctl.models.sd3.files import FILES
 from cnctl.models.sd3.format import FORMAT, LAYOUT
 from cnctl.models.sd3.lora import NAMES
 from cnctl.models.sd3.published import CONTROLNETS
 from cnctl.models.sd3.shape import find_known, shape_of
 from cnctl.models.sd3.text import Sd3Prompts
-from cnctl.models.signatures import BASE
-from cnctl.models.signatures import SD3 as FOLDER
-from cnctl.models.transformer.base import PART
-from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse, refuse_file
+from cnctl.models.transformer.base_file import PART
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
+from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import (
@@ -35,7 +35,6 @@ from cnctl.models.transformer.weights import (
     weights_file,
 )
 
-CLASS = "SD3Transformer2DModel"
 ACTIVATION_BYTES = {False: 24, True: 2}
 """Kept for the backward pass, per sample, token of the image, channel, block and byte of precision,
 without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64 latents and random
@@ -70,7 +69,7 @@ SD3 = Family(
     predict=predict_velocity,
     build_network=network_builder("SD3", build_controlnet),
     open_network=partial(open_network, FORMAT),
-    check_weights=partial(check_weights, FORMAT),
+    check_weights=partial(check_weights, FORMAT, FILES),
     find_weights=find_weights,
     weights_file=weights_file,
     hint_starts=HINT_STARTS,
@@ -89,15 +88,12 @@ SD3 = Family(
 def recognise(location: Location) -> Family | None:
     """The family of a base with SD3's transformer, by its config; None for another's.
 
-    CnctlError for one that is not in a folder, or reads more than latents.
+    CnctlError for a file that nothing completes, and for one that reads more than latents.
     """
-    if location.path.is_file():
-        refuse_file(location.path, BASE, FOLDER)
+    folder = FILES.find_folder(location)
+    if folder is None:
         return None
-    index = read_json(location.path / "model_index.json")
-    if index.get(PART) != ["diffusers", CLASS]:
-        return None
-    config = read_json(location.path / PART / "config.json")
+    config = read_config(folder)
     shape = shape_of(config)
     if config.get("out_channels", 16) not in (None, shape.latent_channels):
         raise CnctlError(
@@ -108,5 +104,9 @@ def recognise(location: Location) -> Family | None:
     if known:
         defaults |= {"steps": known.steps, "guidance_scale": known.guidance_scale}
     return replace(
-        SD3, name=shape.name, defaults=defaults, controlnets=CONTROLNETS.get(shape.name, {})
+        SD3,
+        name=shape.name,
+        completed_by=completed_by(location, folder),
+        defaults=defaults,
+        controlnets=CONTROLNETS.get(shape.name, {}),
     )

@@ -53,7 +53,7 @@ def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
 
 
 def summarise(source: Source) -> str:
-    """Layers, and which text they read: this tells the published forms apart."""
+    """Layers, and which text they read: the published forms differ in this."""
     return f"{source.architecture.layers} layers that read {_read(source)}"
 
 

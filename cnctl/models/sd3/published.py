@@ -69,7 +69,7 @@ WORDS |= {"blur": "blur-gaussian"}
 
 
 def condition_of(path: Path) -> str:
-    """The condition that a published name tells; "" for other names."""
+    """The condition that a published name says; "" for other names."""
     for part in (path.stem, *(parent.name for parent in path.parents)):
         name = part.lower()
         if "controlnet" in name and ("sd3" in name or "stable-diffusion-3" in name):

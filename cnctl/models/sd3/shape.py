@@ -1,4 +1,4 @@
-"""Shapes of SD3's transformers, which tell its families apart."""
+"""Shapes of SD3's transformers, which distinguish its families."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFamily:
-    """A published family: what tells it, and its model card's settings."""
+    """A published family: what distinguishes it, and its model card's settings."""
 
     name: str
     heads: int

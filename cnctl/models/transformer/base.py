@@ -11,14 +11,14 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import autoencoder_dtype, place_parts
 from cnctl.models.diffusers_folder import load_parts
 from cnctl.models.location import Location
-
-PART = "transformer"
-"""The folder of the denoiser."""
+from cnctl.models.transformer.base_file import PART, fill_parts
+from cnctl.models.transformer.files import BaseFiles
+from cnctl.models.weights_source import opening
 
 
 def load_transformer_parts(
     location: Location,
-    transformer: type,
+    files: BaseFiles,
     *,
     text_encoders: int,
     device: torch.device,
@@ -28,17 +28,25 @@ def load_transformer_parts(
 ) -> dict[str, Any]:
     """Networks, tokenizers and scheduler by their names in model_index.json, locked and placed.
 
-    transformer: its diffusers class. text_encoders: the most that the family has.
+    text_encoders: the most that the family has.
     """
+    folder = files.find_folder(location)
+    assert folder is not None  # it was recognised
     ends = ["", *(f"_{number}" for number in range(2, text_encoders + 1))]
     dtypes = {"vae": autoencoder_dtype(dtype), PART: dtype}
+    dtypes |= {f"text_encoder{end}": dtype for end in ends}
+    file = files.open(location.path, folder) if location.path.is_file() else None
     parts = load_parts(
-        location.path,
-        denoiser=(PART, transformer),
+        folder,
+        denoiser=(PART, files.kind),
         most_text_encoders=text_encoders,
-        dtypes=dtypes | {f"text_encoder{end}": dtype for end in ends},
+        dtypes=dtypes,
         weights=weights,
+        outlined=file.parts if file else (),
     )
+    if file and weights:
+        with opening(location.path):
+            fill_parts(file, parts, dtypes=dtypes)
     place_parts(parts, device, low_memory=low_memory, weights=weights)
     return parts
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from cnctl.errors import CnctlError
-from cnctl.models.identify import identify
 
 HINTS = "its ControlNets read hints through the autoencoder"
 UNSUPPORTED: Mapping[str, str] = {
@@ -28,13 +26,3 @@ def refuse(what: str, family: str, flag: str) -> Any:
         raise CnctlError(f"{what} for {family} is not supported", hint=f"leave out {flag}")
 
     return raise_error
-
-
-def refuse_file(path: Path, role: str, read_by: str) -> None:
-    """Raise CnctlError for a base in one file whose folder of families, `read_by`, reads none."""
-    row = identify(path, role)
-    if row and row.read_by == read_by:
-        raise CnctlError(
-            f"{path} is {row.what} in one file, which is not supported",
-            hint="give a folder of diffusers, or a short name: cnctl models lists them",
-        )

@@ -62,7 +62,8 @@ class ControlNetFormat:
     expected_shapes: Callable[[Any], Shapes]
     """expected_shapes(architecture): every tensor, by diffusers' name."""
     config_from_shapes: Callable[[Any], Config]
-    """config_from_shapes(architecture): a complete config; UntoldError where shapes do not tell."""
+    """config_from_shapes(architecture): a complete config; UndeterminedError where shapes leave
+    some of it open."""
     complete_config: Callable[[Mapping[str, Any], Any], Config]
     """complete_config(config, architecture): what the network is built from; CnctlError where the
     config is another network's."""
@@ -86,7 +87,7 @@ class ControlNetFormat:
     """Tensors that are computed, not trained."""
 
     condition_of: Callable[[Path], str]
-    """The condition that a published file's name tells; "" for other names."""
+    """The condition that a published file's name says; "" for other names."""
     known_quirk: Callable[[Path], str] = lambda path: ""
     """One sentence on the hints of a published ControlNet, or ""."""
     hint_bounds: Callable[[Path], tuple[float, float] | None] = lambda path: None

@@ -63,7 +63,9 @@ def _describe(
         tensors=len(source.tensors),
         parameters=source.parameters,
         bytes=weight_bytes(source.path),
-        fits=f"bases of {family}, fine-tuned ones too" if family else "a base that no shape tells",
+        fits=f"bases of {family}, fine-tuned ones too"
+        if family
+        else "a base that no shape determines",
         notes=(*source.notes, *_oddities(format, source)),
         converted=converted if isinstance(converted, dict) else {},
         sha256=sha256(source.path) if hash else "",
@@ -73,8 +75,8 @@ def _describe(
 def _condition(format: ControlNetFormat, source: Source) -> str:
     if said := str(source.description.get("condition", "")):
         return said
-    told = format.condition_of(source.path)
-    return f"{told} (by its name)" if told else ""
+    named = format.condition_of(source.path)
+    return f"{named} (by its name)" if named else ""
 
 
 def _oddities(format: ControlNetFormat, source: Source) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 
 from cnctl.models.lora import LoraNames, Place, Shapes, flatten
-from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.base_file import PART
 
 OF_TRANSFORMER = (
     "lora_transformer_",

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnctl.errors import CnctlError
-from cnctl.models.transformer.source import UntoldError
+from cnctl.models.transformer.source import UndeterminedError
 
 AXES = {128: [16, 56, 56]}
-"""Width of a head -> what the published networks have, which no shape tells."""
+"""Width of a head -> what the published networks have, which no shape determines."""
 
 
 def rotary_axes(config: Mapping[str, Any], width: int) -> list[int]:
     """The axes of heads of this width, from a config or as published.
 
-    UntoldError where neither tells; CnctlError where the config is of another width.
+    UndeterminedError where neither says it; CnctlError where the config is of another width.
     """
     axes = config.get("axes_dims_rope") or AXES.get(width)
     if axes is None:
-        raise UntoldError(
-            f"no shape tells how the rotary embedding divides heads of width {width}",
+        raise UndeterminedError(
+            f"no shape says how the rotary embedding divides heads of width {width}",
             hint="give the folder with its config.json, or --config FILE",
         )
     if not isinstance(axes, list | tuple) or sum(axes) != width:

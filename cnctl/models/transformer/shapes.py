@@ -37,9 +37,13 @@ def shapes_of_class(kind: Any, config: Mapping[str, Any]) -> dict[str, Shape]:
 
 
 def check_config(
-    config: Mapping[str, Any], told: Mapping[str, Any], *, kind: str, ignored: Collection[str] = ()
+    config: Mapping[str, Any],
+    determined: Mapping[str, Any],
+    *,
+    kind: str,
+    ignored: Collection[str] = (),
 ) -> None:
-    """Raise CnctlError where a config is not that of a `kind` with what the shapes have told.
+    """Raise CnctlError where a config is not that of a `kind` with what the shapes have determined.
 
     ignored: fields that make no difference.
     """
@@ -48,7 +52,7 @@ def check_config(
             f"the config is that of a {config['_class_name']}, not of a {kind}",
             hint="give the config.json of this ControlNet",
         )
-    for name, value in told.items():
+    for name, value in determined.items():
         if name in config and name not in ignored and config[name] != value:
             raise CnctlError(
                 f"the config says {name} = {config[name]}, the weights say {value}",

@@ -22,8 +22,8 @@ from cnctl.tensorfiles.expected import check, check_dtypes, first_few
 from cnctl.tensorfiles.listing import CONFIG, list_tensors, without_wrappers
 
 
-class UntoldError(CnctlError):
-    """No shape tells something that the network is built from."""
+class UndeterminedError(CnctlError):
+    """No shape determines something that the network is built from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def open_source(
     """Read headers only. Strict: every tensor is known and of the right shape, or CnctlError.
 
     config: a config.json for a file that has none. base, condition: not needed. whole: False
-    describes what is there; a note says what only a config would tell.
+    describes what is there; a note says what only a config would say.
     """
     path, folder = locate_weights(Path(source))
     with opening(path, config):
@@ -99,7 +99,7 @@ def _open(
         notes.append(f"left out beside the weights: {first_few(list(listing.others))}")
     try:
         config = _config(format, architecture, folder, given=given, written=written)
-    except UntoldError as error:
+    except UndeterminedError as error:
         if whole:
             raise
         config, notes = {}, [*notes, f"{error}; {error.hint}"]

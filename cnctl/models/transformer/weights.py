@@ -10,8 +10,8 @@ import torch
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
-from cnctl.models.location import Location, read_json
-from cnctl.models.transformer.base import PART
+from cnctl.models.location import Location
+from cnctl.models.transformer.files import BaseFiles
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.load import load_controlnet
 from cnctl.models.transformer.source import Source, describe, open_source
@@ -51,7 +51,7 @@ def open_network(
 
 
 def check_weights(
-    format: ControlNetFormat, source: Path, location: Location, **asked: Any
+    format: ControlNetFormat, files: BaseFiles, source: Path, location: Location, **asked: Any
 ) -> tuple[str, ...]:
     """What is assumed of weights; CnctlError where they do not fit the base there.
 
@@ -59,7 +59,7 @@ def check_weights(
     control_type (the kind that its hints are to a union, or None) and config (a config.json for
     weights that have none, or None). No tensor is read.
     """
-    denoiser = read_json(location.path / PART / "config.json")
+    denoiser = files.read_config(location)
     opened = _check_fits(format, source, denoiser, **asked)
     return format.list_assumptions(describe(format, opened)["config"], denoiser)
 

@@ -22,7 +22,7 @@ def read_denoiser_config(location: Location) -> dict[str, Any] | None:
 
 
 def read_prediction(path: Path) -> str:
-    """What a base predicts: "epsilon", "v_prediction", or "" where no header tells."""
+    """What a base predicts: "epsilon", "v_prediction", or "" where no header says it."""
     if path.is_file():
         return single_file_configs.read_prediction(path)
     config = path / "scheduler" / "scheduler_config.json"

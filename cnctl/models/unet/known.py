@@ -21,11 +21,11 @@ class KnownFamily:
     latents: int = 4
     """Channels of the latents; inpainting bases of the family have more."""
     heads: int | tuple[int, ...]
-    """Of each attention; per block where they differ. No shape tells it."""
+    """Of each attention; per block where they differ. No shape determines it."""
     upcast: bool = False
-    """Attention overflows half precision unless it is computed in float32. No shape tells it."""
+    """Attention overflows half precision unless it is computed in float32. No shape says it."""
     groups: int = 32
-    """Of each normalisation. No shape tells it."""
+    """Of each normalisation. No shape determines it."""
     linear: bool = False
     """Attention projects by a linear layer instead of a 1x1 convolution."""
     takes_control: bool = True
@@ -69,7 +69,7 @@ def find_known(
 ) -> KnownFamily | None:
     """The family of an encoder of this shape.
 
-    text_width: 0 where no attention tells it. label_width: None where it is not known.
+    text_width: 0 where no attention determines it. label_width: None where it is not known.
     """
     for family in KNOWN:
         if (

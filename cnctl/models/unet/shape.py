@@ -1,4 +1,4 @@
-"""Shapes of U-Nets, which tell families apart: what a ControlNet and its base have in common."""
+"""Shapes of U-Nets, which distinguish families: what a ControlNet and its base have in common."""
 
 from __future__ import annotations
 

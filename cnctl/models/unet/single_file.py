@@ -27,7 +27,8 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from cnctl.errors import CnctlError, MissingError
+from cnctl.errors import MissingError
+from cnctl.models.fill import fill
 from cnctl.models.unet.single_file_configs import (
     UNET,
     VAE,
@@ -48,6 +49,7 @@ TOKENIZERS = (
     ("stabilityai/stable-diffusion-xl-base-1.0", "tokenizer/"),
 )
 """Where the hub's cache may hold CLIP's vocabulary, which all families use."""
+WHOLE = "the whole checkpoint of an SD 1.x, SD 2.x or SDXL base"
 
 
 def load_parts(
@@ -66,11 +68,11 @@ def load_parts(
     parts = {part: _outline(part, config, dtype=dtypes[part]) for part, config in configs.items()}
     listing = list_tensors(path)
     prediction = read_prediction(path)
-    # Where only a trial tells what the U-Net predicts, no outline is enough.
+    # Where only a trial shows what the U-Net predicts, no outline is enough.
     if weights or not prediction:
         tensors = _read(path, listing, (UNET, VAE, *prefixes.values()))
         for part, renamed in _renamed(tensors, configs, prefixes).items():
-            _fill(parts[part], renamed, dtype=dtypes[part])
+            fill(parts[part], renamed.items(), dtype=dtypes[part], whole=WHOLE)
     prediction = prediction or try_prediction(parts["unet"])
     is_sd2 = len(prefixes) == 1 and prediction == "v_prediction"
     if is_sd2:
@@ -165,24 +167,6 @@ class _Sized:
     def __init__(self, hidden_size: int) -> None:
         self.config = self
         self.hidden_size = hidden_size
-
-
-def _fill(model: Any, weights: Mapping[str, Tensor], *, dtype: torch.dtype) -> None:
-    """Put these tensors into a model: none missing, and none left over."""
-    # Text models have lost or kept a level of names, as their class and its version has it.
-    expected = model.state_dict().keys()
-    cast = {}
-    for name, weight in weights.items():
-        flat = name.removeprefix("text_model.")
-        cast[flat if flat in expected else name] = weight.to(dtype).contiguous()
-    try:
-        model.load_state_dict(cast, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CnctlError(
-            f"the file does not hold a whole {type(model).__name__}: {reason}",
-            hint="give the whole checkpoint of an SD 1.x, SD 2.x or SDXL base",
-        ) from error
 
 
 def _scheduler(prediction_type: str) -> DDIMScheduler:

@@ -29,8 +29,8 @@ TEXT_ENCODERS: tuple[dict[str, str], ...] = (
 """What the text encoders' keys begin with in SD 1.x, SD 2.x and SDXL, by diffusers' names."""
 V_PREDICTION_MARK = "v_pred"
 """A tensor of this name stands in SDXL checkpoints that predict v."""
-UNTOLD = ("attention_head_dim", "num_attention_heads", "upcast_attention", "norm_num_groups")
-"""What no shape tells of a U-Net."""
+UNDETERMINED = ("attention_head_dim", "num_attention_heads", "upcast_attention", "norm_num_groups")
+"""What no shape determines of a U-Net."""
 
 Config = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -115,9 +115,9 @@ def _has(shapes: Shapes, prefix: str) -> bool:
 def read_unet_config(path: Path, shapes: Shapes) -> Config:
     """The config of the U-Net in this file, as `UNet2DConditionModel` takes it.
 
-    What no shape tells, such as the number of attention heads, comes from the known families, or
-    from a diffusers config beside the file (see `config_beside`). UnknownHeadsError where neither
-    tells it.
+    What no shape determines, such as the number of attention heads, comes from the known families,
+    or from a diffusers config beside the file (see `config_beside`). UnknownHeadsError where
+    neither says it.
     """
     own = {name.removeprefix(UNET): s for name, s in shapes.items() if name.startswith(UNET)}
     a = read_encoder(own)
@@ -136,12 +136,12 @@ def read_unet_config(path: Path, shapes: Shapes) -> Config:
         "cross_attention_dim": a.text_width,
         "use_linear_projection": a.linear,
         **added,
-        **_untold_by_shapes(path, a),
+        **_undetermined_by_shapes(path, a),
     }
 
 
 def read_prediction(path: Path) -> str:
-    """What the U-Net predicts: "epsilon", "v_prediction", or "" where only a trial tells.
+    """What the U-Net predicts: "epsilon", "v_prediction", or "" where only a trial shows it.
 
     SD 1.x and SDXL predict the noise unless the file says otherwise; SD 2.x has both kinds.
     """
@@ -160,13 +160,13 @@ def config_beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}.unet.json")
 
 
-def _untold_by_shapes(path: Path, architecture: Architecture) -> Config:
+def _undetermined_by_shapes(path: Path, architecture: Architecture) -> Config:
     beside = config_beside(path)
     if beside.is_file():
         config = read_config(beside)
         check_blocks(config, architecture)
-        told = {name: config[name] for name in UNTOLD if name in config}
-        return {n: tuple(v) if isinstance(v, list) else v for n, v in told.items()}
+        determined = {name: config[name] for name in UNDETERMINED if name in config}
+        return {n: tuple(v) if isinstance(v, list) else v for n, v in determined.items()}
     try:
         family = known_heads(architecture)
     except UnknownHeadsError as error:
@@ -183,7 +183,7 @@ def _untold_by_shapes(path: Path, architecture: Architecture) -> Config:
 
 
 def _added_config(shapes: Shapes) -> Config:
-    """How SDXL's U-Net is told of sizes and of the prompt as a whole; {} in other families."""
+    """How SDXL's U-Net reads sizes and the prompt as a whole; {} in other families."""
     embedding = shapes.get(f"{UNET}label_emb.0.0.weight")
     if embedding is None or "text_encoder_2" not in (prefixes := text_prefixes(shapes)):
         return {}

@@ -1,6 +1,6 @@
 """A ControlNet-Union for SDXL (xinsir's ControlNetPlus) as a ControlNet for one kind of hint.
 
-A union reads hints of several kinds with the same weights, and is told which kind it is given.
+A union reads hints of several kinds with the same weights, and the kind of a hint is an input.
 """
 
 from __future__ import annotations

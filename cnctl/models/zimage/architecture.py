@@ -28,7 +28,7 @@ class Architecture:
     width: int
     """Channels of a token."""
     head_width: int
-    """0 where queries and keys are not normalised: then no shape tells it."""
+    """0 where queries and keys are not normalised: then no shape determines it."""
     hint_channels: int
     """Latent channels of a hint, a mask and an image beside it included."""
 

@@ -1,19 +1,20 @@
-"""Load a base of Z-Image from a diffusers folder."""
+"""Load a base of Z-Image from a diffusers folder or one file."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
 import torch
-from diffusers import ZImageTransformer2DModel
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, TextEncoder
 from cnctl.models.family import Family
 from cnctl.models.latents import autoencoder_factor
-from cnctl.models.location import Location, read_defaults
+from cnctl.models.location import Location
 from cnctl.models.process import FlowMatching
-from cnctl.models.transformer.base import PART, flow_scheduler, load_transformer_parts
+from cnctl.models.transformer.base import flow_scheduler, load_transformer_parts
+from cnctl.models.transformer.base_file import PART
+from cnctl.models.zimage.files import FILES
 from cnctl.models.zimage.shape import PATCH_SIZE
 
 TRAINED_RESOLUTION = 1024
@@ -31,7 +32,7 @@ def load_base(
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = load_transformer_parts(
         location,
-        ZImageTransformer2DModel,
+        FILES,
         text_encoders=1,
         device=device,
         dtype=dtype,
@@ -59,5 +60,6 @@ def load_base(
         patch_size=PATCH_SIZE,
         largest_side=min(config.axes_lens[1:]) * PATCH_SIZE * factor,
         low_memory=low_memory,
-        defaults=MappingProxyType({**family.defaults, **read_defaults(location.path)}),
+        assumed=FILES.describe(location),
+        defaults=MappingProxyType({**family.defaults, **FILES.read_defaults(location)}),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnctl.errors import CnctlError
-from cnctl.models.transformer.source import UntoldError
+from cnctl.models.transformer.source import UndeterminedError
 from cnctl.models.zimage.architecture import Architecture
 from cnctl.models.zimage.shape import PATCH_SIZE
 
@@ -26,11 +26,11 @@ HEAD_WIDTH = 128
 
 
 def config_from_shapes(a: Architecture) -> Config:
-    """The config of a file that carries none; UntoldError where its shapes leave some open."""
+    """The config of a file that carries none; UndeterminedError where shapes leave some open."""
     places = KNOWN_PLACES.get((a.layers, _refiner(a)))
     if places is None or a.width % HEAD_WIDTH or a.head_width not in (0, HEAD_WIDTH):
-        raise UntoldError(
-            f"no shape tells after which layers of the base the {a.layers} of this ControlNet act",
+        raise UndeterminedError(
+            f"no shape says after which layers of the base the {a.layers} of this ControlNet act",
             hint="give a folder with a config.json that says control_layers_places, or --config "
             "FILE",
         )
@@ -38,7 +38,7 @@ def config_from_shapes(a: Architecture) -> Config:
 
 
 def complete_config(config: Mapping[str, Any], a: Architecture) -> Config:
-    """What `ZImageControlNetModel` is built from: the shapes' fields, and the untold ones.
+    """What `ZImageControlNetModel` is built from: the shapes' fields, and the undetermined ones.
 
     CnctlError where the config is another network's.
     """
@@ -47,24 +47,24 @@ def complete_config(config: Mapping[str, Any], a: Architecture) -> Config:
             f"the config is that of a {config['_class_name']}, not of a {CLASS}",
             hint="give the config.json of this ControlNet",
         )
-    told = _from_shapes(a, config)
-    for name, value in told.items():
+    determined = _from_shapes(a, config)
+    for name, value in determined.items():
         if name in config and _plain(config[name]) != value:
             raise CnctlError(
                 f"the config says {name} = {config[name]}, the weights say {value}",
                 hint="the config belongs to another ControlNet",
             )
-    untold = {
+    undetermined = {
         "control_layers_places": _places(config, "control_layers_places", a.layers),
         "control_refiner_layers_places": _refiner_places(config, a),
         "norm_eps": config.get("norm_eps", 1e-5),
     }
-    return told | untold | {"_class_name": CLASS}
+    return determined | undetermined | {"_class_name": CLASS}
 
 
 def _from_shapes(a: Architecture, config: Mapping[str, Any]) -> Config:
     heads = a.width // a.head_width if a.head_width else config.get("n_heads", 30)
-    told = {
+    determined = {
         "add_control_noise_refiner": _refiner(a),
         "all_f_patch_size": [1],
         "all_patch_size": [PATCH_SIZE],
@@ -75,7 +75,7 @@ def _from_shapes(a: Architecture, config: Mapping[str, Any]) -> Config:
         "qk_norm": bool(a.head_width),
     }
     own = {"n_refiner_layers": a.refiner_layers}
-    return told | (own if a.refiner_layers else {"n_refiner_layers": _base_refiners(config)})
+    return determined | (own if a.refiner_layers else {"n_refiner_layers": _base_refiners(config)})
 
 
 def _refiner(a: Architecture) -> str | None:

@@ -38,7 +38,7 @@ SHARE = 5
 
 
 class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
-    """A ControlNet for one kind of hint, or a union, which is not told the kind."""
+    """A ControlNet for one kind of hint, or a union, which does not read the kind."""
 
     control_layers: Any
     control_noise_refiner: Any
@@ -52,6 +52,26 @@ class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
     def residual_count(self) -> int:
         """One for each of its layers."""
         return len(self.control_layers)
+
+    @property
+    def reads_edit(self) -> bool:  # type: ignore[override]  # it depends on the weights
+        """Whether a mask and the latents of an image come behind those of the hint."""
+        return self.config.control_in_dim % 2 == 1  # see `inpainting_channels`
+
+    @torch.no_grad()
+    def encode_hint(self, base: Base, hint: Tensor) -> EncodedHint:
+        """The latents of a hint, (B, C, h, w), or with a mask and an image's (B, 2 C + 1, h, w).
+
+        Those are there where the hint (B, 7, H, W) has an image to fill in. What is filled in is
+        grey, as diffusers' `ZImageControlNetInpaintPipeline` has it.
+        """
+        latents = super().encode_hint(base, hint[:, :3]).features
+        if hint.shape[1] == 3:
+            return EncodedHint(latents)
+        colours, kept = hint[:, 3:6], (hint[:, 6:] >= 0.5).to(hint)
+        image = base.family.latents.encode_hint(base, (2 * colours - 1) * kept)
+        mask = F.interpolate(kept.to(latents), latents.shape[2:])
+        return EncodedHint(torch.cat([latents, mask, image], dim=1))
 
     def check_fits(self, base: Base) -> None:
         """Raise CnctlError where it was made for other shapes."""
@@ -143,7 +163,7 @@ class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
         return self.own_parameters()
 
     def _widened(self, hint: Tensor) -> Tensor:
-        """With zeros for the mask and the image that inpainting has beside a hint."""
+        """With zeros for a mask and an image to fill in, where none is there."""
         missing = self.config.control_in_dim - hint.shape[1]
         weights = self.control_all_x_embedder[PATCH].weight
         return F.pad(hint, (0, 0, 0, 0, 0, missing)).to(weights.dtype)

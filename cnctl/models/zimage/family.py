@@ -14,13 +14,11 @@ from torch import nn
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
-from cnctl.models.identify import identify
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
 from cnctl.models.lora import read_lora
-from cnctl.models.signatures import BASE
-from cnctl.models.signatures import ZIMAGE as NAME
-from cnctl.models.transformer.base import PART
+from cnctl.models.transformer.base_file import PART
+from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import (
@@ -31,6 +29,7 @@ from cnctl.models.transformer.weights import (
 )
 from cnctl.models.zimage.base import load_base
 from cnctl.models.zimage.controlnet import build_controlnet
+from cnctl.models.zimage.files import FILES
 from cnctl.models.zimage.format import FORMAT, LAYOUT
 from cnctl.models.zimage.lora import NAMES
 from cnctl.models.zimage.predict import predict_velocity
@@ -38,7 +37,6 @@ from cnctl.models.zimage.published import CONTROLNETS, PLAIN, TURBO
 from cnctl.models.zimage.shape import PATCH_SIZE, shape_of, with_defaults
 from cnctl.models.zimage.text import ZImagePrompts
 
-CLASS = "ZImageTransformer2DModel"
 ACTIVATION_BYTES = {False: 22, True: 2}
 """Kept for the backward pass, per sample, token of the image, channel, layer and byte of precision,
 without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64 latents and random
@@ -99,7 +97,7 @@ ZIMAGE = Family(
     predict=predict_velocity,
     build_network=network_builder("Z-Image", build_controlnet),
     open_network=partial(open_network, FORMAT),
-    check_weights=partial(check_weights, FORMAT),
+    check_weights=partial(check_weights, FORMAT, FILES),
     find_weights=find_weights,
     weights_file=weights_file,
     hint_starts=HINT_STARTS,
@@ -118,22 +116,20 @@ ZIMAGE = Family(
 def recognise(location: Location) -> Family | None:
     """The family of a base with Z-Image's transformer, by its configs; None for another's.
 
-    CnctlError for one that is not in a folder, or reads patches of another size.
+    CnctlError for a file that nothing completes, and for one that reads patches of another size.
     """
-    if location.path.is_file():
-        _refuse_file(location.path)
+    folder = FILES.find_folder(location)
+    if folder is None:
         return None
-    index = read_json(location.path / "model_index.json")
-    if index.get(PART) != ["diffusers", CLASS]:
-        return None
-    config = read_json(location.path / PART / "config.json")
+    config = read_config(folder)
     _check_reads_latents(location.name, config)
     name = shape_of(config).name
-    if name == PLAIN and _shift(location.path) == TURBO_SHIFT:
+    if name == PLAIN and _shift(folder) == TURBO_SHIFT:
         name = TURBO
     return replace(
         ZIMAGE,
         name=name,
+        completed_by=completed_by(location, folder),
         defaults={"scheduler": "flow_match_euler", **DEFAULTS.get(name, {"train": RECIPE})},
         controlnets=CONTROLNETS.get(name, {}),
     )
@@ -153,13 +149,3 @@ def _shift(path: Path) -> float | None:
     """Of the base's noise schedule; None where none is there."""
     config = path / "scheduler" / "scheduler_config.json"
     return read_json(config).get("shift") if config.is_file() else None
-
-
-def _refuse_file(path: Path) -> None:
-    """Raise CnctlError for a base of Z-Image in one file."""
-    row = identify(path, BASE)
-    if row and row.read_by == NAME:
-        raise CnctlError(
-            f"{path} is {row.what} in one file, which is not supported",
-            hint="give a folder of diffusers, or a short name: cnctl models lists them",
-        )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def check_tensors(source: Source, tensors: Mapping[str, LazyTensor]) -> None:
     """Raise CnctlError where the refiner reads no hint, as in files of version 2.0.
 
-    diffusers' single_file_utils.py tells them by this, too.
+    diffusers' single_file_utils.py recognises them by this, too.
     """
     into = tensors.get("control_noise_refiner.0.before_proj.weight")
     if into is not None and not into.read().any():
@@ -63,7 +63,7 @@ def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
 
 
 def summarise(source: Source) -> str:
-    """Layers, and what they read: this tells the published versions apart."""
+    """Layers, and what they read: the published versions differ in this."""
     a = source.architecture
     refiner = f" and {a.refiner_layers} of a refiner" if a.refiner_layers else ""
     adds = " that adds to the base's" if a.connected and refiner else ""

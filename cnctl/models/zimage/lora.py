@@ -6,6 +6,8 @@ from cnctl.models.transformer.lora import build_names
 
 LAYER = {
     "attention.qkv": ("attention.to_q", "attention.to_k", "attention.to_v"),
+    "attention.q_norm": ("attention.norm_q",),
+    "attention.k_norm": ("attention.norm_k",),
     "attention.out": ("attention.to_out.0",),
 }
 NAMES = build_names(

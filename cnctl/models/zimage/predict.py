@@ -52,7 +52,7 @@ def split_captions(text: TextFeatures) -> list[Tensor]:
 
 
 def remaining_time(timestep: Tensor, count: int) -> Tensor:
-    """What the transformer is told of time, (B,): 0 for noise alone, 1 for clean latents."""
+    """What the transformer is given of time, (B,): 0 for noise alone, 1 for clean latents."""
     return ((LAST_TIMESTEP - timestep) / LAST_TIMESTEP).expand(count)
 
 

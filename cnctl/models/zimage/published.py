@@ -21,7 +21,7 @@ BASES: Mapping[str, PublishedBase] = {
 
 
 def _union(name: str, family: str, file: str) -> Weights:
-    """A union, which is not told the kind of its hints."""
+    """A union, which does not read the kind of its hints."""
     source = f"alibaba-pai/{name}"
     return Weights(source=source, family=family, licence=LICENCE, file=f"{file}.safetensors")
 
@@ -47,7 +47,7 @@ CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
 }
 """Family -> condition -> published ControlNets, best first.
 
-Without version 2.0, whose files only the values of their tensors tell from those of 2.1.
+Without version 2.0, whose files differ from those of 2.1 in the values of their tensors alone.
 """
 
 

@@ -84,7 +84,7 @@ def test_xlabs_names_are_those_that_diffusers_converts(
         (
             "union",
             "diffusers, blocks of two streams: 1, blocks of one stream: 2, hints read as latents, "
-            "a union told 5 kinds",
+            "a union that reads 5 kinds",
         ),
         ("xlabs", "diffusers, blocks of two streams: 2, hints read as pixels"),
     ],
@@ -102,7 +102,7 @@ def test_a_file_whose_axes_are_unknown_is_refused(write_controlnet: Write, tmp_p
         "rotary embedding divides heads" in info(tmp_path / "x.safetensors").as_dict()["notes"][0]
     )
     request = ConvertRequest(sources=tmp_path / "x.safetensors", target=tmp_path / "y")
-    with pytest.raises(CnctlError, match="no shape tells how the rotary embedding"):
+    with pytest.raises(CnctlError, match="no shape says how the rotary embedding"):
         convert(request)
 
 
@@ -111,7 +111,7 @@ def test_a_file_whose_axes_are_unknown_is_refused(write_controlnet: Write, tmp_p
     [
         ("latents", {"joint_attention_dim": 24}, "canny", "text width 24; the base has 64"),
         ("latents", {"num_attention_heads": 1}, "canny", "heads 1; the base has 2"),
-        ("union", {}, "hed", "is a union, and nothing tells which of its kinds hed is"),
+        ("union", {}, "hed", "is a union, and nothing says which of its kinds hed is"),
     ],
 )
 def test_what_does_not_fit_is_refused_from_headers(

@@ -68,10 +68,10 @@ def test_a_file_that_leaves_its_form_open_is_refused(
 ) -> None:
     folder = write_controlnet(tmp_path / "x", "pooled")
     (folder / WEIGHTS).rename(tmp_path / "x.safetensors")
-    with pytest.raises(CnctlError, match="no shape tells whether") as caught:
+    with pytest.raises(CnctlError, match="no shape says whether") as caught:
         load_controlnet(tmp_path / "x.safetensors")
     assert "--config FILE" in caught.value.hint
-    assert "no shape tells whether" in info(tmp_path / "x.safetensors").as_dict()["notes"][0]
+    assert "no shape says whether" in info(tmp_path / "x.safetensors").as_dict()["notes"][0]
     request = ConvertRequest(
         sources=tmp_path / "x.safetensors", target=tmp_path / "y", config=folder / "config.json"
     )

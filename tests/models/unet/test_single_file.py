@@ -27,6 +27,7 @@ from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.models.unet.shape import shape_of
 from cnctl.models.unet.single_file import try_prediction
 from cnctl.models.unet.single_file_configs import config_beside, read_configs, read_shapes
+from tests.models.original_vae import original_vae, replace
 
 RESNET = {
     "norm1": "in_layers.0",
@@ -47,19 +48,6 @@ UNET = {
     "mid_block.resnets.0": "middle_block.0",
     "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.1": "middle_block.2",
-}
-VAE = {
-    "mid_block.resnets.0": "mid.block_1",
-    "mid_block.resnets.1": "mid.block_2",
-    "mid_block.attentions.0.group_norm": "mid.attn_1.norm",
-    "mid_block.attentions.0.to_q": "mid.attn_1.q",
-    "mid_block.attentions.0.to_k": "mid.attn_1.k",
-    "mid_block.attentions.0.to_v": "mid.attn_1.v",
-    "mid_block.attentions.0.to_out.0": "mid.attn_1.proj_out",
-    "conv_norm_out": "norm_out",
-    "conv_shortcut": "nin_shortcut",
-    "downsamplers.0.conv": "downsample.conv",
-    "upsamplers.0.conv": "upsample.conv",
 }
 OPEN_CLIP = {
     "encoder.layers": "transformer.resblocks",
@@ -88,12 +76,6 @@ HEADS = {
 """What differs between the versions' U-Nets beside widths."""
 
 
-def replace(name: str, rules: dict[str, str]) -> str:
-    for ours, theirs in rules.items():
-        name = name.replace(ours, theirs)
-    return name
-
-
 def unet_key(name: str, attends: list[bool]) -> str:
     """attends: whether each block of the decoder has attention."""
     for ours, theirs in UNET.items():
@@ -115,20 +97,11 @@ def unet_key(name: str, attends: list[bool]) -> str:
     return replace(name, RESNET) if is_resnet else name
 
 
-def vae_key(name: str, levels: int) -> str:
-    name = replace(name, VAE)
-    name = re.sub(r"down_blocks\.(\d)", r"down.\1", name).replace(".resnets.", ".block.")
-    return re.sub(r"up_blocks\.(\d)", lambda m: f"up.{levels - 1 - int(m[1])}", name)
-
-
 def original_weights(unet: nn.Module, vae: nn.Module, *texts: nn.Module) -> dict[str, Tensor]:
     attends = ["Attn" in kind for kind in unet.config.up_block_types]
     named = unet.state_dict().items()
     weights = {f"model.diffusion_model.{unet_key(n, attends)}": w for n, w in named}
-    for name, weight in vae.state_dict().items():
-        is_projection = ".attentions." in name and name.endswith("weight") and weight.ndim == 2
-        weight = weight[:, :, None, None] if is_projection else weight
-        weights[f"first_stage_model.{vae_key(name, 4)}"] = weight
+    weights |= original_vae(vae)
     for number, text in enumerate(texts):
         flat = {name.removeprefix("text_model."): w for name, w in text.state_dict().items()}
         place = f"conditioner.embedders.{number}." if len(texts) > 1 else "cond_stage_model."

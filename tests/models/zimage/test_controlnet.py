@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import ZImageControlNetModel, ZImageControlNetPipeline
+from diffusers import (
+    ZImageControlNetInpaintPipeline,
+    ZImageControlNetModel,
+    ZImageControlNetPipeline,
+)
 from torch import Tensor
 
 from cnctl.models.base import Base
@@ -52,6 +56,28 @@ def test_equals_diffusers_pipeline(
     )  # fmt: skip
     network = open_network(FORMAT, folder, base, condition="canny", hint_channels=3)
     assert_same(ours(base, [Control(network, hint, scale=0.75)], negative), expected)
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1"])
+def test_an_image_to_fill_in_equals_diffusers_pipeline(
+    version: str, write_controlnet: Write, loaded_zimage_base: Base, stock: Any, hint: Tensor,
+    tmp_path: Path, assert_same: Callable[[Tensor, Tensor], None],
+) -> None:  # fmt: skip
+    base, folder = loaded_zimage_base, write_controlnet(tmp_path / "x", version)
+    image = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(1))
+    changes = torch.zeros(1, 1, 64, 80)
+    changes[..., 16:48, 8:40] = 1
+    expected = stock(
+        ZImageControlNetInpaintPipeline, base, ZImageControlNetModel.from_pretrained(folder),
+        ["a cat"], negative_prompt=["a dog"], control_image=2 * hint - 1, image=2 * image - 1,
+        mask_image=changes, num_inference_steps=2, guidance_scale=3.0,
+        controlnet_conditioning_scale=0.75, generator=torch.Generator().manual_seed(3), **SIZE,
+    )  # fmt: skip
+    network = open_network(FORMAT, folder, base, condition="canny", hint_channels=3)
+    edited = torch.cat([hint, image, 1 - changes], dim=1)
+    made = ours(base, [Control(network, edited, scale=0.75)])
+    assert_same(made, expected)
+    assert not torch.equal(made, ours(base, [Control(network, hint, scale=0.75)]))
 
 
 def test_two_controls_of_other_layers_add_up(

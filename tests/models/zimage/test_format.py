@@ -89,7 +89,7 @@ def test_a_file_that_leaves_its_layers_open_is_refused(
 ) -> None:
     folder = write_controlnet(tmp_path / "x")
     (folder / WEIGHTS).rename(tmp_path / "x.safetensors")
-    with pytest.raises(CnctlError, match="no shape tells after which layers") as caught:
+    with pytest.raises(CnctlError, match="no shape says after which layers") as caught:
         load_controlnet(tmp_path / "x.safetensors")
     assert "control_layers_places" in caught.value.hint
 

@@ -45,7 +45,7 @@ class Architecture:
     middle_depth: int
     """0: the middle block is one residual layer, as in the small ControlNets for SDXL."""
     text_width: int
-    """Width of the text encoder's output; 0 where no attention tells it."""
+    """Width of the text encoder's output; 0 where no attention determines it."""
     linear: bool
     """Attention projects by a linear layer (SD 2.x, SDXL) instead of a 1x1 convolution (SD 1.x)."""
     label_width: int = 0

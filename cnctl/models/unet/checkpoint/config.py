@@ -15,7 +15,7 @@ SDXL_SIZES_WIDTH = 256
 """Channels that SDXL embeds each of its six numbers (sizes and crops) with."""
 
 
-# What all families share and no shape tells; the rest comes from the architecture.
+# What all families share and no shape determines; the rest comes from the architecture.
 COMMON: Config = {
     "_class_name": "ControlNetModel",
     "act_fn": "silu",
@@ -67,7 +67,7 @@ ALLOWED_IN_UNION = ALLOWED - {"mid_block_type"} | {
 
 
 _OF_ATTENTION = ("cross_attention_dim", "use_linear_projection")
-"""Fields that no shape tells where a ControlNet has no attention."""
+"""Fields that no shape determines where a ControlNet has no attention."""
 
 
 class UnknownHeadsError(CnctlError):
@@ -86,7 +86,7 @@ def known_heads(architecture: Architecture) -> KnownFamily:
         return family
     raise UnknownHeadsError(
         f"the number of attention heads is not in this file, and blocks of "
-        f"{list(architecture.widths)} channels do not tell it",
+        f"{list(architecture.widths)} channels do not determine it",
         hint="give the config.json of the same ControlNet or base with --config FILE",
     )
 
@@ -225,7 +225,7 @@ def _agree(name: str, given: Any, value: Any, a: Architecture) -> bool:
     if name == "conditioning_embedding_out_channels" and a.hint_encoder != "released":
         return True  # that form's widths are fixed; the field speaks of the released form
     if name == "addition_time_embed_dim" and not a.union:
-        return bool(a.label_width) == isinstance(given, int)  # no shape tells it
+        return bool(a.label_width) == isinstance(given, int)  # no shape determines it
     given = list(given) if isinstance(given, list | tuple) else given
     if name != "transformer_layers_per_block":
         return bool(given == value)

@@ -1,7 +1,7 @@
 """The result of `cnctl train --method input-concat`: a whole U-Net that reads a hint.
 
-A folder of diffusers' form, config.json and weights, with cnctl.json beside them, which tells it
-from any other U-Net.
+A folder of diffusers' form, config.json and weights, with cnctl.json beside them, which
+distinguishes it from any other U-Net.
 """
 
 from __future__ import annotations

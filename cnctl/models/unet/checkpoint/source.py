@@ -66,7 +66,7 @@ def read_description(source: str | Path, *, base: Path | None = None) -> dict[st
     """What is known of a ControlNet, without reading a tensor.
 
     Always there: config (diffusers' fields), hint_channels, family ("" where neither the shapes
-    nor the file tell). The rest is what `save_network` was given: condition, connect, steps ...
+    nor the file say it). The rest is what `save_network` was given: condition, connect, steps ...
     """
     return describe(open_source(source, base=base))
 

@@ -74,8 +74,8 @@ def _describe_input_concat(found: InputConcat, *, hash: bool) -> WeightsInfo:
 def _condition(source: Source, description: dict[str, Any]) -> str:
     if said := str(description.get("condition", "")):
         return said
-    told = published.condition_of(source.path)
-    return f"{told} (by its name)" if told else ""
+    named = published.condition_of(source.path)
+    return f"{named} (by its name)" if named else ""
 
 
 def _fits(source: Source) -> str:
