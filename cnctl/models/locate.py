@@ -8,12 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
-
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.identify import check_role
-from cnctl.models.location import Location
+from cnctl.models.location import Location, cached_folder
 from cnctl.models.published import BASES
 from cnctl.models.signatures import BASE
 
@@ -55,15 +52,6 @@ def locate_base(source: str | Path) -> Location:
     near = difflib.get_close_matches(name, SHORT_NAMES, n=1)
     known = f"did you mean {near[0]!r}?" if near else f"short names are {', '.join(SHORT_NAMES)}"
     raise MissingError(f"no base at {name!r}", hint=f"give a folder, a file or a hub id; {known}")
-
-
-def cached_folder(hub_id: str) -> Path | None:
-    """The folder of diffusers that the hub's cache has under this id, or None."""
-    try:
-        index = try_to_load_from_cache(hub_id, "model_index.json")
-    except HFValidationError:
-        return None
-    return Path(index).parent if isinstance(index, str) else None
 
 
 def _embedded_folder() -> Path:

@@ -1,4 +1,4 @@
-"""A place where a base is, and the JSON files there."""
+"""A place where a base is: in a folder or the hub's cache, and the JSON files there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
 from cnctl.errors import CnctlError, MissingError
 
@@ -17,6 +20,15 @@ class Location:
     path: Path
     name: str
     reason: str
+
+
+def cached_folder(hub_id: str) -> Path | None:
+    """The folder of diffusers that the hub's cache has under this id, or None."""
+    try:
+        index = try_to_load_from_cache(hub_id, "model_index.json")
+    except HFValidationError:
+        return None
+    return Path(index).parent if isinstance(index, str) else None
 
 
 def read_defaults(path: Path) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from typing import Any
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.identify import identify
-from cnctl.models.locate import cached_folder
-from cnctl.models.location import Location, read_defaults, read_json
+from cnctl.models.location import Location, cached_folder, read_defaults, read_json
 from cnctl.models.signatures import BASE
 from cnctl.models.transformer.base_file import PART, BaseFile, FileNames, open_base_file
 from cnctl.models.transformer.shapes import shapes_of_class
