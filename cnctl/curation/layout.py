@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnctl.curation.recipe import Form
+from cnctl.data.held_out import SUBSETS, VALIDATION
+from cnctl.data.tables import SPLIT
+
+__all__ = ["SUBSETS", "VALIDATION"]
 
 PLAN = "plan.json"
 ROWS = "rows.jsonl"
@@ -13,12 +17,10 @@ PAGE = "report.html"
 REPORT = "report.json"
 """Written last: the data set is finished where it is."""
 CLAIMS = ".claims"
-TRAIN = "train"
-VALIDATION = "validation"
+TRAIN = SPLIT
 SPLITS = (TRAIN, VALIDATION)
 """Folders of shards, named as Hugging Face `datasets` names splits."""
 RECORDS = "records"
-SUBSETS = "subsets"
 
 
 def shard_name(form: Form, split: str, shard: int) -> str:

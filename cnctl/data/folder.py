@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from cnctl.data.examples import Example
 from cnctl.data.index import TABLE, Entry, read_entries
 from cnctl.data.packed_texts import PackedTexts, pack_texts
 from cnctl.data.problems import Problem
+from cnctl.data.shards import ShardDataset
+from cnctl.data.subset_lists import names_examples, open_subset
 from cnctl.errors import CnctlError
 from cnctl.images import read_image, read_size, shown
 
@@ -136,14 +139,19 @@ def _stored(path: Path, folder: Path) -> str:
 
 def open_index(
     index: Path, given: Mapping[str, str], *, read_hint: Callable[[HintSource], np.ndarray]
-) -> FolderDataset:
+) -> FolderDataset | ShardDataset:
     """Open the pairs that an index lists, with paths relative to its folder.
 
     given: names of columns, from `parse_columns`. Only the index is read.
     """
     columns = (FILL50K_COLUMNS if index.name == FILL50K else COLUMNS).replaced(given)
+    entries = read_entries(index)
+    first = next(entries)
+    entries = chain([first], entries)
+    if names_examples(first):
+        return open_subset(index, list(entries), given, read_hint=read_hint)
     left = _Unread()
-    texts = pack_texts(_read(index, columns, left), columns=len(Pair._fields))
+    texts = pack_texts(_read(entries, columns, left), columns=len(Pair._fields))
     check_given(given, list(left.names), shown(index))
     if left.without_image:
         raise _no_image(index, left.without_image, columns)
@@ -156,8 +164,8 @@ def open_index(
     )
 
 
-def _read(index: Path, columns: Names, left: _Unread) -> Iterator[Pair]:
-    for entry in read_entries(index):
+def _read(entries: Iterable[Entry], columns: Names, left: _Unread) -> Iterator[Pair]:
+    for entry in entries:
         pair = Pair(*(_text(entry, names) for names in columns))
         left.add(entry, pair, columns)
         yield pair

@@ -14,7 +14,7 @@ from cnctl.data.folder import INDEXES, open_index
 from cnctl.data.index import SUFFIXES
 from cnctl.data.paired_folders import find_paired, open_paired
 from cnctl.data.scenes import SceneDataset, check_class
-from cnctl.data.shards import open_shards
+from cnctl.data.shards import open_shard_files, open_shards
 from cnctl.data.table_parts import PARQUET
 from cnctl.data.tables import SPLIT, find_tables, open_tables
 from cnctl.data.urls import is_url
@@ -35,7 +35,8 @@ def open_dataset(
     """Open a folder with an index, of tables or of paired files; an index; shards; or scenes.
 
     An index is metadata.jsonl, .csv or prompt.json, or any .jsonl or .csv that is named itself;
-    its paths are relative to its folder. Tables are Arrow or Parquet files, see
+    its paths are relative to its folder. One may also name examples of shards, see
+    `cnctl.data.subset_lists`. Tables are Arrow or Parquet files, see
     `cnctl.data.tables`; paired files have equal names, see `cnctl.data.paired_folders`. Shards are
     a glob, braces or a URL that ends in `.tar`, see `cnctl.data.shards`. `scenes:N` draws scenes,
     `scenes:N:person` draws scenes that show this class.
@@ -93,6 +94,10 @@ def _open_folder(
         return open_index(indexes[0], given, read_hint=read_hint)
     if tables:
         return open_tables(folder, tables, given, read_hint=read_hint)
+    if shards := _find_shards(folder):
+        if shards[0].parent != folder:
+            note(f"{SPLIT}/*.tar is read")
+        return open_shard_files(shards, str(folder), given, read_hint=read_hint)
     check_given(given, _folders(folder), shown(folder))
     if files := find_paired(folder, given):
         return open_paired(folder, files, read_hint=read_hint)
@@ -103,6 +108,14 @@ def _find_indexes(folder: Path) -> list[Path]:
     """Return the indexes in a folder, or else in its train/; the preferred one first."""
     for place in (folder, folder / SPLIT):
         if found := [place / name for name in INDEXES if (place / name).is_file()]:
+            return found
+    return []
+
+
+def _find_shards(folder: Path) -> list[Path]:
+    """Return the tar files in a folder, or else in its train/, sorted by name."""
+    for place in (folder, folder / SPLIT):
+        if found := sorted(place.glob("*.tar")):
             return found
     return []
 

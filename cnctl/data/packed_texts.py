@@ -44,6 +44,11 @@ class PackedTexts(Sequence[tuple[str, ...]]):
         """Return these rows alone, in this order."""
         return PackedTexts(self.data, self.spans[np.asarray(indices, np.int64)])
 
+    def joined(self, other: PackedTexts) -> PackedTexts:
+        """Return these rows and then those of another, with as many texts in each."""
+        spans = np.concatenate([self.spans, other.spans + len(self.data)])
+        return PackedTexts(self.data + other.data, spans)
+
     def filled(self, column: int) -> int:
         """Return how many rows have a text that is not empty there."""
         return int(np.count_nonzero(self.spans[:, column] < self.spans[:, column + 1]))

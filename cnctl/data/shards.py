@@ -165,8 +165,33 @@ def open_shards(
     given: names of members, of folders or of a key of JSON, from `parse_columns`. Only headers are
     read; those of remote shards are cached.
     """
-    listed = list(_open_remote(pattern, note) if is_url(pattern) else _open_local(pattern))
-    source = shown(without_credentials(pattern))
+    if not is_url(pattern):
+        paths = {path for part in expand_braces(pattern) for path in _matches(part)}
+        return open_shard_files([*map(Path, sorted(paths))], pattern, given, read_hint=read_hint)
+    listed = list(_open_remote(pattern, note))
+    return _open(listed, shown(without_credentials(pattern)), given, read_hint=read_hint)
+
+
+def open_shard_files(
+    paths: Sequence[Path],
+    source: str,
+    given: Mapping[str, str],
+    *,
+    read_hint: Callable[[bytes], np.ndarray],
+) -> ShardDataset:
+    """Open these shards. source: what messages call them."""
+    shards = map(LocalShard, paths)
+    listed = [(shard, _list(shard, measure=False)) for shard in shards]
+    return _open(listed, shown(source), given, read_hint=read_hint)
+
+
+def _open(
+    listed: Sequence[tuple[Shard, Listing]],
+    source: str,
+    given: Mapping[str, str],
+    *,
+    read_hint: Callable[[bytes], np.ndarray],
+) -> ShardDataset:
     members = [member for _, listing in listed for member in listing.members]
     given, keys = _find_given(given, members, source)
     groups = [(shard, listing, group(listing.members, given)) for shard, listing in listed]
@@ -210,13 +235,6 @@ def _sample(shard: Shard, found: Grouped) -> Sample:
         prompt=prompt,
         prompt_kind=kind,
     )
-
-
-def _open_local(pattern: str) -> Iterator[tuple[Shard, Listing]]:
-    paths = {path for part in expand_braces(pattern) for path in _matches(part)}
-    for path in sorted(paths):
-        shard = LocalShard(Path(path))
-        yield shard, _list(shard, measure=False)
 
 
 def _matches(pattern: str) -> list[str]:

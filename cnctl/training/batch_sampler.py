@@ -72,6 +72,11 @@ def hold_out(count: int, *, wanted: int, seed: int) -> tuple[list[int], list[int
 
     Never more than a tenth is held out, so that small sets may have none.
     """
+    chosen = draw_held_out(count, wanted=min(wanted, count // 10), seed=seed)
+    return sorted({*range(count)} - {*chosen}), chosen
+
+
+def draw_held_out(count: int, *, wanted: int, seed: int) -> list[int]:
+    """So many of `count` examples, or all if there are fewer, by seed."""
     order = np.random.default_rng([seed, HELD_OUT]).permutation(count)
-    chosen = min(wanted, count // 10)
-    return sorted(order[chosen:].tolist()), sorted(order[:chosen].tolist())
+    return sorted(order[:wanted].tolist())

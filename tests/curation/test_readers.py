@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnctl.commands.train.splits import Splits, split_data
 from cnctl.data import open_dataset
-from tests.curation.data_sets import decoded, examples, make, paint
+from cnctl.images import read_image
+from cnctl.registry import get_condition
+from cnctl.settings import TrainSettings
+from tests.curation.data_sets import decoded, examples, make, paint, records
 
 
 def test_train_reads_it_and_misses_nothing(photos: Path) -> None:
@@ -22,6 +26,40 @@ def test_train_reads_it_and_misses_nothing(photos: Path) -> None:
         assert example.prompt == files["txt"].decode()
         assert example.hint is not None
         assert np.array_equal(example.hint, decoded(files["hint.png"]))
+
+
+@pytest.mark.parametrize("shards", [None, 4])
+def test_train_reads_subsets_and_holds_out_the_validation_split(
+    photos: Path, shards: int | None
+) -> None:
+    for number in range(20):
+        paint(photos / f"more-{number}.png", 100 + number)
+    rules = ["contrast=off", "edge-density=off"]
+    make(photos, shards=shards, held_out=0.3, prompt="x", rules=rules, subsets="5,10")
+    done = [record for record in records("out") if not record["reason"]]
+    train, kept = ([r["name"] for r in done if r["split"] == n] for n in ("train", "validation"))
+    assert len(train) + len(kept) == 27
+    named = {r["name"]: photos / r["name"] for r in records("out")}
+    listed = Path("out/subsets/5.jsonl").read_text().splitlines()
+    some = [json.loads(line).get("source") or json.loads(line)["name"] for line in listed]
+    for data, names in (("out", train), ("out/subsets/5.jsonl", some)):
+        found = split(data, held_out=4)
+        images = [found.dataset[index].image for index in found.train]
+        assert len(images) == len(names)
+        for image, name in zip(images, names, strict=True):
+            assert np.array_equal(image, read_image(named[name]))
+        assert found.dataset.ready_hints == len(found.dataset) == len(names) + 4
+        assert found.source == f"{len(kept)} in out/validation"
+        held = [found.dataset[index].image for index in found.held]
+        whole = [read_image(named[name]) for name in kept]
+        assert all(any(np.array_equal(one, other) for other in whole) for one in held)
+    nothing = split("out", held_out=0)
+    assert (len(nothing.train), len(nothing.held)) == (len(train), 0)
+
+
+def split(data: str, *, held_out: int) -> Splits:
+    settings = TrainSettings(held_out=held_out)
+    return split_data(data, open_dataset(data), get_condition("canny"), settings, columns=None)
 
 
 @pytest.mark.usefixtures("plugin")

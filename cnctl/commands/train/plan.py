@@ -31,6 +31,8 @@ class TrainPlan:
     data: str
     examples: int
     held_out: int
+    held_out_of: str
+    """How many the split has that they are drawn from, and where it is; "" for none."""
     hints: str
     """How many are given, and how many detected; of all examples, held out or not."""
     prompts: str
@@ -63,7 +65,7 @@ class TrainPlan:
             f"condition   {self.condition}",
             f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
             f"data        {self.data}{_part(chosen)}: {self.examples} examples to train on, "
-            f"{self.held_out} held out",
+            f"{self.held_out} held out{f' of {self.held_out_of}' * bool(self.held_out_of)}",
             f"hints       {self.hints}",
             f"prompts     {self.prompts}",
             f"fidelity    {self.fidelity}",
@@ -96,9 +98,13 @@ def make_plan(
     dataset: Dataset,
     *,
     examples: Selection,
+    held_out: str,
     fidelity: str,
 ) -> TrainPlan:
-    """The plan of this run. examples: those of the data set that are trained on."""
+    """The plan of this run. examples: those of the data set that are trained on.
+
+    held_out: see `TrainPlan.held_out_of`.
+    """
     return TrainPlan(
         condition=condition.name,
         base=base.name,
@@ -108,6 +114,7 @@ def make_plan(
         data=without_credentials(str(asked.data)),
         examples=len(examples),
         held_out=len(dataset) - len(examples),
+        held_out_of=held_out,
         hints=_count(dataset.ready_hints, len(dataset), others=_made(dataset, condition)),
         prompts=_prompts(asked, dataset, base),
         unread=summarize(dataset.problems),

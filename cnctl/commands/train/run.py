@@ -11,6 +11,8 @@ from cnctl.commands.shared.events import Stage, ignore, notes
 from cnctl.commands.train.check import check_names, find_condition, named_data
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data import DataReport, check_dataset, open_dataset, take_part
+from cnctl.data.held_out import find_held_out, join
+from cnctl.errors import shown
 from cnctl.hints.detector import Detector, HintReader
 from cnctl.plugin import Condition
 
@@ -74,14 +76,13 @@ def check_data(
     """
     known, place = find_condition(condition), named_data(data)
     resolution = resolution or read_base_defaults(base).get("resolution") or known.train.resolution
-    whole = open_dataset(
-        place,
-        columns=columns,
-        read_hint=HintReader(known),
-        size=resolution,
-        note=notes(on_event),
-    )
+    note, read_hint = notes(on_event), HintReader(known)
+    whole = open_dataset(place, columns=columns, read_hint=read_hint, size=resolution, note=note)
     dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
+    if split := find_held_out(place):
+        note(f"{shown(split)} is checked too")
+        others = open_dataset(split, columns=columns, read_hint=read_hint)
+        dataset = join(dataset, others, range(len(others)))
     return check_dataset(
         dataset,
         detect=Detector(known),

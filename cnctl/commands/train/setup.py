@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,20 +36,17 @@ from cnctl.commands.train.run_settings import (
     check_start,
     resolve_settings,
 )
-from cnctl.data import Dataset, Selection, TrainingPairs, open_dataset, take_part
+from cnctl.commands.train.splits import open_training_data, split_data
+from cnctl.data import Dataset, Selection, TrainingPairs
 from cnctl.data.buckets import bucket_sizes
-from cnctl.data.folder import FolderDataset
-from cnctl.data.problems import refuse_fatal
-from cnctl.data.scenes import SceneDataset
 from cnctl.errors import CnctlError, MissingError
-from cnctl.hints.detector import Detector, HintReader
+from cnctl.hints.detector import Detector
 from cnctl.models.base import Base
 from cnctl.models.network import Network
 from cnctl.models.quantize import quantize_base
 from cnctl.plugin import Condition
 from cnctl.settings import GenerateSettings, TrainSettings, resolve
 from cnctl.tensorfiles.base_update_file import has_base_update
-from cnctl.training.batch_sampler import hold_out
 from cnctl.training.checkpoints import Checkpoint
 from cnctl.training.encoding_cache import EncodingCache
 
@@ -101,7 +98,8 @@ def prepare(
     if asked.quantize:
         check_locked(asked.quantize, chosen)
     base = outline if dry else _open_base(asked)
-    dataset = _asked_part(data, whole, chosen)
+    splits = split_data(data, whole, condition, chosen, columns=asked.columns)
+    dataset, train, held = splits.dataset, splits.train, splits.held
     record = describe_run(asked, base, chosen, dataset)
     if started is not None:
         check_data_unchanged(record, started)
@@ -109,7 +107,6 @@ def prepare(
     if checkpoint is not None and checkpoint.step >= chosen.steps:
         reached = f"step {checkpoint.step} of {chosen.steps} is reached"
         note(f"{reached}: nothing is left to train; a larger --steps continues the run")
-    train, held = hold_out(len(dataset), wanted=chosen.held_out, seed=chosen.seed)
     pairs = _pairs(dataset, condition, chosen, base)
     if not held and chosen.held_out:
         note("too few examples to hold any out: fidelity is measured on training examples")
@@ -132,6 +129,7 @@ def prepare(
         chosen,
         dataset,
         examples=examples,
+        held_out=splits.source,
         fidelity=fidelity,
     )
     if asked.quantize and not dry:  # not before the network was copied from it
@@ -149,18 +147,6 @@ def prepare(
     )
 
 
-def open_training_data(
-    data: str, condition: Condition, *, columns: str | None, note: Callable[[str], None]
-) -> Dataset:
-    """The data set, with hints as this condition reads them.
-
-    CnctlError where what lists the examples has something wrong with it that stops training.
-    """
-    dataset = open_dataset(data, columns=columns, read_hint=HintReader(condition), note=note)
-    refuse_fatal(dataset.problems)
-    return dataset
-
-
 def _open_base(asked: TrainRequest) -> Base:
     """The locked base; in the host's memory where it is to be quantized."""
     return open_base(
@@ -169,20 +155,6 @@ def _open_base(asked: TrainRequest) -> Base:
         dtype=asked.dtype,
         low_memory=asked.quantize is not None,
     )
-
-
-def _asked_part(data: str, whole: Dataset, settings: TrainSettings) -> Dataset:
-    """The part of the data that is asked for; CnctlError where files of it are missing."""
-    if isinstance(whole, SceneDataset):
-        whole = replace(whole, size=settings.resolution)
-    part = {"largest": settings.largest or None, "sample": settings.sample or None}
-    dataset = take_part(whole, **part, seed=settings.seed)
-    if isinstance(dataset, FolderDataset) and (missing := dataset.missing()):
-        raise CnctlError(
-            f"{data}: {len(missing)} of its files are missing, the first is {missing[0]}",
-            hint="--check lists them all",
-        )
-    return dataset
 
 
 def _pairs(
