@@ -45,7 +45,7 @@ PANELS = {
     "Output": "out compared overwrite dry_run json quiet",
     "Data set": "dataset prompt seed shards shard_range images caption captioner held_out subsets "
     "rules keep_all",
-    "Machine": "device batch workers engine commercial",
+    "Machine": "device batch workers image_timeout engine commercial",
 }
 
 
@@ -113,7 +113,6 @@ def _curate(request: AnnotateRequest, *, dry_run: bool, json: bool, quiet: bool)
         return _plan_dataset(request, json=json, quiet=quiet)
     from cnctl.commands.annotate.curate import curate
     from cnctl.commands.shared.events import Note
-    from cnctl.curation.reasons import Reason
 
     with progress("annotating", quiet=quiet) as advance:
 
@@ -128,10 +127,8 @@ def _curate(request: AnnotateRequest, *, dry_run: bool, json: bool, quiet: bool)
         emit_json(found.as_dict())
     else:
         emit(found.lines())
-    if lacking := found.made.tally.left_out[Reason.NO_CAPTION]:
-        note(f"{lacking} images have no caption; --caption or --prompt gives them one")
-    if found.made.was_done:
-        note("nothing was left to do", quiet=quiet)
+    for text in found.notes():
+        note(text, quiet=quiet)
     if found.failed:
         total = found.made.tally.rows
         raise SomeInputsFailed(f"{found.failed} of {total} inputs failed; records/ says why")

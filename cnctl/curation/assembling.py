@@ -28,7 +28,7 @@ from cnctl.curation.stored import Stored, store_image
 from cnctl.curation.tools import Tools
 from cnctl.errors import CnctlError, shown
 from cnctl.hints.run import check_options, draw_options
-from cnctl.images import encode_hint, fit_image, hint_suffix, read_image, working_size
+from cnctl.images import count_frames, encode_hint, fit_image, hint_suffix, read_image, working_size
 from cnctl.plugin import Detection, OptionValue
 from cnctl.system.lines import is_utf8
 
@@ -45,6 +45,7 @@ class Loaded:
     content: Content
     sha256: str
     size: tuple[int, int]
+    frames: int
     images: Mapping[int, np.ndarray]
     options: Mapping[str, Mapping[str, OptionValue]]
     stored: Stored
@@ -57,6 +58,7 @@ class Loaded:
             "number": self.number,
             "row": self.row,
             "sha256": self.sha256,
+            "frames": self.frames,
             "numbers": self.judged.numbers,
             "perceptual_hash": self.perceptual_hash,
             "caption_source": self.content.caption_source,
@@ -88,6 +90,7 @@ def load_example(number: int, row: Row, tools: Tools) -> Loaded | Outcome:
         content=content,
         sha256=hashlib.sha256(content.data).hexdigest(),
         size=subject.size,
+        frames=count_frames(content.data, shown(row.name)),
         images=images,
         options={hint.condition: _options(row, hint, tools) for hint in recipe.hints},
         stored=store_image(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,19 +17,24 @@ from cnctl.curation.tools import NO_ROWS, Tools
 
 THREADS = 2
 """That decode the next images while a device works on these."""
+ENDED = {
+    Reason.KILLED: "workers were killed at it",
+    Reason.TIMED_OUT: "it took longer than --image-timeout",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """first: the number of its first row. killers: rows that have killed workers, left out.
+    """first: the number of its first row. killers: rows that have ended workers, which are left
+    out, each with its reason: KILLED or TIMED_OUT.
 
-    suspects: rows that workers were killed at, so that each is done alone.
+    suspects: rows that workers were ended at, so that each is done alone.
     """
 
     number: int
     first: int
     rows: Sequence[Row]
-    killers: frozenset[int] = frozenset()
+    killers: Mapping[int, Reason] = field(default_factory=dict)
     suspects: frozenset[int] = frozenset()
 
 
@@ -92,8 +97,8 @@ class _Ahead:
 
     def _load(self, number: int) -> Entry:
         row = self.task.rows[number - self.task.first]
-        if number in self.task.killers:
-            return left_out(number, row, LeftOut(Reason.KILLED, "workers were killed at it"))
+        if reason := self.task.killers.get(number):
+            return left_out(number, row, LeftOut(reason, ENDED[reason]))
         return load_example(number, row, self.tools)
 
 

@@ -26,6 +26,7 @@ class Outcome:
     """One row after the work. reason: None for an example, whose files are `members`.
 
     numbers: what the rules measured. not_met: reasons of rules that were not met, and were kept.
+    frames: of the image, of which the first is read.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Outcome:
     numbers: Mapping[str, float] = field(default_factory=dict)
     not_met: tuple[str, ...] = ()
     sha256: str = ""
+    frames: int = 1
     perceptual_hash: int | None = None
     caption_source: str = ""
     split: str = TRAIN
@@ -52,6 +54,7 @@ class Outcome:
             "not_met": list(self.not_met),
             "numbers": dict(self.numbers),
             "sha256": self.sha256,
+            "frames": self.frames,
             "phash": None if found is None else f"{found:016x}",
             "caption_source": self.caption_source,
             "split": self.split,

@@ -17,12 +17,14 @@ class Tally:
 
     rows: int = 0
     done: int = 0
+    several_frames: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, report: ShardReport) -> None:
         """Count a shard."""
         self.rows += report.rows
         self.done += report.done
+        self.several_frames += report.several_frames
         self.left_out.update(report.left_out)
         assert self.done + self.left_out.total() == self.rows
 

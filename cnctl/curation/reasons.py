@@ -9,6 +9,7 @@ class Reason(StrEnum):
     """The first that applies, in this order."""
 
     KILLED = "killed workers"
+    TIMED_OUT = "timed out"
     UNREADABLE = "cannot be read"
     UNDECODABLE = "cannot be decoded"
     TINY = "tiny"
@@ -26,5 +27,10 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
 
 
-FAILURES = frozenset({Reason.KILLED, Reason.UNREADABLE, Reason.UNDECODABLE, Reason.DETECTOR_FAILED})
+FAILURES = frozenset(
+    {
+        *(Reason.KILLED, Reason.TIMED_OUT, Reason.UNREADABLE, Reason.UNDECODABLE),
+        Reason.DETECTOR_FAILED,
+    }
+)
 """What is wrong with an input, where the others are rules that it does not meet."""

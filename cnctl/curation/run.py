@@ -34,7 +34,7 @@ PAUSE = 2.0
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """inputs and recipe: what is made. devices: of the workers; () works in this process.
-    engine: where the workers run, "processes" of this machine or "ray".
+    engine: where the workers run, "processes" of this machine or "ray". image_timeout: of `Crew`.
 
     shards: the first and the last shard that this run makes; None for all.
     """
@@ -44,6 +44,7 @@ class Job:
     recipe: Recipe
     devices: Sequence[str] = ()
     commercial: bool | None = None
+    image_timeout: float = 0
     engine: str = "processes"
     shards: tuple[int, int] | None = None
 
@@ -231,7 +232,10 @@ class _Run:
 
     def _engine(self) -> AbstractContextManager[Engine]:
         crew = Crew(
-            devices=self._job.devices, commercial=self._job.commercial, secrets=self._secrets
+            devices=self._job.devices,
+            commercial=self._job.commercial,
+            secrets=self._secrets,
+            image_timeout=self._job.image_timeout,
         )
         if self._job.engine == "ray":
             from cnctl.curation.ray_workers import RayWorkers  # an optional package

@@ -22,12 +22,16 @@ from cnctl.curation.tools import Tools
 
 @dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """The line of a shard in the manifest. files: by their paths below the output."""
+    """The line of a shard in the manifest. files: by their paths below the output.
+
+    several_frames: how many images have several, of which the first is read.
+    """
 
     shard: int
     rows: int
     done: int
     left_out: Mapping[str, int]
+    several_frames: int = 0
     files: Mapping[str, Published] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,14 +66,23 @@ def write_shard(
 ) -> ShardReport:
     """Write the files of a shard; none appears before all are complete."""
     reasons: Counter[str] = Counter()
+    several = 0
     with _ShardFiles(out, shard, form).opened() as files:
         for record, members in entries:
             files.add(record, members)
             reasons[record["reason"] or ""] += 1
+            several += record["frames"] > 1
         written = files.publish()
     done = reasons.pop("", 0)
     left_out = dict(sorted((str(reason), count) for reason, count in reasons.items()))
-    return ShardReport(shard=shard, rows=rows, done=done, left_out=left_out, files=written)
+    return ShardReport(
+        shard=shard,
+        rows=rows,
+        done=done,
+        left_out=left_out,
+        several_frames=several,
+        files=written,
+    )
 
 
 def read_part(

@@ -36,6 +36,7 @@ class Histogram:
 class Statistics:
     """Of a whole data set. samples: records by reason, "" for those that are kept.
 
+    several_frames: how many images have several, of which the first is read.
     not_met: rules that examples do not meet which are kept nevertheless. subsets: how many
     examples each subset has, by its size.
     """
@@ -44,6 +45,7 @@ class Statistics:
     rows: int
     done: int
     left_out: Mapping[str, int]
+    several_frames: int
     splits: Mapping[str, int]
     not_met: Mapping[str, int]
     captions: Mapping[str, int]
@@ -84,9 +86,10 @@ def count_records(
     captions: Counter[str] = Counter()
     ends: dict[str, tuple[float, float]] = {}
     samples = _Samples()
-    rows = 0
+    rows = several = 0
     for record in records():
         rows += 1
+        several += record["frames"] > 1
         samples.add(record)
         for name, value in record["numbers"].items():
             least, most = ends.get(name, (value, value))
@@ -103,6 +106,7 @@ def count_records(
         rows=rows,
         done=splits.total(),
         left_out=_sorted(left_out),
+        several_frames=several,
         splits=_sorted(splits),
         not_met=_sorted(not_met),
         captions=_sorted(captions),

@@ -10,6 +10,7 @@ from cnctl.curation.layout import CLAIMS, SPLITS, records_name, shard_name, temp
 from cnctl.curation.manifest import Manifest
 from cnctl.curation.plan import Plan, read_plan, shard_rows
 from cnctl.curation.published import remove
+from cnctl.curation.reasons import Reason
 from cnctl.curation.recipe import Recipe
 from cnctl.curation.shard import ShardReport, make_shard
 from cnctl.curation.tools import Tools
@@ -40,7 +41,11 @@ class Workplace:
         self.claims.__exit__()
 
     def run(
-        self, shard: int, *, killers: Collection[int] = (), suspects: Collection[int] = ()
+        self,
+        shard: int,
+        *,
+        killers: Mapping[int, Reason] | None = None,
+        suspects: Collection[int] = (),
     ) -> ShardReport | None:
         """Make a shard, unless it is done; None where another process has claimed it."""
         assert self.tools is not None, "the detectors are in memory"
@@ -53,7 +58,7 @@ class Workplace:
                 number=shard,
                 first=self.plan.first_row(shard),
                 rows=shard_rows(self.out, self.plan, shard),
-                killers=frozenset(killers),
+                killers=killers or {},
                 suspects=frozenset(suspects),
             )
             report = make_shard(task, self.tools, self.out)

@@ -1,7 +1,7 @@
-"""Processes on this machine that make shards; one that is killed is replaced.
+"""Processes on this machine that make shards; one that is killed, or hangs, is replaced.
 
 Each has its own pipe, so that a process which is killed holds no lock that others wait for,
-and writes to shared memory which rows it is working on, so that what kills it is known.
+and writes to shared memory which rows it is working on since when, so that what kills it is known.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from cnctl.curation.reasons import Reason
 from cnctl.curation.shard import ShardReport
 from cnctl.curation.tools import NO_ROWS
 from cnctl.curation.work import Workplace, load_tools
@@ -28,7 +30,7 @@ from cnctl.system.cores import cores
 TICK = 0.5
 """Seconds between two looks at how far the work is."""
 KILLS = 3
-"""So many workers that are killed at one row make it a row that is left out."""
+"""So many workers that are killed, or hang, at one row make it a row that is left out."""
 FAILED_STARTS = 3
 KILLS_BETWEEN = 10
 _SPAWN = multiprocessing.get_context("spawn")
@@ -36,11 +38,15 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, kw_only=True)
 class Crew:
-    """devices: of each worker, "cpu" or "cuda:0". secrets: see `read_row`."""
+    """devices: of each worker, "cpu" or "cuda:0". secrets: see `read_row`.
+
+    image_timeout: seconds for one image, after which a worker hangs; 0 for no limit.
+    """
 
     devices: Sequence[str]
     commercial: bool | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
+    image_timeout: float = 0
 
 
 @dataclass
@@ -50,12 +56,19 @@ class _Worker:
     pipe: Connection
     position: Any
     is_ready: bool = False
+    hangs: bool = False
     shard: int | None = None
 
     @property
     def rows(self) -> tuple[int, int]:
         """The first and the last row in work."""
         return self.position[0], self.position[1]
+
+    def took_longer(self, seconds: float) -> bool:
+        """Whether it has worked on its rows for longer than this, for each of them."""
+        first, last, since = self.position
+        count = last - first + 1
+        return (first, last) != NO_ROWS and time.monotonic_ns() - since > seconds * count * 1e9
 
 
 class Workers:
@@ -79,6 +92,8 @@ class Workers:
         self._workers: list[_Worker] = []
         self._kills: Counter[int] = Counter()
         """By row, of workers that had it in work."""
+        self._reasons: dict[int, Reason] = {}
+        """By row, of the last that had it in work."""
         self._kills_between: Counter[int] = Counter()
         """By shard, of workers that had none of its rows in work."""
         self._failed_starts = 0
@@ -114,6 +129,7 @@ class Workers:
         for worker in self._workers:
             if worker.is_ready and worker.shard is None and self._waiting:
                 self._give(worker, self._waiting.popleft())
+        self._end_hanging()
         watched = [thing for w in self._workers for thing in (w.pipe, w.process.sentinel)]
         ready = wait(watched, timeout=TICK)
         for worker in list(self._workers):
@@ -125,11 +141,20 @@ class Workers:
             {w.shard: w.rows[0] for w in self._workers if w.shard is not None and w.rows != NO_ROWS}
         )
 
+    def _end_hanging(self) -> None:
+        """Kill workers that take too long for an image; they are replaced as others are."""
+        limit = self._crew.image_timeout
+        for worker in self._workers:
+            if limit and worker.shard is not None and worker.took_longer(limit):
+                worker.hangs = True
+                worker.process.kill()
+
     def _give(self, worker: _Worker, shard: int) -> None:
         first = self._place.plan.first_row(shard)
         rows = range(first, first + self._place.plan.count(shard))
-        killers = [row for row, count in self._kills.items() if count >= KILLS and row in rows]
-        suspects = [row for row, count in self._kills.items() if count >= KILLS - 1 and row in rows]
+        kills = {row: count for row, count in self._kills.items() if row in rows}
+        killers = {row: self._reasons[row] for row, count in kills.items() if count >= KILLS}
+        suspects = [row for row, count in kills.items() if count >= KILLS - 1]
         worker.shard = shard
         with suppress(OSError):  # it was killed, which is seen next
             worker.pipe.send((shard, killers, suspects))
@@ -174,7 +199,9 @@ class Workers:
     def _count_kill(self, worker: _Worker, shard: int) -> None:
         if worker.rows != NO_ROWS:
             first, last = worker.rows
+            reason = Reason.TIMED_OUT if worker.hangs else Reason.KILLED
             self._kills.update(range(first, last + 1))
+            self._reasons.update(dict.fromkeys(range(first, last + 1), reason))
             return
         self._kills_between[shard] += 1
         if self._kills_between[shard] == KILLS_BETWEEN:
@@ -185,7 +212,7 @@ class Workers:
 
     def _start(self, device: str) -> _Worker:
         ours, theirs = _SPAWN.Pipe()
-        position = _SPAWN.RawArray("q", NO_ROWS)
+        position = _SPAWN.RawArray("q", (*NO_ROWS, 0))
         crew = replace(self._crew, devices=[device])
         process = _SPAWN.Process(
             target=_work, args=(self._place.out, crew, theirs, position), daemon=True
@@ -213,6 +240,7 @@ def _work(out: Path, crew: Crew, pipe: Connection, position: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def at(first: int, last: int) -> None:
+        position[0], position[1], position[2] = *NO_ROWS, time.monotonic_ns()
         position[0], position[1] = first, last
 
     try:

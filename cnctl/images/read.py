@@ -50,11 +50,16 @@ def read_image(
         return _flatten(_to_srgb(_eight_bits(image, name)), background=255)
 
 
-def describe_frames(data: bytes, name: str) -> str:
-    """Say in one line that of several frames the first is read; "" for an image with one."""
+def count_frames(data: bytes, name: str) -> int:
+    """Return how many frames, or pages, an image has; the first is read."""
     with _opened(data, name) as image:
         # The further frames of a photograph (MPO) are previews of it.
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
+def describe_frames(data: bytes, name: str) -> str:
+    """Say in one line that of several frames the first is read; "" for an image with one."""
+    frames = count_frames(data, name)
     return f"{name} has {frames} frames; the first is read" if frames > 1 else ""
 
 

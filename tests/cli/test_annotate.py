@@ -96,7 +96,7 @@ def test_a_data_set(cnctl, photo, tmp_path):
     empty = cnctl(*words[:-4], "-o", "other", "--workers", "0")
     assert empty.returncode == 3
     assert empty.stdout == "0 of 1 images are in other, 1 left out: 1 no caption\n"
-    assert "--caption or --prompt gives" in empty.stderr
+    assert "1 image has no caption; --caption or --prompt gives one" in empty.stderr
 
 
 def test_names_that_are_no_utf8(cnctl_process, photo, tmp_path, environment):
@@ -189,6 +189,7 @@ def test_shards_say_what_they_hold(cnctl, photo, tmp_path):
         "rows": 2,
         "done": 1,
         "left_out": {"cannot be decoded": 1},
+        "several_frames": 0,
         "shards": 1,
         "shards_left": 0,
         "was_done": False,

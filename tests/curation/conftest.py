@@ -15,6 +15,8 @@ def one(image):
     first = tuple(int(value) for value in image[0, 0])
     if first == (9, 0, 0):
         os.kill(os.getpid(), signal.SIGKILL)
+    if first == (0, 9, 9):
+        time.sleep(60)
     if first == (0, 9, 0):
         raise RuntimeError("it stumbles")
     if first == (0, 0, 9):

@@ -14,7 +14,7 @@ from cnctl.commands.annotate.curate import CuratedSet, curate
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.shared.events import ignore
 
-KILLS, STUMBLES, EMPTY, DEAD = (9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9)
+KILLS, STUMBLES, EMPTY, DEAD, HANGS = (9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9), (0, 9, 9)
 """Colours of the first pixels at which the plugin of conftest.py fails."""
 
 

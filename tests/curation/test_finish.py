@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from cnctl.curation.duplicates import find_duplicates
 from tests.curation.data_sets import digest, examples, make, paint, reasons, records
@@ -102,11 +103,14 @@ def test_subsets_are_nested_and_drawn_by_content(photos: Path) -> None:
 def test_the_report_counts_what_the_records_say(photos: Path) -> None:
     paint(photos / "tiny.png", 50, size=(20, 20))
     Path(photos, "bad<b>.png").write_text("no image")
-    make(photos, prompt="x", held_out=0.4)
+    first, *others = (Image.new("RGB", (80, 64), (9, 9, n)) for n in range(3))
+    first.save(photos / "frames.gif", save_all=True, append_images=others)
+    made = make(photos, prompt="x", held_out=0.4)
+    assert made.notes() == ["1 image has several frames; the first is read"]
     report = json.loads(Path("out/report.json").read_text())
     found = records("out")
-    assert (report["rows"], report["done"]) == (9, 7)
-    assert report["left_out"] == {"cannot be decoded": 1, "tiny": 1}
+    assert (report["rows"], report["done"], report["several_frames"]) == (10, 7, 1)
+    assert report["left_out"] == {"cannot be decoded": 1, "dead hint": 1, "tiny": 1}
     assert report["splits"] == Counter(r["split"] for r in found if not r["reason"])
     assert report["captions"] == {"text beside the image": 7}
     for name, histogram in report["histograms"].items():
@@ -118,5 +122,5 @@ def test_the_report_counts_what_the_records_say(photos: Path) -> None:
     page = Path("out/report.html").read_text()
     assert "bad&lt;b&gt;.png is a text file" in page
     assert "bad<b>" not in page
-    assert page.count("data:image/webp;base64,") == 7 + 1
+    assert page.count("data:image/webp;base64,") == 7 + 2
     assert 'src="http' not in page

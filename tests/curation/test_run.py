@@ -13,7 +13,7 @@ import pytest
 from cnctl.curation.layout import CLAIMS
 from cnctl.errors import CnctlError, OutputError
 from cnctl.system.locks import Claims
-from tests.curation.data_sets import KILLS, digest, examples, make, paint, reasons, records
+from tests.curation.data_sets import HANGS, KILLS, digest, examples, make, paint, reasons, records
 
 COMMAND = [sys.executable, "-m", "cnctl", "annotate", "--dataset", "--resolution", "64"]
 
@@ -149,11 +149,19 @@ def test_a_number_is_claimed_by_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_the_image_that_kills_three_workers_is_left_out(photos: Path) -> None:
-    paint(photos / "b.png", 51, first=KILLS)
-    make(photos, cond="brittle", workers=2, prompt="x")
-    assert [name for name, reason in reasons("out").items() if reason] == ["b.png"]
-    assert reasons("out")["b.png"] == "killed workers"
+@pytest.mark.parametrize(
+    ("first", "timeout", "reason"),
+    [
+        (KILLS, 300, "killed workers"),
+        pytest.param(HANGS, 4, "timed out", marks=pytest.mark.slow),  # three times 4 s
+    ],
+)
+def test_the_image_that_ends_three_workers_is_left_out(
+    photos: Path, first: tuple[int, int, int], timeout: float, reason: str
+) -> None:
+    paint(photos / "b.png", 51, first=first)
+    make(photos, cond="brittle", workers=2, prompt="x", image_timeout=timeout)
+    assert {name: why for name, why in reasons("out").items() if why} == {"b.png": reason}
     assert len(examples("out")) == 7
 
 

@@ -14,6 +14,7 @@ from cnctl.commands.annotate.set_report import write_set_report
 from cnctl.commands.shared.events import Note, ignore, notes
 from cnctl.commands.shared.failures import FailedConditions
 from cnctl.curation.progress import Progress
+from cnctl.curation.reasons import Reason
 from cnctl.curation.recipe import HintRecipe, Images, Recipe
 from cnctl.curation.rules.bounds import Bounds
 from cnctl.curation.rules.judge import parse_rules
@@ -60,6 +61,19 @@ class CuratedSet:
             *([f"{self.made.left} shards are left to other runs"] if self.made.left else []),
         ]
 
+    def notes(self) -> list[str]:
+        """What to know of the inputs, for people."""
+        tally, notes = self.made.tally, []
+        if count := tally.several_frames:
+            which = "1 image has" if count == 1 else f"{count} images have"
+            notes.append(f"{which} several frames; the first is read")
+        if count := tally.left_out[Reason.NO_CAPTION]:
+            which = "1 image has" if count == 1 else f"{count} images have"
+            notes.append(f"{which} no caption; --caption or --prompt gives one")
+        if self.made.was_done:
+            notes.append("nothing was left to do")
+        return notes
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         tally = self.made.tally
@@ -68,6 +82,7 @@ class CuratedSet:
             "rows": tally.rows,
             "done": tally.done,
             "left_out": dict(tally.left_out.most_common()),
+            "several_frames": tally.several_frames,
             "shards": self.made.plan.shards,
             "shards_left": self.made.left,
             "was_done": self.made.was_done,
@@ -98,6 +113,7 @@ def plan_job(request: AnnotateRequest, note: Callable[[str], None]) -> Job:
         recipe=_recipe(request, runs, kind),
         devices=devices,
         commercial=request.commercial or None,
+        image_timeout=request.image_timeout,
         engine=request.engine,
         shards=_range(request.shard_range),
     )
@@ -116,6 +132,8 @@ def _check(request: AnnotateRequest) -> None:
         raise CnctlError("--shard-range belongs to --shards", hint="add --shards 1000")
     if request.images == "link" and request.shards is not None:
         raise CnctlError("tar files hold no links", hint="leave out --shards, or --images link")
+    if request.workers == 0 and request.given(["image_timeout"]):
+        raise CnctlError("--image-timeout is for workers", hint="leave out --workers 0")
     if not request.inputs and not request.paths:
         raise CnctlError("no input is named", hint="give folders, files, or --paths FILE")
     if "-" in map(str, request.inputs):

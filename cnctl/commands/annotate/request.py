@@ -19,8 +19,8 @@ from cnctl.settings.declaration import (
 )
 
 OF_DATASETS = (
-    *("shards", "shard_range", "workers", "engine", "images", "rules", "keep_all", "held_out"),
-    *("subsets", "caption", "captioner", "prompt"),
+    *("shards", "shard_range", "workers", "image_timeout", "engine", "images", "rules"),
+    *("keep_all", "held_out", "subsets", "caption", "captioner", "prompt"),
 )
 """Fields that mean nothing without `dataset`."""
 
@@ -68,6 +68,12 @@ class AnnotateRequest(Declared):
         Flag("Processes for --dataset; 0: none.", default="one per core, or per GPU"),
         at_least(0),
     ] = None
+    image_timeout: Annotated[
+        float,
+        Flag("Seconds for an image, after which a worker hangs; 0: no limit."),
+        at_least(0),
+    ] = 300.0
+    """Three workers that hang at one image leave it out."""
     engine: Annotated[
         str,
         Flag("Where workers run: on this machine, or on a Ray cluster."),

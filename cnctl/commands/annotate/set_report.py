@@ -52,12 +52,14 @@ def _counts(statistics: Statistics) -> dict[str, int]:
     splits = {f"in {split}": count for split, count in statistics.splits.items()}
     subsets = {f"in subset {size}": count for size, count in statistics.subsets.items()}
     left_out = sum(statistics.left_out.values())
+    several = statistics.several_frames
     return {
         "inputs": statistics.rows,
         "done": statistics.done,
         **splits,
         **subsets,
         "left out": left_out,
+        **({"the first of several frames is read": several} if several else {}),
     }
 
 
