@@ -114,6 +114,8 @@ class Family:
     """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
     weights_file: Callable[[Path], Path]
     """The (first) file of tensors of what `find_weights` has found."""
+    low_rank: tuple[str, ...] = ()
+    """Of METHODS, those that may train low ranks, by `train --lora`."""
     hint_encoders: tuple[str, ...] = ()
     """Forms of hint encoder that a fresh ControlNet may have; the first is the default."""
     hint_starts: tuple[str, ...] = ()

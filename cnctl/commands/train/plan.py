@@ -163,7 +163,8 @@ def _part(settings: TrainSettings) -> str:
 
 def _attached(settings: TrainSettings) -> str:
     if replaces_base(settings.method):
-        return "the whole base, which reads the hint beside the latents"
+        what = f"rank {settings.lora} of the base" if settings.lora else "the whole base"
+        return f"{what}, which reads the hint beside the latents"
     return f"connected: {settings.connect}" + (f", rank {settings.lora}" if settings.lora else "")
 
 

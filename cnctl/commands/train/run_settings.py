@@ -42,7 +42,8 @@ def check_settings(settings: TrainSettings, base: Base) -> TrainSettings:
             hint="leave out --lora, or --unfreeze-after and --hint-encoder",
         )
     if replaces_base(settings.method):
-        _check_without_controlnet(settings)
+        _check_without_controlnet(settings, base)
+    _check_rank(settings, base)
     return settings
 
 
@@ -97,11 +98,27 @@ def _unfreezes(settings: TrainSettings) -> bool:
     return bool(settings.unfreeze_after) or settings.unfreeze != TrainSettings().unfreeze
 
 
-def _check_without_controlnet(settings: TrainSettings) -> None:
-    if strange := _changed(settings, OF_CONTROLNETS):
+def _check_without_controlnet(settings: TrainSettings, base: Base) -> None:
+    may = ["lora"] if settings.method in base.family.low_rank else []
+    if strange := _changed(settings, [name for name in OF_CONTROLNETS if name not in may]):
         raise CnctlError(
             f"{settings.method} trains the whole base, but {strange} is for a ControlNet",
             hint=f"leave out {strange}, or --method",
+        )
+
+
+def _check_rank(settings: TrainSettings, base: Base) -> None:
+    """Raise CnctlError where this family trains low ranks by another method, or no others by it."""
+    low_rank, family = base.family.low_rank, base.family.name
+    if settings.lora and settings.method not in low_rank:
+        raise CnctlError(
+            f"--lora on {base.name} ({family}) is for --method {' or '.join(low_rank)}",
+            hint=f"add --method {low_rank[0]}, or leave out --lora",
+        )
+    if replaces_base(settings.method) and settings.method in low_rank and not settings.lora:
+        raise CnctlError(
+            f"--method {settings.method} on {base.name} ({family}) trains low ranks",
+            hint="add --lora RANK; published ones have 64 and 128",
         )
 
 

@@ -18,26 +18,24 @@ from cnctl.models.flux.controlnet import (
     predict_velocity,
 )
 from cnctl.models.flux.files import FILES
-from cnctl.models.flux.format import FORMAT, LAYOUT
+from cnctl.models.flux.format import LAYOUT
+from cnctl.models.flux.input_concat import build_input_concat
 from cnctl.models.flux.lora import NAMES
 from cnctl.models.flux.published import CONTROLNETS
 from cnctl.models.flux.shape import NAME, name_family
 from cnctl.models.flux.text import FluxPrompts
+from cnctl.models.flux.weights import check_weights, find_weights, open_network, weights_file
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
+from cnctl.models.network import INPUT_CONCAT, Network
 from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
 from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
 from cnctl.models.transformer.starts import HINT_STARTS
-from cnctl.models.transformer.weights import (
-    check_weights,
-    find_weights,
-    open_network,
-    weights_file,
-)
+from cnctl.models.transformer.weights import check_hint_channels
 from cnctl.weights import control_types
 
 ACTIVATION_BYTES = {False: 24, True: 2}
@@ -56,6 +54,18 @@ def activation_bytes(transformer: FluxTransformer2DModel, checkpointing: bool) -
     return ACTIVATION_BYTES[checkpointing] * blocks * transformer.inner_dim / SIDE**2
 
 
+LACKS = {name: why for name, why in UNSUPPORTED.items() if name not in ("lora", "method")}
+_build_controlnet = network_builder(NAME, build_controlnet)
+
+
+def build_network(base: Base, *, method: str, rank: int = 0, seed: int = 0, **how: Any) -> Network:
+    """A fresh ControlNet, or the base with a LoRA of this rank that reads the hint."""
+    if method != INPUT_CONCAT:
+        return _build_controlnet(base, seed=seed, **how)
+    check_hint_channels(NAME, "this condition", how["hint_channels"])
+    return build_input_concat(base.denoiser, rank=rank, seed=seed)
+
+
 FLUX = Family(
     name=NAME,
     part=PART,
@@ -66,18 +76,19 @@ FLUX = Family(
     load_base=load_base,
     predict=predict_velocity,
     controls_read_prompt=True,
-    build_network=network_builder(NAME, build_controlnet),
-    open_network=partial(open_network, FORMAT),
-    check_weights=partial(check_weights, FORMAT, FILES),
+    build_network=build_network,
+    open_network=open_network,
+    check_weights=check_weights,
     find_weights=find_weights,
     weights_file=weights_file,
+    low_rank=(INPUT_CONCAT,),
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=lambda transformer, part: dict(transformer.named_parameters()),
     blocks_before_control=lambda transformer: [],
     activation_bytes=activation_bytes,
     control_types=control_types(CONTROLNETS[NAME]),
-    unsupported=UNSUPPORTED,
+    unsupported=LACKS,
     most_layers=most_layers,
     read_lora=partial(read_lora, NAMES),
     read_embedding=refuse("textual inversion", NAME, "--embedding"),
@@ -111,5 +122,5 @@ def recognise(location: Location) -> Family | None:
     defaults: dict[str, Any] = {"scheduler": SCHEDULER, "guidance_scale": 1.0}
     if config.get("guidance_embeds"):
         return replace(family, defaults=defaults | {"steps": 28, "distilled_guidance": GUIDANCE})
-    unsupported = {**UNSUPPORTED, "distilled_guidance": UNDISTILLED}
+    unsupported = {**LACKS, "distilled_guidance": UNDISTILLED}
     return replace(family, defaults=defaults | {"steps": 4}, unsupported=unsupported)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.errors import CnctlError
 from cnctl.models.flux import published
 from cnctl.models.flux.shape import check_same_shape, name_family
 from cnctl.models.flux.xlabs import XLABS
+from cnctl.models.input_concat import InputConcat, describe_lora, find_input_concat
 from cnctl.models.transformer.format import Config, ControlNetFormat, Shapes
 from cnctl.models.transformer.layout import build_layout
 from cnctl.models.transformer.rotary import rotary_axes
@@ -20,9 +23,12 @@ from cnctl.models.transformer.shapes import (
     shapes_of_class,
 )
 from cnctl.models.transformer.source import Source
+from cnctl.models.weights_info import WeightsInfo
 
 if TYPE_CHECKING:
     import torch
+
+    from cnctl.models.conversion import Conversion
 
 CLASS = "FluxControlNetModel"
 
@@ -155,4 +161,36 @@ FORMAT = ControlNetFormat(
     condition_of=published.condition_of,
     summarise=summarise,
 )
-LAYOUT = build_layout(FORMAT)
+
+
+def find_lora(source: Path) -> InputConcat | None:
+    """A LoRA that reads hints as further input channels, as `cnctl train` writes it."""
+    return find_input_concat(source, "FluxTransformer2DModel")
+
+
+def _describe(path: Path, **options: Any) -> WeightsInfo:
+    found = find_lora(path)
+    return describe_lora(found, **options) if found else OF_CONTROLNETS.describe(path, **options)
+
+
+def _load_conversion() -> Conversion:
+    conversion = OF_CONTROLNETS.load_conversion()
+
+    def open_source(source: str | Path, **options: Any) -> Any:
+        if found := find_lora(Path(source)):
+            raise CnctlError(
+                f"{found.folder} is a LoRA, trained by input-concat, and has no other layout",
+                hint="cnctl generate takes it as it is, and diffusers' FluxControlPipeline",
+            )
+        return conversion.open(source, **options)
+
+    return replace(conversion, open=open_source)
+
+
+OF_CONTROLNETS = build_layout(FORMAT)
+LAYOUT = replace(
+    OF_CONTROLNETS,
+    holds=lambda path: find_lora(path) is not None,
+    describe=_describe,
+    load_conversion=_load_conversion,
+)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnctl.errors import CnctlError
+from cnctl.models.transformer.shapes import choose_another
 
 DEFAULTS: Mapping[str, Any] = {
     "in_channels": 16,
@@ -92,10 +93,10 @@ def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> Non
     if not differing:
         return
     same = made_for.name == used_with.name
-    what = f"one with {differing[0]}" if same else made_for.name
+    what = f"a base with {differing[0]}" if same else made_for.name
     raise CnctlError(
         f"this ControlNet was made for {what}; the base is {used_with.name}",
-        hint=f"choose a base of {made_for.name}, or a ControlNet for {used_with.name}",
+        hint=choose_another(made_for.name, used_with.name),
     )
 
 

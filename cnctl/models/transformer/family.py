@@ -13,7 +13,7 @@ UNSUPPORTED: Mapping[str, str] = {
     "emphasis": "its text encoders read prompts as they are",
     "hint_encoder": HINTS,
     "lora": "its ControlNets are whole copies",
-    "method": "its transformer reads latents alone",
+    "method": "no published network of it reads hints in its first layer",
 }
 """Setting -> why it must keep its default, as half a sentence."""
 SCHEDULER = "flow_match_euler"

@@ -76,6 +76,12 @@ def check_equal(
         if own != theirs:
             raise CnctlError(
                 f"this ControlNet was made for a base with {what} {own}; the base has {theirs}",
-                hint=f"choose a base of {name_family(control)}, or a ControlNet for "
-                f"{name_family(base)}",
+                hint=choose_another(name_family(control), name_family(base)),
             )
+
+
+def choose_another(made_for: str, used_with: str) -> str:
+    """The hint where a ControlNet for one family does not fit a base of the other, or its own."""
+    if made_for == used_with:
+        return "choose the base that it was made for"
+    return f"choose a base of {made_for}, or a ControlNet for {used_with}"

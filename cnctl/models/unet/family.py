@@ -14,7 +14,7 @@ from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
-from cnctl.models.network import INPUT_CONCAT, Network
+from cnctl.models.network import CONTROLNET, INPUT_CONCAT, Network
 from cnctl.models.unet.base import load_base
 from cnctl.models.unet.branch import predict_noise
 from cnctl.models.unet.checkpoint.averaging import FIELD as AVERAGES
@@ -96,6 +96,7 @@ UNET = Family(
     check_weights=check_weights,
     find_weights=find_weights,
     weights_file=weights_file,
+    low_rank=(CONTROLNET,),
     hint_encoders=HINT_ENCODERS,
     hint_starts=HINT_STARTS,
     unfreezable=UNFREEZABLE,

@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
+from cnctl.models.input_concat import InputConcat
 from cnctl.models.location import Location
 from cnctl.models.network import Network
 from cnctl.models.prediction import misfit
-from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
+from cnctl.models.unet.checkpoint.input_concat import find_input_concat
 from cnctl.models.unet.checkpoint.source import describe, open_source
 from cnctl.models.unet.config import read_denoiser_config, read_prediction
 from cnctl.models.unet.input_concat import InputConcatUNet

@@ -48,7 +48,7 @@ UNSUPPORTED = {
     "emphasis": "its text encoder reads prompts as they are",
     "hint_encoder": HINTS,
     "lora": "its ControlNets are whole copies",
-    "method": "its transformer reads latents alone",
+    "method": "no published network of it reads hints in its first layer",
 }
 TURBO_SHIFT = 3.0
 """Of the noise schedule of Z-Image-Turbo, whose transformer has Z-Image's shapes."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnctl.errors import CnctlError
+from cnctl.models.transformer.shapes import choose_another
 
 DEFAULTS: Mapping[str, Any] = {
     "all_f_patch_size": [1],
@@ -57,7 +58,7 @@ def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> Non
         what = _difference(made_for, used_with)
         raise CnctlError(
             f"this ControlNet was made for {what}; the base is {used_with.name}",
-            hint=f"choose a base of {made_for.name}, or a ControlNet for {used_with.name}",
+            hint=choose_another(made_for.name, used_with.name),
         )
     transformer = with_defaults(base)
     last, layers = max(control["control_layers_places"]), transformer["n_layers"]
@@ -82,4 +83,4 @@ def inpainting_channels(latents: int) -> int:
 def _difference(made_for: Shape, used_with: Shape) -> str:
     if made_for.name != used_with.name:
         return made_for.name
-    return f"one with {made_for.refiner_layers} refiner layers"
+    return f"a base with {made_for.refiner_layers} refiner layers"

@@ -100,7 +100,7 @@ def test_a_file_that_leaves_its_layers_open_is_refused(
         ({"dim": 64, "n_heads": 4, "n_kv_heads": 4}, "made for Z-Image with 4 heads"),
         ({"control_layers_places": [0, 10]}, "acts on layer 10; the base's 10 are counted from 0"),
         ({"control_in_dim": 12}, "reads hints of 12 latent channels; the base has 16"),
-        ({"n_refiner_layers": 1}, "made for one with 1 refiner layers"),
+        ({"n_refiner_layers": 1}, "made for a base with 1 refiner layers"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_weights_are_read(

@@ -6,10 +6,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from cnctl.models.input_concat import InputConcat
 from cnctl.models.unet.checkpoint import published
 from cnctl.models.unet.checkpoint.config import find_family
 from cnctl.models.unet.checkpoint.factors import DOWN
-from cnctl.models.unet.checkpoint.input_concat import InputConcat, find_input_concat
+from cnctl.models.unet.checkpoint.input_concat import find_input_concat
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
 from cnctl.models.weights_info import DTYPES, WeightsInfo
 from cnctl.tensorfiles.base_update_file import has_base_update

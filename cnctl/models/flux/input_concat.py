@@ -1,0 +1,173 @@
+"""FLUX.1 with hints as further input channels and a LoRA, as FLUX.1 Canny and Depth are published.
+
+diffusers' `FluxControlPipeline` reads such LoRAs, its `train_control_lora_flux.py` makes them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from diffusers.configuration_utils import FrozenDict
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Tensor, nn
+
+from cnctl.models.control import Control
+from cnctl.models.flux.controlnet import predict_velocity
+from cnctl.models.flux.shape import check_same_shape
+from cnctl.models.network import INPUT_CONCAT
+from cnctl.models.residuals import EncodedHint, Residuals
+from cnctl.models.save import diffusers_config
+from cnctl.models.text_features import TextFeatures
+from cnctl.models.transformer.network import LatentHintNetwork
+from cnctl.models.transformer.packing import pack
+from cnctl.tensorfiles.lazy import ready
+from cnctl.tensorfiles.write import write_folder
+
+if TYPE_CHECKING:
+    from cnctl.models.base import Base
+
+ADAPTER = "default"
+LAYERS = (
+    "x_embedder",
+    *(f"attn.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0", "to_add_out")),
+    *(f"attn.add_{name}_proj" for name in "qkv"),
+    *(f"{ff}.net.{layer}" for ff in ("ff", "ff_context") for layer in ("0.proj", "2")),
+)
+"""Those that diffusers' script adapts, by the ends of their names."""
+
+
+class FluxInputConcat(LatentHintNetwork, FluxTransformer2DModel):
+    """The base's transformer with a LoRA that reads hints, in place of the base's.
+
+    Its other weights are the base's own tensors: they are locked, and not saved.
+    """
+
+    method = INPUT_CONCAT
+    replaces_base = True
+    is_trainable = False
+    export_name = "input-concat"
+    residual_count = 0
+
+    def check_fits(self, base: Base) -> None:
+        """Raise CnctlError where it was made from a base of other shapes."""
+        own = dict(self.config) | {"in_channels": self.config.out_channels}
+        check_same_shape(own, base.denoiser.config)
+
+    def residuals(
+        self,
+        base: Base,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextFeatures,
+        hint: EncodedHint,
+    ) -> Residuals:
+        """Nothing: it replaces the base."""
+        return Residuals(())
+
+    def predict(
+        self,
+        base: Base,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: TextFeatures,
+        hint: Tensor,
+        *,
+        connect: str = "all",
+    ) -> Tensor:
+        """The velocity (B, C, h, w) by itself."""
+        encoded = self.encode_hint(base, hint).features
+        return predict_velocity(HintedTransformer(self, encoded), latents, timesteps, text)
+
+    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
+        """The base with itself, and this hint, in place of the denoiser; no controls."""
+        # One at a time, so that batches agree.
+        encoded = torch.cat([self.encode_hint(base, one[None]).features for one in hint])
+        return replace(base, denoiser=HintedTransformer(self, encoded)), []
+
+    def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
+        """The factors of the LoRA."""
+        return self.own_parameters()
+
+    def save(
+        self,
+        target: Path,
+        *,
+        description: Mapping[str, Any],
+        base_update: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write a folder whose file `FluxControlPipeline.load_lora_weights` reads."""
+        factors = self.own_parameters().items()
+        write_folder(
+            Path(target),
+            {saved_name(name): ready(factor.detach().cpu()) for name, factor in factors},
+            config=diffusers_config(self),
+            description=lambda: dict(description),
+            overwrite=True,
+        )
+
+
+class HintedTransformer(nn.Module):
+    """A transformer that reads a hint, with its hint: used as any base's transformer is.
+
+    hint: latents (1 or B, C, h, w); latents may be any multiple of B, as they are where guidance
+    doubles a batch.
+    """
+
+    def __init__(self, transformer: FluxInputConcat, hint: Tensor) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.config = FrozenDict(
+            transformer.config | {"in_channels": transformer.config.out_channels}
+        )
+        self.transformer_blocks = transformer.transformer_blocks
+        self.single_transformer_blocks = transformer.single_transformer_blocks
+        self._hint = pack(hint)
+
+    def forward(self, tokens: Tensor, **given: Any) -> Any:
+        """As the transformer's, of packed latents (n B, N, 4 C)."""
+        hint = self._hint.to(tokens).repeat(len(tokens) // len(self._hint), 1, 1)
+        return self.transformer(torch.cat([tokens, hint], dim=-1), **given)
+
+
+def build_input_concat(
+    transformer: FluxTransformer2DModel, *, rank: int, seed: int = 0
+) -> FluxInputConcat:
+    """The transformer with a wider first layer, and a fresh LoRA of this rank in float32.
+
+    It shares the transformer's weights. Those of the hint are zero, and so is the LoRA's product:
+    until it is trained it predicts what the transformer does.
+    """
+    shared: dict[int, Any] = {id(one): one for one in transformer.parameters()}
+    wide: Any = copy.deepcopy(transformer, shared)
+    wide.x_embedder = _widened(transformer.x_embedder)
+    channels = transformer.x_embedder.in_features
+    wide.register_to_config(in_channels=2 * channels, out_channels=channels)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=[*LAYERS])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, wide, adapter_name=ADAPTER)
+    for name, parameter in wide.named_parameters():
+        if f".{ADAPTER}." in name:
+            parameter.data = parameter.data.to(transformer.device, torch.float32)
+    wide.__class__ = FluxInputConcat
+    return wide
+
+
+def saved_name(parameter: str) -> str:
+    """What diffusers calls a factor in a file."""
+    return f"transformer.{parameter.replace(f'.{ADAPTER}.', '.')}"
+
+
+def _widened(layer: nn.Linear) -> nn.Linear:
+    """A locked layer for twice as many channels, of which the new ones change nothing."""
+    weight = torch.cat([layer.weight, torch.zeros_like(layer.weight)], dim=1)
+    wide = nn.Linear(*weight.shape[::-1], device="meta")
+    wide.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    wide.bias = layer.bias
+    return wide
