@@ -69,6 +69,16 @@ class TrainSettings(Declared):
     snr_gamma: Annotated[
         float, Flag("Min-SNR weighting of the loss.", default="{}, none; or by base"), at_least(0)
     ] = 0.0
+    noise_offset: Annotated[
+        float,
+        Flag(
+            "Share of noise that is equal at all positions of a channel, so that hints decide "
+            "colours.",
+            default="{}, none; or by base",
+        ),
+        at_least(0),
+        at_most(1),
+    ] = 0.0
     timestep_density: Annotated[
         str,
         Flag("How timesteps are drawn.", default="{}, or by base"),

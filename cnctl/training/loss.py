@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,3 +39,18 @@ def noise_prediction_loss(
     if not snr_gamma:
         return errors.mean()
     return (errors * base.process.min_snr_weights(timesteps, snr_gamma)).mean()
+
+
+def draw_noise(
+    shape: tuple[int, ...], generator: torch.Generator, *, offset: float = 0.0
+) -> Tensor:
+    """The noise ε of one example, float32 (C, h, w), with the same offset at all positions.
+
+    Stable Diffusion's schedule leaves the mean of an image readable at its noisiest step. A network
+    that learns to read it there does not take colours from the hint. The offset, of a standard
+    deviation of `offset` in each channel, hides the mean (Guttenberg, 2023).
+    """
+    noise = torch.randn(shape, generator=generator)
+    if offset:
+        noise += offset * torch.randn((shape[0], 1, 1), generator=generator)
+    return noise

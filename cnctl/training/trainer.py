@@ -44,6 +44,7 @@ from cnctl.training.checkpoints import Checkpoint
 from cnctl.training.data_loader import Batch, Examples, read_batches, torch_generator
 from cnctl.training.ema import EMA
 from cnctl.training.encoding_cache import EncodingCache
+from cnctl.training.loss import draw_noise
 from cnctl.training.memory import how_to_take_less, save_memory
 from cnctl.training.objective import Objective
 from cnctl.training.optimizer import learning_rate_at, make_optimizer
@@ -374,7 +375,8 @@ class Training:
         torch.manual_seed(torch_generator(seed, DROPOUT, *batch.keys[0]).initial_seed())
         draws = [torch_generator(seed, DRAWN, *key) for key in batch.keys]
         latents = base.family.latents.draw(base, self._moments_of(batch.images), generator=draws)
-        noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
+        shape, offset = latents.shape[1:], self.settings.noise_offset
+        noise = torch.stack([draw_noise(shape, draw, offset=offset) for draw in draws])
         density = self.settings.timestep_density
         timesteps = [base.process.draw_timestep(draw, density=density) for draw in draws]
         prompts = [

@@ -9,7 +9,7 @@ from diffusers import ControlNetModel, DDIMScheduler
 from cnctl.models.base import Base
 from cnctl.models.process import Diffusion
 from cnctl.models.prompts import encode_prompts
-from cnctl.training.loss import noise_prediction_loss
+from cnctl.training.loss import draw_noise, noise_prediction_loss
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -62,3 +62,15 @@ def test_is_equation_10(
         snr = signal / (1 - signal)
         errors *= torch.minimum(snr, torch.tensor(5.0)) / (snr + (prediction == "v_prediction"))
     torch.testing.assert_close(loss, errors.mean())
+
+
+def test_an_offset_of_noise_is_the_same_at_all_positions_of_a_channel() -> None:
+    """And without one the noise is what it would be."""
+    shape = (4000, 2, 3)
+    plain, moved = (
+        draw_noise(shape, torch.Generator().manual_seed(1), offset=offset) for offset in (0.0, 0.2)
+    )
+    assert torch.equal(plain, torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    offsets = (moved - plain).flatten(1)
+    assert torch.allclose(offsets, offsets[:, :1].expand_as(offsets), atol=1e-5)
+    assert offsets[:, 0].std().item() == pytest.approx(0.2, rel=0.05)
