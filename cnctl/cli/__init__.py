@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from cnctl.cli.group import ClosedPipe, Program
-from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
+from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, shown, write_error
 from cnctl.system.processes import rank
 from cnctl.system.working_folder import kept_working_folder
 
@@ -106,17 +106,17 @@ def _run(arguments: list[str]) -> int:
     except (Exception, KeyboardInterrupt, ClosedPipe, Terminated) as error:
         if "--debug" in arguments or os.environ.get("CNCTL_DEBUG"):
             raise
-        return _report(error)
+        return _report(error, arguments)
     return code
 
 
-def _report(error: BaseException) -> int:
+def _report(error: BaseException, arguments: list[str]) -> int:
     """Say in one line what went wrong; return the exit code."""
     if isinstance(error, OSError | ClosedPipe):
         _give_up(sys.stdout)
     if isinstance(error, BrokenPipeError | ClosedPipe):
         return 141
-    message, code = _describe(error)
+    message, code = _describe(error, arguments)
     stopped_with_others = rank() > 0 and isinstance(error, KeyboardInterrupt | Terminated)
     if not (stopped_with_others or isinstance(error, ReportedByOtherRank)):
         with suppress(OSError):  # nobody can read it
@@ -124,7 +124,7 @@ def _report(error: BaseException) -> int:
     return code
 
 
-def _describe(error: BaseException) -> tuple[str, int]:
+def _describe(error: BaseException, arguments: list[str]) -> tuple[str, int]:
     import errno
 
     match error:
@@ -134,7 +134,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "cnctl"
             message = one_line(error.format_message()).rstrip(".")
-            return f"{message}; see {command} --help", error.exit_code
+            return f"{message}; {_advice(error, command, arguments)}", error.exit_code
         case KeyboardInterrupt() | typer.Abort():
             return "interrupted", 130
         case Terminated():
@@ -142,12 +142,20 @@ def _describe(error: BaseException) -> tuple[str, int]:
         case MemoryError():
             return "out of memory; try a smaller size or batch", 5
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EROFS):
-            return _describe(write_error(error.filename or "the output", error))
+            return _describe(write_error(error.filename or "the output", error), arguments)
         case FileNotFoundError() if NO_TEMPORARY in str(error):
             return "no folder for temporary files; set TMPDIR to one that can be written", 6
     if type(error).__name__ == "OutOfMemoryError":
         return "out of device memory; try a smaller size or batch", 5
     return f"unexpected {type(error).__name__}: {one_line(str(error))}; see it with --debug", 1
+
+
+def _advice(error: typer.TyperException, command: str, arguments: list[str]) -> str:
+    option = getattr(error, "option_name", None)
+    for word in arguments:
+        if option and word.startswith(option) and os.path.lexists(word):
+            return f"a file's name that begins with - goes after --: {command} -- {shown(word)}"
+    return f"see {command} --help"
 
 
 def _hush() -> None:

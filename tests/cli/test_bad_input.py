@@ -161,6 +161,14 @@ def test_unknown_words(cnctl, photo, words, expected):
 # --- output -------------------------------------------------------------------------------------
 
 
+def test_a_name_that_begins_with_a_dash(cnctl, photo, tmp_path):
+    (tmp_path / photo).rename(tmp_path / "-x.png")
+    refused = cnctl(*CANNY, "-x.png")
+    assert refused.returncode == 2
+    assert "goes after --: cnctl annotate -- -x.png" in refused.stderr
+    assert cnctl(*CANNY, "--", "-x.png").returncode == 0
+
+
 def test_output_that_exists(cnctl, photo, tmp_path):
     (tmp_path / "hint.png").write_bytes(b"precious")
     run = cnctl(*CANNY, photo, "-o", "hint.png")
