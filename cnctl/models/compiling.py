@@ -17,8 +17,8 @@ from cnctl.models.family import Family
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
-def compile_blocks(network: nn.Module, family: Family) -> None:
-    """Compile in place when they first run, which takes a minute or more.
+def compile_blocks(network: nn.Module, family: Family, *, backend: str = "inductor") -> None:
+    """Compile in place when they first run, which takes a minute or more; backend: torch's name.
 
     Raises MissingError where no C++ compiler is installed, which torch needs for that.
     """
@@ -27,4 +27,4 @@ def compile_blocks(network: nn.Module, family: Family) -> None:
         raise MissingError("--compile needs a C++ compiler", hint="install g++ or clang++")
     for module in network.modules():
         if type(module).__name__ in family.repeated_blocks:
-            module.compile()
+            module.compile(backend=backend)

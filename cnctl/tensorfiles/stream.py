@@ -25,6 +25,8 @@ ORDER = [
     )
 ]  # fmt: skip
 CODES = {dtype: code for code, dtype in TORCH_DTYPES.items()}
+PIECE = 1 << 20
+"""Bytes that are written at once: one call for a large mapped tensor takes twice the time."""
 Advance = Callable[[int], None]
 """advance(done): called with the number of bytes written so far."""
 Metadata = Callable[[bool], Mapping[str, str]]
@@ -50,7 +52,9 @@ def write_tensors(
     with path.open("wb") as file:
         file.seek(length)
         for (name, tensor), end in zip(ordered.items(), ends, strict=True):
-            file.write(_bytes(name, tensor))
+            content = _bytes(name, tensor)
+            for begin in range(0, len(content), PIECE):
+                file.write(content[begin : begin + PIECE])
             advance(end)
         header = _header(ordered, ends, metadata(True))
         assert len(header) == length
@@ -79,7 +83,7 @@ def _header(
     return len(text).to_bytes(8, "little") + text
 
 
-def _bytes(name: str, lazy: LazyTensor) -> Any:
+def _bytes(name: str, lazy: LazyTensor) -> memoryview:
     tensor = lazy.read()
     if tensor.dtype != lazy.dtype or tuple(tensor.shape) != lazy.shape:
         raise CnctlError(

@@ -1,22 +1,26 @@
 """A full Stable Diffusion 1.5 control checkpoint of true size through `cnctl convert`.
 
     python tests/benchmarks/convert.py [--folder /tmp] [--container pth]
+    python tests/benchmarks/convert.py --reduced       # control weights alone, 0.37 GB
 
 Makes 5.7 GB of random weights (needs 14 GB of disk, all of it given back) and converts them. Prints
-the seconds, best of some rounds, and the most memory that all processes of the command together
-had, as a ratio to the 1.45 GB of control weights. Beside it what bounds it: the disk's own speed
-(dd, of what is read and of what is written), the sha256 of the source; and what a user would write
-by hand: torch.load, then safetensors' save_file. The source is out of the page cache each time.
+the seconds, best of some rounds, their ratio to sha256sum's in the same round (median, least to
+most), and the most memory that all processes of the command together had, as a ratio to the 1.45 GB
+of control weights. Beside it what bounds it: the disk's own speed (dd, of what is read and of what
+is written), the sha256 of the source, the import of torch; and what a user would write by hand:
+torch.load, then safetensors' save_file. The source is out of the page cache each time.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import psutil
 import torch
@@ -52,14 +56,25 @@ whole = torch.load(source, map_location="cpu") if source.endswith(".pth") else l
 save_file({k: v for k, v in whole.items() if k.startswith("control_model.")}, target)
 """
 
+HASH = """
+import hashlib, sys
+hashlib.file_digest(open(sys.argv[1], "rb"), "sha256")
+"""
+SHA256SUM = "sha256sum"
+
 
 def random(shape: tuple[int, ...]) -> LazyTensor:
     """Drawn when it is written."""
     return LazyTensor(torch.float32, shape, lambda: 0.02 * torch.randn(shape))
 
 
-def control() -> Tensors:
-    return {f"control_model.{pair.original}": random(pair.shape) for pair in pairs(SD15)}
+REDUCED = replace(SD15, widths=(160, 320, 640, 640))
+CONFIG = {"attention_head_dim": 8}
+"""What no shape of the reduced one tells."""
+
+
+def control(architecture: Architecture = SD15) -> Tensors:
+    return {f"control_model.{pair.original}": random(pair.shape) for pair in pairs(architecture)}
 
 
 def companions() -> Tensors:
@@ -71,9 +86,11 @@ def companions() -> Tensors:
     }
 
 
-def make(folder: Path, container: str) -> Path:
+def make(folder: Path, container: str, *, reduced: bool) -> Path:
     path = folder / "full.safetensors"
-    write_tensors(path, control() | companions(), metadata=lambda _: {})
+    tensors = control(REDUCED) if reduced else control() | companions()
+    write_tensors(path, tensors, metadata=lambda _: {})
+    (folder / "config.json").write_text(json.dumps(CONFIG))
     if container == "safetensors":
         return path
     from safetensors.torch import load_file
@@ -126,9 +143,10 @@ def _memory(process: psutil.Process) -> int:
         return 0
 
 
-def commands(source: Path, target: Path) -> dict[str, list[str]]:
+def commands(source: Path, target: Path, *, weights: int) -> dict[str, list[str]]:
     cnctl = [sys.executable, "-m", "cnctl"]
-    convert = [*cnctl, "convert", str(source), str(target), "--overwrite", "-q"]
+    config = ["--config", str(source.with_name("config.json"))]
+    convert = [*cnctl, "convert", str(source), str(target), *config, "--overwrite", "-q"]
     return {
         "dd: read the source": ["dd", f"if={source}", "of=/dev/null", "bs=1M"],
         "dd: write as much": [
@@ -136,10 +154,12 @@ def commands(source: Path, target: Path) -> dict[str, list[str]]:
             "if=/dev/zero",
             f"of={target}",
             "bs=1M",
-            "count=1378",
+            f"count={weights >> 20}",
             "conv=fsync",
         ],
-        "sha256sum": ["sha256sum", str(source)],
+        SHA256SUM: ["sha256sum", str(source)],
+        "hashlib.sha256": [sys.executable, "-c", HASH, str(source)],
+        "import torch": [sys.executable, "-c", "import torch"],
         "cnctl info": [*cnctl, "info", str(source)],
         "cnctl info --hash": [*cnctl, "info", "--hash", str(source)],
         "cnctl convert": convert,
@@ -153,21 +173,26 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where to make the files")
     parser.add_argument("--container", choices=("safetensors", "pth"), default="safetensors")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--reduced", action="store_true", help="0.37 GB of control weights alone")
     arguments = parser.parse_args()
-    weights = total_bytes(control())
+    weights = total_bytes(control(REDUCED if arguments.reduced else SD15))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        source = make(Path(name), arguments.container)
+        source = make(Path(name), arguments.container, reduced=arguments.reduced)
         size = source.stat().st_size
         print(f"{source.name}: {size / 1e9:.2f} GB, of it control {weights / 1e9:.2f} GB")
         found: dict[str, list[Cost]] = {}
         for _ in range(arguments.rounds):
-            for label, command in commands(source, Path(name) / "out.safetensors").items():
+            target = Path(name) / "out.safetensors"
+            for label, command in commands(source, target, weights=weights).items():
                 forget(source)
                 found.setdefault(label, []).append(measure(command))
     for label, costs in found.items():
         best, memory = min(costs, key=lambda cost: cost.seconds), max(c.memory for c in costs)
+        rounds = zip(costs, found[SHA256SUM], strict=True)
+        ratios = [one.seconds / hashed.seconds for one, hashed in rounds]
         print(
             f"{label:22} {best.seconds:5.1f} s ({best.core_seconds:4.1f} s CPU)  "
+            f"{median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f}) x sha256sum  "
             f"{memory / 1e9:5.2f} GB  {memory / weights:5.2f} x the control weights"
         )
 
