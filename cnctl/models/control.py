@@ -71,8 +71,16 @@ class Control:
 
     def acts_at(self, step: int, steps: int) -> bool:
         """Whether it has any effect at this step, counted from 0, of so many."""
-        reaches = self.region is None or bool(self.region.any())
-        return reaches and any(self.scales_at(step, steps))
+        return self._reaches and any(self.scales_at(step, steps))
+
+    @functools.cached_property
+    def _reaches(self) -> bool:
+        """Whether there is a place where it acts; asked once, for a device would be waited for."""
+        return self.region is None or bool(self.region.any())
+
+    def on_device(self, device: torch.device) -> Control:
+        """The same with its region there, which each step reads."""
+        return self if self.region is None else replace(self, region=self.region.to(device))
 
 
 class ControlRunner:
@@ -100,7 +108,7 @@ class ControlRunner:
         self._acted: Counter[int] = Counter()
         """In how many steps each has acted."""
         self.encoded = [
-            (control, self._encode(control))
+            (control.on_device(base.device), self._encode(control))
             for control in controls
             if any(control.acts_at(step, steps) for step in range(steps))
         ]
