@@ -5,9 +5,9 @@
 
 Prints seconds per image (least of the runs) and the ratio to the stock pipeline, for control over
 the whole run, over its first half (paper, figure 27) and at scale 0, and the largest difference
-of the pictures where both do the same. --changes: what fused projections, another memory layout
-and the like would gain in our loop, on tiny or at Stable Diffusion 1.5's true width in bfloat16
-with random weights, 256 pixels.
+of the pictures where both do the same, and the operations of a step. --changes: what fused
+projections, another memory layout and the like would gain in our loop, on tiny or at Stable
+Diffusion 1.5's true width in bfloat16 with random weights, 256 pixels.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
-from loop_changes import compare_additions, compare_changes
+from loop_changes import compare_additions, compare_changes, operations_of_a_step
 from random_bases import build_base, fresh_network, text_features
 from torch import Tensor
 
@@ -77,13 +77,13 @@ def main() -> None:
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     noise = noise.to(base.device, base.dtype)
 
-    def by_stock(end: float = 1.0, scale: float = 1.0) -> np.ndarray:
+    def by_stock(end: float = 1.0, scale: float = 1.0, steps: int = 20) -> np.ndarray:
         return stock(
             "a red house",
             image=hint,
             height=side,
             width=side,
-            num_inference_steps=20,
+            num_inference_steps=steps,
             guidance_scale=3.0,
             latents=noise,
             controlnet_conditioning_scale=scale,
@@ -91,7 +91,7 @@ def main() -> None:
             output_type="np",
         ).images[0]
 
-    def by_us(end: float = 1.0, scale: float = 1.0) -> np.ndarray:
+    def by_us(end: float = 1.0, scale: float = 1.0, steps: int = 20) -> np.ndarray:
         control = Control(controlnet, hint, scale=scale, end=end)
         return sample(
             base,
@@ -100,13 +100,17 @@ def main() -> None:
             seeds=[0],
             height=side,
             width=side,
-            steps=20,
+            steps=steps,
             guidance_scale=3.0,
         )[0]
 
     difference = np.abs(by_stock() * 255 - by_us()).max()
     print(f"{base.name}, {side} px, 20 steps, {base.device} {base.dtype}")
     print(f"largest difference of a pixel: {difference:.2f} of 255 (half a level is rounding)")
+    stock_count, count = (
+        operations_of_a_step(lambda n, make=make: make(steps=n)) for make in (by_stock, by_us)
+    )
+    print(f"operations of a step: stock {stock_count:.0f}, cnctl {count:.0f}")
     for name, options in {
         "control throughout": {},
         "control in the first half": {"end": 0.5},
@@ -143,7 +147,7 @@ def changes(asked: argparse.Namespace) -> None:
     noise = draw_noise(base, generators, height=side, width=side)
     control = Control(network, torch.rand(1, 3, side, side))
 
-    def run() -> Tensor:
+    def run(steps: int = steps) -> Tensor:
         return denoise(base, [control], noise, text=text, negative_text=negative, steps=steps)
 
     print(f"{base.name}, {side} px, {steps} step(s) of 2 images, {base.device} {base.dtype}")
