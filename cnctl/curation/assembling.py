@@ -165,7 +165,9 @@ def _at_working_size(picture: np.ndarray, recipe: Recipe) -> dict[int, np.ndarra
 def _options(row: Row, hint: HintRecipe, tools: Tools) -> dict[str, OptionValue]:
     """All options of a condition for this image: those given, over those drawn for it."""
     condition = tools.conditions[hint.condition]
-    drawn = draw_options(condition, rng_of(tools.recipe.seed, row.name))
+    drawn: Mapping[str, OptionValue] = {}
+    if condition.options.keys() - hint.options.keys():
+        drawn = draw_options(condition, rng_of(tools.recipe.seed, row.name))
     return check_options(condition, {**drawn, **hint.options})
 
 

@@ -72,9 +72,15 @@ class FolderPart:
         return Published(self._digest.hexdigest(), size)
 
 
-def read_folder(path: Path) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
-    """Yield the key and the files of each example of a folder that we have written."""
-    for key, names in groupby(sorted(os.listdir(path)), lambda name: name.partition(".")[0]):
+def read_folder(
+    path: Path, *, only: str | None = None
+) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
+    """Yield the key and the files of each example of a folder that we have written.
+
+    only: the key of the one that is wanted.
+    """
+    found = sorted(name for name in os.listdir(path) if only in (None, name.partition(".")[0]))
+    for key, names in groupby(found, lambda name: name.partition(".")[0]):
         yield key, {name.partition(".")[2]: _read(path / name) for name in names}
 
 

@@ -86,10 +86,13 @@ def write_shard(
 
 
 def read_part(
-    out: Path, form: Form, split: str, shard: int
+    out: Path, form: Form, split: str, shard: int, *, only: str | None = None
 ) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
-    """Yield the key and the files of each example that a shard has in a split, in their order."""
-    return READ[form](out / shard_name(form, split, shard))
+    """Yield the key and the files of each example that a shard has in a split, in their order.
+
+    only: the key of the one that is wanted.
+    """
+    return READ[form](out / shard_name(form, split, shard), only=only)
 
 
 class _ShardFiles:

@@ -43,8 +43,13 @@ class TarPart:
         return publish(self._file, self._path)
 
 
-def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
-    """Yield the key and the members of each example of a tar file that we have written."""
+def read_tar(
+    path: Path, *, only: str | None = None
+) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
+    """Yield the key and the members of each example of a tar file that we have written.
+
+    only: the key of the one that is wanted; nothing is read of others.
+    """
     key = ""
     members: dict[str, bytes | Path] = {}
     with tarfile.open(path, "r:") as tar:
@@ -54,6 +59,8 @@ def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
                 yield key, members
                 members = {}
             key = found
+            if only not in (None, key):
+                continue
             content = tar.extractfile(info)
             assert content is not None
             members[kind] = content.read()

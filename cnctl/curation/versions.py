@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 import cv2
-import imagehash
 import numpy as np
 import PIL
 
@@ -25,7 +24,6 @@ def installed(conditions: Iterable[Condition], *, captions: bool = False) -> dic
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "pillow": PIL.__version__,
-        "imagehash": imagehash.__version__,
     }
     if captions or any(condition.files for condition in conditions):
         found |= {name: version(name) for name in OF_NETWORKS}

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 
-from fsspec.asyn import AsyncFileSystem
-
 from cnctl.data.braces import expand_braces
 from cnctl.data.file_systems import TIMEOUT, cut_off, retry
 from cnctl.data.urls import HIDDEN, without_credentials
@@ -171,7 +169,7 @@ def _gives_ranges(shard: RemoteShard) -> bool:
 
 
 def _read_range(file_system: Any, path: str, *, start: int, end: int) -> bytes:
-    if isinstance(file_system, AsyncFileSystem):
+    if file_system.async_impl:
         return file_system.cat_file(path, start=start, end=end, timeout=TIMEOUT)
     # The others read ahead by megabytes unless this is set.
     with file_system.open(path, "rb", cache_type="none") as file:

@@ -332,7 +332,9 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     """Return RGB or RGBA in sRGB."""
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     colours = image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
-    converted = _apply_profile(colours, image.info.get("icc_profile")) or colours.convert("RGB")
+    converted = _apply_profile(colours, image.info.get("icc_profile")) or colours
+    if converted.mode != "RGB":  # else it would be copied
+        converted = converted.convert("RGB")
     if alpha is not None:
         converted.putalpha(alpha)
     return converted

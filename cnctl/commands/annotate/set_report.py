@@ -93,8 +93,8 @@ def _pictures(
 def _kept(out: Path, plan: Plan, record: Record) -> list[tuple[str, np.ndarray]]:
     """The image and its hints as they are stored."""
     shard = record["row"] // plan.recipe.per_shard
-    examples = read_part(out, plan.recipe.form, record["split"], shard)
-    files = next(files for key, files in examples if key == record["key"])
+    key = record["key"]
+    ((_, files),) = read_part(out, plan.recipe.form, record["split"], shard, only=key)
     pictures = {kind: data for kind, data in files.items() if not kind.endswith(("txt", "json"))}
     (image,) = (data for kind, data in pictures.items() if "." not in kind)
     hints = ((kind, data) for kind, data in pictures.items() if "." in kind)

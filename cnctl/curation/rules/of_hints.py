@@ -12,7 +12,7 @@ BODY = "pose_keypoints_2d"
 
 def contrast(found: Found) -> float | None:
     """The greatest distance between two values of one channel, 0 to 255; a dead hint has 0."""
-    ends = [cv2.minMaxLoc(channel)[:2] for channel in _channels(found.hint)]
+    ends = [cv2.minMaxLoc(channel)[:2] for channel in found.channels]
     return max(most - least for least, most in ends)
 
 
@@ -20,7 +20,7 @@ def edge_density(found: Found) -> float | None:
     """The share of white pixels of a hint in black and white that is compared by its edges."""
     if found.metric != "edge_f1":
         return None
-    grey = cv2.extractChannel(found.hint, 0)
+    grey = found.channels[0]
     white, edges = cv2.countNonZero(cv2.compare(grey, 255, cv2.CMP_EQ)), cv2.countNonZero(grey)
     if white < edges:
         return None
@@ -49,8 +49,3 @@ def depth_range(found: Found) -> float | None:
         return None
     low, high = np.percentile(found.hint[..., 0], (1, 99))
     return round(float(high - low) / 255, 4)
-
-
-def _channels(hint: np.ndarray) -> list[np.ndarray]:
-    """Each channel by itself, (H, W)."""
-    return [cv2.extractChannel(hint, number) for number in range(hint.shape[2])]

@@ -54,6 +54,12 @@ class Found:
         """uint8 (H, W, C)."""
         return eight_bits(self.detection.hint)
 
+    @cached_property
+    def channels(self) -> list[np.ndarray]:
+        """Each channel by itself, (H, W); one where all are equal."""
+        first, *others = (cv2.extractChannel(self.hint, n) for n in range(self.hint.shape[2]))
+        return [first, *(other for other in others if not np.array_equal(first, other))]
+
 
 @dataclass(frozen=True)
 class Judged:
