@@ -15,7 +15,7 @@ from cnctl.settings import GenerateSettings
 from cnctl.settings.declaration import Flag
 
 if TYPE_CHECKING:
-    from cnctl.commands.shared.events import Note, Stage
+    from cnctl.commands.shared.events import Loading, Note, Stage
 
 SETTINGS = (
     *("steps", "guidance_scale", "guidance_start", "guidance_end", "scheduler", "resolution"),
@@ -58,7 +58,6 @@ def evaluate(
 
     cnctl evaluate --cond canny --data scenes:64 --control A --control B
     """
-    note("loading ...", quiet=quiet)
     from cnctl.commands.evaluate.run import evaluate as run
 
     request = EvaluateRequest(
@@ -67,7 +66,7 @@ def evaluate(
         settings=given[GenerateSettings],
         metrics=[name.strip() for name in metrics.split(",") if name.strip()],
     )
-    with progress("evaluating", quiet=quiet) as advance:
+    with progress("loading", quiet=quiet, text="PyTorch and diffusers") as advance:
         found = run(request, on_event=partial(_show, advance, quiet))
     if json:
         emit_json(found.as_dict())
@@ -80,11 +79,13 @@ def evaluate(
         raise SomeInputsFailed(f"{failed} of {failed + len(found.ordered())} examples failed")
 
 
-def _show(advance: Advance, quiet: bool, event: Note | Stage) -> None:
-    from cnctl.commands.shared.events import Note, Stage
+def _show(advance: Advance, quiet: bool, event: Note | Loading | Stage) -> None:
+    from cnctl.commands.shared.events import Loading, Note, Stage
 
     match event:
         case Note(text):
             note(text, quiet=quiet)
+        case Loading():
+            advance(event.percent, event.text, label="loading")
         case Stage(what, done, total):
-            advance(100 * done // total, f"{what}, {event.count}")
+            advance(100 * done // total, f"{what}, {event.count}", label="evaluating")

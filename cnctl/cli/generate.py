@@ -22,7 +22,6 @@ from cnctl.cli.generate_display import GenerateDisplay, draw_images
 from cnctl.cli.report import (
     emit,
     emit_json,
-    note,
     progress,
     silence,
 )
@@ -123,7 +122,6 @@ def generate(
 
     cnctl generate --cond canny photo.jpg -p "a cat"
     """
-    note("loading ...", quiet=quiet)
     from cnctl.cli.generate_jobs import run_jobs
     from cnctl.cli.generate_pipes import with_pipes, writes_to_pipe
     from cnctl.commands.generate.controls import parse_controls
@@ -209,7 +207,7 @@ def _run(
     from cnctl.images import read_image
 
     made: list[GeneratedImage] = []
-    with progress("denoising", quiet=quiet) as advance:
+    with progress("loading", quiet=quiet, text="PyTorch and diffusers") as advance:
         display = GenerateDisplay(advance, preview=preview, quiet=quiet)
         for image in run(request, on_event=display):
             made.append(image)

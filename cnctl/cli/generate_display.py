@@ -28,13 +28,15 @@ class GenerateDisplay:
     failed: list[FailedImage] = field(default_factory=list)
 
     def __call__(self, event: Event) -> None:
-        from cnctl.commands.generate.events import FailedImage, Note, Preview, Stage
+        from cnctl.commands.generate.events import FailedImage, Loading, Note, Preview, Stage
 
         match event:
             case Note(text):
                 note(text, quiet=self.quiet)
-            case Stage(_, done, total):
-                self.advance(round(100 * done / total), event.count)
+            case Loading():
+                self.advance(event.percent, event.text, label="loading")
+            case Stage(what, done, total):
+                self.advance(round(100 * done / total), event.count, label=what)
             case Preview(_, images) if self.preview:
                 draw_images([*images])
             case FailedImage(error=error):

@@ -21,7 +21,7 @@ def run_jobs(request: GenerateRequest, *, json: bool, quiet: bool) -> None:
 
     _check(request)
     bad = done = 0
-    with progress("denoising", quiet=quiet) as advance:
+    with progress("loading", quiet=quiet, text="PyTorch and diffusers") as advance:
         display = GenerateDisplay(advance, preview=False, quiet=quiet)
         lines = iter(sys.stdin.buffer.readline, b"")
         for result in generate_jobs(request, lines, on_event=display):

@@ -26,9 +26,12 @@ _consoles: list[Console] = []
 
 
 class Advance(Protocol):
-    """advance(done, text): `done` of the total are finished; `text` says what is being done."""
+    """advance(done, text): `done` of the total are finished; `text` says what is being done.
 
-    def __call__(self, done: int, text: str = "") -> None: ...
+    label: a new one for the bar; "" keeps the last.
+    """
+
+    def __call__(self, done: int, text: str = "", *, label: str = "") -> None: ...
 
 
 def emit(lines: Iterable[object]) -> None:
@@ -74,11 +77,18 @@ def draw(sequences: str) -> None:
 
 @contextmanager
 def progress(
-    label: str, total: int = 100, *, unit: str = "%", quiet: bool = False
+    label: str,
+    total: int = 100,
+    *,
+    unit: str = "%",
+    quiet: bool = False,
+    text: str = "",
+    transient: bool = False,
 ) -> Iterator[Advance]:
     """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet.
 
-    unit: what is counted, in the plural, or "%".
+    unit: what is counted, in the plural, or "%". text: what is done first; a plain line says
+    it at once. transient: whether the bar disappears at the end of the block.
     """
 
     def count(done: int) -> str:
@@ -87,14 +97,17 @@ def progress(
     if quiet:
         yield silence
     elif sys.stderr.isatty():
-        with _bar(label, total, count) as advance:
+        with _bar(label, total, count, text=text, transient=transient) as advance:
             yield advance
     else:
+        note(f"{label} {text} ...", quiet=not text)
         yield _plain(label, count)
 
 
 @contextmanager
-def _bar(label: str, total: int, count: Callable[[int], str]) -> Iterator[Advance]:
+def _bar(
+    label: str, total: int, count: Callable[[int], str], *, text: str, transient: bool
+) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -113,10 +126,15 @@ def _bar(label: str, total: int, count: Callable[[int], str]) -> Iterator[Advanc
     # Lines on a terminal go above the bar; those for a pipe must not be drawn into it.
     above = sys.stdout.isatty()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, redirect_stdout=above) as bars, _drawn_on(console):
-        task = bars.add_task(label, total=total, count=count(0), text="")
+    bars = Progress(*columns, console=console, redirect_stdout=above, transient=transient)
+    with bars, _drawn_on(console):
+        task = bars.add_task(label, total=total, count=count(0), text=text)
 
-        def advance(done: int, text: str = "") -> None:
+        def advance(done: int, text: str = "", *, label: str = "") -> None:
+            shown_now = bars.tasks[0]
+            if done < shown_now.completed or label not in ("", shown_now.description):
+                bars.reset(task)  # the time that is left is that of the new work
+                bars.update(task, description=label or shown_now.description)
             bars.update(task, completed=done, count=count(done), text=text)
 
         yield advance
@@ -144,17 +162,18 @@ class _AsItIs:
         yield Segment.line()
 
 
-def silence(done: int, text: str = "") -> None:
+def silence(done: int, text: str = "", *, label: str = "") -> None:
     pass
 
 
 def _plain(label: str, count: Callable[[int], str]) -> Advance:
-    last = time.monotonic()
+    last, shown_label = time.monotonic(), label
 
-    def advance(done: int, text: str = "") -> None:
-        nonlocal last
+    def advance(done: int, text: str = "", *, label: str = "") -> None:
+        nonlocal last, shown_label
+        shown_label = label or shown_label
         if time.monotonic() - last >= PLAIN_SECONDS:
             last = time.monotonic()
-            note(", ".join(filter(None, [f"{label}: {count(done)}", text])))
+            note(", ".join(filter(None, [f"{shown_label}: {count(done)}", text])))
 
     return advance

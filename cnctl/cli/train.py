@@ -13,7 +13,7 @@ import typer
 from cnctl.cli import flags
 from cnctl.cli.complete import complete_base, complete_control
 from cnctl.cli.declared import Given, declares
-from cnctl.cli.report import Advance, emit, emit_json, note, progress, silence
+from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.commands.train.request import TrainRequest
 from cnctl.errors import SomeInputsFailed
 from cnctl.settings import TrainSettings, resolve
@@ -73,7 +73,6 @@ def train(
     launched = processes.world_size() > 1
     settings["num_processes"] = processes.world_size() if launched else count
     quiet = quiet or processes.rank() > 0
-    note("loading ...", quiet=quiet)
     request = TrainRequest(**asked, condition=cond, settings=settings)
     run = _plan if dry_run else _train
     run(request, out, resume=resume, json=json, quiet=quiet)
@@ -151,7 +150,9 @@ class _Display:
         self.quiet = quiet
         self.fidelity = ""
         self.opened = False
-        self.advance: Advance = silence
+        self.loading = stack.enter_context(ExitStack())
+        first = progress("loading", text="PyTorch and diffusers", quiet=quiet, transient=True)
+        self.advance: Advance = self.loading.enter_context(first)
 
     def __call__(self, event: Event | Stage) -> None:
         from cnctl.commands.train import events
@@ -159,7 +160,10 @@ class _Display:
         match event:
             case events.Note(text):
                 self._note(text)
+            case events.Loading() if not self.opened:
+                self.advance(event.percent, event.text)
             case events.Started(plan, step):
+                self.loading.close()
                 for line in plan.lines():
                     self._note(line)
                 self._open("training", plan.settings.steps, "steps")
@@ -185,6 +189,7 @@ class _Display:
         """Show the bar, which stays until the command ends."""
         if not self.opened:
             self.opened = True
+            self.loading.close()
             bar = progress(label, total, unit=unit, quiet=self.quiet)
             self.advance = self.stack.enter_context(bar)
 

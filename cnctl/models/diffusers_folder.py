@@ -16,6 +16,7 @@ from torch import nn
 
 from cnctl.errors import CnctlError, MissingError
 from cnctl.models.location import read_json
+from cnctl.models.reading import report_reading, size_of
 from cnctl.tensorfiles.parts import read_index
 
 COMPONENTS: dict[str, type] = {
@@ -56,12 +57,17 @@ def load_parts(
     # Their bars would stand among our own lines.
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
-    return {
-        part: _outline(folder / part, kind, dtype=dtypes[part])
-        if part in outlines
-        else _load_part(folder / part, kind, dtype=dtypes.get(part))
-        for part, kind in classes.items()
-    }
+    sizes = {part: size_of(folder / part) for part in dtypes if part not in outlines}
+    parts, done = {}, 0
+    for part, kind in classes.items():
+        if part in outlines:
+            parts[part] = _outline(folder / part, kind, dtype=dtypes[part])
+            continue
+        if part in sizes:
+            report_reading(part, done, sum(sizes.values()))
+            done += sizes[part]
+        parts[part] = _load_part(folder / part, kind, dtype=dtypes.get(part))
+    return parts
 
 
 def _component_class(folder: Path, index: Mapping[str, Any], part: str, of: type) -> type:

@@ -27,7 +27,7 @@ from cnctl.commands.generate.events import Event
 from cnctl.commands.generate.prompts import DEFAULT_PROMPT, default_prompt
 from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.commands.shared.events import FailedImage, Note, Stage, ignore
+from cnctl.commands.shared.events import FailedImage, Loading, Note, Stage, ignore
 from cnctl.commands.shared.weights import NamedControl, check_controls, open_base
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError, SomeInputsFailed
@@ -47,7 +47,7 @@ ENOUGH = 10
 ENOUGH_FOR_FID = 2048
 """Features; a covariance of fewer pictures is singular."""
 
-OnEvent = Callable[[Note | Stage], None]
+OnEvent = Callable[[Note | Loading | Stage], None]
 Sets = dict[str, list[Output]]
 
 
@@ -262,7 +262,7 @@ def _generate_sets(
 def _forward(stage: str, on_event: OnEvent, event: Event) -> None:
     """Report an event of `generate` as one of this command."""
     match event:
-        case Note():
+        case Note() | Loading():
             on_event(event)
         case Stage():
             on_event(replace(event, what=stage))
@@ -308,7 +308,7 @@ def _without_repeats(on_event: OnEvent) -> OnEvent:
     """The callback without notes that it has been called with before."""
     reported: set[Note] = set()
 
-    def report(event: Note | Stage) -> None:
+    def report(event: Note | Loading | Stage) -> None:
         if isinstance(event, Note):
             if event in reported:
                 return

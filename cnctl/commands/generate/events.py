@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnctl.commands.shared.events import FailedImage, Note, Stage
+from cnctl.commands.shared.events import FailedImage, Loading, Note, Stage
 
 
 @dataclass(frozen=True)
@@ -18,5 +18,5 @@ class Preview:
     images: np.ndarray
 
 
-Event = Note | Stage | FailedImage | Preview
+Event = Note | Loading | Stage | FailedImage | Preview
 OnEvent = Callable[[Event], None]

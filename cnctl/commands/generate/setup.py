@@ -26,7 +26,7 @@ from cnctl.commands.generate.prompt_reading import note_long_prompts, precompute
 from cnctl.commands.generate.prompts import with_added
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.shared.captioner import Caption, open_captioner
-from cnctl.commands.shared.events import Note
+from cnctl.commands.shared.events import Note, loadings
 from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.weights import NamedControl, check_controls, open_base
 from cnctl.errors import CnctlError
@@ -79,7 +79,7 @@ def set_up(checked: CheckedRun, on_event: OnEvent, *, models: Models | None = No
         _check_by_outline(request)
     if models is None:
         note_if_too_large(request, _named(checked), note=lambda text: on_event(Note(text)))
-    with out_of_memory_hint(request, "the networks"):
+    with out_of_memory_hint(request, "the networks"), loadings(on_event):
         return _load(checked, models or load_models(request, on_event), on_event)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from cnctl.models.reading import reported
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,25 @@ class Stage:
         return f"{self.done} of {self.total} {self.unit}".rstrip()
 
 
+@dataclass(frozen=True)
+class Loading:
+    """Weights are about to be read: `done` of `total` bytes of the base, or of a ControlNet."""
+
+    what: str
+    done: int
+    total: int
+
+    @property
+    def text(self) -> str:
+        """What is read, and the size of all in words."""
+        return f"{self.what}, {self.total / 1e6:,.0f} MB in all" if self.total else self.what
+
+    @property
+    def percent(self) -> int:
+        """The share of the bytes that has been read."""
+        return 100 * self.done // self.total if self.total else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class FailedImage:
     """One image of several gave nothing, and why, in one sentence; the others continue."""
@@ -48,6 +70,11 @@ class FailedCondition:
 
 def ignore(event: object) -> None:
     """The `on_event` of a caller who wants no events."""
+
+
+def loadings(on_event: Callable[[Loading], None]) -> AbstractContextManager[None]:
+    """A block that reports as Loading what it reads of weights."""
+    return reported(lambda *reading: on_event(Loading(*reading)))
 
 
 def notes(on_event: Callable[[Note], None]) -> Callable[[str], None]:

@@ -18,6 +18,7 @@ from cnctl.models.family import Family
 from cnctl.models.layouts import find_layout
 from cnctl.models.locate import default_base
 from cnctl.models.network import Network
+from cnctl.models.reading import report_reading, size_of
 from cnctl.plugin import Condition, Weights
 from cnctl.settings import common_settings
 from cnctl.tensorfiles.base_update_file import load_base_update
@@ -107,8 +108,10 @@ def open_control(
     the base brings along or that the condition recommends for the base's family. config: a
     config.json for weights that have none. dtype: None is the base's.
     """
+    place = locate_control(condition, base, weights=weights)
+    report_reading(f"ControlNet for {condition.name}", 0, size_of(place))
     return base.family.open_network(
-        locate_control(condition, base, weights=weights),
+        place,
         base,
         condition=condition.name,
         hint_channels=condition.hint_channels,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from cnctl.commands.shared.events import Note, Stage
+from cnctl.commands.shared.events import Loading, Note, Stage
 from cnctl.commands.train.plan import TrainPlan
 from cnctl.training.trainer import StepReport
 
@@ -45,7 +45,7 @@ class BatchGrown:
     batch: int
 
 
-Event: TypeAlias = Note | Started | StepReport | Previewed | Converged | BatchGrown
+Event: TypeAlias = Note | Loading | Started | StepReport | Previewed | Converged | BatchGrown
 OnEvent: TypeAlias = Callable[[Event], None]
 OnCheck: TypeAlias = Callable[[Note | Stage], None]
 """What `check_data` reports to: notes, and the stage "checking"."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from cnctl.commands.shared.events import notes
+from cnctl.commands.shared.events import loadings, notes
 from cnctl.commands.train.check import check_out
 from cnctl.commands.train.events import OnEvent, Started
 from cnctl.commands.train.interrupts import stop_on_signals
@@ -50,7 +50,7 @@ def _run_in_group(
             if group.main:
                 check_out(out, resume=resume)
                 stack.enter_context(lock_folder(out))
-        with group.raise_on_all():
+        with group.raise_on_all(), loadings(on_event):
             checkpoint = _find_checkpoint(out, on_event) if resume else None
             stack.enter_context(_same_threads(checkpoint, on_event))
             setup = prepare(request, checkpoint, on_event=on_event)

@@ -11,6 +11,7 @@ from cnctl.errors import CnctlError
 from cnctl.models.base import autoencoder_dtype, place_parts
 from cnctl.models.diffusers_folder import load_parts
 from cnctl.models.location import Location
+from cnctl.models.reading import report_reading
 from cnctl.models.transformer.base_file import PART, fill_parts
 from cnctl.models.transformer.files import BaseFiles
 from cnctl.models.weights_source import opening
@@ -45,6 +46,7 @@ def load_transformer_parts(
         outlined=file.parts if file else (),
     )
     if file and weights:
+        report_reading(location.path.name, 0, location.path.stat().st_size)
         with opening(location.path):
             fill_parts(file, parts, dtypes=dtypes)
     place_parts(parts, device, low_memory=low_memory, weights=weights)

@@ -29,6 +29,7 @@ from transformers import (
 
 from cnctl.errors import MissingError
 from cnctl.models.fill import fill
+from cnctl.models.reading import report_reading
 from cnctl.models.unet.single_file_configs import (
     UNET,
     VAE,
@@ -70,6 +71,7 @@ def load_parts(
     prediction = read_prediction(path)
     # Where only a trial shows what the U-Net predicts, no outline is enough.
     if weights or not prediction:
+        report_reading(path.name, 0, path.stat().st_size)
         tensors = _read(path, listing, (UNET, VAE, *prefixes.values()))
         for part, renamed in _renamed(tensors, configs, prefixes).items():
             fill(parts[part], renamed.items(), dtype=dtypes[part], whole=WHOLE)
