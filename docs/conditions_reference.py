@@ -64,7 +64,7 @@ def on_tiny(condition: Condition) -> Iterator[str]:
     scores = json.loads(SCORES.read_text(encoding="utf-8"))
     for weights in known_weights(condition):
         if weights.family == "tiny":
-            found = scores[weights.source.removeprefix("tiny/")]
+            found = scores.get(condition.name) or scores[weights.source.removeprefix("tiny/")]
             yield ""
             yield (
                 f"On the embedded base, `{found['metric']}` on 64 held-out scenes is "

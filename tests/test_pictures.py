@@ -14,9 +14,17 @@ import pytest
 
 from cnctl.images import read_hint, read_image, read_metadata
 from cnctl.models.locate import EMBEDDED
+from cnctl.models.unet.published import CONTROLNETS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(
+        path
+        for folder in ("docs", "docs/conditions")
+        for path in sorted((ROOT / folder).glob("*.md"))
+    ),
+]
 WITHOUT_RECORD = {"bird-canny-hint.png", "evaluate-rows.png", "steps.png"}
 
 
@@ -67,7 +75,9 @@ def test_a_picture_is_made_by_the_command_beside_it(page: Path, picture: Path) -
         source = next((ROOT / "examples").glob(f"*/{control['source']['name']}"))
         assert control["source"]["sha256"] == sha256(source)
         assert (record["base"], record["seed"]) == ("tiny", seed)
-        network = EMBEDDED / "controls" / control["condition"] / control["weights"]["name"]
+        (known,) = CONTROLNETS["tiny"][control["condition"]]
+        folder = EMBEDDED / "controls" / known.source.removeprefix("tiny/")
+        network = folder / control["weights"]["name"]
         assert control["weights"]["sha256"] == sha256(network), "made by other weights"
         asked = (control["condition"], record["prompt"])
         if picture.name in toys(page):

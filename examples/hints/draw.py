@@ -29,7 +29,12 @@ HINTS = [  # condition, what the scene shows, the scene's number, options
     ("canny", "heart", 7, {}),
     ("canny", "ball", 6, {}),
     ("canny", "car", 6, {}),
+    # For the pages of the conditions.
+    ("coco-stuff", "tree", 3, {}),
 ]
+SMALL = ("cat", 4)
+"""The scene that tile enlarges."""
+SMALL_SIDE = 32
 SHOWN = ("bird", 7)
 """The scene that README begins with."""
 EDITED = ("house", 6)
@@ -53,6 +58,14 @@ def draw_edited() -> dict[str, np.ndarray]:
     return {f"hints/image-{shown}": scene.image, f"hints/mask-{shown}": np.dstack([room] * 3)}
 
 
+def draw_small() -> dict[str, np.ndarray]:
+    """A picture of a quarter of the base's resolution, uint8 (32, 32, 3)."""
+    shown, number = SMALL
+    image = render_scene(HELD_OUT + number, show=shown).image
+    side = (SMALL_SIDE, SMALL_SIDE)
+    return {f"hints/small-{shown}": cv2.resize(image, side, interpolation=cv2.INTER_AREA)}
+
+
 def draw_shown() -> dict[str, np.ndarray]:
     shown, number = SHOWN
     return {f"images/{shown}": render_scene(HELD_OUT + number, show=shown).image}
@@ -61,7 +74,7 @@ def draw_shown() -> dict[str, np.ndarray]:
 def draw_all() -> dict[str, np.ndarray]:
     """By path below examples/, without its suffix."""
     hints = {f"hints/{name}-{shown}": draw_hint(name, shown, *how) for name, shown, *how in HINTS}
-    return hints | draw_edited() | draw_shown()
+    return hints | draw_edited() | draw_small() | draw_shown()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ SCENES = 64
 BATCH = 16
 PEOPLE = {"openpose"}
 """Conditions that only scenes with a person have hints for."""
+SHARING = {"blur-gaussian", "normal-bae"}
+"""Conditions that share another's ControlNet and have hints of their own."""
 OPTIONS: Mapping[str, Mapping[str, OptionValue]] = {"tile": {"factor": 4.0}}
 """Options with which a hint lacks something; the default of tile keeps all detail."""
 Detect = Callable[[np.ndarray], np.ndarray | None]
@@ -103,8 +105,10 @@ def generate(
     return outputs
 
 
-def control_scores(base: Base, name: str, guidance_scale: float) -> dict[str, object]:
-    """Fidelity of one ControlNet."""
+def control_scores(
+    base: Base, name: str, guidance_scale: float, without: dict[tuple[str, ...], list[np.ndarray]]
+) -> dict[str, object]:
+    """Fidelity of one ControlNet. without: outputs without control, by their prompts, as known."""
     condition = get_condition(name)
     asked, detect = cases(condition)
     network = open_control(condition, base)
@@ -113,9 +117,11 @@ def control_scores(base: Base, name: str, guidance_scale: float) -> dict[str, ob
     def control(part: range) -> Control:
         return Control(network, tensors[part.start : part.stop])
 
-    prompts = [case.prompt for case in asked]
+    prompts = tuple(case.prompt for case in asked)
     obeyed = generate(base, prompts, guidance_scale, control)
-    free = generate(base, prompts, guidance_scale)
+    if prompts not in without:
+        without[prompts] = generate(base, prompts, guidance_scale)
+    free = without[prompts]
     copies = decode_latents(base, encode_images(base, np.stack([c.image for c in asked])))
     wanted = [case.wanted for case in asked]
 
@@ -179,15 +185,17 @@ def main() -> None:
     base = load_base(arguments.base)
     guidance_scale = recipe.read_guidance_scale(base.path)
     scores: dict[str, object] = {}
+    without: dict[tuple[str, ...], list[np.ndarray]] = {}
     if not arguments.only:
         parts = recipe.load_base(base.path)
         judge, judged = train_judge()
         scores["autoencoder"] = round_trip(parts.vae, 256)
         scores["judge"] = judged
         scores["base"] = class_and_colour(parts, judge, guidance_scale=guidance_scale)
-    found = sorted(folder.name for folder in (base.path / "controls").iterdir())
+    own = {folder.name for folder in (base.path / "controls").iterdir()}
+    found = sorted(own | SHARING)
     for name in arguments.only.split(",") if arguments.only else found:
-        scores[name] = control_scores(base, name, guidance_scale)
+        scores[name] = control_scores(base, name, guidance_scale, without)
     print(json.dumps(scores, indent=2))
 
 

@@ -6,7 +6,7 @@ from cnctl.data.open import open_dataset
 from cnctl.tiny.captions import vocabulary
 from examples.tiny.pairs import edited, with_normals, write_pairs
 
-SEEDS = range(60)
+SEEDS = range(24)
 
 
 def test_a_change_of_colour_leaves_the_backdrop() -> None:
