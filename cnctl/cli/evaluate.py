@@ -39,7 +39,7 @@ PANELS = {
     "guidance_end scheduler resolution",
     "Metrics": "metrics clip_model",
     "Output": "out resume overwrite json quiet",
-    "Machine": "device dtype batch_size low_memory",
+    "Machine": "device dtype batch_size low_memory quantize",
 }
 
 

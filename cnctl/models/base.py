@@ -120,7 +120,8 @@ def place_parts(
     host = torch.device("cpu") if low_memory else device
     for part in parts.values():
         if isinstance(part, nn.Module):
-            lock(part).to(host if weights else "meta")
+            has_weights = weights and not any(one.is_meta for one in part.parameters())
+            lock(part).to(host if has_weights else "meta")
     if low_memory and hasattr(parts["vae"], "enable_tiling"):
         parts["vae"].enable_tiling()
 

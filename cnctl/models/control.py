@@ -24,6 +24,8 @@ from cnctl.models.text_features import TextFeatures
 if TYPE_CHECKING:
     from cnctl.models.network import Network
 
+EDIT_CHANNELS = 4
+"""Of an image to fill in, behind a hint: see `Network.reads_edit`."""
 MODES = ("balanced", "prompt", "control")
 FIRST_STEPS = 4
 """In which a branch always runs: there the layout of the image is decided."""
@@ -35,7 +37,8 @@ FADE = 0.825
 class Control:
     """One ControlNet with its hint.
 
-    hint: float (1 or B, hint_channels, H, W) as `hint_tensor` makes it. start, end: the part of
+    hint: float (1 or B, hint_channels, H, W) as `hint_tensor` makes it, with an image to fill in
+    behind where the network reads one. start, end: the part of
     the steps in which it acts, as fractions. mode: "balanced" acts alike everywhere; "prompt"
     fades towards the upper residuals, by 0.825 ** (12 - i) for the i-th of 13; "control" does so
     too, and acts only on the half of the guidance that sees the prompt. scale, and further factors
@@ -224,9 +227,9 @@ def _check_region(region: Tensor | None, *, height: int, width: int) -> None:
 
 
 def _check_hint(control: Control, count: int, *, height: int, width: int) -> None:
-    channels = control.network.hint_channels
-    hint = control.hint
-    if hint.ndim != 4 or hint.shape[0] not in (1, count) or hint.shape[1] != channels:
+    channels, hint = control.network.hint_channels, control.hint
+    read = (channels, channels + EDIT_CHANNELS) if control.network.reads_edit else (channels,)
+    if hint.ndim != 4 or hint.shape[0] not in (1, count) or hint.shape[1] not in read:
         raise CnctlError(
             f"a hint of shape {tuple(hint.shape)} for {count} image(s)",
             hint=f"this ControlNet reads (1 or {count}, {channels}, height, width)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,8 @@ RECOGNISERS: tuple[Recognise, ...] = (
     recognise_unet,
 )
 """One for each folder; the first that knows a base has it."""
+OTHERS = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+"""The networks of a base beside its denoiser, by diffusers' names."""
 
 
 def load_base(
@@ -37,12 +40,14 @@ def load_base(
     dtype: str | torch.dtype | None = None,
     low_memory: bool = False,
     weights: bool = True,
+    denoiser: bool = True,
 ) -> Base:
     """A base from a short name, a diffusers folder, a cached hub id or one file of weights.
 
     device: None picks the fastest; dtype: None picks what suits the device. low_memory: keep the
     networks on the host, and decode images larger than the base was trained on in tiles. weights:
-    without them the networks are on the meta device: they have sizes and compute nothing.
+    without them the networks are on the meta device: they have sizes and compute nothing. denoiser:
+    False leaves that one there, see `read_denoiser`.
     Nothing is downloaded; the family is recognised before any weight is read. Raises MissingError
     when the base is not installed, DeviceError when the device is not there, and CnctlError when
     it is not a base that this program knows.
@@ -52,8 +57,30 @@ def load_base(
     dtype = pick_dtype(device, dtype)
     family = find_family(location)
     return family.load_base(
-        location, family, device=device, dtype=dtype, low_memory=low_memory, weights=weights
+        location,
+        family,
+        device=device,
+        dtype=dtype,
+        low_memory=low_memory,
+        weights=weights,
+        outlined=() if denoiser else (family.part,),
     )
+
+
+def read_denoiser(base: Base) -> Base:
+    """The base with the weights of its denoiser, which `load_base` has left out.
+
+    What else it holds stays as it is, so that text encoders may be released before.
+    """
+    read = base.family.load_base(
+        Location(base.path, base.name, "loaded before"),
+        base.family,
+        device=base.device,
+        dtype=base.dtype,
+        low_memory=base.low_memory,
+        outlined=OTHERS,
+    )
+    return replace(base, denoiser=read.denoiser)
 
 
 def read_family(source: str | Path) -> Family:

@@ -85,7 +85,9 @@ class Family:
     layout: CheckpointLayout
     """How the files of its ControlNets are laid out."""
     load_base: Callable[..., Base]
-    """load_base(location, family, device=, dtype=, low_memory=, weights=) -> Base."""
+    """load_base(location, family, device=, dtype=, low_memory=, weights=, outlined=) -> Base.
+
+    outlined: networks that come without weights though others have them, by diffusers' names."""
     predict: Callable[[nn.Module, Tensor, Tensor, TextFeatures, Residuals | None], Tensor]
     """predict(denoiser, latents, timestep, text, residuals): its prediction (B, C, h, w), what
     ControlNets add to it."""

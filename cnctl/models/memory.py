@@ -24,6 +24,8 @@ class WeightBytes:
     denoiser: int
     controls: int
     autoencoder: int
+    in_turn: bool = True
+    """Whether the denoiser is read when the text encoders are released."""
 
     def at_once(self, device: torch.device, *, low_memory: bool) -> int:
         """The most that this device holds at the same time, as `on_device` moves networks."""
@@ -31,7 +33,8 @@ class WeightBytes:
         if not low_memory:
             return base + self.controls
         if device.type == "cpu":  # text encoders are released before ControlNets are read
-            return max(base, base - self.text_encoders + self.controls)
+            first = self.text_encoders + (0 if self.in_turn else self.denoiser)
+            return self.autoencoder + max(first, self.denoiser + self.controls)
         return max(self.text_encoders, self.denoiser + self.controls, self.autoencoder)
 
 
@@ -47,6 +50,7 @@ def count_weights(outline: Base, controls: Iterable[Path] = (), *, form: str = "
         denoiser=quantized_bytes(denoiser, form),
         controls=parameters * outline.dtype.itemsize,
         autoencoder=quantized_bytes(outline.vae, ""),
+        in_turn=not form,
     )
 
 

@@ -11,7 +11,7 @@ from diffusers import ControlNetModel
 
 from cnctl.models.base import Base
 from cnctl.models.control import Control
-from cnctl.models.families import load_base
+from cnctl.models.families import load_base, read_denoiser
 from cnctl.models.offload import on_device
 from cnctl.models.prompts import PLAIN, encode_prompts, precompute_prompts
 from cnctl.sampling.denoise import sample
@@ -43,6 +43,23 @@ def test_networks_are_on_the_device_while_they_work(loaded_random_base: Base) ->
     assert first.places == ["cuda", "cpu"] * 2
     with on_device(dataclasses.replace(low, low_memory=False), first):
         assert len(first.places) == 4, "else they stay where they are"
+
+
+@pytest.mark.parametrize("folder", ["random_base", "random_sd3_base"])
+def test_the_denoiser_is_read_when_text_encoders_are_released(
+    folder: str, request: pytest.FixtureRequest
+) -> None:
+    """Then the host holds the larger of the two, and not both."""
+    path = request.getfixturevalue(folder)
+    base = load_base(path, low_memory=True, denoiser=False)
+    first, *encoders = base.parts.values()
+    assert all(weight.is_meta for weight in first.parameters())
+    assert not any(weight.is_meta for one in encoders for weight in one.parameters())
+    whole = read_denoiser(precompute_prompts(base, [("a cat", 1, PLAIN)]))
+    assert [*whole.parts] == [base.family.part]
+    expected = load_base(path).denoiser.state_dict()
+    for name, weight in whole.denoiser.state_dict().items():
+        assert torch.equal(weight, expected[name])
 
 
 def test_an_image_of_the_usual_size_is_the_same(

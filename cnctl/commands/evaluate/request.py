@@ -61,6 +61,7 @@ class EvaluateRequest(Declared):
     """`GenerateSettings` by name; None for the default."""
     batch_size: flags.BatchSize = None
     low_memory: flags.LowMemory = False
+    quantize: flags.Quantize = None
     metrics: Sequence[str] = ()
     """"clip", "fid", "kid", in addition to fidelity, which is always measured."""
     clip_model: Annotated[

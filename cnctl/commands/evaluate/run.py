@@ -36,6 +36,7 @@ from cnctl.hints.metrics import find_metric
 from cnctl.hints.run import check_options, parse_options
 from cnctl.images import check_folder, check_output, find_images, read_size, write_same
 from cnctl.models.device import pick_device
+from cnctl.models.quantize import check_library
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.training.checkpoints import lock_folder
@@ -165,6 +166,8 @@ def _cases(
             request.base, device=request.device, dtype=request.dtype, weights=False, note=note
         )
         # Before the first one's images are made.
+        if request.quantize:
+            check_library(request.quantize)
         named = [
             NamedControl(condition, weights, Path(config) if config else None)
             for weights, config in _weights(request)
@@ -235,6 +238,7 @@ def _generate_sets(
         settings=request.settings,
         batch_size=request.batch_size,
         low_memory=request.low_memory,
+        quantize=request.quantize,
         overwrite=request.overwrite,
         resume=request.resume,
         device=request.device,

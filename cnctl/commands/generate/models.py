@@ -63,8 +63,11 @@ class Models:
             )
 
 
-def load_models(request: GenerateRequest, on_event: OnEvent) -> Models:
-    """The base of a request with its LoRAs and embeddings; ControlNets are opened later."""
+def load_models(request: GenerateRequest, on_event: OnEvent, *, denoiser: bool = True) -> Models:
+    """The base of a request with its LoRAs and embeddings; ControlNets are opened later.
+
+    denoiser: False where `read_denoiser` loads it, once the prompts are read.
+    """
     if request.quantize:
         check_library(request.quantize)
     base = open_base(
@@ -72,6 +75,7 @@ def load_models(request: GenerateRequest, on_event: OnEvent) -> Models:
         device=request.device,
         dtype=request.dtype,
         low_memory=request.low_memory or request.quantize is not None,
+        denoiser=denoiser,
         note=lambda text: on_event(Note(text)),
     )
     adapters = load_adapters(base, request.loras, request.embeddings)

@@ -31,6 +31,7 @@ from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.weights import NamedControl, check_controls, open_base
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
+from cnctl.models.families import read_denoiser
 from cnctl.settings import GenerateSettings
 
 
@@ -80,7 +81,16 @@ def set_up(checked: CheckedRun, on_event: OnEvent, *, models: Models | None = No
     if models is None:
         note_if_too_large(request, _named(checked), note=lambda text: on_event(Note(text)))
     with out_of_memory_hint(request, "the networks"), loadings(on_event):
-        return _load(checked, models or load_models(request, on_event), on_event)
+        if models is not None:
+            return _load(checked, models, on_event)
+        own = load_models(request, on_event, denoiser=not _loads_in_turn(request))
+        return _load(checked, own, on_event, own=True)
+
+
+def _loads_in_turn(request: GenerateRequest) -> bool:
+    """Whether the denoiser is read when the text encoders have been released."""
+    changed = request.loras or request.embeddings or request.quantize or request.compile
+    return request.low_memory and request.prompt_mode != "automatic" and not changed
 
 
 def _check_by_outline(request: GenerateRequest) -> None:
@@ -93,7 +103,8 @@ def _check_by_outline(request: GenerateRequest) -> None:
     check_fit(outline, request.loras, request.embeddings)
 
 
-def _load(checked: CheckedRun, models: Models, on_event: OnEvent) -> Setup:
+def _load(checked: CheckedRun, models: Models, on_event: OnEvent, *, own: bool = False) -> Setup:
+    """own: the models are for this run alone."""
     plan, request, base = checked.plan, checked.plan.request, models.base
     settings = choose_settings(plan.conditions[0], base, request.settings)
     by_task = [(task, settings_of(settings, task)) for task in plan.tasks]
@@ -103,6 +114,10 @@ def _load(checked: CheckedRun, models: Models, on_event: OnEvent) -> Setup:
     note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
     if request.low_memory and request.prompt_mode != "automatic":
         base = precompute(base, by_task)
+        if own:
+            models.base = base  # so that nothing holds the text encoders
+    if own and _loads_in_turn(request):
+        base = models.base = read_denoiser(base)
     controls = _load_controls(checked, models, settings)
     _check_controls(controls, every, request)
     if request.low_memory:

@@ -33,6 +33,7 @@ def open_base(
     dtype: str | None,
     low_memory: bool = False,
     weights: bool = True,
+    denoiser: bool = True,
     note: Note = lambda text: None,
 ) -> Base:
     """Load the named base, else the config file's, else the default one; as `load_base`.
@@ -44,7 +45,14 @@ def open_base(
         location = default_base()
         source = location.name
         note(location.reason)
-    base = load_base(source, device=device, dtype=dtype, low_memory=low_memory, weights=weights)
+    base = load_base(
+        source,
+        device=device,
+        dtype=dtype,
+        low_memory=low_memory,
+        weights=weights,
+        denoiser=denoiser,
+    )
     if base.assumed:
         note(base.assumed)
     return base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from types import MappingProxyType
 
 import torch
@@ -28,6 +29,7 @@ def load_base(
     dtype: torch.dtype,
     low_memory: bool = False,
     weights: bool = True,
+    outlined: Container[str] = (),
 ) -> Base:
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = load_transformer_parts(
@@ -38,6 +40,7 @@ def load_base(
         dtype=dtype,
         low_memory=low_memory,
         weights=weights,
+        outlined=outlined,
     )
     if "text_encoder_2" not in parts:
         raise CnctlError(f"{location.name} has no T5 text encoder", hint="give a whole base")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from types import MappingProxyType
 
 import torch
@@ -27,6 +28,7 @@ def load_base(
     dtype: torch.dtype,
     low_memory: bool = False,
     weights: bool = True,
+    outlined: Container[str] = (),
 ) -> Base:
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = load_transformer_parts(
@@ -37,6 +39,7 @@ def load_base(
         dtype=dtype,
         low_memory=low_memory,
         weights=weights,
+        outlined=outlined,
     )
     scheduler = flow_scheduler(parts["scheduler"], location.name, dynamic=True)
     return Base(

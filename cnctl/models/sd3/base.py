@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,7 @@ def load_base(
     dtype: torch.dtype,
     low_memory: bool = False,
     weights: bool = True,
+    outlined: Container[str] = (),
 ) -> Base:
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
     parts = load_transformer_parts(
@@ -37,6 +38,7 @@ def load_base(
         dtype=dtype,
         low_memory=low_memory,
         weights=weights,
+        outlined=outlined,
     )
     config = parts[PART].config
     factor = autoencoder_factor(parts["vae"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -26,10 +27,11 @@ def load_transformer_parts(
     dtype: torch.dtype,
     low_memory: bool,
     weights: bool,
+    outlined: Container[str] = (),
 ) -> dict[str, Any]:
     """Networks, tokenizers and scheduler by their names in model_index.json, locked and placed.
 
-    text_encoders: the most that the family has.
+    text_encoders: the most that the family has. outlined: networks that come without weights.
     """
     folder = files.find_folder(location)
     assert folder is not None  # it was recognised
@@ -43,12 +45,12 @@ def load_transformer_parts(
         most_text_encoders=text_encoders,
         dtypes=dtypes,
         weights=weights,
-        outlined=file.parts if file else (),
+        outlined={part for part in dtypes if part in outlined or (file and part in file.parts)},
     )
     if file and weights:
         report_reading(location.path.name, 0, location.path.stat().st_size)
         with opening(location.path):
-            fill_parts(file, parts, dtypes=dtypes)
+            fill_parts(file, parts, dtypes=dtypes, outlined=outlined)
     place_parts(parts, device, low_memory=low_memory, weights=weights)
     return parts
 

@@ -6,7 +6,7 @@ Tensors are read when they are needed: a file may be larger than the memory.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,10 +116,19 @@ def _rows(tensor: LazyTensor, rows: tuple[slice, ...]) -> LazyTensor:
 
 
 def fill_parts(
-    file: BaseFile, parts: Mapping[str, Any], *, dtypes: Mapping[str, torch.dtype]
+    file: BaseFile,
+    parts: Mapping[str, Any],
+    *,
+    dtypes: Mapping[str, torch.dtype],
+    outlined: Container[str],
 ) -> None:
-    """Give the networks of a base, which are there without weights, what the file has of them."""
+    """Give the networks of a base, which are there without weights, what the file has of them.
+
+    outlined: those that stay without.
+    """
     for part, tensors in file.parts.items():
+        if part in outlined:
+            continue
         model = parts[part]
         own: Iterable[tuple[str, torch.Tensor]] = ((n, t.read()) for n, t in tensors.items())
         if part == AUTOENCODER:

@@ -80,7 +80,7 @@ class BaseFiles:
         if folder is None or not location.path.is_file():
             return ""
         file = self.open(location.path, folder)
-        parts = " and ".join((PART, *sorted(file.parts.keys() - {PART})))
+        parts = ", ".join((PART, *sorted(file.parts.keys() - {PART})))
         left_out = f"; {file.describe_left_out()}" if file.left_out else ""
         return f"{location.path.name} has the {parts}; all else is from {folder}{left_out}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,9 +27,10 @@ def load_base(
     dtype: torch.dtype,
     low_memory: bool = False,
     weights: bool = True,
+    outlined: Container[str] = (),
 ) -> Base:
     """The base at this place, locked; see `cnctl.models.families.load_base`."""
-    parts = _load_parts(location.path, dtypes=_dtypes(dtype), weights=weights)
+    parts = _load_parts(location.path, dtypes=_dtypes(dtype), weights=weights, outlined=outlined)
     place_parts(parts, device, low_memory=low_memory, weights=weights)
     unet, vae = parts["unet"], parts["vae"]
     scheduler = DDIMScheduler.from_config(parts["scheduler"].config, clip_sample=False)

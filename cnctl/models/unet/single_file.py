@@ -5,7 +5,7 @@ diffusers' own converters rename the keys. Only the tokenizers are in no such fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,16 @@ WHOLE = "the whole checkpoint of an SD 1.x, SD 2.x or SDXL base"
 
 
 def load_parts(
-    path: Path, *, dtypes: Mapping[str, torch.dtype], weights: bool = True
+    path: Path,
+    *,
+    dtypes: Mapping[str, torch.dtype],
+    weights: bool = True,
+    outlined: Container[str] = (),
 ) -> dict[str, Any]:
     """All components of the base in this file, on the CPU; dtypes by name of the component.
 
-    Without weights the networks are on the meta device, from the file's header alone.
+    Without weights the networks are on the meta device, from the file's header alone; those that
+    are `outlined` are there in any case.
     """
     shapes = read_shapes(path)
     configs, prefixes = read_configs(path, shapes), text_prefixes(shapes)
@@ -74,6 +79,8 @@ def load_parts(
         report_reading(path.name, 0, path.stat().st_size)
         tensors = _read(path, listing, (UNET, VAE, *prefixes.values()))
         for part, renamed in _renamed(tensors, configs, prefixes).items():
+            if part in outlined and prediction:
+                continue
             fill(parts[part], renamed.items(), dtype=dtypes[part], whole=WHOLE)
     prediction = prediction or try_prediction(parts["unet"])
     is_sd2 = len(prefixes) == 1 and prediction == "v_prediction"

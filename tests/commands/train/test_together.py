@@ -93,6 +93,21 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
     np.testing.assert_allclose(losses(out), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_two_are_as_one_beside_a_transformer(random_zimage_base: Path, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "data")
+    asked: dict[str, Any] = {"condition": "canny", "data": str(tmp_path / "data"), "device": "cpu"}
+    whole = TrainRequest(
+        **asked, base=str(random_zimage_base), settings=SETTINGS | {"batch_size": BATCH}
+    )
+    train(whole, tmp_path / "one")
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    flags += [f"--data={tmp_path / 'data'}", f"--base={random_zimage_base}", "--cond=canny"]
+    out = f"--out={tmp_path / 'two'}"
+    assert processes.launch(["train", *flags, "--device=cpu", "--batch-size=2", "-q", out], 2) == 0
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "settings", "message"),
     [

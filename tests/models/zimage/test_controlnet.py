@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -13,12 +14,15 @@ from diffusers import (
 )
 from torch import Tensor
 
+from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.generate.run import generate
+from cnctl.images import read_image, write_image
 from cnctl.models.base import Base
 from cnctl.models.control import Control
 from cnctl.models.families import load_base
 from cnctl.models.prompts import encode_prompts
 from cnctl.models.transformer.weights import open_network
-from cnctl.models.zimage.controlnet import build_controlnet
+from cnctl.models.zimage.controlnet import ZImageControlNet, build_controlnet
 from cnctl.models.zimage.format import FORMAT
 from cnctl.sampling.denoise import denoise, draw_noise
 from cnctl.training.loss import noise_prediction_loss
@@ -78,6 +82,28 @@ def test_an_image_to_fill_in_equals_diffusers_pipeline(
     made = ours(base, [Control(network, edited, scale=0.75)])
     assert_same(made, expected)
     assert not torch.equal(made, ours(base, [Control(network, hint, scale=0.75)]))
+
+
+def test_the_image_to_fill_in_of_generate_is_read(
+    write_controlnet: Write, random_zimage_base: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It changes what is made inside of the mask; outside the pixels stay."""
+    half = np.zeros((64, 64, 3), np.uint8)
+    half[:, 32:] = 255
+    write_image(tmp_path / "half.png", half)
+    folder, made = write_controlnet(tmp_path / "x", "2.1"), []
+    for reads_edit in (True, False):
+        monkeypatch.setattr(ZImageControlNet, "reads_edit", reads_edit)
+        request = GenerateRequest(
+            controls=["canny"], images=[tmp_path / "half.png"], base=str(random_zimage_base),
+            weights=[str(folder)], prompt="a", out=tmp_path / str(reads_edit),
+            image=tmp_path / "half.png", mask=tmp_path / "half.png", settings={"steps": 1},
+        )  # fmt: skip
+        [image] = generate(request)
+        made.append(read_image(image.path))
+    assert (made[0][:, :32] == half[:, :32]).all()
+    assert (made[0][:, 32:] != made[1][:, 32:]).any()
 
 
 def test_two_controls_of_other_layers_add_up(
