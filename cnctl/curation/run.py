@@ -18,7 +18,7 @@ from cnctl.curation.progress import Meter, Progress, Tally, rows_in_work
 from cnctl.curation.recipe import Recipe
 from cnctl.curation.rows import Row
 from cnctl.curation.shard import ShardReport
-from cnctl.curation.sources.opening import Inputs, find_rows
+from cnctl.curation.sources.opening import Inputs, check_inputs, find_rows
 from cnctl.curation.sources.tars import secret_urls
 from cnctl.curation.statistics import Statistics
 from cnctl.curation.work import Workplace, load_tools
@@ -107,7 +107,8 @@ def look_ahead(job: Job) -> Outlook:
     secrets = _secrets(job)
     plan = None
     if job.out.exists():
-        _refuse_other_files(job.out)
+        with writing(job.out):
+            _refuse_other_files(job.out)
         plan = read_plan(job.out)
     if plan is None:
         rows = sum(1 for _ in _rows(job, secrets))
@@ -128,6 +129,7 @@ def _open_plan(job: Job, secrets: Mapping[str, str]) -> Plan:
 
     A run of some of the shards lists the inputs again only if the first is among them.
     """
+    check_inputs(job.inputs)
     with writing(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
         _refuse_other_files(job.out)

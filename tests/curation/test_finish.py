@@ -85,7 +85,8 @@ def test_finishing_that_was_interrupted_is_repeated(
 
 
 def test_subsets_are_nested_and_drawn_by_content(photos: Path) -> None:
-    make(photos, subsets="2,5,100")
+    made = make(photos, subsets="2,5,100")
+    assert made.notes() == ["subsets/100.jsonl has all 7 examples, and not 100"]
     lines = {n: Path(f"out/subsets/{n}.jsonl").read_text().splitlines() for n in (2, 5, 100)}
     assert {n: len(found) for n, found in lines.items()} == {2: 2, 5: 5, 100: 7}
     assert lines[2] == lines[5][:2] == lines[100][:2]

@@ -122,6 +122,13 @@ def test_hints_are_read_from_maps(photos: Path, monkeypatch: pytest.MonkeyPatch)
         make(photos, "other", ground_truth="maps")
 
 
+@pytest.mark.parametrize("asked", [{}, {"paths": "nowhere.txt"}])
+def test_an_input_that_does_not_exist_leaves_no_output(photos: Path, asked: dict) -> None:
+    with pytest.raises(CnctlError, match="nowhere"):
+        make([photos] if asked else [photos, "nowhere/*.png"], shards=None, **asked)
+    assert not Path("out").exists()
+
+
 def test_a_folder_of_other_files_is_left_alone(photos: Path) -> None:
     paint(Path("out/images/a.png"))
     with pytest.raises(OutputError, match="holds other files"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.set_report import write_set_report
 from cnctl.commands.shared.events import Note, ignore, notes
 from cnctl.commands.shared.failures import FailedConditions
+from cnctl.curation.layout import REPORT
 from cnctl.curation.progress import Progress
 from cnctl.curation.reasons import Reason
 from cnctl.curation.recipe import HintRecipe, Images, Recipe
@@ -41,10 +43,14 @@ Event = Progress | Note
 
 @dataclass(frozen=True, kw_only=True)
 class CuratedSet:
-    """A data set, or the part of it that this run was asked for."""
+    """A data set, or the part of it that this run was asked for.
+
+    subsets: how many examples each has, by its size, once all shards are there.
+    """
 
     out: Path
     made: Made
+    subsets: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -70,6 +76,9 @@ class CuratedSet:
         if count := tally.left_out[Reason.NO_CAPTION]:
             which = "1 image has" if count == 1 else f"{count} images have"
             notes.append(f"{which} no caption; --caption or --prompt gives one")
+        for size, count in self.subsets.items():
+            if count < size:
+                notes.append(f"subsets/{size}.jsonl has all {count} examples, and not {size}")
         if self.made.was_done:
             notes.append("nothing was left to do")
         return notes
@@ -97,7 +106,14 @@ def curate(request: AnnotateRequest, *, on_event: Callable[[Event], None] = igno
     """
     job = plan_job(request, notes(on_event))
     made = make_dataset(job, on_progress=on_event, write_report=partial(write_set_report, job.out))
-    return CuratedSet(out=job.out, made=made)
+    return CuratedSet(out=job.out, made=made, subsets=_subsets(job.out, made))
+
+
+def _subsets(out: Path, made: Made) -> dict[int, int]:
+    if made.left:
+        return {}
+    report = json.loads((out / REPORT).read_bytes())
+    return {int(size): count for size, count in report["subsets"].items()}
 
 
 def plan_job(request: AnnotateRequest, note: Callable[[str], None]) -> Job:

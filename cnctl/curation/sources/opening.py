@@ -51,6 +51,17 @@ def find_rows(inputs: Inputs, *, without: Path) -> Iterator[Row]:
             yield from _some(lists.path_rows(file), inputs.paths)
 
 
+def check_inputs(inputs: Inputs) -> None:
+    """Raise CnctlError for a file or folder that does not exist; nothing is listed."""
+    for item in inputs.given:
+        if not (is_url(item) or os.path.exists(item)):
+            for part in expand_braces(item):
+                _matches(part)
+    if inputs.paths not in ("", "-"):
+        with reading(inputs.paths):
+            os.stat(inputs.paths)
+
+
 def _some(rows: Iterator[Row], item: str) -> Iterator[Row]:
     first = next(rows, None)
     if first is None:
@@ -107,13 +118,17 @@ def _image_or_frames(path: Path, name: str, inputs: Inputs) -> Iterator[Row]:
 
 def _of_pattern(pattern: str, inputs: Inputs, without: Path) -> Iterator[Row]:
     for part in expand_braces(pattern):
-        matches = sorted(glob.glob(part, recursive=True), key=files.natural)
-        if not matches:
-            raise CnctlError(f"{shown(part)}: no such file or folder", hint="check the name")
         root = _root(part)
-        for match in map(Path, matches):
+        for match in map(Path, _matches(part)):
             if match.is_file() and without not in match.absolute().parents:
                 yield from _of_file(match, match.relative_to(root).as_posix(), inputs)
+
+
+def _matches(pattern: str) -> list[str]:
+    matches = sorted(glob.glob(pattern, recursive=True), key=files.natural)
+    if not matches:
+        raise CnctlError(f"{shown(pattern)}: no such file or folder", hint="check the name")
+    return matches
 
 
 def _root(pattern: str) -> Path:
