@@ -57,7 +57,8 @@ OURS = (
 from cnctl import TrainRequest, train
 from cnctl.training.trainer import StepReport
 given = json.loads(sys.argv[1])
-train(TrainRequest(**given), on_event=lambda e: tick() if isinstance(e, StepReport) else None)
+out = given.pop("out")
+train(TrainRequest(**given), out, on_event=lambda e: isinstance(e, StepReport) and tick())
 report()
 """
 )
