@@ -31,6 +31,7 @@ HINTS = [  # condition, what the scene shows, the scene's number, options
     ("canny", "car", 6, {}),
     # For the pages of the conditions.
     ("coco-stuff", "tree", 3, {}),
+    ("normal-bae", "car", 7, {}),
 ]
 SMALL = ("cat", 4)
 """The scene that tile enlarges."""

@@ -17,7 +17,7 @@ from cnctl.tiny import WEIGHTS
 from cnctl.tiny.scenes import HELD_OUT, exact_maps, render_scene
 
 SCENES = [render_scene(HELD_OUT + number) for number in (0, 1)]
-PICTURES = ("blur-gaussian", "coco-stuff", "inpaint", "tile")
+PICTURES = ("blur-gaussian", "coco-stuff", "inpaint", "normal-bae", "tile")
 """Conditions that nothing else generates with."""
 
 

@@ -93,6 +93,7 @@ CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
         "inpaint": _tiny("inpaint"),
         "lineart": _tiny("hed"),
         "normal": _tiny("normal"),
+        "normal-bae": _tiny("normal"),
         "normal-diode": _tiny("normal"),
         "openpifpaf": _tiny("openpose"),
         "openpose": _tiny("openpose"),
