@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,10 @@ class ShardReport:
 
 Entry = tuple[Record, Members]
 """The record of a row, and the files of its example."""
-OPEN = {"tar": tar_part, "folder": folder_part}
+OPEN: Mapping[Form, Callable[[Path], AbstractContextManager[Part]]] = {
+    "tar": tar_part,
+    "folder": folder_part,
+}
 READ = {"tar": read_tar, "folder": read_folder}
 
 

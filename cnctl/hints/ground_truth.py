@@ -19,7 +19,7 @@ def map_of(condition: Condition, folder: Path, image: PurePath) -> Path:
     known = condition.ground_truth
     assert known is not None, "the request was checked"
     if image.is_absolute() or ".." in image.parts:
-        raise CnctlError(f"{shown(image)} is not below a folder, so it has no map")
+        raise CnctlError(f"{shown(str(image))} is not below a folder, so it has no map")
     return folder / image.with_name(known.name.format(stem=image.stem, name=image.name))
 
 

@@ -48,7 +48,11 @@ def perceptual_hash(subject: Subject) -> int:
     """64 bits that are alike for images that look alike: those of imagehash's phash, whose cosine
     transform needs scipy, which takes as long to import as the hashes of a hundred images.
     """
-    grey = Image.fromarray(subject.thumbnail).convert("L").resize((SIDE, SIDE), Image.LANCZOS)
+    grey = (
+        Image.fromarray(subject.thumbnail)
+        .convert("L")
+        .resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    )
     low = _FREQUENCIES @ np.asarray(grey, np.float64) @ _FREQUENCIES.T
     bits = np.packbits(low > np.median(low))
     return int.from_bytes(bits.tobytes(), "big")
