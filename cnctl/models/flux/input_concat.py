@@ -167,7 +167,7 @@ def saved_name(parameter: str) -> str:
 def _widened(layer: nn.Linear) -> nn.Linear:
     """A locked layer for twice as many channels, of which the new ones change nothing."""
     weight = torch.cat([layer.weight, torch.zeros_like(layer.weight)], dim=1)
-    wide = nn.Linear(*weight.shape[::-1], device="meta")
+    wide = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     wide.weight = nn.Parameter(weight.detach(), requires_grad=False)
     wide.bias = layer.bias
     return wide

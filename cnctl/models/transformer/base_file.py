@@ -79,7 +79,7 @@ class BaseFile:
     left_out: tuple[str, ...]
 
     def describe_left_out(self) -> str:
-        """Half a sentence on what nothing reads; "" for nothing."""
+        """Half a sentence on what nothing reads, where there is such."""
         names = self.left_out
         return f"{len(names)} of its tensors are left out, {first_few([*names], 1)} for one"
 

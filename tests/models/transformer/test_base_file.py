@@ -32,7 +32,7 @@ BLOCKS: dict[str, dict[tuple[str, str], Any]] = {
     },
     "qwen": {},
 }
-ALONE: dict[str, dict[str, tuple[str, ...]]] = {
+ALONE: dict[str, dict[str, Any]] = {
     "sd3": sd3.ALONE,
     "flux": {theirs: (ours,) for theirs, ours in flux.EMBEDDERS.items()}
     | {"final_layer.linear": ("proj_out",)},
