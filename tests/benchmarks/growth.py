@@ -101,7 +101,7 @@ def _curves(points: list[tuple[int, float]]) -> dict[str, list[tuple[float, floa
 def tiny() -> tuple[Base, Network]:
     """The embedded base and its ControlNet for edges."""
     base = load_base("tiny")
-    return base, load_controlnet(base.path / "controls" / "canny")[0]
+    return base, load_controlnet(base.path / "controls" / "canny", dtype=base.dtype)[0]
 
 
 def images(*, steps: int = 5, batch: int = 1, pixels: int = 128, controls: int = 1) -> float:
