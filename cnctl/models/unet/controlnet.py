@@ -85,6 +85,7 @@ class ControlNet(Branch, ControlNetModel):
 
     is_trainable = True
     conv_in: Any
+    register_to_config: Any
 
     def to_json_string(self) -> str:
         """The config under the name of diffusers' own class, so that diffusers loads the folder."""
