@@ -18,6 +18,7 @@ import pytest
 # Torch, tokenizers and the hub's client read these when they are imported, which is later.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"  # two threads must not spin for a core that another has
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -60,6 +60,20 @@ def find_paired(folder: Path, given: Mapping[str, str]) -> PairedFiles | None:
     return PairedFiles(images, hints, _files(folder, TEXT), place=f"a file *{LABEL}.png")
 
 
+def find_hints(folder: Path) -> Path | None:
+    """Return the folder of hints, or the first hint, of a folder that pairs images with hints.
+
+    Only the names in the folder itself are looked at.
+    """
+    image, hint, _ = (
+        next((folder / name for name in names if (folder / name).is_dir()), None)
+        for names in FOLDERS
+    )
+    if image is not None and hint is not None:
+        return hint
+    return next(folder.glob(f"*{LABEL}.*"), None)
+
+
 def open_paired(
     folder: Path, files: PairedFiles, *, read_hint: Callable[[HintSource], np.ndarray]
 ) -> FolderDataset:

@@ -14,6 +14,7 @@ from cnctl.curation.rows import Row
 from cnctl.curation.sources import files, lists, tables, tars, videos
 from cnctl.data.braces import expand_braces
 from cnctl.data.folder import INDEXES
+from cnctl.data.paired_folders import find_hints
 from cnctl.data.tables import find_tables
 from cnctl.data.urls import is_url
 from cnctl.errors import CnctlError, reading, shown
@@ -92,6 +93,11 @@ def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
     if found := find_tables(folder, inputs.note):
         inputs.note(f"{shown(folder)} is read as tables: {len(found)} files, {shown(found[0])}")
         return tables.table_rows(folder, found, inputs.columns)
+    if hints := find_hints(folder):
+        raise CnctlError(
+            f"{shown(folder)} is a training set: {shown(hints)} is for hints, not images",
+            hint="train on it as it is, or give its images alone",
+        )
     suffixes = SUFFIXES | (videos.SUFFIXES if inputs.every else frozenset())
     below = files.walk(folder, suffixes=suffixes, without=without)
     return (row for path, name in below for row in _image_or_frames(path, name, inputs))

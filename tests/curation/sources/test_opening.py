@@ -50,6 +50,15 @@ def test_loops_of_links_are_not_followed(photos: Path) -> None:
         read_row(next(row for row in found if row.name == "self.png"), {})
 
 
+@pytest.mark.parametrize("hint", ["conditioning/a.png", "a-condlabel.png"])
+def test_hints_of_a_training_set_are_not_taken_for_images(tmp_path: Path, hint: str) -> None:
+    paint(tmp_path / "images/a.png")
+    assert names(tmp_path) == ["images/a.png"]
+    paint(tmp_path / hint)
+    with pytest.raises(CnctlError, match=r"is a training set: .* is for hints"):
+        rows(tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
 def test_a_folder_that_cannot_be_listed_is_a_row(photos: Path) -> None:
     (photos / "sub").chmod(0)
