@@ -36,7 +36,7 @@ SAVED = "state.json"
 SAVED_SPLITS = "dataset_dict.json"
 SPLIT = "train"
 FIRST = 8
-"""Rows whose values tell whether a column holds images."""
+"""Rows whose values show whether a column holds images."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""URLs of data: tell them from paths, and show them without credentials."""
+"""URLs of data: distinguish them from paths, and show them without credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hints that a data set states in files of its own: one map for each image."""
+"""Hints that a data set states in its own files: one map for each image."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class Network(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """The parameters of its own that gradient reaches, by name."""
+        """Its own parameters that gradient reaches, by name."""
         raise NotImplementedError
 
     def save(

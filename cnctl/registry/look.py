@@ -144,7 +144,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 def _read_answer(
     entries: Sequence[Entry], code: int | None, output: IO[str], seconds: float
 ) -> dict[Entry, Look]:
-    """What the child has written; where that is no answer, why each entry cannot be used."""
+    """What the child has written; where that cannot be read, why each entry cannot be used."""
     output.seek(0)
     try:
         answers = [_unpacked(packed) for packed in json.load(output)]

@@ -40,7 +40,7 @@ def resolve(
 
 
 def parse_setting(kind: type, name: str, text: str) -> Any:
-    """A setting's value from text, as its own type; CnctlError where there is no such one."""
+    """A setting's value from text, as its own type; CnctlError where there is none of this name."""
     known = declarations(kind)
     if name not in known:
         raise CnctlError(f"there is no setting {name!r}", hint=did_you_mean(name, known))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cnctl.plugin import Detector, Hint
 
 USED = [number for number, name in enumerate(CLASSES, start=1) if name not in UNUSED]
-"""The data set's numbers, from 1, of the 171 classes that networks tell apart."""
+"""The data set's numbers, from 1, of the 171 classes that networks distinguish."""
 NOBODY_KNOWS = 255
 SAME = {
     "ball": "sports ball",

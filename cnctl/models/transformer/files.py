@@ -49,7 +49,7 @@ class BaseFiles:
         return location.path if self._is_own(location.path) else None
 
     def read_defaults(self, location: Location) -> dict[str, Any]:
-        """What a base of this family says of its own settings, see `location.read_defaults`."""
+        """What a base of this family says of its settings, see `location.read_defaults`."""
         return read_defaults(self.find_folder(location) or location.path)
 
     def read_config(self, location: Location) -> dict[str, Any]:

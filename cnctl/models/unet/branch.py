@@ -114,7 +114,7 @@ class Branch(Network):
         return predict_noise(base.denoiser, latents, timesteps, text, residuals)
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """All of its own, or all that leads to the middle block."""
+        """All its own parameters, or those that lead to the middle block."""
         unused = "controlnet_down_blocks." if connect == "middle" else None
         own = self.own_parameters()
         return {name: p for name, p in own.items() if not (unused and name.startswith(unused))}

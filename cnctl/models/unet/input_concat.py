@@ -82,7 +82,7 @@ class InputConcatUNet(Network, UNet2DConditionModel):
         return replace(base, denoiser=HintedUNet(self, hint)), []
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """All of its own."""
+        """All its own parameters."""
         return self.own_parameters()
 
     def save(

@@ -159,7 +159,7 @@ class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
         return list(control.unbind()[:-1])
 
     def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """All of its own."""
+        """All its own parameters."""
         return self.own_parameters()
 
     def _widened(self, hint: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ UNUSED = frozenset(
     {"street sign", "hat", "shoe", "eye glasses", "plate", "mirror", "window", "desk", "door"}
     | {"blender", "hair brush"}
 )
-"""Numbered, but in no map: the other 171 are what networks tell apart."""
+"""Numbered, but in no map: the other 171 are what networks distinguish."""
 UNLABELLED = "unlabelled"
 
 
