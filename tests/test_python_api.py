@@ -32,6 +32,7 @@ def test_names_are_those_of_the_jobs() -> None:
         cnctl.paint  # noqa: B018
 
 
+@pytest.mark.slow
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its code in order, with two steps for many and without the training."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")

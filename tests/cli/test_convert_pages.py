@@ -77,6 +77,7 @@ def shelf(random_base, random_controlnet, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.usefixtures("small_is_sd15")
 def test_every_command_of_the_page_runs(page, shelf, tmp_path, monkeypatch) -> None:

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HINT = Path(__file__).parents[2] / "examples/hints/canny-cat.png"
 
 
+@pytest.mark.slow
 def test_answers_each_job_before_the_next_is_sent(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cnctl", "generate", "--base", "tiny", "--cond", "canny"]
     command += ["--hint", "--steps", "1", "--jobs", "-", "--json", "-q"]

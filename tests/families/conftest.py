@@ -462,13 +462,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         needs = {"inpainting", "several"} & {*metafunc.fixturenames}
         cases = [case for case in CASES if all(getattr(case.reference, one) for one in needs)]
-        # What commands do with SD 2.x they do with SD 1.x; its models are compared in any run.
-        repeated = metafunc.module.__name__.endswith("test_commands")
+        # SD 2.x is SD 1.x but for what test_single_file.py covers; `tiny` runs in many other tests.
         marked = [
             pytest.param(
                 case,
                 id=case.name,
-                marks=[pytest.mark.slow] if repeated and case.name == "SD 2.x" else [],
+                marks=[pytest.mark.slow] if case.name in ("SD 2.x", "tiny") else [],
             )
             for case in cases
         ]

@@ -262,7 +262,9 @@ class TestEqualsDiffusers:
         edit, controls = Edit(images, strength=0.6), self.controls(case, network, hint)
         assert_same(self.ours(base, controls, edit, steps=3), expected)
 
-    @pytest.mark.parametrize(("strength", "total"), [(1.0, 3), (0.6, 5)])
+    @pytest.mark.parametrize(
+        ("strength", "total"), [pytest.param(1.0, 3, marks=pytest.mark.slow), (0.6, 5)]
+    )
     def test_masked(
         self, inpainting: Any, case: Any, base: Base, network: Any, hint: Tensor,
         images: np.ndarray, theirs: Any, assert_same: Any, strength: float, total: int,
@@ -368,6 +370,7 @@ def predicted(base: Base, network: Network | None = None) -> Tensor:
         return base.family.predict(base.denoiser, latents, timestep, text, residuals)
 
 
+@pytest.mark.slow
 def test_layers_that_wait_elsewhere_give_the_same(
     source: str, base: Base, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,7 +392,8 @@ def test_layers_that_wait_elsewhere_give_the_same(
     torch.testing.assert_close(predicted(own, network), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["int8", pytest.param("nf4", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["int8", "nf4"])
 def test_a_quantized_base_predicts_nearly_the_same(source: str, base: Base, form: str) -> None:
     small = quantize_base(load_base(source, low_memory=True), form, low_memory=False)
     expected, found = predicted(base), predicted(small)

@@ -135,6 +135,7 @@ def test_masked_hints_train(random_base: Path, tmp_path: Path) -> None:
     assert 0 < done.fidelity_after < 1
 
 
+@pytest.mark.slow
 def test_the_colours_below_a_mask_do_not_matter(
     random_base: Path, random_controlnet: ControlNetModel, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def networks(save_network):
     return hand.float(), face.float()
 
 
+@pytest.mark.slow
 def test_points_are_the_peaks_of_what_the_networks_say(networks, monkeypatch):
     """The networks see blue first; at one small size nothing but the maps is resized."""
     monkeypatch.setattr(hands_and_faces, "HAND_SIDES", (64,))

@@ -51,6 +51,7 @@ def test_several_at_once_are_as_one_by_one(networks, same_in_batches):
     same_in_batches(lineart, coarse=True)
 
 
+@pytest.mark.slow
 def test_cartoon_lines_are_those_of_controlnet_aux(save_network, same_in_batches):
     """Half precision makes the file of random weights small; names are as in parallel runs."""
 

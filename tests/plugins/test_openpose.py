@@ -97,6 +97,7 @@ def network(save_network):
     return save_network(build, "body_pose_model.pth", lambda name: name.partition(".")[2]).float()
 
 
+@pytest.mark.slow
 def test_peaks_and_people_are_those_of_controlnet_aux(network, photo):
     """The same random weights in the code that the released ControlNets' data were made with."""
     import_network("open_pose.util", "smart_resize")  # first: the two import each other

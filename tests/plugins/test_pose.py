@@ -43,6 +43,7 @@ def test_the_papers_rule_leaves_out_people_with_few_points(photo):
     assert detect(photo, **options, min_keypoints=(most + 0.5) / 18) is None
 
 
+@pytest.mark.slow
 def test_the_contract_is_kept_where_someone_is_found(photo):
     from dataclasses import replace
 

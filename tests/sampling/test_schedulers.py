@@ -22,6 +22,7 @@ SUIT = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_each_denoises_sdxl_or_is_refused(loaded_sdxl_base: Base, name: str) -> None:
     base = loaded_sdxl_base

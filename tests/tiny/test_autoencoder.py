@@ -16,6 +16,7 @@ def autoencoder():
     return PatchAutoencoder.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32).eval()
 
 
+@pytest.mark.slow
 def test_round_trip_of_held_out_scenes(autoencoder):
     scores = round_trip(autoencoder, 64)
     assert scores["psnr"] >= 31

@@ -57,6 +57,7 @@ def test_weights_are_small() -> None:
     assert sum(path.stat().st_size for path in files) < 1e6
 
 
+@pytest.mark.slow
 def test_automatic_mode_on_the_embedded_base(base: Base, tmp_path: Path) -> None:
     """A scene's hint brings its thing back, with no word from anyone."""
     from cnctl.images import write_image

@@ -31,6 +31,7 @@ def test_each_is_listed_and_each_that_is_listed_is_there() -> None:
     assert listed == {f"tiny/{path.name}" for path in (WEIGHTS / "controls").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_an_output_fits_its_own_hint_best(base: Base, name: str) -> None:
     condition = get_condition(name)

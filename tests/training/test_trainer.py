@@ -120,6 +120,7 @@ def test_gradient_wakes_in_stages_and_the_base_sleeps(loaded_random_base: Base) 
     assert all(torch.equal(after[name], base_before[name]) for name in after)
 
 
+@pytest.mark.slow
 def test_it_learns(loaded_random_base: Base) -> None:
     losses = [r.loss for r in start(loaded_random_base, steps=24, prompt_dropout=0.0).run()]
     assert np.mean(losses[-6:]) < 0.9 * np.mean(losses[:6])

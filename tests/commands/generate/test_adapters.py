@@ -183,6 +183,7 @@ def test_a_lora_changes_the_base_as_diffusers_has_it(base: Base, tmp_path: Path,
     assert (lora.name, lora.scale) == ("style.safetensors", 0.7)
 
 
+@pytest.mark.slow
 def test_stabilitys_names_in_sdxl(loaded_sdxl_base: Base, tmp_path: Path) -> None:
     # diffusers reads these names in U-Nets of two layers, as published ones have.
     two_layers = {**loaded_sdxl_base.denoiser.config, "layers_per_block": 2}
@@ -212,6 +213,7 @@ def test_the_rank_and_alpha_of_peft_stand_in_the_metadata(
         torch.testing.assert_close(base.denoiser.state_dict()[weight], before[weight] + change)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "patterns",
     [

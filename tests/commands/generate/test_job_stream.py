@@ -54,6 +54,7 @@ def run(request: GenerateRequest, *jobs: object) -> list[JobResult]:
     return [*generate_jobs(request, lines)]
 
 
+@pytest.mark.slow
 def test_a_job_is_made_as_by_a_run_of_its_own(request_: GenerateRequest, hint: str, base) -> None:
     job = {"image": hint, "prompt": "a ball", "seed": 7, "steps": 3, "control_scale": 0.5}
     (result,) = run(request_, job)

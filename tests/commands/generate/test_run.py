@@ -246,6 +246,7 @@ def test_a_ready_hint_is_taken_as_it_is(base: str, photo: Path, tmp_path: Path) 
     assert np.array_equal(pixels(first.path), pixels(again.path))
 
 
+@pytest.mark.slow
 def test_two_controls_differ_from_one(base: str, photo: Path, tmp_path: Path) -> None:
     one = next(
         generate(
@@ -309,6 +310,7 @@ def test_bad_arguments_are_one_sentence(
         next(generate(GenerateRequest(CANNY, [photo], "a", base=base, **arguments)))
 
 
+@pytest.mark.slow
 def test_a_sheet_shows_what_is_coming(base: str, photo: Path, tmp_path: Path) -> None:
     """Its cells are the estimates, and the image, which is the same without it."""
     events: list[Event] = []
@@ -332,6 +334,7 @@ def test_a_sheet_shows_what_is_coming(base: str, photo: Path, tmp_path: Path) ->
         next(generate(replace(request, save_steps=0)))
 
 
+@pytest.mark.slow
 def test_less_memory_makes_the_same_images(base: str, photo: Path, tmp_path: Path) -> None:
     """Prompts of different lengths among them, with and without guidance."""
     shared = {"base": base, "settings": {"steps": 2}, "sweep": {"guidance_scale": [1.0, 5.0]}}

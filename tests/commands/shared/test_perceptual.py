@@ -83,6 +83,7 @@ def test_distances_are_their_formulas() -> None:
     assert deviation == pytest.approx(0, abs=1e-3 * mean)
 
 
+@pytest.mark.slow
 def test_inception_is_read_without_running_its_pickle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

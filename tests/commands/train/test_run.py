@@ -26,14 +26,16 @@ from cnctl.commands.generate.adapters import Adapters
 from cnctl.commands.generate.loaded_controls import load_controls
 from cnctl.commands.generate.models import Models
 from cnctl.commands.generate.request import ControlSpec
-from cnctl.commands.shared.events import Note, Stage, ignore
+from cnctl.commands.shared.events import Loading, Note, Stage, ignore
 from cnctl.commands.shared.weights import NamedControl, open_control
 from cnctl.commands.train import previews
 from cnctl.commands.train.events import Converged, OnEvent, Previewed, Started
 from cnctl.commands.train.run import TrainRequest, check_data, plan_training, train
+from cnctl.commands.train.run_settings import check_settings, resolve_settings
 from cnctl.commands.train.setup import prepare
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.images import write_hint, write_image
+from cnctl.models.base import Base
 from cnctl.models.families import load_base
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.controlnet import build_controlnet
@@ -123,8 +125,9 @@ def test_a_run_leaves_a_controlnet_a_log_previews_and_checkpoints(
     described = read_description(result.controlnet)
     for key, value in {"condition": "canny", "hint_channels": 3, "steps": 4, "seed": 5}.items():
         assert described[key] == value
-    assert isinstance(events[0], Started)
-    assert (events[0].plan.examples, events[0].plan.held_out) == (36, 4)
+    started = next(event for event in events if not isinstance(event, Loading))
+    assert isinstance(started, Started)
+    assert (started.plan.examples, started.plan.held_out) == (36, 4)
     looks = [event for event in events if isinstance(event, Previewed)]
     assert [look.step for look in looks] == [0, 4]
     assert (result.fidelity_before, result.fidelity_after) == tuple(look.fidelity for look in looks)
@@ -473,6 +476,7 @@ def test_a_run_starts_from_given_weights(whole: Path, random_base: Path, tmp_pat
     assert plan_training(TrainRequest(settings={"steps": 2}), run, resume=True).start == str(whole)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_form_that_it_started_from(
     whole: Path, random_base: Path, tmp_path: Path
 ) -> None:
@@ -575,6 +579,7 @@ def test_own_pairs_in_a_folder(random_base: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_result(whole: Path, random_base: Path, tmp_path: Path) -> None:
     start(random_base, tmp_path / "run", workers=2)
     assert weights(tmp_path / "run") == weights(whole)
@@ -622,10 +627,13 @@ def test_a_folder_in_use_or_not_empty_is_refused(
     ],
 )
 def test_settings_out_of_range(
-    random_base: Path, tmp_path: Path, setting: str, value: object, message: str
+    loaded_random_base: Base, setting: str, value: object, message: str
 ) -> None:
+    asked = {**SETTINGS, setting: value}
     with pytest.raises(CnctlError, match=message):
-        start(random_base, tmp_path / "run", **{setting: value})
+        check_settings(
+            resolve_settings(get_condition("canny"), loaded_random_base, asked), loaded_random_base
+        )
 
 
 def test_a_plan_tells_what_would_be_trained_and_writes_nothing(
@@ -705,6 +713,7 @@ def write_hinted_set(folder: Path, *, count: int) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_fidelity_that_cannot_be_measured_is_said_and_keeps_no_run_waiting(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def shards(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_a_streamed_run_is_the_local_one_and_keeps_no_credentials(
     random_base: Path, tmp_path: Path, shards: Path, serve: Any
 ) -> None:

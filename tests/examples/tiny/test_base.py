@@ -29,6 +29,7 @@ def test_our_sampler_agrees_with_the_stock_pipeline(base):
     np.testing.assert_allclose(ours / 255, theirs, atol=0.02)
 
 
+@pytest.mark.slow
 def test_words_reach_the_picture(base):
     red, blue = sample(base, ["a red heart", "a blue heart"], guidance_scale=4.0, seed=1, steps=8)
     middle = slice(48, 80)

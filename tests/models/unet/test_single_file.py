@@ -333,6 +333,7 @@ class TestLoad:
 
         assert try_prediction(Returns()) == "epsilon"
 
+    @pytest.mark.parametrize("shelved", ["SDXL"], indirect=True)
     def test_half_precision(self, shelved: tuple) -> None:
         base = load_base(shelved[0], dtype="bfloat16")
         texts = [model.dtype for model, _ in base.text_encoders]
@@ -398,6 +399,7 @@ class TestTrueArchitecture:
         self.write(path, weights)
         return path, version
 
+    @pytest.mark.slow
     def test_configs_come_from_the_header(self, true_file: tuple[Path, str]) -> None:
         """Numbers of parameters are those of the published bases, as diffusers counts them."""
         path, version = true_file
