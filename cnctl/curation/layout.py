@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnctl.curation.recipe import Form
+from cnctl.data.annotated import PLAN, REPORT
 from cnctl.data.held_out import SUBSETS, VALIDATION
 from cnctl.data.tables import SPLIT
 
-__all__ = ["SUBSETS", "VALIDATION"]
+__all__ = ["PLAN", "REPORT", "SUBSETS", "VALIDATION"]
 
-PLAN = "plan.json"
 ROWS = "rows.jsonl"
 MANIFEST = "manifest.jsonl"
 PAGE = "report.html"
-REPORT = "report.json"
-"""Written last: the data set is finished where it is."""
 CLAIMS = ".claims"
 TRAIN = SPLIT
 SPLITS = (TRAIN, VALIDATION)

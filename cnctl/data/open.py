@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnctl.data.annotated import check_finished
 from cnctl.data.columns import FOLDERS, check_given, parse_columns
 from cnctl.data.examples import Dataset, read_colours
 from cnctl.data.folder import INDEXES, open_index
@@ -85,6 +86,7 @@ def _open_folder(
     read_hint: Callable[[Path | bytes], np.ndarray],
     note: Callable[[str], None],
 ) -> Dataset:
+    check_finished(folder)
     tables = find_tables(folder, note)
     if indexes := _find_indexes(folder):
         others = [*indexes[1:], *tables[:1]]

@@ -59,7 +59,7 @@ def save_checkpoint(
     Raises OutputError where it cannot be written; the older checkpoints are then untouched.
     """
     target = _path(folder, step)
-    hint = "free some space, then resume from the checkpoint before it with --resume"
+    hint = "free some space, then continue with --resume"
     # A damaged checkpoint of the same step, which was skipped, may be replaced.
     with writing(target, hint=hint), atomic_path(target, overwrite=True) as new:
         new.mkdir()
@@ -124,12 +124,18 @@ def _write_files(
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
         try:
             save_file(contiguous, folder / f"{group}.safetensors")
-        except SafetensorError as error:  # a full disk, for instance
-            raise OSError(str(error)) from error
+        except SafetensorError as error:
+            raise _system_error(error) from error
     (folder / STATE).write_text(json.dumps(state, indent=1))
     files = {path.name: _measure(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, "step": step, "torch": torch.__version__, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+def _system_error(error: SafetensorError) -> OSError:
+    """What the system said of a full disk, for instance; safetensors writes it into its message."""
+    found = re.search(r"os error (\d+)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else OSError(str(error))
 
 
 def _measure(path: Path) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _read_mask(path: Path, size: Sequence[int]) -> np.ndarray:
         )
     if not mask.any():
         raise CnctlError(
-            f"the mask {shown(path)} is black, so nothing may change",
+            f"the mask {shown(path)} is below half everywhere, so nothing may change",
             hint="paint white where the image is to change",
         )
     return mask

@@ -156,6 +156,16 @@ def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone
         )
 
 
+def note_detected_masks(controls: Sequence[LoadedControl], *, note: Callable[[str], None]) -> None:
+    """Report which controls fill in a part that their detector chooses, and not the user."""
+    for control in controls:
+        if control.condition.masked and not control.ready:
+            note(
+                f"{control.condition.name} masks a part of the image at random; to choose it, give "
+                "--image and --mask, or an image with that part transparent and --hint"
+            )
+
+
 def note_without_effect(
     controls: Sequence[LoadedControl], settings: GenerateSettings, *, note: Callable[[str], None]
 ) -> None:

@@ -15,6 +15,7 @@ from cnctl.commands.generate.loaded_controls import (
     LoadedControl,
     load_controls,
     name_weights,
+    note_detected_masks,
     note_without_effect,
 )
 from cnctl.commands.generate.memory import out_of_memory_hint
@@ -124,6 +125,8 @@ def _load(checked: CheckedRun, models: Models, on_event: OnEvent, *, own: bool =
         move_layers_if_too_large(
             base, [one.network for one in controls], note=lambda text: on_event(Note(text))
         )
+    if checked.to_edit is None:
+        note_detected_masks(controls, note=lambda text: on_event(Note(text)))
     for chosen in every:
         note_without_effect(controls, chosen, note=lambda text: on_event(Note(text)))
     return Setup(

@@ -43,13 +43,28 @@ def find_rows(inputs: Inputs, *, without: Path) -> Iterator[Row]:
     without: the output folder, whose files are not inputs. Raises CnctlError for
     an input that does not exist or gives nothing.
     """
+    captions = dict.fromkeys(filter(_is_caption, inputs.given))
+    if captions:
+        named = shown(next(iter(captions))) + (
+            f" and {len(captions) - 1} more" * (len(captions) > 1)
+        )
+        inputs.note(f"{named}: taken for the captions of images, not for lists")
     for item in inputs.given:
+        if item in captions:
+            continue
         yield from _some(_rows(item, inputs, without), item)
     if inputs.paths == "-":
         yield from _some(lists.path_rows(sys.stdin.buffer), "standard input")
     elif inputs.paths:
         with reading(inputs.paths), open(inputs.paths, "rb") as file:
             yield from _some(lists.path_rows(file), inputs.paths)
+
+
+def _is_caption(item: str) -> bool:
+    """Whether a .txt lies beside an image of its name, as where a shell lists a whole folder."""
+    path = Path(item)
+    beside = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    return path.suffix.lower() == ".txt" and any(map(Path.is_file, beside))
 
 
 def check_inputs(inputs: Inputs) -> None:
@@ -88,7 +103,8 @@ def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
     """A folder with an index or tables is a data set, any other one a tree of files."""
     indexes = [folder / name for name in INDEXES if Path(name).suffix in lists.SUFFIXES]
     if index := next((path for path in indexes if path.is_file()), None):
-        inputs.note(f"{shown(index)} is read, and not the folder's other files")
+        beside = "the folder's other files and the hints that it names are not"
+        inputs.note(f"{shown(index)} is read; {beside}")
         return lists.list_rows(index, inputs.columns)
     if found := find_tables(folder, inputs.note):
         inputs.note(f"{shown(folder)} is read as tables: {len(found)} files, {shown(found[0])}")

@@ -105,7 +105,10 @@ def test_refuses(edit, mask: Path, tmp_path: Path) -> None:
     Image.new("L", (121, 83)).save(tmp_path / "black.png")
     for arguments, message in [
         ({"mask": tmp_path / "small.png"}, r"small.png has 64x64 pixels, the image 121x83"),
-        ({"mask": tmp_path / "black.png"}, "black.png is black, so nothing may change"),
+        (
+            {"mask": tmp_path / "black.png"},
+            "black.png is below half everywhere",
+        ),
         ({"strength": 0.0}, "--strength is 0.0; it must be more than 0"),
         ({"mask": mask, "image": None}, "--mask is for an image to edit"),
         ({"strength": 0.5, "image": None}, "--strength is for an image to edit"),

@@ -218,7 +218,19 @@ def test_an_imagefolder_is_read_by_its_metadata(photos: Path) -> None:
     Path("photos/metadata.jsonl").write_text('{"file_name": "sub/e.jpg", "text": "it"}\n')
     told: list[str] = []
     assert names(photos, note=told.append) == ["sub/e.jpg"]
-    assert told == ["photos/metadata.jsonl is read, and not the folder's other files"]
+    (line,) = told
+    assert line.startswith("photos/metadata.jsonl is read; the folder's other files and the hints")
+
+
+def test_captions_among_the_inputs_are_no_lists(photos: Path) -> None:
+    Path("photos/a.txt").write_text("a red house\n")
+    Path("photos/empty.txt").touch()
+    notes: list[str] = []
+    found = rows("photos/a.png", "photos/a.txt", note=notes.append)
+    assert contents(found)[0][1] == "a red house"
+    assert notes == ["photos/a.txt: taken for the captions of images, not for lists"]
+    with pytest.raises(CnctlError, match=r"empty\.txt holds no images"):
+        rows("photos/empty.txt")
 
 
 def test_frames_of_a_video(photos: Path) -> None:
