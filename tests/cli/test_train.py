@@ -22,6 +22,7 @@ def cnctl(*arguments: object) -> None:
     app([str(argument) for argument in arguments], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_stdout_is_the_folder_and_stderr_all_else(
     random_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ def test_people_are_found_and_drawn_at_any_size(photo):
         assert (draw_hint(pose, found.data) == found.hint).all()
 
 
+@pytest.mark.slow
 def test_nobody_is_none_and_no_black_map(photo):
     assert load_detector(pose)(photo, person_score=1.0) is None
     assert load_detector(pose)(photo, person_score=0.0, point_score=1.0) is None

@@ -33,6 +33,7 @@ def agreement(name: str, *, shift: int = 0) -> float:
     return float(np.mean(scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least"), [("hed", 0.7), ("scribble", 0.75), ("ade20k", 0.6), ("openpose", 0.55)]
 )

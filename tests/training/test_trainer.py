@@ -210,6 +210,7 @@ def test_a_run_that_has_grown_reads_on_and_resumes_bit_for_bit(
     assert digest(resumed) == digest(whole)
 
 
+@pytest.mark.slow
 def test_how_a_batch_is_split_does_not_matter(loaded_random_base: Base) -> None:
     losses = [
         [report.loss for report in start(loaded_random_base, learning_rate=1e-3, **sizes).run()]

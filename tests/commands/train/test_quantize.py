@@ -33,7 +33,8 @@ def weights(run: Path) -> dict[str, Any]:
     return load_file(run / "controlnet" / "diffusion_pytorch_model.safetensors")
 
 
-@pytest.mark.parametrize("form", ["int8", pytest.param("nf4", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["int8", "nf4"])
 def test_it_learns_and_resumes_with_the_same_form(
     form: str, random_sd3_base: Path, tmp_path: Path
 ) -> None:

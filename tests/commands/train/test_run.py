@@ -139,6 +139,7 @@ def test_a_run_leaves_a_controlnet_a_log_previews_and_checkpoints(
     assert names == ["step-00000002", "step-00000004"]
 
 
+@pytest.mark.slow
 def test_resumed_is_uninterrupted_bit_for_bit(
     whole: Path, random_base: Path, tmp_path: Path
 ) -> None:

@@ -316,6 +316,7 @@ class TestLoad:
         save_file({**weights, "v_pred": torch.ones(0)}, path)
         assert load_base(path).process.prediction == "v_prediction"
 
+    @pytest.mark.parametrize("shelved", ["SD 2.x"], indirect=True)
     def test_metadata_decides_the_prediction_type(self, written: tuple) -> None:
         path, *parts = written
         weights = {n: w.contiguous().clone() for n, w in original_weights(*parts).items()}
@@ -339,6 +340,7 @@ class TestLoad:
         texts = [model.dtype for model, _ in base.text_encoders]
         assert {base.denoiser.dtype, base.vae.dtype, *texts} == {torch.bfloat16}
 
+    @pytest.mark.parametrize("shelved", ["SDXL"], indirect=True)
     def test_a_missing_tensor_is_named(self, written: tuple) -> None:
         path, *parts = written
         weights = {n: w.contiguous().clone() for n, w in original_weights(*parts).items()}

@@ -100,7 +100,9 @@ def narrow(request, tmp_path):
     return controlnet, tmp_path / "source"
 
 
-@pytest.mark.parametrize("form", ["original", "bare", "diffusers"])
+@pytest.mark.parametrize(
+    "form", ["original", pytest.param("bare", marks=pytest.mark.slow), "diffusers"]
+)
 def test_there_and_back_is_the_identity_and_means_the_same(narrow, tmp_path, form) -> None:
     controlnet, source = narrow
     there = convert(
