@@ -267,7 +267,7 @@ def _work(out: Path, crew: Crew, pipe: Connection, position: Any) -> None:
                 shard, killers, suspects = pipe.recv()
                 report = place.run(shard, killers=killers, suspects=suspects)
                 pipe.send(shard if report is None else report)
-    except EOFError:
+    except (EOFError, ConnectionError):  # the parent has ended
         pass
     except CnctlError as error:
         pipe.send(error)
