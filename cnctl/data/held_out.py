@@ -22,7 +22,7 @@ SUBSETS = "subsets"
 def find_held_out(spec: str | Path) -> Path | None:
     """Return the split `validation` of a folder or of a list in its `subsets/`, if it has one.
 
-    A folder whose index does not lie in `train/` has no splits.
+    A folder has splits only if its index is in `train/`.
     """
     path = Path(spec)
     if is_url(str(spec)):

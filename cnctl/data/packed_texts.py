@@ -14,14 +14,15 @@ from typing import overload
 import numpy as np
 
 CODEC = ("utf-8", "surrogatepass")
-"""What file names that are not UTF-8 become in Python passes through."""
+"""Keeps file names that are not UTF-8, which are surrogates in Python."""
 
 
 @dataclass(frozen=True, eq=False)
 class PackedTexts(Sequence[tuple[str, ...]]):
-    """Rows of texts, as many in each. spans: int64 (rows, texts + 1), where each begins and ends.
+    """Rows with a fixed number of texts.
 
-    The texts of a row follow each other in `data`.
+    data: all texts, one after the other. spans: int64 (rows, texts + 1), the offset in bytes at
+    which each text of a row begins, and the end of the last.
     """
 
     data: bytes
@@ -45,7 +46,7 @@ class PackedTexts(Sequence[tuple[str, ...]]):
         return PackedTexts(self.data, self.spans[np.asarray(indices, np.int64)])
 
     def joined(self, other: PackedTexts) -> PackedTexts:
-        """Return these rows and then those of another, with as many texts in each."""
+        """Return these rows and then those of `other`, which has the same number of columns."""
         spans = np.concatenate([self.spans, other.spans + len(self.data)])
         return PackedTexts(self.data + other.data, spans)
 
@@ -55,7 +56,7 @@ class PackedTexts(Sequence[tuple[str, ...]]):
 
 
 def pack_texts(rows: Iterable[Sequence[str]], *, columns: int) -> PackedTexts:
-    """Pack rows, of so many texts each, as they come."""
+    """Pack rows of `columns` texts each."""
     data, spans = bytearray(), array("q")
     for row in rows:
         spans.append(len(data))

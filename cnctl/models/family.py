@@ -102,7 +102,7 @@ class Family:
     """build_network(base, method=, hint_channels=, hint_encoder=, hint_start=, layers=, rank=,
     seed=, condition=): a fresh network by one of METHODS, section 3.2 for this architecture.
     layers: blocks to copy; 0 for the family's own number. rank: above 0 a Control-LoRA of this
-    rank. condition: its name, where published ControlNets for it have a form of their own."""
+    rank. condition: its name; the published ControlNets for some have another form."""
     open_network: Callable[..., Network]
     """open_network(source, base, condition=, hint_channels=, masked=, control_type=, config=,
     dtype=): trained weights; CnctlError before they load where they do not fit. masked: whether

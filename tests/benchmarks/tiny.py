@@ -43,7 +43,7 @@ BATCH = 16
 PEOPLE = {"openpose"}
 """Conditions that only scenes with a person have hints for."""
 SHARING = {"blur-gaussian", "normal-bae"}
-"""Conditions that share another's ControlNet and have hints of their own."""
+"""Conditions that use the ControlNet of another condition, with other hints."""
 OPTIONS: Mapping[str, Mapping[str, OptionValue]] = {"tile": {"factor": 4.0}}
 """Options with which a hint lacks something; the default of tile keeps all detail."""
 Detect = Callable[[np.ndarray], np.ndarray | None]

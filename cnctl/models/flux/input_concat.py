@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,9 @@ from diffusers.configuration_utils import FrozenDict
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from cnctl.models.control import Control
-from cnctl.models.flux.controlnet import predict_velocity
 from cnctl.models.flux.shape import check_same_shape
-from cnctl.models.network import INPUT_CONCAT
-from cnctl.models.residuals import EncodedHint, Residuals
+from cnctl.models.input_concat_network import InputConcatNetwork
 from cnctl.models.save import diffusers_config
-from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.network import LatentHintNetwork
 from cnctl.models.transformer.packing import pack
 from cnctl.tensorfiles.lazy import ready
@@ -42,57 +37,22 @@ LAYERS = (
 """Those that diffusers' script adapts, by the ends of their names."""
 
 
-class FluxInputConcat(LatentHintNetwork, FluxTransformer2DModel):
+class FluxInputConcat(InputConcatNetwork, LatentHintNetwork, FluxTransformer2DModel):
     """The base's transformer with a LoRA that reads hints, in place of the base's.
 
     Its other weights are the base's own tensors: they are locked, and not saved.
     """
 
-    method = INPUT_CONCAT
-    replaces_base = True
     is_trainable = False
-    export_name = "input-concat"
-    residual_count = 0
 
     def check_fits(self, base: Base) -> None:
         """Raise CnctlError where it was made from a base of other shapes."""
         own = dict(self.config) | {"in_channels": self.config.out_channels}
         check_same_shape(own, base.denoiser.config)
 
-    def residuals(
-        self,
-        base: Base,
-        latents: Tensor,
-        timestep: Tensor,
-        text: TextFeatures,
-        hint: EncodedHint,
-    ) -> Residuals:
-        """Nothing: it replaces the base."""
-        return Residuals(())
-
-    def predict(
-        self,
-        base: Base,
-        latents: Tensor,
-        timesteps: Tensor,
-        text: TextFeatures,
-        hint: Tensor,
-        *,
-        connect: str = "all",
-    ) -> Tensor:
-        """The velocity (B, C, h, w) by itself."""
-        encoded = self.encode_hint(base, hint).features
-        return predict_velocity(HintedTransformer(self, encoded), latents, timesteps, text)
-
-    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
-        """The base with itself, and this hint, in place of the denoiser; no controls."""
-        # One at a time, so that batches agree.
-        encoded = torch.cat([self.encode_hint(base, one[None]).features for one in hint])
-        return replace(base, denoiser=HintedTransformer(self, encoded)), []
-
-    def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """The factors of the LoRA."""
-        return self.own_parameters()
+    def with_hint(self, hint: Tensor) -> nn.Module:
+        """The transformer with the latents of a hint (1 or B, C, h, w)."""
+        return HintedTransformer(self, hint)
 
     def save(
         self,
@@ -165,7 +125,7 @@ def saved_name(parameter: str) -> str:
 
 
 def _widened(layer: nn.Linear) -> nn.Linear:
-    """A locked layer for twice as many channels, of which the new ones change nothing."""
+    """A locked layer that reads twice the channels; the weights of the new ones are zero."""
     weight = torch.cat([layer.weight, torch.zeros_like(layer.weight)], dim=1)
     wide = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     wide.weight = nn.Parameter(weight.detach(), requires_grad=False)

@@ -104,7 +104,7 @@ class BaseFiles:
             raise refused
         names = " or ".join(self.published)
         raise MissingError(
-            f"{path} has no tokenizers, configs and noise schedule, which no file has",
+            f"{path} has no tokenizers, configs and noise schedule",
             hint=f"fetch a base that completes it: cnctl models pull {names}; or put it into a "
             "folder of diffusers with such a base",
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,24 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnctl.models.base import Base
-from cnctl.models.control import Control
-from cnctl.models.network import INPUT_CONCAT, Network
-from cnctl.models.residuals import EncodedHint, Residuals
+from cnctl.models.input_concat_network import InputConcatNetwork
+from cnctl.models.residuals import EncodedHint
 from cnctl.models.save import save_network
-from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.branch import predict_noise
 from cnctl.models.unet.shape import check_same_shape
 
 
-class InputConcatUNet(Network, UNet2DConditionModel):
+class InputConcatUNet(InputConcatNetwork, UNet2DConditionModel):
     """A U-Net that reads a hint beside the latents, in place of the base's."""
 
-    method = INPUT_CONCAT
-    replaces_base = True
     is_trainable = True
-    export_name = "input-concat"
-    residual_count = 0
-    conditional_only = False
 
     @property
     def hint_channels(self) -> int:
@@ -53,37 +44,9 @@ class InputConcatUNet(Network, UNet2DConditionModel):
         """The hint as it is: it is read beside the latents."""
         return EncodedHint(hint)
 
-    def residuals(
-        self,
-        base: Base,
-        latents: Tensor,
-        timestep: Tensor,
-        text: TextFeatures,
-        hint: EncodedHint,
-    ) -> Residuals:
-        """Nothing: it replaces the base."""
-        return Residuals(())
-
-    def predict(
-        self,
-        base: Base,
-        latents: Tensor,
-        timesteps: Tensor,
-        text: TextFeatures,
-        hint: Tensor,
-        *,
-        connect: str = "all",
-    ) -> Tensor:
-        """ε_θ(z_t, t, c_t, c_f), (B, C, h, w), by itself."""
-        return predict_noise(HintedUNet(self, hint), latents, timesteps, text)
-
-    def attach(self, base: Base, hint: Tensor, **acts: Any) -> tuple[Base, list[Control]]:
-        """The base with itself, and this hint, in place of the denoiser; no controls."""
-        return replace(base, denoiser=HintedUNet(self, hint)), []
-
-    def learning_parameters(self, *, connect: str = "all") -> dict[str, nn.Parameter]:
-        """All its own parameters."""
-        return self.own_parameters()
+    def with_hint(self, hint: Tensor) -> nn.Module:
+        """The U-Net with a hint (1 or B, hint_channels, H, W), which is resized to the latents."""
+        return HintedUNet(self, hint)
 
     def save(
         self,

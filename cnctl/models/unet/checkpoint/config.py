@@ -67,7 +67,7 @@ ALLOWED_IN_UNION = ALLOWED - {"mid_block_type"} | {
 
 
 _OF_ATTENTION = ("cross_attention_dim", "use_linear_projection")
-"""Fields that no shape determines where a ControlNet has no attention."""
+"""Fields that cannot be read from the shapes of a ControlNet without attention."""
 
 
 class UnknownHeadsError(CnctlError):
