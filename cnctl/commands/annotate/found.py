@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -44,17 +45,16 @@ class StandardInput(NoFile):
         return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
+@dataclass(frozen=True)
 class FoundRow(NoFile):
     """A row of a table, a member of a tar file, a frame of a video, or what is wrong with one."""
 
-    def __init__(self, row: Row, secrets: Mapping[str, str]) -> None:
-        super().__init__(Path(row.name), _relative(row))
-        object.__setattr__(self, "_source", (row, secrets))
+    row: Row
+    secrets: Mapping[str, str] = field(compare=False)
 
     @property
     def content(self) -> bytes:
-        row, secrets = self._source  # type: ignore[attr-defined]
-        return read_row(row, secrets).data
+        return read_row(self.row, self.secrets).data
 
 
 def find_inputs(request: AnnotateRequest, note: Callable[[str], None]) -> list[ImageFile]:
@@ -94,7 +94,10 @@ def _held(
     secrets = tars.secret_urls([item for item in items if is_url(item)])
     for row in find_rows(inputs, without=Path(os.path.abspath(request.out))):
         path = path_of(row)
-        yield ImageFile(path, _relative(row)) if path else FoundRow(row, secrets)
+        if path is None:
+            yield FoundRow(Path(row.name), _relative(row), row, secrets)
+        else:
+            yield ImageFile(path, _relative(row))
 
 
 def _relative(row: Row) -> Path:

@@ -118,7 +118,8 @@ class AnnotateRequest(Declared):
         Flag("For --caption: folder, cached hub id, or tiny.", default="BLIP"),
     ] = None
     prompt: Annotated[
-        str | None, Flag("Prompt for --dataset, for images without a .txt of their name.", ("--prompt", "-p"))
+        str | None,
+        Flag("Prompt for --dataset, for images without a .txt of their name.", ("--prompt", "-p")),
     ] = None
     largest: Annotated[int | None, Flag("Only the N images with the most pixels.", metavar="N")] = (
         None

@@ -109,7 +109,7 @@ def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
     if found := find_tables(folder, inputs.note):
         inputs.note(f"{shown(folder)} is read as tables: {len(found)} files, {shown(found[0])}")
         return tables.table_rows(folder, found, inputs.columns)
-    if hints := find_hints(folder):
+    if (hints := find_hints(folder)) and hints.absolute() != without:
         raise CnctlError(
             f"{shown(folder)} is a training set: {shown(hints)} is for hints, not images",
             hint="train on it as it is, or give its images alone",

@@ -18,7 +18,7 @@ UNDETERMINED: Mapping[str, Any] = {
     "force_zeros_for_pooled_projection": True,
     "sample_size": 128,
 }
-"""Fields that cannot be read from shapes, with what diffusers takes where a config leaves them out."""
+"""Fields that shapes do not show, with what diffusers takes where a config leaves them out."""
 
 
 def config_from_shapes(a: Architecture) -> Config:
