@@ -34,6 +34,12 @@ class Manifest:
         self._read_new()
         return {n: report for n, report in self._reports.items() if self._is_there(report)}
 
+    def damaged(self) -> list[str]:
+        """The files of shards that were done, and are missing now or have another size."""
+        self._read_new()
+        files = ((n, f) for report in self._reports.values() for n, f in report.files.items())
+        return sorted(name for name, file in files if size_of(self._out / name) != file.bytes)
+
     def find(self, shard: int) -> ShardReport | None:
         """The report of a shard, if it is done."""
         self._read_new()

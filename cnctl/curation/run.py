@@ -92,6 +92,12 @@ def make_dataset(
         numbers = _numbers(job, plan)
         missing = _missing(place, numbers)
         if missing:
+            if damaged := place.manifest.damaged():
+                more = f" and {len(damaged) - 1} more" * (len(damaged) > 1)
+                job.inputs.note(
+                    f"{shown(job.out / damaged[0])}{more}: missing or changed since they were "
+                    "written; made again"
+                )
             (job.out / REPORT).unlink(missing_ok=True)
             _Run(job, place, numbers, secrets, on_progress).make(missing)
         left = plan.shards - len(place.manifest.reports())

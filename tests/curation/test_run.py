@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cnctl.commands.shared.events import Note
 from cnctl.curation.layout import CLAIMS
 from cnctl.errors import CnctlError, OutputError
 from cnctl.system.locks import Claims
@@ -75,8 +76,11 @@ def test_a_shard_that_is_lost_is_made_again(photos: Path) -> None:
     before = digest("out")
     Path("out/train/000001.tar").unlink()
     Path("out/records/000002.jsonl").write_text("")
-    assert not make(photos).made.was_done
+    events: list[object] = []
+    assert not make(photos, on_event=events.append).made.was_done
     assert digest("out") == before
+    (line,) = [event.text for event in events if isinstance(event, Note)]
+    assert line.startswith("out/records/000002.jsonl and 1 more: missing or changed")
 
 
 def test_a_part_of_a_line_in_the_manifest_is_removed(photos: Path) -> None:
