@@ -46,6 +46,8 @@ def plot(
     x = _scale((x for x, _ in points), 0, last=WIDTH)
     y = _scale((y for _, y in points), height, last=0)
     marks = marks or {}
+    ends = [y(curve[-1][1]) for curve in curves]
+    names = _apart([end - 5 for end in ends])
     return render(
         "plot.svg.j2",
         width=WIDTH,
@@ -59,7 +61,8 @@ def plot(
                 "joined": not with_dots,
                 "colour": COLOURS[0 if with_dots else number % len(COLOURS)],
                 "points": [(x(step), y(value)) for step, value in curves[number]],
-                "end": y(curves[number][-1][1]),
+                "end": ends[number],
+                "name_y": names[number],
                 "interval": [x(end) for end in one.interval] if isinstance(one, Dots) else None,
             }
             for number, (name, one) in enumerate(series.items())
@@ -78,6 +81,14 @@ def _scale(values: Iterable[float], first: float, *, last: float) -> Callable[[f
     given = list(values)
     low, high = min(given), max(given)
     return lambda value: round(first + (last - first) * (value - low) / (high - low or 1), 1)
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Where names are written: near these heights, in their order, a line of text apart."""
+    placed, last = {}, 5.0 - LINE
+    for number in sorted(range(len(heights)), key=heights.__getitem__):
+        placed[number] = last = max(heights[number], last + LINE)
+    return [placed[number] for number in range(len(heights))]
 
 
 def _labels(points: Curve, height: int, *, x_name: str, with_y: bool) -> list[tuple[Any, ...]]:

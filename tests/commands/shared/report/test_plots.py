@@ -1,5 +1,6 @@
 """Curves as SVG, read back from the coordinates that are drawn."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 from cnctl.commands.shared.report.plots import HEIGHT, ROW, WIDTH, Dots, plot
@@ -34,3 +35,13 @@ def test_dots_stand_in_rows_over_one_axis_with_their_intervals() -> None:
     interval, _ = (str(path.get("d")) for path in drawn.iter(f"{SVG}path"))
     assert interval.startswith(f"M{WIDTH / 4} 0.0H{WIDTH * 3 / 4}M{WIDTH / 2} ")
     assert [text.text for text in drawn.iter(f"{SVG}text")] == ["a", "<b>", "0", "1", "ssim"]
+
+
+def test_names_of_curves_that_end_together_do_not_overlap() -> None:
+    ends = {"a": 9.0, "b": 10.0, "c": 9.9}
+    drawn = plot({name: [(0, 0), (1, end)] for name, end in ends.items()})
+    found = re.findall(r'y="([-.\d]+)" text-anchor="end" fill="#\w+">(\w)<', drawn)
+    heights = {name: float(y) for y, name in found}
+    assert sorted(heights, key=heights.__getitem__) == ["b", "c", "a"]
+    assert heights["c"] - heights["b"] >= 12
+    assert heights["a"] - heights["c"] >= 12
