@@ -60,6 +60,7 @@ def images_below(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_pipe(photos):
     output, errors = run_script("pipe.sh", photos)
     assert errors == ""

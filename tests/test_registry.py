@@ -212,6 +212,7 @@ print(json.dumps({entry.name: [entry.problem, entry.summary] for entry in entrie
     assert found["canny"] == ["", "Canny edges, white on black"]
 
 
+@pytest.mark.slow
 def test_a_plugin_in_use_that_ends_the_process_or_hangs_is_an_error(tmp_path):
     ending = {name: ENDING[name] for name in ("exits", "aborts", "hangs-deaf")}
     for name, (code, _) in ending.items():
@@ -268,6 +269,7 @@ def test_a_plugin_that_changes_the_working_folder_sends_no_output_elsewhere(tmp_
     assert "PermissionError: the working folder belongs to the whole process" in result.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_a_plugin_that_hangs(tmp_path):
     hang = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
     modules = {"hangs_module": f"{hang}; time.sleep(600)"}
@@ -364,6 +366,7 @@ def test_a_stranger_cannot_take_the_name_of_a_built_in(tmp_path):
     assert any(line.startswith("canny\t") and "cnctl" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_two_strangers_with_one_name_are_told_apart_by_the_user(tmp_path):
     install_good(tmp_path, "one", "red")
     install_good(tmp_path, "two", "red")

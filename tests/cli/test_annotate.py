@@ -99,6 +99,7 @@ def test_a_data_set(cnctl, photo, tmp_path):
     assert "1 image has no caption; --caption or --prompt gives one" in empty.stderr
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf8(cnctl_process, photo, tmp_path, environment):
     environment["PYTHONIOENCODING"] = "utf-8:strict"  # as in a desktop's locale
     odd = os.fsdecode(b"\xff\xfe.png")
@@ -154,6 +155,7 @@ def test_the_body_of_the_command_is_short():
     assert len(statements) <= 16
 
 
+@pytest.mark.slow
 def test_a_broken_plugin_leaves_the_hints_of_other_conditions(
     tmp_path, cnctl_process, environment, photo
 ):

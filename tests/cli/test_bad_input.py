@@ -207,6 +207,7 @@ def test_a_full_disk_behind_stdout(cnctl_process, photo, words):
     assert_refused(run, 6, "the output cannot be written: the disk is full")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("-o", "-")])
 def test_a_closed_pipe_is_quiet(cnctl_process, photo, words):
     reader, writer = os.pipe()

@@ -105,6 +105,7 @@ def test_check_passes_the_example_the_built_in_and_what_new_writes(site):
     assert "blur meets the contract" in result.stderr
 
 
+@pytest.mark.slow
 def test_check_tells_faults_one_a_line_and_exits_with_2(site):
     result = run("conditions", "check", "heavy", "canny", path=site)
     assert result.returncode == 2
@@ -128,6 +129,7 @@ def test_check_of_a_plugin_that_does_not_import(tmp_path):
     assert len(result.stdout.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_check_without_the_detectors_weights_names_the_command_and_exits_with_4(tmp_path):
     environment = {"HF_HUB_CACHE": str(tmp_path), "CNCTL_DETECTORS": str(tmp_path)}
     result = run("conditions", "check", "hed", "canny", **environment)

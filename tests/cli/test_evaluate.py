@@ -30,6 +30,7 @@ def run(*words: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_prints_a_table_or_a_document() -> None:
     words = ["--cond", "canny", "--data", "photos", "--base", "tiny", "--steps", "1", "-q"]
     title, figures = run(*words).splitlines()

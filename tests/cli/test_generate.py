@@ -58,6 +58,7 @@ def test_sheets_and_a_page_follow_the_images(tmp_path: Path) -> None:
     assert 'src="out/cat-canny-hint.png"' in Path("all.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_mode_given_once_is_for_all_and_twice_for_each() -> None:
     words = ["-p", "a cat", *COMMON, "--json", "--cond", f"canny:{CAT}", "--cond", f"canny:{CAT}"]
     once = json.loads(run(*words, "--control-mode", "prompt"))["images"][0]

@@ -38,6 +38,7 @@ def test_a_folder_holds_what_shards_hold(photos: Path) -> None:
     assert (len(dataset), dataset.ready_hints, list(dataset.problems)) == (7, 7, [])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugin")
 def test_the_bytes_of_folders_do_not_depend_on_workers_and_interruptions(
     photos: Path, monkeypatch: pytest.MonkeyPatch

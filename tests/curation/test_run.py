@@ -152,6 +152,7 @@ def test_a_number_is_claimed_by_one_process(tmp_path: Path) -> None:
         assert subprocess.check_output(ask, text=True) == "[True, True, True]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugin")
 @pytest.mark.parametrize(
     ("first", "timeout", "reason"),

@@ -226,6 +226,7 @@ def no_hint(image: np.ndarray, rng: np.random.Generator | None) -> None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_processes_ask_for_their_own_examples_and_others_go_on_alike(
     server: Any, workers: int

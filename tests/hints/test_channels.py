@@ -123,6 +123,7 @@ def test_a_hint_that_is_no_picture_shows_in_grid_gallery_and_info(
     assert json.loads(told.stdout)["metadata"]["cnctl"]["condition"] == name
 
 
+@pytest.mark.slow
 def test_masked_hints_train(random_base: Path, tmp_path: Path) -> None:
     asked = TrainRequest(
         condition="inpaint",

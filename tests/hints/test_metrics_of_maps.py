@@ -127,6 +127,7 @@ def people(seed):
     return canvas
 
 
+@pytest.mark.slow
 def test_shuffled_poses_agree_by_chance():
     """A point at random in 84 x 84 pixels falls into a circle of radius 5 with odds of 1 in 90."""
     pairs = [(people(2 * i), people(2 * i + 1)) for i in range(300)]

@@ -119,6 +119,7 @@ def test_modes_equal_the_originals_loop(
     assert_same(ours(loaded_random_base, control, texts), expected)
 
 
+@pytest.mark.slow
 def test_a_branch_that_runs_every_third_step_adds_the_same_between(
     assert_same: Any,
     loaded_random_base: Base,

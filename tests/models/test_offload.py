@@ -45,6 +45,7 @@ def test_networks_are_on_the_device_while_they_work(loaded_random_base: Base) ->
         assert len(first.places) == 4, "else they stay where they are"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["random_base", "random_sd3_base"])
 def test_the_denoiser_is_read_when_text_encoders_are_released(
     folder: str, request: pytest.FixtureRequest

@@ -42,6 +42,7 @@ def test_lineart_is_that_of_controlnet_aux(networks, photo):
     assert (detect(photo) != detect(photo, coarse=True)).any()
 
 
+@pytest.mark.slow
 def test_lineart_keeps_the_contract_at_any_size(networks):
     assert check_condition(lineart) == []
 

@@ -113,6 +113,7 @@ def test_peaks_and_people_are_those_of_controlnet_aux(network, photo):
     assert np.abs(ours - candidates[:, :3]).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_nobody_is_none_and_no_black_map(network):
     assert load_detector(openpose)(np.zeros((16, 16, 3), np.uint8), min_keypoints=1.0) is None
 

@@ -115,6 +115,7 @@ def test_training_draws_the_papers_augmentations_from_their_whole_ranges():
     assert 0.47 < np.mean([options["keep"] for options in drawn]) < 0.53
 
 
+@pytest.mark.slow
 def test_synthesis_from_a_photo_is_seeded_and_keeps_the_contract(save_network, photo):
     def build():
         net = import_network("hed", "ControlNetHED_Apache2")()

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys, threading, time
 from cnctl.system.left_threads import exit_in_spite_of_threads
@@ -18,6 +20,7 @@ def run(seconds: float) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_one_that_runs_on_is_named_and_ended() -> None:
     ended = run(1000)
     assert (ended.returncode, ended.stdout) == (7, "done\n")

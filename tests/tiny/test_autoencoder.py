@@ -24,6 +24,7 @@ def test_round_trip_of_held_out_scenes(autoencoder):
     assert scores["largest_latent"] < 15
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_latents_are_normalised(autoencoder):
     pictures = to_tensor(np.stack([scene.image for scene in held_out_scenes(64)]))

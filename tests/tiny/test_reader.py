@@ -42,6 +42,7 @@ def test_reads_what_was_drawn(name: str, least: float) -> None:
     assert agreement(name) > agreement(name, shift=2) + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "most"), [("depth", 0.12), ("normal", 8.0)])
 def test_distances_are_small(name: str, most: float) -> None:
     assert agreement(name) < most

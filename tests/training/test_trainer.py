@@ -263,6 +263,7 @@ def test_from_the_middle_to_all(loaded_random_base: Base, tmp_path: Path) -> Non
     assert set(steps.values()) == {2.0, 6.0}
 
 
+@pytest.mark.slow
 def test_the_base_learns_along_from_its_step_on(random_base: Path) -> None:
     base = load_base(random_base)
     before = {name: tensor.clone() for name, tensor in base.denoiser.state_dict().items()}
@@ -363,6 +364,7 @@ def test_a_checkpoint_of_another_shape_is_refused(loaded_random_base: Base, tmp_
         Training(loaded_random_base, other, Noise(), settings=SETTINGS, checkpoint=kept)
 
 
+@pytest.mark.slow
 def test_half_precision_learns_in_full(random_base: Path) -> None:
     # On the CPU, torch's bfloat16 gradient of a strided convolution over one pixel is not defined.
     training = start(load_base(random_base, dtype="bfloat16"), steps=2, examples=Larger())

@@ -217,6 +217,7 @@ def test_other_numbers_of_channels_pass(hint_channels):
     assert check_condition(detects(detect, hint_channels=hint_channels)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("condition", "words"), FAULTS.values(), ids=FAULTS)
 def test_each_fault_is_told_in_one_line(condition, words):
     problems = check_condition(condition)

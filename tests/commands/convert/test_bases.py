@@ -301,6 +301,7 @@ def test_what_a_base_has_learnt_along_is_kept_beside(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_rounding_to_half_precision_is_not_learnt(unfrozen, random_base, tmp_path, dtype) -> None:
     whole = load_file(tmp_path / "base.safetensors")
@@ -541,6 +542,7 @@ def test_full_rank_loses_nothing(trained, random_base, tmp_path) -> None:
     assert lora.difference < 1e-4
 
 
+@pytest.mark.slow
 def test_diffusers_reads_the_control_lora_as_we_do(own_base, tmp_path) -> None:
     """Biases apart, which diffusers leaves out beside factors. It reads two layers per block."""
     torch.manual_seed(1)

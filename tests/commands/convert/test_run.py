@@ -154,6 +154,7 @@ def test_casts_and_verifies(folder, tmp_path, dtype) -> None:
     assert result.relative_difference < 2e-2
 
 
+@pytest.mark.slow
 def test_verify_says_that_half_precision_loses_small_weights(random_controlnet, tmp_path) -> None:
     small = copy.deepcopy(random_controlnet)
     for name, parameter in small.named_parameters():

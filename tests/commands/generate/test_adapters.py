@@ -402,6 +402,7 @@ def test_refuses_embeddings(
         load_adapters(fresh(loaded_random_base), [], [f"{flag}{path}"])
 
 
+@pytest.mark.slow
 def test_images_say_what_was_added_and_are_made_again(
     random_base: Path, loaded_random_base: Base, random_controlnet: ControlNetModel, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path)).copy()
 
 
+@pytest.mark.slow
 def test_one_source_is_a_hint_and_the_other_a_photograph(make: Make) -> None:
     (both,) = make("canny", "canny", images=["photos/a.png"], out="both")
     mixed = make(f"canny:hint={both.hint}", "canny", images=["photos/a.png"], out="mixed")
@@ -61,6 +62,7 @@ def test_one_source_is_a_hint_and_the_other_a_photograph(make: Make) -> None:
         parse_control("canny:hint=")
 
 
+@pytest.mark.slow
 def test_a_folder_holds_a_hint_for_each_image(make: Make) -> None:
     plain = make("canny", images=["photos"], out="plain")
     Path("hints").mkdir()

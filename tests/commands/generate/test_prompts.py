@@ -87,6 +87,7 @@ def test_captions_are_the_likeliest_words(loaded_random_base: Base, blip: Path) 
     assert caption
 
 
+@pytest.mark.slow
 def test_a_base_may_bring_a_default_prompt_of_its_own(make: Make, tmp_path: Path) -> None:
     index = tmp_path / "base/model_index.json"
     content = json.loads(index.read_text())
@@ -113,6 +114,7 @@ def test_automatic_captions_a_first_image_and_generates_again(make: Make, blip: 
     assert np.abs(difference).max() <= 1
 
 
+@pytest.mark.slow
 def test_captions_of_different_lengths_do_not_change_each_other(
     make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

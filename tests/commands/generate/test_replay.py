@@ -103,6 +103,7 @@ def test_an_image_is_made_again_bit_for_bit_also_out_of_a_batch(make: Make, tmp_
     assert notes == []
 
 
+@pytest.mark.slow
 def test_one_thing_can_be_changed(make: Make, tmp_path: Path) -> None:
     (first,) = make(seed=3, settings={"steps": 2, "control_scale": 0.7})
     (expected,) = make(
@@ -119,6 +120,7 @@ def test_one_thing_can_be_changed(make: Make, tmp_path: Path) -> None:
     assert other.record.controls[0].scale == 0.7
 
 
+@pytest.mark.slow
 def test_an_edit_is_made_again(make: Make, tmp_path: Path) -> None:
     mask = np.zeros((70, 64), np.uint8)
     mask[20:50, 10:40] = 255
@@ -142,6 +144,7 @@ def test_says_what_is_missing_or_different(make: Make, tmp_path: Path) -> None:
         again(first.path, tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_the_embedded_base_is_found_by_name(tmp_path: Path) -> None:
     cat = Path(__file__).parents[3] / "examples/images/cat.jpg"
     request = GenerateRequest(
@@ -174,6 +177,7 @@ def test_a_hint_is_never_replaced_by_another(make: Make, tmp_path: Path) -> None
     assert kept.hint == second.hint
 
 
+@pytest.mark.slow
 def test_each_size_of_a_sweep_keeps_its_hint(make: Make, tmp_path: Path) -> None:
     made = make(seed=0, sweep={"resolution": [64, 128]}, overwrite=True)
     assert len({image.hint for image in made}) == 2
@@ -182,6 +186,7 @@ def test_each_size_of_a_sweep_keeps_its_hint(make: Make, tmp_path: Path) -> None
         assert np.array_equal(pixels(repeated.path), pixels(image.path))
 
 
+@pytest.mark.slow
 def test_a_hint_is_found_by_its_content(make: Make, tmp_path: Path) -> None:
     (first,) = make(seed=0)
     first.hint.rename(first.hint.with_name("edges of the photo.png"))
@@ -189,6 +194,7 @@ def test_a_hint_is_found_by_its_content(make: Make, tmp_path: Path) -> None:
     assert np.array_equal(pixels(repeated.path), pixels(first.path))
 
 
+@pytest.mark.slow
 def test_a_config_is_given_for_a_file_without_one(make: Make, tmp_path: Path) -> None:
     """The file does not say how many attention heads there are."""
     folder = tmp_path / "runs/control"

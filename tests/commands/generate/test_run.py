@@ -154,6 +154,7 @@ def test_writes_images_with_their_hint_and_settings(base: str, photo: Path, tmp_
     assert "Steps: 2, Sampler: DDIM, CFG scale: 9.0, Seed: 1, Size: 96x64" in chunks["parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 def test_web_interfaces_are_told_what_they_would_need(
     base: str, photo: Path, tmp_path: Path
@@ -423,6 +424,7 @@ def test_a_name_that_was_asked_for_and_is_taken_meanwhile_is_an_error(
     assert other.has_all()
 
 
+@pytest.mark.slow
 def test_a_sheet_of_another_run_is_never_replaced(base: str, photo: Path, tmp_path: Path) -> None:
     """Its image is another run's too, even if it is not there yet."""
     request = GenerateRequest(
@@ -512,6 +514,7 @@ def test_a_control_without_effect_is_said(
     assert any(said in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_ready_hint_of_black_lines_is_said(base: str, tmp_path: Path) -> None:
     drawing = np.full((64, 64), 255, np.uint8)
     drawing[30:34] = 0

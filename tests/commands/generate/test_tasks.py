@@ -175,6 +175,7 @@ def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(make: Make, tmp_pa
         make(images=["photos"], seed=0)
 
 
+@pytest.mark.slow
 def test_each_point_of_a_sweep_is_the_image_of_these_settings(make: Make) -> None:
     controls = [ControlSpec(condition="canny", scale=0.9)]
     photo = {"images": ["photos/a.png"], "seed": 1, "controls": controls}
@@ -300,6 +301,7 @@ def failed(events: list[Event]) -> list[FailedImage]:
 class TestBadInputs:
     """One that is bad is put down by name, and the others are made."""
 
+    @pytest.mark.slow
     def test_before_work_where_a_file_cannot_be_read(self, make: Make) -> None:
         Path("photos/bad.png").write_text("no image")
         events: list[Event] = []
@@ -363,6 +365,7 @@ def test_scales_are_counted_before_anything_is_written(
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8_are_recorded_and_found_again(make: Make, base: str) -> None:
     odd = Path(os.fsdecode(b"photos/caf\xe9 #1.png"))
     shutil.copy("photos/a.png", odd)

@@ -38,6 +38,7 @@ def test_the_number_is_that_of_the_block_only() -> None:
     assert torch.get_num_threads() == usual
 
 
+@pytest.mark.slow
 def test_an_image_is_made_again_on_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HINT.parent)
     asked = GenerateRequest(

@@ -112,6 +112,7 @@ def test_it_has_no_strength_of_its_own(
         make(random_base, run, tmp_path / "x.png", **acts)
 
 
+@pytest.mark.slow
 def test_it_begins_with_what_it_has_learnt(run: Path, random_base: Path, tmp_path: Path) -> None:
     result = train(
         asked(random_base, init_from=str(run), steps=1, learning_rate=1e-9, preview_every=0),

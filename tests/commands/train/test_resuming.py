@@ -82,6 +82,7 @@ def test_threads_without_cores_are_not_used() -> None:
     assert len(notes) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_uses_as_many_threads_as_at_its_start(
     random_base: Path, tmp_path: Path
 ) -> None:

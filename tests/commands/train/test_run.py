@@ -262,6 +262,7 @@ def test_a_resume_that_would_be_another_run_is_refused(
     assert weights(out) == weights(whole)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_exported_and_the_run_goes_on_with_its_own(
     random_base: Path, tmp_path: Path
 ) -> None:
@@ -385,6 +386,7 @@ def test_a_run_takes_larger_batches_where_control_sets_in_and_resumes_so(
         assert log(out)[1:] == log(tmp_path / "whole")[1:]
 
 
+@pytest.mark.slow
 def test_a_batch_may_be_split_otherwise_later(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, steps=1)
@@ -397,6 +399,7 @@ def test_a_batch_may_be_split_otherwise_later(random_base: Path, tmp_path: Path)
         go_on(out, steps=3, gradient_accumulation=3)
 
 
+@pytest.mark.slow
 def test_steps_that_are_reached_already_are_said(random_base: Path, tmp_path: Path) -> None:
     events: list[Any] = []
     start(random_base, tmp_path / "run", steps=2)
@@ -444,6 +447,7 @@ def test_a_control_lora_is_small_resumes_generates_and_merges(
         start(random_base, tmp_path / "next", lora=2, init_from=str(whole))
 
 
+@pytest.mark.slow
 def test_middle_first_then_all(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start(random_base, out, connect="middle", steps=2)
@@ -513,6 +517,7 @@ def test_the_form_of_a_controlnet_to_start_from_is_not_chosen(
         plan_training(asked, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_config_is_given_for_weights_to_start_from(
     whole: Path, random_base: Path, tmp_path: Path
 ) -> None:
@@ -653,6 +658,7 @@ def test_a_plan_tells_what_would_be_trained_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_part_of_the_data_is_trained_on_and_part_of_the_run(
     random_base: Path, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_streamed_run_is_the_local_one_and_keeps_no_credentials(
         assert not SECRET.search(path.read_bytes()), path
 
 
+@pytest.mark.slow
 def test_a_shard_that_has_changed_is_another_data_set(
     random_base: Path, tmp_path: Path, shards: Path, serve: Any
 ) -> None:

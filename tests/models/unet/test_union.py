@@ -139,6 +139,7 @@ def test_a_condition_that_it_does_not_know_is_refused(
     assert caught.value.hint
 
 
+@pytest.mark.slow
 def test_generates_otherwise_for_another_kind(
     random_sdxl_base: Path, union: Path, tmp_path: Path
 ) -> None:

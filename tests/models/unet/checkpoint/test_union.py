@@ -49,6 +49,7 @@ def shapes_of(union: ControlNetUnionModel) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in union.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [6, 8], ids=["union", "promax"])
 def test_true_size_has_the_tensors_of_diffusers_and_needs_no_config(kinds) -> None:
     with torch.device("meta"):
@@ -84,6 +85,7 @@ def folder(union, tmp_path):
     return tmp_path / "source"
 
 
+@pytest.mark.slow
 def test_there_and_back_is_the_identity_and_means_the_same(union, folder, tmp_path) -> None:
     there = convert(
         ConvertRequest(
