@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnctl.commands.shared.known_controls import known_weights
 from cnctl.hints.files import describe
-from cnctl.hints.run import describe_range
+from cnctl.hints.options import describe_range
 from cnctl.plugin import Condition
 from cnctl.registry import OWN_DISTRIBUTION, list_conditions
 

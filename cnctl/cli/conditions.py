@@ -244,7 +244,7 @@ def _file_line(file: WeightFile) -> str:
 
 
 def _option_line(name: str, option: Option) -> str:
-    from cnctl.hints.run import describe_range
+    from cnctl.hints.options import describe_range
 
     limits = describe_range(option)
     return "  ".join(filter(None, [f"{name}={_text(option.default)}", limits, option.help]))

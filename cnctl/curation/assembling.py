@@ -27,7 +27,8 @@ from cnctl.curation.sources.reading import read_row
 from cnctl.curation.stored import Stored, store_image
 from cnctl.curation.tools import Tools
 from cnctl.errors import CnctlError, shown
-from cnctl.hints.run import check_options, draw_options
+from cnctl.hints.options import check_options
+from cnctl.hints.run import draw_options
 from cnctl.images import count_frames, encode_hint, fit_image, hint_suffix, read_image, working_size
 from cnctl.plugin import Detection, OptionValue
 from cnctl.system.lines import is_utf8

@@ -15,7 +15,8 @@ from cnctl.curation.recipe import HintRecipe
 from cnctl.curation.tools import Tools
 from cnctl.errors import CnctlError
 from cnctl.hints.ground_truth import map_of, read_stated
-from cnctl.hints.run import LoadedDetector, Size
+from cnctl.hints.ready import Size
+from cnctl.hints.run import LoadedDetector
 from cnctl.plugin import Detection
 
 Result = Detection | CnctlError | None

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from cnctl.hints.ready import read_ready
 from cnctl.hints.run import (
     LoadedDetector,
     augment_hint,
     draw_options,
     hint_from_maps,
     load_detections,
-    read_ready,
 )
 from cnctl.plugin import Condition, Detection, OptionValue
 from cnctl.registry import get_condition

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from cnctl.errors import CnctlError, shown
-from cnctl.hints.run import Size, read_ground_truth
+from cnctl.hints.ready import Size, read_ground_truth
 from cnctl.images import fit_image
 from cnctl.plugin import Condition, Detection, OptionValue
 

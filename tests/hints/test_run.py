@@ -6,26 +6,10 @@ import numpy as np
 import pytest
 
 from cnctl.errors import CnctlError, DeviceError, MissingError
-from cnctl.hints.run import (
-    augment_hint,
-    describe_range,
-    draw_hint,
-    draw_options,
-    load_detections,
-    load_detector,
-    parse_options,
-    read_ready,
-)
-from cnctl.plugin import BatchDetector, Condition, Option
+from cnctl.hints.run import augment_hint, draw_options, load_detections, load_detector
+from cnctl.plugin import BatchDetector, Condition
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (13, 7, 3), dtype=np.uint8)
-
-OPTIONS = {
-    "radius": Option(9, minimum=1, maximum=64),
-    "weight": Option(0.5, minimum=0),
-    "invert": Option(False),
-    "mode": Option("soft", choices=("soft", "hard")),
-}
 
 
 def make(detect, *, hint_channels=3, **more):
@@ -36,18 +20,6 @@ def make(detect, *, hint_channels=3, **more):
         hint_channels=hint_channels,
         **more,
     )
-
-
-def with_options():
-    """A condition whose detector records the options that it was called with."""
-    seen = {}
-
-    def detect(image, **options):
-        seen.clear()
-        seen.update(options)
-        return image
-
-    return make(detect, options=OPTIONS), seen
 
 
 @pytest.mark.parametrize("hint_channels", [1, 3, 6])
@@ -211,95 +183,6 @@ def test_detectors_run_side_by_side():
     assert all((hint == IMAGE // 2).all() for hint in hints)
 
 
-def test_options_not_given_take_their_defaults():
-    condition, seen = with_options()
-    load_detector(condition)(IMAGE, radius=np.int64(3), weight=2)
-    assert seen == {"radius": 3, "weight": 2.0, "invert": False, "mode": "soft"}
-    assert [type(value) for value in seen.values()] == [int, float, bool, str]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"radius": 0},
-        {"radius": 65},
-        {"radius": 1.5},
-        {"radius": True},
-        {"radius": "9"},
-        {"weight": -0.1},
-        {"weight": float("nan")},
-        {"weight": float("inf")},
-        {"invert": 1},
-        {"mode": "loud"},
-        {"mode": None},
-    ],
-)
-def test_options_out_of_type_or_range_are_refused(options):
-    condition, _ = with_options()
-    (name,) = options
-    with pytest.raises(CnctlError, match=f"sample: option {name} is .*; it must be ") as caught:
-        load_detector(condition)(IMAGE, **options)
-    assert caught.value.hint == f"the default is {name}={OPTIONS[name].default}"
-
-
-def test_an_unknown_option_gives_the_nearest_and_all_known():
-    condition, _ = with_options()
-    with pytest.raises(CnctlError, match="sample has no option 'raduis'; nearest is 'radius'") as e:
-        load_detector(condition)(IMAGE, raduis=3)
-    assert e.value.hint == "its options: radius, weight, invert, mode"
-    with pytest.raises(CnctlError, match="has no option 'radius'") as e:
-        load_detector(make(lambda image: image))(IMAGE, radius=3)
-    assert e.value.hint == "sample takes no options"
-
-
-@pytest.mark.parametrize(
-    ("assignment", "parsed"),
-    [
-        ("radius=4", {"radius": 4}),
-        (" radius = 4 ", {"radius": 4}),
-        ("weight=2", {"weight": 2.0}),
-        ("weight=1e-3", {"weight": 0.001}),
-        ("mode=hard", {"mode": "hard"}),
-        *((f"invert={word}", {"invert": True}) for word in ("true", "Yes", "1", "on")),
-        *((f"invert={word}", {"invert": False}) for word in ("FALSE", "no", "0", "off")),
-    ],
-)
-def test_text_is_read_as_the_type_of_the_default(assignment, parsed):
-    result = parse_options(with_options()[0], [assignment])
-    assert result == parsed
-    assert [type(v) for v in result.values()] == [type(v) for v in parsed.values()]
-
-
-def test_the_last_of_several_assignments_counts():
-    assert parse_options(with_options()[0], ["radius=4", "radius=5"]) == {"radius": 5}
-    assert parse_options(with_options()[0], []) == {}
-
-
-@pytest.mark.parametrize(
-    ("assignment", "words"),
-    [
-        ("radius", "option 'radius' has no value"),
-        ("radius=", "it must be a whole number"),
-        ("radius=4.5", "radius is '4.5'; it must be a whole number"),
-        ("radius=99", "radius is 99; it must be 1 to 64, ends included"),
-        ("weight=nan", "it must be a number"),
-        ("weight=-1", "it must be at least 0"),
-        ("invert=perhaps", "it must be true or false"),
-        ("mode=loud", "it must be one of soft, hard"),
-        ("rad=4", "no option 'rad'; nearest is 'radius'"),
-        ("=4", "no option ''"),
-    ],
-)
-def test_text_that_does_not_fit_is_refused(assignment, words):
-    with pytest.raises(CnctlError, match=words):
-        parse_options(with_options()[0], [assignment])
-
-
-def test_ranges_in_words():
-    assert describe_range(Option(1, maximum=5)) == "at most 5"
-    assert describe_range(Option(1)) == ""
-
-
 def test_what_a_plugin_does_while_training_is_told_with_its_name():
     def fail(*_):
         raise KeyError("nothing\nthere")
@@ -315,18 +198,6 @@ def test_what_a_plugin_does_while_training_is_told_with_its_name():
     with pytest.raises(CnctlError, match="'shaky' could not augment a hint: KeyError"):
         augment_hint(condition, np.zeros((4, 4, 3), np.uint8), rng)
     assert draw_options(replace(condition, training_options=None), rng) == {}
-
-
-def test_data_that_cannot_be_drawn_are_laid_to_the_file(tmp_path):
-    condition = Condition(
-        name="drawn", summary="", load_detector=len, draw=lambda data: data["points"]
-    )
-    with pytest.raises(CnctlError, match="could not draw these data: KeyError") as caught:
-        draw_hint(condition, {})
-    assert caught.value.hint.startswith("check the file")
-    (tmp_path / "deep.json").write_text("[" * 100_000)
-    with pytest.raises(CnctlError, match=r"deep\.json cannot be read as JSON"):
-        read_ready(condition, tmp_path / "deep.json")
 
 
 def test_a_detector_that_takes_many_is_held_to_their_number():

@@ -7,13 +7,8 @@ from PIL import Image
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError
-from cnctl.hints.run import (
-    hint_from_maps,
-    load_detections,
-    load_detector,
-    read_ground_truth,
-    read_ready,
-)
+from cnctl.hints.ready import read_ground_truth, read_ready
+from cnctl.hints.run import hint_from_maps, load_detections, load_detector
 from cnctl.images import read_hint
 
 FOLDER = "maskformer-resnet101-coco-stuff"

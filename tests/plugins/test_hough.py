@@ -5,7 +5,8 @@ from cnctl_conditions.shared.networks import import_network
 
 from cnctl.commands.conditions.check import check_plugin
 from cnctl.errors import CnctlError, MissingError
-from cnctl.hints.run import draw_hint, load_detections, load_detector
+from cnctl.hints.ready import draw_hint
+from cnctl.hints.run import load_detections, load_detector
 
 
 @pytest.fixture(scope="module")

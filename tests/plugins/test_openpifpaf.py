@@ -12,7 +12,8 @@ from PIL import Image
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.run import annotate
 from cnctl.errors import CnctlError, MissingError
-from cnctl.hints.run import draw_hint, load_detections, load_detector, read_ready
+from cnctl.hints.ready import draw_hint, read_ready
+from cnctl.hints.run import load_detections, load_detector
 from cnctl.images import read_hint
 
 COCO = [

@@ -3,7 +3,8 @@ import pytest
 from cnctl_conditions.pose import pose
 
 from cnctl.commands.conditions.check import check_condition
-from cnctl.hints.run import draw_hint, load_detections, load_detector
+from cnctl.hints.ready import draw_hint
+from cnctl.hints.run import load_detections, load_detector
 
 
 @pytest.fixture(scope="module", autouse=True)

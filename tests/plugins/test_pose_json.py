@@ -9,7 +9,7 @@ from cnctl_conditions.shared.pose_json import FROM_BODY_25, read_pose
 from cnctl_conditions.shared.skeleton import draw_pose
 
 from cnctl.errors import CnctlError
-from cnctl.hints.run import draw_hint
+from cnctl.hints.ready import draw_hint
 
 WIDTH, HEIGHT = 160, 128
 PLACES = [(80 + 4 * i * (-1) ** i, 10 + 6 * i) for i in range(18)]

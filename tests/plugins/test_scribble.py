@@ -13,7 +13,8 @@ from cnctl_conditions.scribble import (
 from cnctl_conditions.shared.networks import import_network
 
 from cnctl.commands.conditions.check import check_condition
-from cnctl.hints.run import check_options, load_detector
+from cnctl.hints.options import check_options
+from cnctl.hints.run import load_detector
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from cnctl_conditions.shared.pose_json import to_json
 from cnctl_conditions.shared.skeleton import draw_pose, enough_points, from_coco
 
 from cnctl.errors import CnctlError
-from cnctl.hints.run import draw_hint
+from cnctl.hints.ready import draw_hint
 from cnctl.registry import get_condition
 
 COLOURS = [

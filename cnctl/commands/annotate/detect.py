@@ -14,7 +14,8 @@ from cnctl.commands.annotate.inputs import InputImages, title
 from cnctl.commands.annotate.plan import Run, Target
 from cnctl.errors import CnctlError
 from cnctl.hints.ground_truth import read_stated
-from cnctl.hints.run import LoadedDetector, Size
+from cnctl.hints.ready import Size
+from cnctl.hints.run import LoadedDetector
 from cnctl.images import fit_image, working_size
 from cnctl.plugin import Detection
 

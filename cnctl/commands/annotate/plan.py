@@ -15,7 +15,7 @@ from cnctl.commands.shared.failures import FailedConditions
 from cnctl.data.subset import choose
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints.ground_truth import map_of
-from cnctl.hints.run import check_options, parse_options
+from cnctl.hints.options import check_options, parse_options
 from cnctl.images import ImageFile, hint_suffix, shown
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition

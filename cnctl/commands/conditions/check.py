@@ -16,15 +16,11 @@ import numpy as np
 
 from cnctl.commands.conditions.isolation import run_isolated, seed_globals
 from cnctl.errors import CnctlError, MissingError, describe_error
+from cnctl.hints.contract import check_detection, describe_value
 from cnctl.hints.files import open_detector
 from cnctl.hints.metrics import METRICS, score
-from cnctl.hints.run import (
-    check_detection,
-    check_options,
-    describe_value,
-    hint_from_maps,
-    parse_options,
-)
+from cnctl.hints.options import check_options, parse_options
+from cnctl.hints.run import hint_from_maps
 from cnctl.plugin import BatchDetector, Condition, Metric, Option, OptionValue
 from cnctl.registry import find_entry, load_entry, look_at, misfit
 from cnctl.system.isolation import restored_process

@@ -33,7 +33,7 @@ from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError, SomeInputsFailed
 from cnctl.hints.detector import Detector
 from cnctl.hints.metrics import find_metric
-from cnctl.hints.run import check_options, parse_options
+from cnctl.hints.options import check_options, parse_options
 from cnctl.images import check_folder, check_output, find_images, read_size, write_same
 from cnctl.models.device import pick_device
 from cnctl.models.quantize import check_library

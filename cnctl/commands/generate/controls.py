@@ -10,7 +10,7 @@ from typing import Any
 
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.errors import CnctlError
-from cnctl.hints.run import check_options, parse_options
+from cnctl.hints.options import check_options, parse_options
 from cnctl.plugin import Condition, OptionValue
 
 ACTS = ("scale", "start", "end", "mode")

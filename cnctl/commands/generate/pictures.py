@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnctl.hints.run import read_ready
+from cnctl.hints.ready import read_ready
 from cnctl.images import describe_frames, read_bytes, read_image, shown
 from cnctl.plugin import Condition
 

@@ -20,7 +20,7 @@ from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
 from cnctl.commands.shared.events import FailedImage, Stage, ignore
 from cnctl.commands.shared.report.sheets import GAP
 from cnctl.errors import CnctlError, MissingError, OutputError
-from cnctl.hints.run import read_ready
+from cnctl.hints.ready import read_ready
 from cnctl.images import read_hint, read_image, read_metadata
 from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option, WeightFile
 from cnctl.registry import get_condition
