@@ -5,20 +5,15 @@ from cnctl.images.bits import eight_bits
 from cnctl.images.find import SUFFIXES, ImageFile, find_images, names_a_file
 from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, working_size
 from cnctl.images.mask import read_mask
+from cnctl.images.opening import MAX_BYTES, MAX_PIXELS, read_bytes
 from cnctl.images.read import (
-    MAX_BYTES,
-    MAX_PIXELS,
     copied_suffix,
     count_frames,
     describe_frames,
-    read_bytes,
-    read_hint,
-    read_hint_as_stored,
     read_image,
-    read_metadata,
     read_size,
-    read_values,
 )
+from cnctl.images.stored import read_hint, read_hint_as_stored, read_metadata, read_values
 from cnctl.images.terminal import draw, half_blocks
 from cnctl.images.write import (
     check_folder,

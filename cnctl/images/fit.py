@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from cnctl.errors import CnctlError
-from cnctl.images.read import MAX_PIXELS
+from cnctl.images.opening import MAX_PIXELS
 
 MOST_CHANNELS = 4
 """How many channels cv2 resizes at once by every method."""

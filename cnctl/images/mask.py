@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cnctl.errors import CnctlError, shown
-from cnctl.images.read import read_hint
+from cnctl.images.stored import read_hint
 
 GREY_TOLERANCE = 16 / 255
 """How far the channels of a grey picture may be apart; JPEG moves them by a few levels."""

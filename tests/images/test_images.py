@@ -257,7 +257,7 @@ def test_a_text_bomb_is_refused(tmp_path):
 
 
 def test_an_endless_input_is_refused(monkeypatch):
-    monkeypatch.setattr("cnctl.images.read.MAX_BYTES", 2**20)
+    monkeypatch.setattr("cnctl.images.opening.MAX_BYTES", 2**20)
     with pytest.raises(CnctlError, match="larger than 1 MiB"):
         read_image("/dev/zero")
 

@@ -13,7 +13,7 @@ from diffusers import ControlNetModel
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.images import read, read_image, write_image
+from cnctl.images import opening, read, read_image, stored, write_image
 from cnctl.registry import get_condition
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -23,15 +23,15 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each image file has been decoded, by its name."""
     counts: Counter[str] = Counter()
-    original = read._decoded
 
     @contextmanager
     def count(data: bytes, name: str, max_pixels: int) -> Iterator[Any]:
         counts[Path(name).name] += 1
-        with original(data, name, max_pixels) as image:
+        with opening.decoded(data, name, max_pixels) as image:
             yield image
 
-    monkeypatch.setattr(read, "_decoded", count)
+    for module in (read, stored):
+        monkeypatch.setattr(module, "decoded", count)
     return counts
 
 
