@@ -12,6 +12,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from cnctl.commands.shared.report.sheets import arrange
 from cnctl.images import read_hint, read_image, read_metadata, write_image
@@ -159,6 +161,51 @@ def test_the_sheet_of_the_convergence_experiment_shows_the_right_previews(tmp_pa
     drawn = script.draw_curves({"controlnet": control, "input-concat": concat})
     assert "controlnet converged, 100" in drawn
     assert "input-concat converged" not in drawn
+
+
+def test_claims_have_t_intervals_over_seeds_and_paired_differences():
+    """2.776 is Student's t of 4 degrees of freedom at 97.5 %, from a printed table."""
+    script = load(EXAMPLES / "experiments/claims.py")
+    values = [0.5, 0.7, 0.6, 0.9, 0.8]
+    half = 2.776 * np.std(values, ddof=1) / np.sqrt(5)
+    found = script.interval(values)
+    assert (found.low, found.high) == pytest.approx((0.7 - half, 0.7 + half), abs=1e-3)
+    table = {"F1": {"plain": values, "better": [value + 0.1 for value in values]}}
+    *_, difference = script.lines(table)
+    assert difference.split() == ["better", "-", "plain", "0.100", "0.100", "to", "0.100"]
+
+
+def test_zero_convolutions_are_replaced_by_gaussian_ones_alone(tmp_path):
+    script = load(EXAMPLES / "experiments/claims.py")
+    file = tmp_path / "weights.safetensors"
+    before = {"zero": torch.zeros(64, 64, 1, 1), "bias": torch.zeros(9), "copy": torch.ones(9, 9)}
+    save_file(before, file)
+    script.fill_zeros(file, seed=0)
+    after = load_file(file)
+    assert after["zero"].std() == pytest.approx(1 / 8, rel=0.05)
+    assert after["bias"].eq(0).all()
+    assert after["copy"].eq(1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["start", "middle", "dropout", "unlock"])
+def test_claims_are_measured_on_any_base(name, random_base, tmp_path, monkeypatch, capsys):
+    script = load(EXAMPLES / "experiments/claims.py")
+    monkeypatch.setattr(script, "DENOISING_STEPS", 2)
+    monkeypatch.setattr(script, "SCENES", "scenes:20")
+    asked = f"{name} --seeds 1 --steps 5 --batch-size 2 --scenes 2 --base {random_base}"
+    monkeypatch.setattr(sys, "argv", ["claims.py", *asked.split(), "-o", str(tmp_path)])
+    script.main()
+    printed = capsys.readouterr().out
+    first, *others = [arm.name for arm in script.CLAIMS[name].arms]
+    assert all(f"\n{arm} - {first} " in printed for arm in others)
+    table = json.loads((tmp_path / f"{name}.json").read_text())
+    assert {*table} == {*script.CLAIMS[name].measures}
+    if name == "start":
+        zero, gaussian = (losses[0] for losses in table["loss of the first step"].values())
+        assert gaussian > 1.02 * zero
+    script.main()
+    assert capsys.readouterr().out == printed, "what is there is read"
 
 
 def test_toys_have_their_hints_and_conditions():

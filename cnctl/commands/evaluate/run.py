@@ -187,7 +187,7 @@ def _cases(
         ),
         detector,
         options=options,
-        prompt=request.prompt or prompt,
+        prompt=prompt if request.prompt is None else request.prompt,
         side=side,
         folder=Path(request.out) / HINTS,
         overwrite=request.overwrite,
