@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +23,7 @@ from cnctl.errors import CnctlError, DeviceError
 from cnctl.models.base import Base
 from cnctl.models.base_update import unfreeze
 from cnctl.models.device import is_out_of_memory
-from cnctl.models.network import Network, hint_tensor
-from cnctl.models.prompts import encode_prompts
-from cnctl.models.text_features import TextFeatures
+from cnctl.models.network import Network
 from cnctl.settings import TrainSettings
 from cnctl.training import optimizer_state
 from cnctl.training.accelerator import (
@@ -39,17 +36,17 @@ from cnctl.training.accelerator import (
     shard,
 )
 from cnctl.training.batch_growth import BatchGrowth
-from cnctl.training.batch_sampler import DRAWN, DROPOUT, epoch_at
+from cnctl.training.batch_sampler import epoch_at
 from cnctl.training.checkpoints import Checkpoint
-from cnctl.training.data_loader import Batch, Examples, read_batches, torch_generator
+from cnctl.training.data_loader import Batch, Examples, read_batches
 from cnctl.training.ema import EMA
 from cnctl.training.encoding_cache import EncodingCache
-from cnctl.training.loss import draw_noise
 from cnctl.training.memory import how_to_take_less, save_memory
 from cnctl.training.objective import Objective
 from cnctl.training.optimizer import learning_rate_at, make_optimizer
 from cnctl.training.process_group import ProcessGroup
 from cnctl.training.sharding import gather, in_shards, materialize, to_meta
+from cnctl.training.variables import Variables
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Training:
         self.network = network.to(base.device).train()
         save_memory(base, network, settings)
         self.step = checkpoint.step if checkpoint else 0
-        self._cache = cache
+        self._variables = Variables(base, settings, cache, hint_channels=network.hint_channels)
         self._locked: dict[str, Tensor] = {}
         """The unfrozen weights of the base, as they were before."""
         learning = network.own_parameters()
@@ -340,7 +337,7 @@ class Training:
         """The loss of the next batch. With sharded weights the processes communicate in it."""
         with self.group.raise_on_all():
             batch = next(batches)
-            inputs = self._inputs(batch)
+            inputs = self._variables.draw(batch)
         with nullcontext() if in_shards(self.network) else self.group.raise_on_all():
             loss = self._objective(**inputs)
         with self.group.raise_on_all():
@@ -367,37 +364,3 @@ class Training:
                 f"the gradient is not finite at step {self.step + 1}",
                 hint="lower the learning rate, or clip by --max-grad-norm",
             )
-
-    def _inputs(self, batch: Batch) -> dict[str, Any]:
-        """Equation 10's variables for this batch, each sample's drawn by its own key."""
-        base, seed = self.base, self.settings.seed
-        # For dropout layers, if the base has any.
-        torch.manual_seed(torch_generator(seed, DROPOUT, *batch.keys[0]).initial_seed())
-        draws = [torch_generator(seed, DRAWN, *key) for key in batch.keys]
-        latents = base.family.latents.draw(base, self._moments_of(batch.images), generator=draws)
-        shape, offset = latents.shape[1:], self.settings.noise_offset
-        noise = torch.stack([draw_noise(shape, draw, offset=offset) for draw in draws])
-        density = self.settings.timestep_density
-        timesteps = [base.process.draw_timestep(draw, density=density) for draw in draws]
-        prompts = [
-            "" if torch.rand((), generator=draw) < self.settings.prompt_dropout else prompt
-            for prompt, draw in zip(batch.prompts, draws, strict=True)
-        ]
-        hint = hint_tensor(batch.hints, channels=self.network.hint_channels)
-        return {
-            "latents": latents,
-            "text": self._text_of(prompts)
-            .of_pictures(batch.sizes)
-            .guided_by(base.distilled_guidance),
-            "hint": hint.to(base.device),
-            "timesteps": torch.cat(timesteps).to(base.device),
-            "noise": noise.to(base.device),
-        }
-
-    def _moments_of(self, images: np.ndarray) -> Tensor:
-        if self._cache:
-            return self._cache.moments(images)
-        return self.base.family.latents.encode(self.base, images)
-
-    def _text_of(self, prompts: Sequence[str]) -> TextFeatures:
-        return self._cache.text(prompts) if self._cache else encode_prompts(self.base, prompts)

@@ -190,8 +190,8 @@ def test_a_run_that_has_grown_reads_on_and_resumes_bit_for_bit(
     changes = {"gradient_accumulation": 2, "batch_size": 1, "steps": 5}
     places: list[tuple[int, int]] = []
     whole = start(loaded_random_base, **changes)
-    inputs = whole._inputs
-    monkeypatch.setattr(whole, "_inputs", lambda b: places.extend(b.keys) or inputs(b))
+    draw = whole._variables.draw
+    monkeypatch.setattr(whole._variables, "draw", lambda b: places.extend(b.keys) or draw(b))
     losses = trained(whole, 2)
     whole.accumulate_more(2)
     losses += trained(whole, 3)
