@@ -11,6 +11,7 @@ import typer
 from cnctl.cli import flags
 from cnctl.cli.complete import complete_condition
 from cnctl.cli.declared import Given, declares
+from cnctl.cli.page import emit_page
 from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.errors import CnctlError, SomeInputsFailed
@@ -91,7 +92,7 @@ def _plan(request: AnnotateRequest, *, json: bool) -> None:
     if json:
         emit_json({"plan": plan.as_dict()})
     else:
-        emit(plan.lines())
+        emit_page(plan.lines())
     for error in plan.errors:
         note(f"cnctl: {error}")
     if plan.errors:
@@ -105,7 +106,7 @@ def _plan_dataset(request: AnnotateRequest, *, json: bool, quiet: bool) -> None:
     if json:
         emit_json({"plan": plan.as_dict()})
     else:
-        emit(plan.lines())
+        emit_page(plan.lines())
 
 
 def _curate(request: AnnotateRequest, *, dry_run: bool, json: bool, quiet: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnctl.cli.complete import complete_condition
+from cnctl.cli.page import emit_page
 from cnctl.cli.report import emit, emit_json, note
 from cnctl.cli.tables import draw_table, emit_tabs, on_terminal
 from cnctl.commands.shared.known_controls import known_weights
@@ -99,7 +100,7 @@ def _draw(loaded: Sequence[tuple[Entry, Condition]]) -> None:
             rows = [(True, _cells(entry, condition, own)) for entry, condition in pairs]
             draw_table(title, columns, rows)
             emit([""])
-    emit(["ControlNets: installed / known. More about one: cnctl conditions NAME"])
+    emit_page(["ControlNets: installed / known. More about one: cnctl conditions NAME"])
 
 
 def _cells(entry: Entry, condition: Condition, own: bool) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ def _show(name: str, *, json: bool) -> None:
     if json:
         emit_json({"conditions": [_document(entry)]})
     else:
-        emit(map(shown, _describe(entry, entry.condition)))
+        emit_page(map(shown, _describe(entry, entry.condition)))
 
 
 def _new(name: str, folder: Path, *, json: bool) -> None:
@@ -211,9 +212,9 @@ def _describe(entry: Entry, condition: Condition) -> Iterator[str]:
     yield f"fidelity       {metric if isinstance(metric, str) else metric.name}"
     yield f"base           {condition.base}"
     yield from _section("detector", [_file_line(file) for file in condition.files.values()])
-    yield from _section("options", [_option_line(n, o) for n, o in condition.options.items()])
-    palette = [f"{label}  {rgb}" for label, rgb in condition.palette.items()]
-    yield from _section("palette", palette)
+    yield from _section(
+        "options", _columns([_option_cells(n, o) for n, o in condition.options.items()])
+    )
     yield from _section("training", list(_training_lines(condition)))
     generate = condition.generate
     yield from _section(
@@ -223,17 +224,30 @@ def _describe(entry: Entry, condition: Condition) -> Iterator[str]:
             f"control scale {generate.control_scale:g}"
         ],
     )
-    weights = [
-        "  ".join(filter(None, [w.source, w.family, w.licence, w.revision]))
-        for w in known_weights(condition)
-    ]
+    weights = _columns([_weights_cells(known) for known in known_weights(condition)])
     none = f"no released ControlNet reads these hints: cnctl train --cond {condition.name}"
-    yield from _section("weights", weights or [none])
+    yield from _section("ControlNets", weights or [none])
     yield from _section("references", list(condition.references))
+    palette = [(label, str(rgb)) for label, rgb in condition.palette.items()]
+    yield from _section("palette", _columns(palette))
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return ["", title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _weights_cells(known: Weights) -> tuple[str, ...]:
+    from cnctl.models.published import short_name
+
+    name = known.source if known.source.startswith("tiny/") else short_name(known.source)
+    return (name, known.family, " ".join(filter(None, [known.licence, known.revision])))
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The cells below each other, two blanks apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]
 
 
 def _file_line(file: WeightFile) -> str:
@@ -243,11 +257,10 @@ def _file_line(file: WeightFile) -> str:
     return f"{describe(file)}  {_path(file) or 'missing'}{terms}"
 
 
-def _option_line(name: str, option: Option) -> str:
+def _option_cells(name: str, option: Option) -> tuple[str, ...]:
     from cnctl.hints.options import describe_range
 
-    limits = describe_range(option)
-    return "  ".join(filter(None, [f"{name}={_text(option.default)}", limits, option.help]))
+    return (f"{name}={_text(option.default)}", describe_range(option), option.help)
 
 
 def _text(value: OptionValue) -> str:

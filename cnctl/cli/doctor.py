@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cnctl.cli.report import emit, emit_json
+from cnctl.cli.page import emit_page
+from cnctl.cli.report import emit_json
 from cnctl.errors import shown
 
 
@@ -25,8 +26,8 @@ def doctor(
         emit_json({"checks": [asdict(check) for check in checks]})
     else:
         for check in checks:
-            emit([f"{check.status:4}  {check.name:10}  {shown(check.text)}"])
+            emit_page([f"{check.status:4}  {check.name:10}  {shown(check.text)}"])
             if check.fix:
-                emit([f"{'':18}-> {check.fix}"])
+                emit_page([f"{'':18}-> {check.fix}"])
     if any(check.status == "fail" for check in checks):
         raise typer.Exit(4)

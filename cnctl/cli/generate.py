@@ -19,6 +19,7 @@ from cnctl.cli.complete import (
 )
 from cnctl.cli.declared import Given, declares
 from cnctl.cli.generate_display import GenerateDisplay, draw_images
+from cnctl.cli.page import emit_page
 from cnctl.cli.report import (
     emit,
     emit_json,
@@ -190,7 +191,7 @@ def _plan(request: GenerateRequest, *, json: bool, quiet: bool) -> None:
     if json:
         emit_json({"plan": plan.as_dict()})
     else:
-        emit(plan.lines())
+        emit_page(plan.lines())
     _report_failed(plan.failed)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnctl.cli.report import emit, emit_json, note
+from cnctl.cli.page import emit_page
+from cnctl.cli.report import emit_json, note
+from cnctl.errors import shown
 
 if TYPE_CHECKING:
     from cnctl.commands.info import ImageInfo, WeightsInfo
@@ -55,9 +58,25 @@ def info(
 def _print_image(found: ImageInfo) -> None:
     if not found.metadata:
         note(f"{found.path} does not say how it was made")
-    for key, value in found.metadata.items():
-        text = value if isinstance(value, str) else json_text.dumps(value, ensure_ascii=False)
-        emit([f"{key}: {text}"])
+    for number, (key, value) in enumerate(found.metadata.items()):
+        emit_page(["", key][not number :])
+        emit_page(f"  {shown(line)}" for line in _record_lines(value))
+
+
+def _record_lines(value: Any) -> Iterator[str]:
+    """A record, one value a line; what it holds is indented below its name."""
+    if not isinstance(value, dict):
+        yield from str(value).splitlines()
+        return
+    width = max(map(len, value), default=0)
+    for name, part in value.items():
+        parts = part if isinstance(part, list) else [part]
+        if parts and all(isinstance(each, dict) for each in parts):
+            for each in parts:
+                yield name
+                yield from (f"  {line}" for line in _record_lines(each))
+        elif part != "":
+            yield f"{name:{width}}  {part if isinstance(part, str) else json_text.dumps(part)}"
 
 
 def _print_weights(found: WeightsInfo) -> None:
@@ -74,8 +93,10 @@ def _print_weights(found: WeightsInfo) -> None:
         "converted from": _origin(found.converted),
         "sha256": found.sha256,
     }
-    emit(f"{name:14} {value}" for name, value in rows.items() if value != "")
-    emit(f"{'odd' if number == 0 else '':14} {text}" for number, text in enumerate(found.notes))
+    emit_page(f"{name:14} {value}" for name, value in rows.items() if value != "")
+    emit_page(
+        f"{'odd' if number == 0 else '':14} {text}" for number, text in enumerate(found.notes)
+    )
 
 
 def _origin(converted: dict[str, Any]) -> str:

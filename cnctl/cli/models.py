@@ -10,6 +10,7 @@ import typer
 from cnctl.cli import flags
 from cnctl.cli.complete import complete_base, complete_condition, complete_model
 from cnctl.cli.group import Command, Commands
+from cnctl.cli.page import emit_page
 from cnctl.cli.report import emit, emit_json, note
 from cnctl.cli.tables import draw_table, emit_tabs, on_terminal
 from cnctl.errors import CnctlError
@@ -151,11 +152,11 @@ def _draw(found: Sequence[Model], total: int) -> None:
         emit([""])
     for model in found:
         if model.about and (model.kind == "base" or not model.installed):
-            emit([f"{model.name}: {model.about}"])
+            emit_page([f"{model.name}: {model.about}"])
     count = sum(model.installed for model in found)
     emit([f"{count} of {len(found)} installed" + (f", {_size(total)} on disk" if total else "")])
     if count < len(found):
-        emit(["to fetch one: cnctl models pull NAME"])
+        emit(["To fetch one: cnctl models pull NAME"])
 
 
 def _tables(found: Sequence[Model]) -> Iterator[tuple[str, tuple[str, ...], list[Model]]]:

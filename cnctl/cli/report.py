@@ -20,6 +20,14 @@ PLAIN_SECONDS = 10.0
 """Seconds between the plain lines of progress without a terminal, at least."""
 UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 """Characters that JSON leaves as they are, and that a terminal may act on or UTF-8 cannot hold."""
+UNCOLOURED = {
+    "bar.back": "dim",
+    "bar.complete": "default",
+    "bar.finished": "default",
+    "progress.elapsed": "default",
+    "progress.remaining": "default",
+}
+"""Colours of a bar mean nothing, and some cannot be read on a white background."""
 
 _consoles: list[Console] = []
 """Consoles of the bars that are on the terminal now."""
@@ -88,7 +96,8 @@ def progress(
     """A bar on a terminal, a plain line now and then elsewhere, nothing when quiet.
 
     unit: what is counted, in the plural, or "%". text: what is done first; a plain line says
-    it at once. transient: whether the bar disappears at the end of the block.
+    it at once. transient: whether the bar disappears at the end of the block, as one that has not
+    moved does.
     """
 
     def count(done: int) -> str:
@@ -115,17 +124,18 @@ def _bar(
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.theme import Theme
 
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[count]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[text]}"),
     ]
     # Lines on a terminal go above the bar; those for a pipe must not be drawn into it.
     above = sys.stdout.isatty()
-    console = Console(stderr=True)
+    console = Console(stderr=True, theme=Theme(UNCOLOURED))
     bars = Progress(*columns, console=console, redirect_stdout=above, transient=transient)
     with bars, _drawn_on(console):
         task = bars.add_task(label, total=total, count=count(0), text=text)
@@ -137,7 +147,10 @@ def _bar(
                 bars.update(task, description=label or shown_now.description)
             bars.update(task, completed=done, count=count(done), text=text)
 
-        yield advance
+        try:
+            yield advance
+        finally:  # a bar that has not moved says nothing
+            bars.live.transient |= not bars.tasks[0].completed
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import typer
 from cnctl.cli import flags
 from cnctl.cli.complete import complete_base, complete_control
 from cnctl.cli.declared import Given, declares
+from cnctl.cli.page import emit_page
 from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.commands.train.request import TrainRequest
 from cnctl.errors import SomeInputsFailed
@@ -101,7 +102,7 @@ def _plan(request: TrainRequest, out: Path, *, resume: bool, json: bool, quiet: 
     if json:
         emit_json({"plan": plan.as_dict()})
     else:
-        emit(plan.lines())
+        emit_page(plan.lines())
 
 
 def _check(

@@ -82,7 +82,7 @@ def _device() -> Iterator[Check]:
     elif torch.backends.mps.is_available():
         yield Check("device", "ok", "Apple GPU (mps)")
     else:
-        text = f"CPU only, {os.cpu_count()} cores: the tiny base is quick, Stable Diffusion slow"
+        text = f"CPU only, {os.cpu_count()} cores: quick for tiny, slow for Stable Diffusion"
         yield Check("device", "warn", text, "a CUDA GPU with 6 GB or more")
 
 

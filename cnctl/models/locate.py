@@ -28,10 +28,7 @@ def default_base() -> Location:
     for hub_id in HUB_NAMES["sd15"]:
         if folder := cached_folder(hub_id):
             return Location(folder, hub_id, f"using {hub_id}, found in the hub cache")
-    reason = (
-        "using the embedded base tiny, which draws a few toys only (see cnctl models); "
-        "for Stable Diffusion 1.5: cnctl models pull sd15"
-    )
+    reason = "using the base tiny, which draws toys; for photographs: cnctl models pull sd15"
     return Location(_embedded_folder(), "tiny", reason)
 
 

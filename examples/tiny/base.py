@@ -14,7 +14,7 @@ from cnctl.tiny import WEIGHTS
 from cnctl.tiny.autoencoder import PatchAutoencoder
 from examples.tiny.tokenizer import MAX_LENGTH
 
-SUMMARY = "a tiny Stable Diffusion for 128x128 pictures of toys, trained by this project"
+SUMMARY = "a tiny Stable Diffusion for pictures of toys, trained by this project"
 LIMITS = (
     "It draws sixteen toys (cat, dog, house, tree, car, boat, person, flower, cup, fish, bird, "
     "ball, star, heart, sun, mountain) in twelve colours before simple backgrounds, at 128x128. "

@@ -1,4 +1,4 @@
-"""People's poses by OpenPifPaf, which runs in a separate Python (paper, section 3.5).
+"""People's poses by OpenPifPaf, which runs in a separate Python environment (paper, section 3.5).
 
 Its code is AGPL-3.0 and pins an old torch, so it stays out of this process: it is given a picture
 and gives JSON. Such JSON, from wherever, can be drawn without it.
@@ -66,7 +66,7 @@ def predict(image: Image, python: str) -> Any:
 
     if not python:
         raise MissingError(
-            "openpifpaf runs in a separate Python (AGPL-3.0), and none is named",
+            "openpifpaf runs in a separate Python environment (AGPL-3.0), and none is named",
             hint="--option python=/path/to/venv/bin/python; or use --cond pose",
         )
     with tempfile.TemporaryDirectory(prefix="cnctl-") as folder:
@@ -152,7 +152,7 @@ def read_stated(
 openpifpaf = replace(
     openpose,
     name="openpifpaf",
-    summary="People's poses by OpenPifPaf in a separate Python",
+    summary="People's poses by OpenPifPaf in a separate Python environment",
     load_detector=load_detector,
     files={},
     ground_truth=GroundTruth(name="{name}.predictions.json", read=read_stated),

@@ -98,8 +98,16 @@ def test_info_of_an_image(cnctl, photo, tmp_path) -> None:
     from cnctl.images import write_image
 
     image = np.zeros((8, 8, 3), np.uint8)
-    write_image(tmp_path / "made.png", image, metadata={"cnctl": '{"seed": 3}'})
-    assert cnctl("info", "made.png").stdout == 'cnctl: {"seed": 3}\n'
+    write_image(
+        tmp_path / "made.png", image, metadata={"cnctl": '{"seed": 3, "controls": [{"scale": 1}]}'}
+    )
+    lines = cnctl("info", "made.png").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["cnctl"],
+        ["seed", "3"],
+        ["controls"],
+        ["scale", "1"],
+    ]
     run = cnctl("info", photo)
     assert (run.returncode, run.stdout) == (0, "")
     assert run.stderr == "photo.png does not say how it was made\n"

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -32,6 +33,20 @@ def test_data_reach_a_pipe_while_a_bar_is_on_the_terminal() -> None:
     assert "a note" in seen
     assert "data" not in seen
     assert "\033_Ga=T;AAAA\033\\" in seen, "escape sequences pass as they are"
+
+
+def test_a_bar_that_has_not_moved_disappears_and_one_that_has_stays(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    erased = {}
+    for done in (0, 10):
+        with suppress(KeyError), report.progress("working", 10) as advance:
+            advance(done)
+            raise KeyError
+        erased[done] = capfd.readouterr().err.endswith("\x1b[2K")
+    assert erased == {0: True, 10: False}
 
 
 def test_progress_in_a_log_says_what_it_counts(

@@ -63,7 +63,8 @@ class TrainPlan:
         chosen = self.settings
         return [
             f"condition   {self.condition}",
-            f"base        {self.base} ({self.family}), {self.dtype} on {self.device}",
+            f"base        {self.base}{f' ({self.family})' * (self.family != self.base)}, "
+            f"{self.dtype} on {self.device}",
             f"data        {self.data}{_part(chosen)}: {self.examples} examples to train on, "
             f"{self.held_out} held out{f' of {self.held_out_of}' * bool(self.held_out_of)}",
             f"hints       {self.hints}",
@@ -79,8 +80,8 @@ class TrainPlan:
             *(_buckets(self.sizes) if chosen.buckets else []),
             f"resolution  {chosen.resolution} px{_changes(chosen)}, "
             f"prompt dropout {chosen.prompt_dropout:g}",
-            f"memory      about {self.memory / 2**20:,.0f} MiB{_savings(chosen)}",
-            f"disk        about {self.disk / 2**20:,.0f} MiB",
+            f"memory      about {self.memory / 1e6:,.0f} MB{_savings(chosen)}",
+            f"disk        about {self.disk / 1e6:,.0f} MB",
         ]
 
     def as_dict(self) -> dict[str, Any]:
