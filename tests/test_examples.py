@@ -13,7 +13,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from cnctl.commands.shared.report.sheets import arrange
 from cnctl.images import read_hint, read_image, read_metadata, write_image
@@ -175,26 +174,30 @@ def test_claims_have_t_intervals_over_seeds_and_paired_differences():
     assert difference.split() == ["better", "-", "plain", "0.100", "0.100", "to", "0.100"]
 
 
-def test_zero_convolutions_are_replaced_by_gaussian_ones_alone(tmp_path):
-    script = load(EXAMPLES / "experiments/claims.py")
-    file = tmp_path / "weights.safetensors"
-    before = {"zero": torch.zeros(64, 64, 1, 1), "bias": torch.zeros(9), "copy": torch.ones(9, 9)}
-    save_file(before, file)
-    script.fill_zeros(file, seed=0)
-    after = load_file(file)
-    assert after["zero"].std() == pytest.approx(1 / 8, rel=0.05)
-    assert after["bias"].eq(0).all()
-    assert after["copy"].eq(1).all()
+def test_the_links_of_claims_start_again_and_nothing_else():
+    script = load(EXAMPLES / "experiments/arms.py")
+    fresh = {
+        "link.weight": torch.zeros(64, 64, 1, 1),
+        "link.bias": torch.zeros(64),
+        "copy.weight": torch.ones(9, 9),
+        "copy.bias": torch.zeros(9),
+    }
+    script.copy_all_but_links({name: tensor + 5 for name, tensor in fresh.items()}, fresh)
+    assert [float(tensor.mean()) for tensor in fresh.values()] == [0, 0, 6, 5]
+    script.fill_zeros(fresh, seed=0)
+    assert fresh["link.weight"].std() == pytest.approx(1 / 8, rel=0.05)
+    assert [float(tensor.mean()) for tensor in [*fresh.values()][1:]] == [0, 6, 5]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["start", "middle", "dropout", "unlock"])
 def test_claims_are_measured_on_any_base(name, random_base, tmp_path, monkeypatch, capsys):
     script = load(EXAMPLES / "experiments/claims.py")
-    monkeypatch.setattr(script, "DENOISING_STEPS", 2)
-    monkeypatch.setattr(script, "SCENES", "scenes:20")
-    asked = f"{name} --seeds 1 --steps 5 --batch-size 2 --scenes 2 --base {random_base}"
-    monkeypatch.setattr(sys, "argv", ["claims.py", *asked.split(), "-o", str(tmp_path)])
+    monkeypatch.setattr("examples.experiments.arms.DENOISING_STEPS", 2)
+    monkeypatch.setattr("examples.experiments.arms.SCENES", "scenes:20")
+    asked = f"{name} --seeds 1 --steps 5 --batch-size 2 --scenes 2"
+    own = ["--base", str(random_base), "--copy", "", "-o", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["claims.py", *asked.split(), *own])
     script.main()
     printed = capsys.readouterr().out
     first, *others = [arm.name for arm in script.CLAIMS[name].arms]
