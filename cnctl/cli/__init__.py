@@ -16,21 +16,18 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from cnctl.cli.group import ClosedPipe, Program
-from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, shown, write_error
+from cnctl.cli.usage_errors import advise_on_dashes, describe_usage_error
+from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
 from cnctl.system.processes import rank
 from cnctl.system.working_folder import kept_working_folder
 
 NO_TEMPORARY = "No usable temporary directory"
 """What Python's tempfile says, in FileNotFoundError."""
-EPILOG = (
-    "Exit codes: 0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
-)
 
 app = typer.Typer(
     name="cnctl",
     cls=Program,
     help="ControlNets from the command line, from the first hint to the last image.",
-    epilog=EPILOG,
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,7 +39,7 @@ def options(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="With --version: those of the libraries too.")
+        bool, typer.Option("--verbose", "-v", help="With --version: the libraries' versions too.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="CNCTL_DEBUG", help="Show tracebacks and warnings.")
@@ -129,12 +126,11 @@ def _describe(error: BaseException, arguments: list[str]) -> tuple[str, int]:
 
     match error:
         case CnctlError():
-            return "; ".join(filter(None, [str(error), error.hint])), error.exit_code
+            advice = advise_on_dashes(arguments) if error.exit_code == CnctlError.exit_code else ""
+            return "; ".join(filter(None, [str(error), error.hint, advice])), error.exit_code
         case typer.TyperException():
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "cnctl"
-            message = one_line(error.format_message()).rstrip(".")
-            return f"{message}; {_advice(error, command, arguments)}", error.exit_code
+            advice = advise_on_dashes(arguments)
+            return "; ".join(filter(None, [describe_usage_error(error), advice])), error.exit_code
         case KeyboardInterrupt() | typer.Abort():
             return "interrupted", 130
         case Terminated():
@@ -148,14 +144,6 @@ def _describe(error: BaseException, arguments: list[str]) -> tuple[str, int]:
     if type(error).__name__ == "OutOfMemoryError":
         return "out of device memory; try a smaller size or batch", 5
     return f"unexpected {type(error).__name__}: {one_line(str(error))}; see it with --debug", 1
-
-
-def _advice(error: typer.TyperException, command: str, arguments: list[str]) -> str:
-    option = getattr(error, "option_name", None)
-    for word in arguments:
-        if option and word.startswith(option) and os.path.lexists(word):
-            return f"a file's name that begins with - goes after --: {command} -- {shown(word)}"
-    return f"see {command} --help"
 
 
 def _hush() -> None:

@@ -46,7 +46,7 @@ PANELS = {
     "Output": "out compared overwrite dry_run json quiet",
     "Data set": "dataset prompt seed shards shard_range images caption captioner held_out subsets "
     "rules keep_all",
-    "Machine": "device batch workers image_timeout engine commercial",
+    "Machine": "device batch_size workers image_timeout engine commercial",
 }
 
 

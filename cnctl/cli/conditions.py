@@ -32,8 +32,8 @@ def conditions(
             autocompletion=complete_condition,
         ),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="With `new`: the folder for the package.")
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="With `new`: the folder for the package.")
     ] = Path(),
     image: Annotated[
         Path | None, typer.Option(help="With `check`: a picture with much to detect.")
@@ -52,7 +52,7 @@ def conditions(
         case []:
             _list(json=json)
         case ["new", name]:
-            _new(name, output, json=json)
+            _new(name, out, json=json)
         case ["check", *names] if names:
             _check(names, image, json=json)
         case [name] if name not in ("new", "check"):

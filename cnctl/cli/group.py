@@ -17,6 +17,8 @@ import typer
 import typer.core
 import typer.main
 
+from cnctl.cli.usage_errors import refuse_repeated
+
 COMMANDS = {
     "annotate": "Make hints from images.",
     "train": "Train a ControlNet on pairs of image and hint.",
@@ -42,6 +44,8 @@ PAGES = {
 }
 """The page of each in docs/."""
 OPTIONS = "Options"
+EXAMPLE = 'cnctl generate --cond canny photo.jpg -p "a cat"'
+EXIT_CODES = "0 ok, 1 bug, 2 bad input, 3 some inputs failed, 4 missing, 5 device, 6 output."
 
 
 class ClosedPipe(BaseException):
@@ -50,6 +54,13 @@ class ClosedPipe(BaseException):
 
 class Command(typer.core.TyperCommand):
     """Help in panels: the text, the flags under the names of their panels, the examples last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_each_once(self, ctx, args))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Without the braces that Typer puts around an argument that is required."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         _write_text(formatter, _split(self.help)[0])
@@ -65,6 +76,9 @@ class Commands(typer.core.TyperGroup):
     """A command that has commands, such as `cnctl models`."""
 
     command_class = Command
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_each_once(self, ctx, args))
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         _write_text(formatter, _split(self.help)[0])
@@ -102,6 +116,14 @@ class Program(typer.core.TyperGroup):
         with formatter.section(_title("Commands")):
             formatter.write_dl([*COMMANDS.items()])
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section(_title("Example")):
+            formatter.write_text(EXAMPLE)
+        formatter.write_paragraph()
+        formatter.write_text(f"Exit codes: {EXIT_CODES}")
+        formatter.write_paragraph()
+        formatter.write_text("Documentation: docs/index.md")
+
 
 class _Loaded(dict[str, Any]):
     """The commands by name, in the order of COMMANDS; imported when they are looked up."""
@@ -128,6 +150,13 @@ def _load(name: str) -> Any:
     command = typer.main.get_command(own)
     command.name = name
     return command
+
+
+def _with_each_once(command: Any, ctx: Any, args: list[str]) -> list[str]:
+    """The arguments, where no option of one value is given twice."""
+    if not ctx.resilient_parsing:  # a shell completes what is not yet whole
+        refuse_repeated(command.make_parser(ctx).parse_args([*args])[2])
+    return args
 
 
 def _split(help: str | None) -> tuple[str, str]:

@@ -23,7 +23,7 @@ app = typer.Typer(cls=Commands, rich_markup_mode=None, add_completion=False)
 Family = Annotated[
     str,
     typer.Option(
-        help="Only what is for this family, e.g. sdxl or flux.",
+        help="Only what is for this family, such as sdxl or flux.",
         show_default=False,
         autocompletion=complete_base,
     ),
@@ -97,6 +97,7 @@ def pull(
     name: Annotated[
         str,
         typer.Argument(
+            metavar="NAME",
             help="sd15, sdxl, flux-dev, blip, clip, OWNER/MODEL, a ControlNet like v11p_canny, "
             "or a condition for its detector.",
             autocompletion=complete_model,
@@ -118,7 +119,10 @@ def pull(
 @app.command(cls=Command)
 def remove(
     name: Annotated[
-        str, typer.Argument(help="A name that `pull` takes.", autocompletion=complete_model)
+        str,
+        typer.Argument(
+            metavar="NAME", help="A name that `pull` takes.", autocompletion=complete_model
+        ),
     ],
     dry_run: flags.DryRun = False,
     json: flags.Json = False,

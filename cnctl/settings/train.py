@@ -95,11 +95,11 @@ class TrainSettings(Declared):
     seed: Annotated[int, Flag("Seed of everything random."), at_least(0), less_than(2**63)] = 0
     method: Annotated[
         str,
-        Flag("What to train; input-concat is figure 20's ablation."),
+        Flag("What to train; input-concat is the paper's ablation (figure 20)."),
         one_of("controlnet", "input-concat"),
     ] = "controlnet"
     connect: Annotated[
-        str, Flag("Residuals that reach the base (section 3.4)."), one_of("all", "middle")
+        str, Flag("Residuals that reach the base (paper, section 3.4)."), one_of("all", "middle")
     ] = "all"
     hint_encoder: Annotated[str, Flag("Form of the hint encoder.", metavar="released|paper")] = (
         "released"
@@ -120,7 +120,7 @@ class TrainSettings(Declared):
     unfreeze_after: Annotated[
         int,
         Flag(
-            "Steps after which the base is trained too (section 3.4).",
+            "Steps after which the base is trained too (paper, section 3.4).",
             default="{}, never",
             former="unlock_after",
         ),

@@ -165,7 +165,7 @@ def test_a_name_that_begins_with_a_dash(cnctl, photo, tmp_path):
     (tmp_path / photo).rename(tmp_path / "-x.png")
     refused = cnctl(*CANNY, "-x.png")
     assert refused.returncode == 2
-    assert "goes after --: cnctl annotate -- -x.png" in refused.stderr
+    assert "goes after --, or as ./-x.png" in refused.stderr
     assert cnctl(*CANNY, "--", "-x.png").returncode == 0
 
 

@@ -57,6 +57,22 @@ def test_a_wrong_flag_is_answered_with_near_ones_and_the_commands_help(cnctl):
     assert run.stderr.rstrip().endswith("; see cnctl generate --help")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("generate", "--image", "a", "--image", "b"), "--image is given more than once; it takes"),
+        (("models", "--family", "a", "--family", "b"), "--family is given more than once"),
+        (("generate", "--steps", "two"), "--steps is 'two'; it must be a whole number"),
+        (("models", "pull"), "Missing argument 'NAME'"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_in_one_line(cnctl, words, said):
+    run = cnctl(*words)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"cnctl: {said}")
+    assert run.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_schedulers_that_shells_complete_are_diffusers(scheduler):
     assert scheduler_class(scheduler).endswith("Scheduler")

@@ -174,7 +174,7 @@ def test_the_image_that_ends_three_workers_is_left_out(
 @pytest.mark.usefixtures("plugin")
 def test_an_image_of_a_batch_that_kills_is_found(photos: Path) -> None:
     paint(photos / "b.png", 51, first=KILLS)
-    make(photos, cond="together", workers=1, batch=3, shards=8, prompt="x")
+    make(photos, cond="together", workers=1, batch_size=3, shards=8, prompt="x")
     assert [name for name, reason in reasons("out").items() if reason] == ["b.png"]
 
 

@@ -113,8 +113,8 @@ def test_every_input_is_done_or_left_out_for_its_reason(photos: Path) -> None:
 @pytest.mark.usefixtures("plugin")
 def test_what_is_found_of_a_batch_is_what_is_found_alone(photos: Path) -> None:
     paint(photos / "y.png", 31, first=STUMBLES)
-    make(photos, cond="together", batch=1, prompt="x")
-    make(photos, cond="together", batch=4, out="batched", shards=8, prompt="x")
+    make(photos, cond="together", batch_size=1, prompt="x")
+    make(photos, cond="together", batch_size=4, out="batched", shards=8, prompt="x")
     assert list(reasons("out").values()).count("detector failed") == 1
     assert reasons("out") == reasons("batched")
     one, other = examples("out"), examples("batched")

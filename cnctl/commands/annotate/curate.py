@@ -33,7 +33,7 @@ from cnctl.system.lines import as_text
 from cnctl.tensorfiles.digest import known_sha256
 
 BATCH = 4
-"""Images that a detector sees at once on a GPU, unless `--batch` says how many."""
+"""Images that a detector sees at once on a GPU, unless `--batch-size` says how many."""
 PER_FOLDER = 100
 """Inputs of a unit of work without --shards, whose files are in one folder."""
 WORDS = "caption-words"
@@ -187,7 +187,7 @@ def _recipe(request: AnnotateRequest, runs: Sequence[Run], kind: str) -> Recipe:
         largest=request.largest,
         sample=request.sample,
         every=request.every,
-        batch=request.batch or (1 if kind == "cpu" else BATCH),
+        batch=request.batch_size or (1 if kind == "cpu" else BATCH),
         device=kind,
         versions=installed(_detecting(request, runs), captions=request.caption),
     )

@@ -70,7 +70,7 @@ class AnnotateRequest(Declared):
     ] = None
     image_timeout: Annotated[
         float,
-        Flag("Seconds for an image, after which a worker hangs; 0: no limit."),
+        Flag("Seconds after which a worker that reads one image is replaced; 0: never."),
         at_least(0),
     ] = 300.0
     """Three workers that hang at one image leave it out."""
@@ -130,9 +130,9 @@ class AnnotateRequest(Declared):
     ] = 0
     overwrite: Annotated[bool, Flag("Replace existing hints.")] = False
     device: flags.Device = None
-    batch: Annotated[
+    batch_size: Annotated[
         int | None,
-        Flag("Images that a network processes at once.", default="1 on the CPU, else 4"),
+        Flag("Images that a detector reads at once.", default="1 on the CPU, else 4"),
         at_least(1),
     ] = None
     """Of one size, and only for detectors that take several in one call."""

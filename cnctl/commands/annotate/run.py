@@ -70,7 +70,7 @@ def _open_detectors(
         with broken.of(condition.name):
             detector = Detector(condition, device=device, commercial=request.commercial or None)
             loaded[condition.name] = detector.load()
-    return loaded, request.batch or (1 if device == "cpu" else BATCH)
+    return loaded, request.batch_size or (1 if device == "cpu" else BATCH)
 
 
 def _device(request: AnnotateRequest, runs: Sequence[Run]) -> str:

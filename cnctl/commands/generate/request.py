@@ -55,7 +55,7 @@ class GenerateRequest(Declared):
     added_prompt: Annotated[str, Flag("What to add to each prompt.")] = ""
     prompt_mode: Annotated[
         str | None,
-        Flag("Which prompts are used (section 4.1).", default="user if there are prompts"),
+        Flag("Which prompts are used (paper, section 4.1).", default="user if there are prompts"),
         one_of(*PROMPT_MODES),
     ] = None
     captioner: Annotated[

@@ -405,7 +405,7 @@ def test_images_of_one_size_are_seen_together(photos):
     alone = annotate("together", [photos], out="alone", resolution=16)
     assert calls == [("together", 1)] * 6
     calls.clear()
-    made = annotate("together", [photos], out="many", resolution=16, batch=4)
+    made = annotate("together", [photos], out="many", resolution=16, batch_size=4)
     assert [count for _, count in calls] == [3, 1, 1, 1, 1, 2]  # three failed, and were seen alone
     assert made.images == alone.images == 6
     for name in _tree(Path("alone")):
@@ -416,11 +416,11 @@ def test_images_of_one_size_are_seen_together(photos):
 def test_a_bad_image_among_several_fails_alone(photos):
     Image.new("RGB", (64, 48), "black").save(photos / "dark.png")
     (photos / "broken.png").write_bytes(b"no picture")
-    made = annotate("together", [photos], out="many", resolution=16, batch=9)
+    made = annotate("together", [photos], out="many", resolution=16, batch_size=9)
     assert sorted(failure.image.name for failure in made.failed) == ["broken.png", "dark.png"]
     assert len(made.hints) == 3
     calls.clear()
-    assert annotate("together", [photos], out="many", resolution=16, batch=2).skipped == 3
+    assert annotate("together", [photos], out="many", resolution=16, batch_size=2).skipped == 3
     assert calls == [("together", 1)], "what is there already is not looked at"
 
 
