@@ -256,10 +256,10 @@ class Training:
         return gather(tensors.items(), keep=self.group.main)
 
     def _gather_networks(self) -> tuple[Base, Network]:
-        lying = dict(self.network.named_parameters())
+        parameters = dict(self.network.named_parameters())
         if self._locked:
-            lying |= {f"base.{name}": p for name, p in self.base.denoiser.named_parameters()}
-        weights = self._gather(lying | self._ema.tensors())
+            parameters |= {f"base.{name}": p for name, p in self.base.denoiser.named_parameters()}
+        weights = self._gather(parameters | self._ema.tensors())
         of_base = {k.removeprefix("base."): w for k, w in weights.items() if k.startswith("base.")}
         network, denoiser = self._on_meta
         device = self.base.device

@@ -26,7 +26,7 @@ class InputImages:
         self._sha256: dict[ImageFile, str] = {}
 
     def identify(self, target: Target) -> Target:
-        """The target with its files' content in its record: other files may bear their names."""
+        """The target with its files' content in its record: other files may have their names."""
         contents = {"source_sha256": self.sha256(target.image)}
         if target.truth:
             contents["ground_truth_sha256"] = _sha256(read_bytes(target.truth))
