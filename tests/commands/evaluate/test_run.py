@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from cnctl.commands.evaluate.cases import open_examples
+from cnctl.commands.evaluate.request import EvaluateRequest
 from cnctl.commands.evaluate.result import Evaluation
-from cnctl.commands.evaluate.run import EvaluateRequest, evaluate, names_of_sets
+from cnctl.commands.evaluate.run import evaluate
+from cnctl.commands.evaluate.sets import names_of_sets
 from cnctl.commands.shared import perceptual
 from cnctl.errors import CnctlError, OutputError
 from cnctl.hints.metrics import edge_f1
