@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from cnctl.commands.annotate.plan import Run, check_ground_truth, plan_runs
 from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.annotate.runs import Run, check_ground_truth, plan_runs
 from cnctl.commands.annotate.set_report import write_set_report
 from cnctl.commands.shared.events import Note, ignore, notes
 from cnctl.commands.shared.failures import FailedConditions

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from cnctl.commands.annotate.inputs import InputImages, title
-from cnctl.commands.annotate.plan import Run, Target
+from cnctl.commands.annotate.plan import Target
+from cnctl.commands.annotate.runs import Run
 from cnctl.errors import CnctlError
 from cnctl.hints.ground_truth import read_stated
 from cnctl.hints.ready import Size

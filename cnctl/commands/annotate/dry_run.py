@@ -11,14 +11,9 @@ from typing import Any
 
 from cnctl.commands.annotate.found import measure
 from cnctl.commands.annotate.inputs import title
-from cnctl.commands.annotate.plan import (
-    Plan,
-    Run,
-    named_conditions,
-    plan_images,
-    plan_runs,
-)
+from cnctl.commands.annotate.plan import Plan, plan_images
 from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.annotate.runs import Run, named_conditions, plan_runs
 from cnctl.commands.shared.events import FailedCondition, FailedImage
 from cnctl.commands.shared.failures import FailedConditions, Failures
 from cnctl.errors import CnctlError, shown

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from cnctl.commands.annotate.detect import HintSource, at_working_size
 from cnctl.commands.annotate.inputs import InputImages, title
-from cnctl.commands.annotate.plan import Plan, Run, Target, named_conditions, plan_images, plan_runs
+from cnctl.commands.annotate.plan import Plan, Target, plan_images
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
+from cnctl.commands.annotate.runs import Run, named_conditions, plan_runs
 from cnctl.commands.annotate.stores import SheetStore, Store, open_store
 from cnctl.commands.shared.events import FailedCondition, FailedImage, Note, Stage, ignore, notes
 from cnctl.commands.shared.failures import FailedConditions, Failures

@@ -86,7 +86,7 @@ STRANGERS = [
 def _strangers(monkeypatch):
     """Strangers' conditions beside canny, as values; finding them is the registry's test."""
     known = {condition.name: condition for condition in [*STRANGERS, get_condition("canny")]}
-    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", known.__getitem__)
+    monkeypatch.setattr("cnctl.commands.annotate.runs.get_condition", known.__getitem__)
     calls.clear()
 
 
@@ -164,7 +164,7 @@ def test_a_detector_that_changes_the_folder_moves_no_output(photos, tmp_path_fac
         return detect
 
     mover = Condition(name="mover", summary="", load_detector=load)
-    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: mover)
+    monkeypatch.setattr("cnctl.commands.annotate.runs.get_condition", lambda name: mover)
     annotate("mover", [photos], resolution=32)
     assert _tree(photos.absolute().parent / "out") == [
         "a-mover.png",
@@ -282,7 +282,7 @@ def test_a_hint_that_another_run_made_meanwhile_is_taken(photos, monkeypatch):
         return detect(image)
 
     racing = replace(STRANGERS[1], load_detector=lambda device: slow)
-    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: racing)
+    monkeypatch.setattr("cnctl.commands.annotate.runs.get_condition", lambda name: racing)
     assert len(annotate("six", [photos], resolution=32).hints) == 3
 
 
@@ -371,7 +371,7 @@ def test_what_makes_no_sense_is_refused(photos, condition, inputs, out, expected
 
 def test_resolution_comes_from_the_settings_then_the_condition(photos, monkeypatch):
     known = replace(STRANGERS[1], train=replace(STRANGERS[1].train, resolution=24))
-    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", lambda name: known)
+    monkeypatch.setattr("cnctl.commands.annotate.runs.get_condition", lambda name: known)
     assert annotate("six", ["photos/a.png"]).hints[0].record["resolution"] == 24
     monkeypatch.setenv("CNCTL_ANNOTATE_RESOLUTION", "40")
     assert annotate("six", ["photos/a.png"], out="b").hints[0].record["resolution"] == 40
@@ -437,7 +437,7 @@ def test_networks_run_on_the_device_that_every_command_picks(photos, monkeypatch
         "network": Condition(name="network", summary="", load_detector=load, files=net),
         "filter": Condition(name="filter", summary="", load_detector=load),
     }
-    monkeypatch.setattr("cnctl.commands.annotate.plan.get_condition", known.__getitem__)
+    monkeypatch.setattr("cnctl.commands.annotate.runs.get_condition", known.__getitem__)
     monkeypatch.setattr("cnctl.models.device.pick_device", lambda name: name or "fastest")
     for name, device in [
         ("network", None),
