@@ -74,7 +74,7 @@ def evaluate(
         emit(found.lines())
     for name, why in found.failed.items():
         note(f"cnctl: {why if name in why else f'{name}: {why}'}")
-    note(f"pages: {', '.join(map(str, found.pages))}", quiet=quiet)
+    note(f"written: {', '.join(map(str, found.pages))}", quiet=quiet)
     if failed := len(found.failed):
         raise SomeInputsFailed(f"{failed} of {failed + len(found.ordered())} examples failed")
 

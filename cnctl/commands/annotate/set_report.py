@@ -87,7 +87,11 @@ def _pictures(
             )
             sheet = arrange([[labelled(reduced(cell, CELL), name) for name, cell in cells]])
             picture = embedded(encode_image(sheet, ".webp", {}), format="webp")
-        yield f"{shown(record['name'])}: {record['error'] or record['numbers']}", picture
+        yield f"{shown(record['name'])}: {record['error'] or _listed(record['numbers'])}", picture
+
+
+def _listed(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in numbers.items())
 
 
 def _kept(out: Path, plan: Plan, record: Record) -> list[tuple[str, np.ndarray]]:

@@ -40,7 +40,7 @@ def _plot(found: Evaluation) -> str:
 def _page(found: Evaluation, drawn: str, *, cases: Cases, channels: int) -> str:
     ordered = found.ordered()
     kinds = {"Best": ordered[:SHOWN], "Worst": ordered[SHOWN:][: -SHOWN - 1 : -1]}
-    if len(found.sets) > 1:
+    if len(found.sets) > 1 and len(ordered) > SHOWN:  # fewer are all among the best
         kinds["Where they differ most"] = _most_different(found)[:SHOWN]
     sheets = {
         kind: [

@@ -18,6 +18,9 @@ from cnctl.plugin import Metric
 DOCUMENT = "evaluation.json"
 PLOT = "plot.svg"
 PAGE = "report.html"
+ANOTHER = "another hint"
+"""Title of the scores of images against hints that they were not made from."""
+CHANCE_WIDTH = len(ANOTHER) + 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +108,11 @@ class Evaluation:
         rows = {score: self.intervals[score] for score in titles if score in self.intervals}
         width = max(len(name) for row in (titles.values(), *rows.values()) for name in row) + 2
         for score, intervals in rows.items():
-            by_chance = "   by another's hint" if score == "fidelity" and chance else ""
-            yield f"{titles[score]:{width}}    mean      {LEVEL:.0%} interval{by_chance}"
+            by_chance = f"{ANOTHER:>{CHANCE_WIDTH}}" if score == "fidelity" and chance else ""
+            yield f"{titles[score]:{width}}{'mean':>8}{f'{LEVEL:.0%} interval':>18}{by_chance}"
             for name, interval in intervals.items():
-                other = f"  {chance[name].mean:8.3f}" if by_chance and name in chance else ""
+                mean = chance[name].mean if by_chance and name in chance else None
+                other = "" if mean is None else f"{mean:{CHANCE_WIDTH}.3f}"
                 yield f"{name:{width}}{interval}{other}"
         for one in self.sets:
             if one.fid is not None:

@@ -87,7 +87,7 @@ def test_scenes_are_such_as_no_training_has_seen(made: Evaluation) -> None:
 def test_controlnets_are_compared_hint_by_hint(tmp_path: Path) -> None:
     tiny = Path("cnctl/tiny/weights/controls").resolve()
     weights = [str(tiny / "canny"), str(tiny / "hed")]
-    both = run(tmp_path / "e", data="scenes:3", weights=weights)
+    both = run(tmp_path / "e", data="scenes:6", weights=weights)
     canny, hed = both.sets
     assert [picture.seed for picture in canny.pictures] == [p.seed for p in hed.pictures]
     pairs = zip(canny.pictures, hed.pictures, strict=True)
