@@ -108,27 +108,6 @@ def note_dead_hints(
             note(f"{source}: the hint is empty, so it controls nothing; try other options")
 
 
-def note_inverted_hints(
-    controls: Sequence[LoadedControl],
-    hints: Sequence[np.ndarray],
-    sources: Sequence[Path],
-    note: Callable[[str], None],
-) -> None:
-    """Report which ready hints of lines look like black lines on white."""
-    for control, hint, source in zip(controls, hints, sources, strict=True):
-        if control.ready and control.condition.metric == "edge_f1" and _is_black_on_white(hint):
-            note(
-                f"{source}: the hint is mostly white; {control.condition.name} reads white lines "
-                "on black, so invert it if its lines are black"
-            )
-
-
-def _is_black_on_white(hint: np.ndarray) -> bool:
-    """Whether it is a drawing, grey and nearly of two values, of which most are the bright one."""
-    bright, dark = (hint > 223).mean(), (hint < 32).mean()
-    return bright > 0.6 and bright + dark > 0.9 and not (hint != hint[..., :1]).any()
-
-
 def _detect(control: LoadedControl, image: np.ndarray, source: Path) -> np.ndarray:
     hint = control.detect(image, **control.options)
     if hint is None:

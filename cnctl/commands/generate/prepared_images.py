@@ -14,10 +14,10 @@ from cnctl.commands.generate.hint_files import hint_paths, write_hints
 from cnctl.commands.generate.hints import (
     make_hints,
     note_dead_hints,
-    note_inverted_hints,
     note_other_aspects,
 )
 from cnctl.commands.generate.outputs import PlannedImage, Task
+from cnctl.commands.generate.ready_hints import note_unlikely_hints
 from cnctl.commands.generate.setup import Setup
 from cnctl.settings import GenerateSettings
 
@@ -88,7 +88,7 @@ def _prepare_alike(setup: Setup, images: Sequence[PlannedImage]) -> list[Prepare
         to_edit=setup.to_edit,
     )
     note_dead_hints(hints, sources, setup.note)
-    note_inverted_hints(setup.controls, hints, sources, setup.note)
+    note_unlikely_hints(setup.controls, hints, sources, setup.note)
     note_other_aspects(sources, hints, settings, note=setup.note)
     stored = _write(setup, hints, stored_hints(setup, task, sources))
     return [
