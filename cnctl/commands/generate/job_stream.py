@@ -25,10 +25,19 @@ if TYPE_CHECKING:
     from cnctl.commands.generate.generated import GeneratedImage
     from cnctl.commands.generate.models import Models
 
-TEXTS = {"image": "images", "prompt": "prompt", "negative_prompt": "negative_prompt"}
+TEXTS = {
+    "image": "images",
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "edit": "image",
+    "mask": "mask",
+}
 """Keys of a job that are text, and the field of the request that each replaces."""
 NUMBERS = ("seed", "count")
-KEYS = ("image", "prompt", "negative_prompt", "name", *NUMBERS, "size", "cond", "control", "out")
+KEYS = (
+    *("image", "prompt", "negative_prompt", "name", *NUMBERS, "size", "cond", "control", "out"),
+    *("edit", "mask", "strength"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +74,9 @@ def generate_jobs(
 
     request: what all jobs share; its base, adapters, device and dtype are loaded at once. lines: a
     JSON object each: `image`, `prompt`, `negative_prompt`, `name`, `seed`, `count`, `size` ("WxH"),
-    `cond` (as the option, or a list) with `control` (its weights, or a list), `out`, and settings
-    by name, each in place of the request's. Blank lines are skipped.
+    `cond` (as the option, or a list) with `control` (its weights, or a list), `out`, an image to
+    `edit` with `mask` and `strength`, and settings by name, each in place of the request's. Blank
+    lines are skipped.
     An error of one job is in its result; CnctlError where the request's own base cannot be loaded.
     """
     from cnctl.commands.generate.models import load_models  # imports torch, which takes seconds
@@ -107,6 +117,9 @@ def read_job(line: str | bytes, shared: GenerateRequest, *, where: str) -> Gener
         changes["called"] = _text(job, "name", where)
     if "out" in job:
         changes["out"] = _folder(job, where)
+    if "strength" in job:
+        setting = declarations(GenerateRequest)["strength"]
+        changes["strength"] = value_from_document(setting, job["strength"], f"{where}: strength")
     if "size" in job:
         changes["size"] = parse_size(_text(job, "size", where))
     if "cond" in job:

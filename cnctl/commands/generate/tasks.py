@@ -106,7 +106,10 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
 def _read_job(job: Mapping[str, Any], path: Path, where: str, conditions: str) -> Task:
     if unknown := sorted(job.keys() - {*JOB_KEYS}):
         known = ", ".join(JOB_KEYS)
-        raise CnctlError(f"{where} has {unknown[0]!r}", hint=f"a job may have {known}")
+        raise CnctlError(
+            f"{where} has {unknown[0]!r}",
+            hint=f"a line of a file may have {known}; one for --jobs - may have more",
+        )
     texts = [job.get(name) for name in ("image", "prompt", "negative_prompt", "name")]
     if not all(isinstance(text, str) for text in texts):
         raise CnctlError(

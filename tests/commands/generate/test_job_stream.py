@@ -74,6 +74,29 @@ def test_a_job_is_made_as_by_a_run_of_its_own(request_: GenerateRequest, hint: s
     assert image.record.differences(expected.record) == []
 
 
+def test_a_job_may_edit_an_image_and_the_next_need_not(
+    request_: GenerateRequest, hint: str, tmp_path: Path
+) -> None:
+    photograph = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, 32:] = 255
+    Image.fromarray(photograph).save(tmp_path / "photo.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    edit = {"edit": str(tmp_path / "photo.png"), "mask": str(tmp_path / "mask.png")}
+    results = run(
+        request_,
+        {"image": hint, **edit, "strength": 0.5},
+        {"image": hint},
+        {"image": hint, **edit, "strength": 2},
+        {"image": hint, "mask": edit["mask"]},
+    )
+    edited, plain = (np.asarray(Image.open(result.images[0].path)) for result in results[:2])
+    assert np.array_equal(edited[:, :32], photograph[:, :32])
+    assert not np.array_equal(plain[:, :32], photograph[:, :32])
+    assert "strength" in str(results[2].error)
+    assert "--mask is for an image to edit" in str(results[3].error)
+
+
 def test_networks_are_read_once_and_a_job_may_name_other_controls(
     request_: GenerateRequest, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
