@@ -49,6 +49,8 @@ def annotate(
             usable = {run.condition.name for run in runs} - {f.condition for f in broken.failed}
             plans = [plan.only(usable) for plan in plans]
         for done, plan in enumerate(plans):
+            # A detector that ends the process leaves this on the terminal.
+            on_event(Stage("annotating", done, len(plans), "images", title(plan.image)))
             if batch > 1 and done % batch == 0:
                 source.look_ahead(_missing(plans[done : done + batch], store, source.images))
             with failures.of(plan.image.path, title=title(plan.image)):
@@ -56,7 +58,7 @@ def annotate(
                     result.add(written)
                     on_event(written)
             source.images.forget(plan.image)
-            on_event(Stage("annotating", done + 1, len(plans), "images"))
+        on_event(Stage("annotating", len(plans), len(plans), "images"))
     return replace(result, failed=failures.failed)
 
 

@@ -26,11 +26,15 @@ class Stage:
     total: int
     unit: str = field(default="", compare=False)
     """What is counted, in the plural."""
+    item: str = field(default="", compare=False)
+    """What is being worked on now; "" where that is not said."""
 
     @property
     def count(self) -> str:
-        """The count in words."""
-        return f"{self.done} of {self.total} {self.unit}".rstrip()
+        """The count in words, and what comes next."""
+        return ", ".join(
+            filter(None, [f"{self.done} of {self.total} {self.unit}".rstrip(), self.item])
+        )
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,8 @@ def test_a_failed_image_is_reported_and_the_others_continue(photos):
     assert result.failed[0].error.startswith("photos/bad.png is an HTML page")
     assert result.failed[1].error.startswith("photos/sliver.png: a 8000 x 20 image would become")
     steps = [event for event in events if isinstance(event, Stage)]
-    assert steps == [Stage("annotating", number, 5) for number in range(1, 6)]
+    assert steps == [Stage("annotating", number, 5) for number in range(6)]
+    assert {"photos/bad.png", "photos/sliver.png", ""} <= {step.item for step in steps}
 
 
 def test_a_name_that_is_too_long_fails_alone(photos):
