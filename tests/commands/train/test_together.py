@@ -69,7 +69,7 @@ def test_two_are_as_one_and_one_goes_on_where_two_have_failed(
 
     # The second process reads the second half of each step's examples.
     order = BatchSampler([0] * COUNT, batch_size=BATCH, seed=5)
-    bad = data / f"images/{order.at(2)[-1][1]}.png"
+    bad = data / f"{order.at(2)[-1][1]}.png"
     content = bad.read_bytes()
     bad.write_bytes(content[:60])
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
