@@ -25,5 +25,5 @@ class CheckpointLayout:
     """read_description(path, base=): what is known of a network, from headers."""
     load: Callable[..., tuple[Any, dict[str, Any]]]
     """load(path, device=, dtype=, base=): the network and its description; it imports torch."""
-    load_conversion: Callable[[], Conversion]
-    """What converts them; it imports torch."""
+    load_conversion: Callable[[Path], Conversion]
+    """load_conversion(path): what converts weights of the kind at this path; it imports torch."""

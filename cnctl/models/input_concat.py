@@ -7,16 +7,12 @@ distinguishes it from any other network of its class.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError
-from cnctl.models.weights_info import DTYPES, WeightsInfo
 from cnctl.models.weights_place import read_config
-from cnctl.tensorfiles.digest import sha256
-from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS, list_tensors
-from cnctl.tensorfiles.parts import weight_bytes
+from cnctl.tensorfiles.listing import CONFIG, DESCRIPTION, WEIGHTS
 
 METHOD = "input-concat"
 """How cnctl.json names it, and what its folder in a run is called."""
@@ -57,39 +53,13 @@ def find_input_concat(source: Path, kind: str) -> InputConcat | None:
             description = read_config(folder / DESCRIPTION)
             config = read_config(folder / CONFIG)
             if description.get("method") == METHOD and config.get("_class_name", kind) == kind:
-                _check(folder / CONFIG, config)
+                check_channels(folder / CONFIG, config)
                 return InputConcat(folder, config, description)
     return None
 
 
-def _check(path: Path, config: dict[str, Any]) -> None:
+def check_channels(path: Path, config: dict[str, Any]) -> None:
+    """Raise CnctlError for a config that says nothing of a hint."""
     read, made = config.get("in_channels"), config.get("out_channels")
     if not (isinstance(read, int) and isinstance(made, int) and read > made):
         raise CnctlError(f"{path} is not that of a network that reads a hint", hint="copy it again")
-
-
-def describe_lora(
-    found: InputConcat, *, hash: bool = False, config: Path | None = None
-) -> WeightsInfo:
-    """What `cnctl info` says of low ranks that read a hint. hash: also the file's sha256."""
-    if config is not None:
-        raise CnctlError(f"{found.folder} has its own config", hint="leave out --config")
-    listing = list_tensors(found.weights)
-    shapes = [spec.shape for spec in listing.tensors.values()]
-    family = str(found.description.get("family", ""))
-    return WeightsInfo(
-        path=found.weights,
-        form="LoRA that reads a hint beside the latents, by input-concat",
-        container=listing.container,
-        family=family,
-        condition=str(found.description.get("condition", "")),
-        hint_channels=3,
-        dtype=", ".join(sorted({DTYPES[spec.dtype] for spec in listing.tensors.values()})),
-        tensors=len(shapes),
-        parameters=sum(map(prod, shapes)),
-        bytes=weight_bytes(found.weights),
-        fits=f"bases of {family}, fine-tuned ones too" if family else "its base",
-        notes=("no ControlNet: cnctl generate and diffusers' FluxControlPipeline read it",),
-        rank=min((min(shape) for shape in shapes), default=0),
-        sha256=sha256(found.weights) if hash else "",
-    )

@@ -97,7 +97,7 @@ def read_lora(names: LoraNames, path: Path, shapes: Mapping[str, Shapes]) -> lis
             hint=f"it is {row.what if row else 'not a known LoRA'}: give a LoRA that was made for "
             "this family of bases; LoHa, LoKr and DoRA are not read",
         )
-    adapter = _AdapterMetadata(listing.metadata)
+    adapter = AdapterMetadata(listing.metadata)
     layers = [
         layer
         for (part, place), found in factors.items()
@@ -162,7 +162,7 @@ def _place(weight: str) -> str:
     return weight.removesuffix(".weight")
 
 
-class _AdapterMetadata:
+class AdapterMetadata:
     """What a file of peft's says of its ranks, in its metadata."""
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
@@ -203,7 +203,7 @@ def _layers(
     place: Place,
     found: Mapping[str, LazyTensor],
     shapes: Shapes,
-    adapter: _AdapterMetadata,
+    adapter: AdapterMetadata,
 ) -> Iterator[LoraLayer]:
     """What these factors add to each weight of a place."""
     named = f"{part}'s {', '.join(map(_place, place.weights))}"

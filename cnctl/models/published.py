@@ -22,6 +22,7 @@ TRANSFORMER_NAMES = {
     r"SD3-Controlnet-(\w+)": "sd3",
     r"SD3\.5M-Controlnet-(\w+)": "sd35m",
     r"stable-diffusion-3\.5-large-controlnet-(\w+)": "sd35l",
+    r"FLUX\.1-(Canny|Depth)-dev-lora": "flux_lora",
     r"FLUX\.1-dev-Control[Nn]et-([\w.-]+)": "flux",
     r"Flux\.1-dev-Controlnet-([\w-]+)": "flux_jasperai",
     r"Qwen-Image-ControlNet-(\w+)": "qwen",

@@ -49,6 +49,7 @@ OF_UNET = "*down_blocks* | *mid_block* | *up_blocks* | *input_blocks* | *middle_
 OF_TEXT = "*text_model* | *text_encoder* | lora_te*"
 PLAIN = "--lora takes LoRAs; LoHa, LoKr, DoRA and the like are not read"
 WHOLE = "give a whole base with --base: a folder of diffusers, or one file"
+OF_FLUX_DEV = "give flux-dev, and for Canny and Depth --control flux_lora_canny or flux_lora_depth"
 DETECTOR = "detectors find their weights themselves; cnctl models pull fetches them"
 
 # fmt: off
@@ -61,6 +62,11 @@ SIGNATURES = (
               "ip_adapter.*_lora.* | image_proj.proj.0.* | image_proj.perceiver_resampler.*"),
     Signature(OTHER, "a PhotoMaker", "id_encoder.*"),
     Signature(OTHER, "a LoRA of motion modules (AnimateDiff)", "*motion_modules*lora*"),
+    Signature(CONTROLNET, "a LoRA for FLUX.1 that reads hints as input channels",
+              "*x_embedder.lora_A.weight=*x128 | *vector_in.in_layer.lora_A.weight & "
+              "*x_embedder.lora_A.weight=*x128 | *img_in.lora_A.weight=*x128 & "
+              "!*to_qkv_mlp_proj* & !*ff.linear_in*",
+              read_by=FLUX),
     # LoRAs.
     Signature(LORA, "a LoHa of LyCORIS", "*.hada_w1_a*", advice=PLAIN),
     Signature(LORA, "a LoKr of LyCORIS", "*.lokr_w1*", advice=PLAIN),
@@ -207,6 +213,10 @@ SIGNATURES = (
     Signature(BASE, "a base of FLUX.2", "*_stream_modulation*", classes="Flux2*"),
     Signature(BASE, "a base of AuraFlow", "*double_layers.* | joint_transformer_blocks.*",
               classes="AuraFlow*"),
+    Signature(BASE, "a base of FLUX that reads more than latents (Fill, Canny, Depth)",
+              "*img_in.weight=*x128 | *img_in.weight=*x384 | *x_embedder.weight=*x128"
+              " | *x_embedder.weight=*x384 & *double_blocks.* | single_transformer_blocks.*",
+              advice=OF_FLUX_DEV),
     Signature(BASE, "a base of FLUX", "*double_blocks.* | single_transformer_blocks.*",
               classes="Flux*", read_by=FLUX),
     Signature(BASE, "a base of Stable Diffusion 3",

@@ -146,6 +146,10 @@ FORMS: dict[str, tuple[str, ...]] = {
 }
 
 
+FLUX_LORA = "a LoRA for FLUX"
+FLUX_HINT_LORA = "a LoRA for FLUX.1 that reads hints as input channels"
+
+
 def specs(names: tuple[str, ...], shape: tuple[int, ...] = (4, 4)) -> dict[str, TensorSpec]:
     return dict.fromkeys(names, TensorSpec("F32", shape))
 
@@ -184,6 +188,27 @@ def test_other_published_forms_are_told_by_their_tensors(expected: str) -> None:
 def test_a_shape_tells_what_names_do_not(channels: int, expected: str) -> None:
     name = "model.diffusion_model.input_blocks.0.0.weight"
     assert what(find_signature(specs((name,), (320, channels, 3, 3)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "names", "expected"),
+    [
+        (64, ("img_in.weight", "double_blocks.0.img_mod.lin.weight"), "a base of FLUX"),
+        (
+            384,
+            ("img_in.weight", "double_blocks.0.img_mod.lin.weight"),
+            "a base of FLUX that reads more than latents (Fill, Canny, Depth)",
+        ),
+        (64, ("img_in.lora_A.weight", "double_blocks.0.img_mod.lin.lora_A.weight"), FLUX_LORA),
+        (128, ("img_in.lora_A.weight", "vector_in.in_layer.lora_A.weight"), FLUX_HINT_LORA),
+        (128, ("img_in.lora_A.weight", "double_blocks.0.img_attn.qkv.lora_A.weight"), FLUX_LORA),
+    ],
+)
+def test_the_first_layer_of_flux_tells_what_it_reads(
+    channels: int, names: tuple[str, ...], expected: str
+) -> None:
+    """The last is a LoRA of FLUX.2, whose latents have 128 channels."""
+    assert what(find_signature(specs(names, (16, channels)))) == expected
 
 
 def test_a_single_tensor_of_a_text_encoders_width_is_an_embedding() -> None:

@@ -24,7 +24,7 @@ def convert_files(
     paths: Sequence[Path], request: ConvertRequest, *, on_event: OnEvent
 ) -> ConvertResult:
     """Convert the sources of a request, which are at these paths; as `cnctl.convert`."""
-    files = find_layout(paths[0]).load_conversion()
+    files = find_layout(paths[0]).load_conversion(paths[0])
     output = _output(request, files)
     check_target(output.path, overwrite=output.overwrite)
     config = Path(request.config) if request.config else None

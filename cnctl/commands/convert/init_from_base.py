@@ -27,7 +27,7 @@ def init_from_base(
     and the hint encoder starts from the seed as in training: it changes nothing yet, exactly.
     """
     base_path = find_base(request.base)
-    files = find_layout(base_path, BASE).load_conversion()
+    files = find_layout(base_path, BASE).load_conversion(base_path)
     _check(request, files)
     output = Output(
         path=Path(request.target),

@@ -149,8 +149,9 @@ def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone
     usual = _resolve_acts(ControlSpec(condition=control.condition.name), GenerateSettings())
     changed = control.acts(settings) != usual or settings.control_every != 1
     if not alone or control.region is not None or changed:
+        name = control.given or control.weights.parent
         raise CnctlError(
-            f"{control.weights.parent} was trained by {control.network.method}: it takes the "
+            f"{name} was trained by {control.network.method}: it takes the "
             "place of the base's network and always reads one hint",
             hint="use it alone, without scale, interval, mode or region",
         )

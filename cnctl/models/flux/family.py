@@ -29,6 +29,7 @@ from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
 from cnctl.models.network import INPUT_CONCAT, Network
+from cnctl.models.signatures import OF_FLUX_DEV
 from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
 from cnctl.models.transformer.files import completed_by, read_config
@@ -109,7 +110,7 @@ def recognise(location: Location) -> Family | None:
     if config.get("out_channels") not in (None, channels):
         raise CnctlError(
             f"{location.name} reads more than latents, as FLUX.1 Fill, Canny and Depth do",
-            hint="give the base that it was made from: flux-dev",
+            hint=OF_FLUX_DEV,
         )
     name = name_family(config)
     family = replace(

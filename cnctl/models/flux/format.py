@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.errors import CnctlError
-from cnctl.models.flux import published
+from cnctl.models.flux import control_lora, published
+from cnctl.models.flux.control_lora import find_control_lora
 from cnctl.models.flux.shape import check_same_shape, name_family
 from cnctl.models.flux.xlabs import XLABS
-from cnctl.models.input_concat import InputConcat, describe_lora, find_input_concat
 from cnctl.models.transformer.format import Config, ControlNetFormat, Shapes
 from cnctl.models.transformer.layout import build_layout
 from cnctl.models.transformer.rotary import rotary_axes
@@ -24,6 +24,7 @@ from cnctl.models.transformer.shapes import (
 )
 from cnctl.models.transformer.source import Source
 from cnctl.models.weights_info import WeightsInfo
+from cnctl.tensorfiles.listing import WEIGHTS
 
 if TYPE_CHECKING:
     import torch
@@ -163,34 +164,26 @@ FORMAT = ControlNetFormat(
 )
 
 
-def find_lora(source: Path) -> InputConcat | None:
-    """A LoRA that reads hints as further input channels, as `cnctl train` writes it."""
-    return find_input_concat(source, "FluxTransformer2DModel")
+def _holds(path: Path) -> bool:
+    """A file by itself is recognised by its tensors."""
+    in_folder = path.is_dir() or path.name == WEIGHTS
+    return in_folder and find_control_lora(path) is not None
 
 
 def _describe(path: Path, **options: Any) -> WeightsInfo:
-    found = find_lora(path)
-    return describe_lora(found, **options) if found else OF_CONTROLNETS.describe(path, **options)
+    lora = find_control_lora(path)
+    return (
+        control_lora.describe(lora, **options) if lora else OF_CONTROLNETS.describe(path, **options)
+    )
 
 
-def _load_conversion() -> Conversion:
-    conversion = OF_CONTROLNETS.load_conversion()
+def _load_conversion(path: Path) -> Conversion:
+    if find_control_lora(path) is None:
+        return OF_CONTROLNETS.load_conversion(path)
+    from cnctl.models.flux.control_lora_conversion import build_conversion
 
-    def open_source(source: str | Path, **options: Any) -> Any:
-        if found := find_lora(Path(source)):
-            raise CnctlError(
-                f"{found.folder} is a LoRA, trained by input-concat, and has no other layout",
-                hint="cnctl generate takes it as it is, and diffusers' FluxControlPipeline",
-            )
-        return conversion.open(source, **options)
-
-    return replace(conversion, open=open_source)
+    return build_conversion(OF_CONTROLNETS.load_conversion(path))
 
 
 OF_CONTROLNETS = build_layout(FORMAT)
-LAYOUT = replace(
-    OF_CONTROLNETS,
-    holds=lambda path: find_lora(path) is not None,
-    describe=_describe,
-    load_conversion=_load_conversion,
-)
+LAYOUT = replace(OF_CONTROLNETS, holds=_holds, describe=_describe, load_conversion=_load_conversion)

@@ -6,6 +6,7 @@ diffusers' `FluxControlPipeline` reads such LoRAs, its `train_control_lora_flux.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,14 @@ from cnctl.models.input_concat_network import InputConcatNetwork
 from cnctl.models.save import diffusers_config
 from cnctl.models.transformer.network import LatentHintNetwork
 from cnctl.models.transformer.packing import pack
-from cnctl.tensorfiles.lazy import ready
+from cnctl.tensorfiles.lazy import Tensors, ready
 from cnctl.tensorfiles.write import write_folder
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
 
 ADAPTER = "default"
+DOWN = "lora_A.weight"
 LAYERS = (
     "x_embedder",
     *(f"attn.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0", "to_add_out")),
@@ -103,11 +105,7 @@ def build_input_concat(
     It shares the transformer's weights. Those of the hint are zero, and so is the LoRA's product:
     until it is trained it predicts what the transformer does.
     """
-    shared: dict[int, Any] = {id(one): one for one in transformer.parameters()}
-    wide: Any = copy.deepcopy(transformer, shared)
-    wide.x_embedder = _widened(transformer.x_embedder)
-    channels = transformer.x_embedder.in_features
-    wide.register_to_config(in_channels=2 * channels, out_channels=channels)
+    wide = _widen(transformer)
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=[*LAYERS])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -117,6 +115,62 @@ def build_input_concat(
             parameter.data = parameter.data.to(transformer.device, torch.float32)
     wide.__class__ = FluxInputConcat
     return wide
+
+
+def open_input_concat(
+    transformer: FluxTransformer2DModel, tensors: Tensors, *, dtype: torch.dtype
+) -> FluxInputConcat:
+    """The transformer with a wider first layer and a trained LoRA; it shares the other weights.
+
+    tensors: as `control_lora_tensors.read_tensors` returns them, which fit.
+    """
+    wide = _widen(transformer)
+    inject_adapter_in_model(_adapter(tensors), wide, adapter_name=ADAPTER, low_cpu_mem_usage=True)
+    for name, tensor in tensors.items():
+        owner, _, kind = own_name(name).rpartition(".")
+        weight = tensor.read().to(transformer.device, dtype, copy=True)
+        setattr(wide.get_submodule(owner), kind, nn.Parameter(weight, requires_grad=False))
+    for name, bias in [*wide.named_parameters()]:
+        if bias.is_meta:  # of a layer without one, beside layers with
+            owner, _, kind = name.rpartition(".")
+            zeros = torch.zeros(bias.shape, device=transformer.device, dtype=dtype)
+            setattr(wide.get_submodule(owner), kind, nn.Parameter(zeros, requires_grad=False))
+    wide.__class__ = FluxInputConcat
+    return wide.requires_grad_(False).eval()
+
+
+def _adapter(tensors: Tensors) -> LoraConfig:
+    """The layers, ranks and biases of these factors."""
+    ranks = {
+        name.removesuffix(f".{DOWN}"): tensor.shape[0]
+        for name, tensor in tensors.items()
+        if name.endswith(DOWN)
+    }
+    by_layer = {f"^{re.escape(layer)}": rank for layer, rank in ranks.items()}
+    most = max(ranks.values())
+    return LoraConfig(
+        r=most,
+        lora_alpha=most,
+        target_modules="|".join(map(re.escape, ranks)),
+        rank_pattern=by_layer,
+        alpha_pattern=by_layer,
+        lora_bias=any(name.endswith(".lora_B.bias") for name in tensors),
+    )
+
+
+def _widen(transformer: FluxTransformer2DModel) -> Any:
+    """A copy that shares its weights, with a first layer that reads a hint too."""
+    shared: dict[int, Any] = {id(one): one for one in transformer.parameters()}
+    wide: Any = copy.deepcopy(transformer, shared)
+    wide.x_embedder = _widened(transformer.x_embedder)
+    channels = transformer.x_embedder.in_features
+    wide.register_to_config(in_channels=2 * channels, out_channels=channels)
+    return wide
+
+
+def own_name(factor: str) -> str:
+    """What peft calls a factor of diffusers' name."""
+    return re.sub(r"\.(lora_[AB])\.", rf".\1.{ADAPTER}.", factor)
 
 
 def saved_name(parameter: str) -> str:

@@ -35,18 +35,34 @@ def _published(*sources: str, kind: str = "") -> tuple[Weights, ...]:
     return (*own, union) if kind else own
 
 
-CANNY = _published(
-    UNION,
-    "InstantX/FLUX.1-dev-Controlnet-Canny",
-    "XLabs-AI/flux-controlnet-canny-diffusers",
-    kind="canny",
+def _lora(kind: str) -> Weights:
+    """Black-forest-labs' LoRA that reads hints as further input channels."""
+    return Weights(
+        source=f"black-forest-labs/FLUX.1-{kind.title()}-dev-lora",
+        family=NAME,
+        licence=LICENCE,
+        file=f"flux1-{kind}-dev-lora.safetensors",
+    )
+
+
+CANNY = (
+    *_published(
+        UNION,
+        "InstantX/FLUX.1-dev-Controlnet-Canny",
+        "XLabs-AI/flux-controlnet-canny-diffusers",
+        kind="canny",
+    ),
+    _lora("canny"),
 )
-DEPTH = _published(
-    UNION,
-    "Shakker-Labs/FLUX.1-dev-ControlNet-Depth",
-    "jasperai/Flux.1-dev-Controlnet-Depth",
-    "XLabs-AI/flux-controlnet-depth-diffusers",
-    kind="depth",
+DEPTH = (
+    *_published(
+        UNION,
+        "Shakker-Labs/FLUX.1-dev-ControlNet-Depth",
+        "jasperai/Flux.1-dev-Controlnet-Depth",
+        "XLabs-AI/flux-controlnet-depth-diffusers",
+        kind="depth",
+    ),
+    _lora("depth"),
 )
 POSE = _published(UNION, kind="pose")
 CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
@@ -65,6 +81,8 @@ CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
     },
 }
 """Family -> condition -> published ControlNets, best first."""
+GUIDANCE = {"canny": 30, "depth": 10}
+"""The scale of guidance in the model cards of black-forest-labs' LoRAs."""
 WORDS = {"canny": "canny", "depth": "depth", "hed": "hed", "normals": "normal-bae"}
 """Words of published names, and the conditions that they mean."""
 
@@ -73,6 +91,12 @@ def condition_of(path: Path) -> str:
     """The condition that a published name says; "" for other names."""
     for part in (path.stem, *(parent.name for parent in path.parents)):
         name = part.lower()
-        if "controlnet" in name and "flux" in name:
+        if "flux" in name and ("controlnet" in name or "lora" in name):
             return next((WORDS[word] for word in WORDS if word in name), "")
     return ""
+
+
+def recommended_guidance(path: Path) -> tuple[str, ...]:
+    """A sentence on the scale of guidance that a published LoRA is used with, where it is known."""
+    scale = GUIDANCE.get(condition_of(path)) if path.stem.lower().startswith("flux1-") else None
+    return (f"its model card uses --distilled-guidance {scale}",) if scale else ()

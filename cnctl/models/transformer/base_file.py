@@ -68,7 +68,7 @@ class FileNames:
             else:
                 kind = "weight" if kind == "scale" else kind
                 for weight, rows in rows_of(places[flatten(layer)], expected):
-                    yield f"{weight.removesuffix('weight')}{kind}", _rows(tensor, rows)
+                    yield f"{weight.removesuffix('weight')}{kind}", take_rows(tensor, rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def open_base_file(names: FileNames, path: Path, expected: Mapping[str, Shape]) 
     return BaseFile(parts={**parts, PART: denoiser}, left_out=left_out)
 
 
-def _rows(tensor: LazyTensor, rows: tuple[slice, ...]) -> LazyTensor:
+def take_rows(tensor: LazyTensor, rows: tuple[slice, ...]) -> LazyTensor:
     """These rows of a tensor, one below another."""
     count = sum(len(range(*span.indices(tensor.shape[0]))) for span in rows)
     return LazyTensor(

@@ -35,7 +35,7 @@ def _load(format: ControlNetFormat, source: str | Path, **options: Any) -> tuple
     return load_controlnet(format, source, **options)
 
 
-def _load_conversion(format: ControlNetFormat) -> Conversion:
+def _load_conversion(format: ControlNetFormat, path: Path) -> Conversion:
     from cnctl.models.transformer.conversion import build_conversion
 
     return build_conversion(format)

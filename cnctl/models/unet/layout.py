@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cnctl.models.conversion import Conversion
 
 
-def load_conversion() -> Conversion:
+def load_conversion(path: Path) -> Conversion:
     """What converts these files; imports torch."""
     from cnctl.models.unet.conversion import CONVERSION
 

@@ -87,4 +87,4 @@ class TestRefused:
         change(schnell / "transformer" / "config.json", **changes)
         with pytest.raises(CnctlError, match="reads more than latents") as caught:
             read_family(schnell)
-        assert caught.value.hint.endswith("flux-dev")
+        assert "flux-dev" in caught.value.hint
