@@ -176,17 +176,15 @@ def test_claims_have_t_intervals_over_seeds_and_paired_differences():
 
 def test_the_links_of_claims_start_again_and_nothing_else():
     script = load(EXAMPLES / "experiments/arms.py")
-    fresh = {
-        "link.weight": torch.zeros(64, 64, 1, 1),
-        "link.bias": torch.zeros(64),
-        "copy.weight": torch.ones(9, 9),
-        "copy.bias": torch.zeros(9),
-    }
-    script.copy_all_but_links({name: tensor + 5 for name, tensor in fresh.items()}, fresh)
-    assert [float(tensor.mean()) for tensor in fresh.values()] == [0, 0, 6, 5]
-    script.fill_zeros(fresh, seed=0)
-    assert fresh["link.weight"].std() == pytest.approx(1 / 8, rel=0.05)
-    assert [float(tensor.mean()) for tensor in [*fresh.values()][1:]] == [0, 6, 5]
+    untrained = {"link.weight": torch.zeros(64, 64, 1, 1), "copy.weight": torch.ones(9, 9)}
+    trained = {f"{layer}.bias": torch.ones(64) for layer in ("link", "copy")}
+    trained |= {name: tensor + 5 for name, tensor in untrained.items()}
+    links = script.link_names(untrained)
+    script.reset(trained, links, seed=None)
+    assert [float(tensor.mean()) for tensor in trained.values()] == [0, 1, 0, 6]
+    script.reset(trained, links, seed=0)
+    assert trained["link.weight"].std() == pytest.approx(1 / 8, rel=0.05)
+    assert float(trained["link.bias"].mean()) == 0
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,8 +28,6 @@ from cnctl.training.run_folder import CHECKPOINTS, LOG
 
 SCENES = "scenes:50000"
 RATE = 2e-3
-HELD_OUT = 16
-"""Examples in previews."""
 DENOISING_STEPS = 8
 FILE = "diffusion_pytorch_model.safetensors"
 
@@ -37,15 +36,14 @@ FILE = "diffusion_pytorch_model.safetensors"
 class Arm:
     """What differs from one line of a table to the next.
 
-    phases: share of the steps -> settings of `train` until there. start: what makes the weights
-    that a run starts from. previews: whether they are made. data: "" for `SCENES`.
+    phases: share of the steps -> settings of `train` until there. data: "" for `SCENES`. start:
+    what makes the weights that a run starts from.
     """
 
     name: str
     phases: Mapping[float, Mapping[str, Any]]
     data: str = ""
     start: Callable[[Run], Path] = lambda run: fresh_links(run)
-    previews: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +80,7 @@ class Run:
             "seed": self.seed,
             "batch_size": self.batch_size,
             "learning_rate": RATE,
-            "held_out": HELD_OUT if self.arm.previews else 0,
-            "preview_every": max(self.steps // 4, 1) if self.arm.previews else 0,
-            "preview_steps": DENOISING_STEPS,
+            "preview_every": 0,
         }
         return TrainRequest(
             condition="canny",
@@ -130,43 +126,41 @@ def fresh_links(run: Run, *, gaussian: bool = False) -> Path:
     """Weights to start from, whose links to the base, the zero convolutions, have learnt nothing.
 
     All others are the base's own or, with run.copy, those of its ControlNet of this name, which
-    then obeys a new kind of hint after fewer steps.
+    then obeys after fewer steps. gaussian: the links are not zero.
     """
     links = "gaussian" if gaussian else "zero"
     target = run.out / "starts" / f"{links}-{run.copy or 'base'}-{run.seed}"
-    if not target.exists():
-        new = target.with_name("new")
-        init_from_base(
-            InitRequest(base=run.base, target=new, condition="canny", seed=run.seed, overwrite=True)
-        )
-        tensors = load_file(new / FILE)
-        if run.copy:
-            copy_all_but_links(load_file(WEIGHTS / "controls" / run.copy / FILE), tensors)
-        if gaussian:
-            fill_zeros(tensors, seed=run.seed)
-        save_file(tensors, new / FILE)
-        new.rename(target)
-    return target
+    if target.exists():
+        return target
+    new = target.with_name("new")
+    shutil.rmtree(new, ignore_errors=True)
+    init_from_base(InitRequest(base=run.base, target=new, condition="canny", seed=run.seed))
+    names = link_names(load_file(new / FILE))
+    if run.copy:
+        shutil.copytree(WEIGHTS / "controls" / run.copy, new, dirs_exist_ok=True)
+    tensors = load_file(new / FILE)
+    reset(tensors, names, seed=run.seed if gaussian else None)
+    save_file(tensors, new / FILE)
+    return new.rename(target)
 
 
-def copy_all_but_links(trained: Mapping[str, Tensor], fresh: dict[str, Tensor]) -> None:
-    """Only links have weights of zero in `fresh`."""
-    links = {name.removesuffix("weight") for name in fresh if is_zero_weight(fresh[name])}
-    for name in fresh:
-        if name.rpartition(".")[0] + "." not in links:
-            fresh[name] = trained[name].to(fresh[name].dtype)
+def link_names(untrained: Mapping[str, Tensor]) -> list[str]:
+    """The layers whose weights are zero before any training."""
+    return [
+        name.removesuffix(".weight")
+        for name, tensor in untrained.items()
+        if tensor.ndim > 1 and not tensor.any()
+    ]
 
 
-def fill_zeros(tensors: Mapping[str, Tensor], *, seed: int) -> None:
-    """Give links Gaussian weights, which keep the variance of what they read."""
-    generator = torch.Generator().manual_seed(seed)
-    for tensor in filter(is_zero_weight, tensors.values()):
-        tensor.normal_(std=tensor[0].numel() ** -0.5, generator=generator)
-
-
-def is_zero_weight(tensor: Tensor) -> bool:
-    """Whether it is the weight of a layer, and zero; fresh biases are zero everywhere."""
-    return tensor.ndim > 1 and not tensor.any()
+def reset(tensors: Mapping[str, Tensor], layers: Iterable[str], *, seed: int | None) -> None:
+    """Set layers to zero or, with a seed, to Gaussian weights that keep the variance they read."""
+    generator = torch.Generator().manual_seed(seed or 0)
+    for layer in layers:
+        weight = tensors[f"{layer}.weight"]
+        std = 0.0 if seed is None else weight[0].numel() ** -0.5
+        weight.normal_(std=std, generator=generator)
+        tensors[f"{layer}.bias"].zero_()
 
 
 def f1(found: Evaluation) -> float:
