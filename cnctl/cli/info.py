@@ -28,7 +28,10 @@ DONE = {
 
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="ControlNet weights, or an image of generate.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="ControlNet weights, or their name, or an image of generate."
+        ),
     ],
     hash: Annotated[bool, typer.Option("--hash", help="Also the sha256 of the weights.")] = False,
     config: Annotated[

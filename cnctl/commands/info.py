@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cnctl.errors import MissingError
+from cnctl.commands.shared.cached import cached_weights, find_named
+from cnctl.commands.shared.known_controls import find_control
+from cnctl.errors import MissingError, shown
 from cnctl.models.layouts import find_layout
 from cnctl.models.weights_info import WeightsInfo as WeightsInfo
 
@@ -30,7 +32,8 @@ class ImageInfo:
 def info(
     source: str | Path, *, hash: bool = False, config: Path | None = None
 ) -> WeightsInfo | ImageInfo:
-    """Describe ControlNet weights (file, folder, run) or an image made by `generate`.
+    """Describe ControlNet weights (file, folder, run, or a name that `cnctl models` lists) or an
+    image made by `generate`.
 
     hash: also read the whole file for its sha256. config: a config.json that says what the file
     does not. CnctlError says what another file is.
@@ -39,8 +42,20 @@ def info(
     if path.is_file() and _is_image(path):
         return _describe_image(path)
     if not path.exists():
-        raise MissingError(f"{path} does not exist", hint="give weights, or an image of generate")
+        path = _find_named(str(source))
     return find_layout(path).describe(path, hash=hash, config=config)
+
+
+def _find_named(name: str) -> Path:
+    """The weights that `cnctl models` lists under this name."""
+    if found := cached_weights(name):
+        return found
+    if find_control(name):
+        return find_named(name)  # which says how to fetch what is not installed
+    raise MissingError(
+        f"{shown(name)} does not exist and is not installed",
+        hint="give weights, an image of generate, or a name that cnctl models lists",
+    )
 
 
 def _is_image(path: Path) -> bool:

@@ -151,6 +151,12 @@ def test_other_files(tmp_path) -> None:
         info(tmp_path / "x")
 
 
+def test_names_that_models_lists() -> None:
+    assert info("tiny/canny").condition == "canny"
+    with pytest.raises(MissingError, match="v11p_canny is not in the Hugging Face cache"):
+        info("v11p_canny")
+
+
 def test_imports_neither_torch_nor_diffusers(folder) -> None:
     script = (
         "import sys; from cnctl.commands.info import info; info(sys.argv[1], hash=True);"
