@@ -17,6 +17,7 @@ from cnctl.commands.generate.replay import replay
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.info import WeightsInfo, info
+from cnctl.commands.shared.events import Loading
 from cnctl.commands.train.run import TrainRequest, train
 from cnctl.images import write_image
 from cnctl.models.layouts import load_controlnet
@@ -89,6 +90,26 @@ def test_convert_there_and_back_is_the_identity(
             assert (tmp_path / form / name).read_bytes() == (saved / name).read_bytes()
         loaded = load_controlnet(there.path)[0].state_dict()
         assert all(torch.equal(t, loaded[name]) for name, t in network.state_dict().items())
+
+
+def test_a_long_prompt_is_reported_before_weights_load(
+    source: str, saved: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    def hear(event: Any) -> None:
+        if isinstance(event, Loading):
+            raise InterruptedError
+        said.append(getattr(event, "text", ""))
+
+    write_image(tmp_path / "x.png", np.full((64, 64, 3), 40, np.uint8))
+    request = GenerateRequest(
+        controls=["canny"], images=[tmp_path / "x.png"], prompt="a red house " * 400, base=source,
+        weights=[str(saved)], ready_hint=True, out=tmp_path / "out",
+    )  # fmt: skip
+    with pytest.raises(InterruptedError):
+        list(generate(request, on_event=hear))
+    assert any("the prompt is long" in text for text in said), said
 
 
 def test_generates_and_makes_the_same_again(source: str, saved: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from cnctl.commands.shared.weights import NamedControl, check_controls, open_bas
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
 from cnctl.models.families import read_denoiser
+from cnctl.models.prompts import is_short
 from cnctl.settings import GenerateSettings
 
 
@@ -75,10 +76,9 @@ def set_up(checked: CheckedRun, on_event: OnEvent, *, models: Models | None = No
     """
     request = checked.plan.request
     check_controls(request.base, _named(checked), note=lambda text: on_event(Note(text)))
-    if models and request.size:
-        check_size(models.base, height=request.size[1], width=request.size[0])
-    elif models is None:
-        _check_by_outline(request)
+    known = models.base if models else _open_outline(checked)
+    if known:
+        _check_size_and_prompts(checked, known, on_event)
     if models is None:
         note_if_too_large(request, _named(checked), note=lambda text: on_event(Note(text)))
     with out_of_memory_hint(request, "the networks"), loadings(on_event):
@@ -94,25 +94,44 @@ def _loads_in_turn(request: GenerateRequest) -> bool:
     return request.low_memory and request.prompt_mode != "automatic" and not changed
 
 
-def _check_by_outline(request: GenerateRequest) -> None:
-    """Raise CnctlError for a size or an adapter that does not fit the base; no weight is read."""
-    if not (request.size or request.loras or request.embeddings):
-        return
+def _open_outline(checked: CheckedRun) -> Base | None:
+    """The base without its weights, with its embeddings, where something is to be held to it.
+
+    Raises CnctlError for an adapter that does not fit.
+    """
+    plan, request = checked.plan, checked.plan.request
+    prompts = (prompt for task in plan.tasks for prompt in (task.prompt, task.negative_prompt))
+    if not (request.size or request.loras or request.embeddings) and all(map(is_short, prompts)):
+        return None
     outline = open_base(request.base, device="cpu", dtype=None, weights=False)
-    if request.size:
-        check_size(outline, height=request.size[1], width=request.size[0])
     check_fit(outline, request.loras, request.embeddings)
+    return outline
+
+
+def _check_size_and_prompts(checked: CheckedRun, base: Base, on_event: OnEvent) -> None:
+    """Report prompts that are too long for the base; CnctlError for a size that does not fit it."""
+    if size := checked.plan.request.size:
+        check_size(base, height=size[1], width=size[0])
+    by_task = _settings_by_task(checked, base)
+    note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
+
+
+def _settings_by_task(checked: CheckedRun, base: Base) -> list[tuple[Task, GenerateSettings]]:
+    """Each task with its settings; CnctlError for what the base does not support."""
+    plan = checked.plan
+    settings = choose_settings(plan.conditions[0], base, plan.request.settings)
+    by_task = [(task, settings_of(settings, task)) for task in plan.tasks]
+    for chosen in dict.fromkeys(chosen for _, chosen in by_task):
+        check_settings(chosen, base)
+    return by_task
 
 
 def _load(checked: CheckedRun, models: Models, on_event: OnEvent, *, own: bool = False) -> Setup:
     """own: the models are for this run alone."""
     plan, request, base = checked.plan, checked.plan.request, models.base
     settings = choose_settings(plan.conditions[0], base, request.settings)
-    by_task = [(task, settings_of(settings, task)) for task in plan.tasks]
+    by_task = _settings_by_task(checked, base)
     every = [*dict.fromkeys(chosen for _, chosen in by_task)]
-    for chosen in every:
-        check_settings(chosen, base)
-    note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
     if request.low_memory and request.prompt_mode != "automatic":
         base = precompute(base, by_task)
         if own:

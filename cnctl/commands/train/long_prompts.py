@@ -5,14 +5,12 @@ from __future__ import annotations
 from cnctl.data import Dataset
 from cnctl.data.scenes import SceneDataset
 from cnctl.models.base import Base
-from cnctl.models.prompts import describe_length
+from cnctl.models.prompts import describe_length, is_short
 
 MOST = 1000
 """Prompts that are looked at."""
 MOST_REMOTE = 16
 """The same where each is a request."""
-SHORT = 75
-"""Bytes of a prompt that every text encoder reads whole: a token has one at least."""
 
 
 def describe_cut(dataset: Dataset, base: Base, *, is_remote: bool) -> str:
@@ -28,5 +26,4 @@ def describe_cut(dataset: Dataset, base: Base, *, is_remote: bool) -> str:
 
 
 def _is_cut(base: Base, prompt: str) -> bool:
-    is_long = len(prompt.encode("utf-8", "surrogatepass")) > SHORT
-    return is_long and bool(describe_length(base, prompt))
+    return not is_short(prompt) and bool(describe_length(base, prompt))
