@@ -31,7 +31,7 @@ from cnctl.models.lora import read_lora
 from cnctl.models.network import INPUT_CONCAT, Network
 from cnctl.models.signatures import OF_FLUX_DEV
 from cnctl.models.transformer.base_file import PART
-from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
 from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
@@ -85,7 +85,7 @@ FLUX = Family(
     low_rank=(INPUT_CONCAT,),
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
-    parameters_to_unfreeze=lambda transformer, part: dict(transformer.named_parameters()),
+    parameters_to_unfreeze=all_parameters,
     blocks_before_control=lambda transformer: [],
     activation_bytes=activation_bytes,
     control_types=control_types(CONTROLNETS[NAME]),

@@ -27,7 +27,7 @@ from cnctl.models.qwen.published import CONTROLNETS
 from cnctl.models.qwen.shape import NAME, name_family
 from cnctl.models.qwen.text import QwenPrompts
 from cnctl.models.transformer.base_file import PART
-from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
 from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
@@ -74,7 +74,7 @@ QWEN = Family(
     weights_file=weights_file,
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
-    parameters_to_unfreeze=lambda transformer, part: dict(transformer.named_parameters()),
+    parameters_to_unfreeze=all_parameters,
     blocks_before_control=lambda transformer: [],
     activation_bytes=activation_bytes,
     unsupported={**UNSUPPORTED, "distilled_guidance": UNDISTILLED},

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from diffusers import SD3Transformer2DModel
-from torch import nn
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
@@ -24,7 +23,7 @@ from cnctl.models.sd3.published import CONTROLNETS
 from cnctl.models.sd3.shape import find_known, shape_of
 from cnctl.models.sd3.text import Sd3Prompts
 from cnctl.models.transformer.base_file import PART
-from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, refuse
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
 from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.starts import HINT_STARTS
@@ -53,11 +52,6 @@ def activation_bytes(transformer: SD3Transformer2DModel, checkpointing: bool) ->
     return ACTIVATION_BYTES[checkpointing] * blocks * width / config.patch_size**2
 
 
-def parameters_to_unfreeze(transformer: nn.Module, part: str) -> dict[str, nn.Parameter]:
-    """All of the transformer."""
-    return dict(transformer.named_parameters())
-
-
 SD3 = Family(
     name="SD3",
     part=PART,
@@ -74,7 +68,7 @@ SD3 = Family(
     weights_file=weights_file,
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
-    parameters_to_unfreeze=parameters_to_unfreeze,
+    parameters_to_unfreeze=all_parameters,
     blocks_before_control=lambda transformer: [],
     activation_bytes=activation_bytes,
     unsupported={**UNSUPPORTED, "distilled_guidance": UNDISTILLED},

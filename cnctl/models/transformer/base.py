@@ -1,24 +1,76 @@
-"""The parts of a base with a transformer, from a diffusers folder."""
+"""Load a base with a transformer from a diffusers folder, or from one file that it completes."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from cnctl.errors import CnctlError
-from cnctl.models.base import autoencoder_dtype, place_parts
+from cnctl.models.base import Base, TextEncoder, autoencoder_dtype, place_parts
 from cnctl.models.diffusers_folder import load_parts
+from cnctl.models.family import Family
 from cnctl.models.location import Location
 from cnctl.models.reading import report_reading
 from cnctl.models.transformer.base_file import PART, fill_parts
 from cnctl.models.transformer.files import BaseFiles
 from cnctl.models.weights_source import opening
 
+OwnFields = Callable[[dict[str, Any], str], dict[str, Any]]
+"""own_fields(parts, name): what a family says of its bases: text_encoders, process,
+trained_resolution, patch_size, largest_side. CnctlError for a base that is not whole."""
 
-def load_transformer_parts(
+
+def base_loader(files: BaseFiles, own_fields: OwnFields, *, text_encoders: int) -> Any:
+    """A family's `load_base`. text_encoders: the most that its bases have."""
+
+    def load_base(
+        location: Location,
+        family: Family,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        low_memory: bool = False,
+        weights: bool = True,
+        outlined: Container[str] = (),
+    ) -> Base:
+        """The base at this place, locked; see `cnctl.models.families.load_base`."""
+        parts = _load_parts(
+            location,
+            files,
+            text_encoders=text_encoders,
+            device=device,
+            dtype=dtype,
+            low_memory=low_memory,
+            weights=weights,
+            outlined=outlined,
+        )
+        return Base(
+            name=location.name,
+            family=family,
+            vae=parts["vae"],
+            denoiser=parts[PART],
+            device=device,
+            dtype=dtype,
+            path=location.path,
+            low_memory=low_memory,
+            assumed=files.describe(location),
+            defaults=MappingProxyType({**family.defaults, **files.read_defaults(location)}),
+            **own_fields(parts, location.name),
+        )
+
+    return load_base
+
+
+def read_text_encoders(parts: Mapping[str, Any], *ends: str) -> tuple[TextEncoder, ...]:
+    """Those of the names "text_encoder" with these ends, with their tokenizers."""
+    return tuple(TextEncoder(parts[f"text_encoder{end}"], parts[f"tokenizer{end}"]) for end in ends)
+
+
+def _load_parts(
     location: Location,
     files: BaseFiles,
     *,
@@ -27,11 +79,11 @@ def load_transformer_parts(
     dtype: torch.dtype,
     low_memory: bool,
     weights: bool,
-    outlined: Container[str] = (),
+    outlined: Container[str],
 ) -> dict[str, Any]:
     """Networks, tokenizers and scheduler by their names in model_index.json, locked and placed.
 
-    text_encoders: the most that the family has. outlined: networks that come without weights.
+    outlined: networks that come without weights.
     """
     folder = files.find_folder(location)
     assert folder is not None  # it was recognised

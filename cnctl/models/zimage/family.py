@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import ZImageTransformer2DModel
-from torch import nn
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base
@@ -18,6 +17,7 @@ from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
 from cnctl.models.lora import read_lora
 from cnctl.models.transformer.base_file import PART
+from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
 from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.starts import HINT_STARTS
@@ -41,14 +41,10 @@ ACTIVATION_BYTES = {False: 22, True: 2}
 """Kept for the backward pass, per sample, token of the image, channel, layer and byte of precision,
 without and with gradient checkpointing. Tensors that autograd saved, at 64 x 64 latents and random
 weights."""
-HINTS = "its ControlNets read hints through the autoencoder"
-UNSUPPORTED = {
+LACKS = {
+    **UNSUPPORTED,
     "distilled_guidance": UNDISTILLED,
-    "connect": "a transformer has no middle block",
     "emphasis": "its text encoder reads prompts as they are",
-    "hint_encoder": HINTS,
-    "lora": "its ControlNets are whole copies",
-    "method": "no published network of it reads hints in its first layer",
 }
 TURBO_SHIFT = 3.0
 """Of the noise schedule of Z-Image-Turbo, whose transformer has Z-Image's shapes."""
@@ -74,18 +70,6 @@ def activation_bytes(transformer: ZImageTransformer2DModel, checkpointing: bool)
     return ACTIVATION_BYTES[checkpointing] * layers * config.dim / PATCH_SIZE**2
 
 
-def parameters_to_unfreeze(transformer: nn.Module, part: str) -> dict[str, nn.Parameter]:
-    """All of the transformer."""
-    return dict(transformer.named_parameters())
-
-
-def _refuse(what: str, flag: str) -> Any:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise CnctlError(f"{what} for Z-Image is not supported", hint=f"leave out {flag}")
-
-    return refuse
-
-
 ZIMAGE = Family(
     name=PLAIN,
     part=PART,
@@ -102,14 +86,14 @@ ZIMAGE = Family(
     weights_file=weights_file,
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
-    parameters_to_unfreeze=parameters_to_unfreeze,
+    parameters_to_unfreeze=all_parameters,
     blocks_before_control=lambda transformer: [],
     activation_bytes=activation_bytes,
-    unsupported=UNSUPPORTED,
+    unsupported=LACKS,
     most_layers=most_layers,
     read_lora=partial(read_lora, NAMES),
-    read_embedding=_refuse("textual inversion", "--embedding"),
-    add_embedding=_refuse("textual inversion", "--embedding"),
+    read_embedding=refuse("textual inversion", PLAIN, "--embedding"),
+    add_embedding=refuse("textual inversion", PLAIN, "--embedding"),
 )
 
 
@@ -130,7 +114,7 @@ def recognise(location: Location) -> Family | None:
         ZIMAGE,
         name=name,
         completed_by=completed_by(location, folder),
-        defaults={"scheduler": "flow_match_euler", **DEFAULTS.get(name, {"train": RECIPE})},
+        defaults={"scheduler": SCHEDULER, **DEFAULTS.get(name, {"train": RECIPE})},
         controlnets=CONTROLNETS.get(name, {}),
     )
 
