@@ -104,6 +104,11 @@ def one_line(text: str) -> str:
     return shown(" ".join(text.split()))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 image", or "3 images"."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 def describe_error(error: BaseException) -> str:
     """Return the kind of an exception and what it says, in one line."""
     text = one_line(str(error))

@@ -27,7 +27,7 @@ from cnctl.cli.report import (
     silence,
 )
 from cnctl.commands.generate.request import GenerateRequest
-from cnctl.errors import CnctlError, SomeInputsFailed, shown
+from cnctl.errors import CnctlError, SomeInputsFailed, counted, shown
 from cnctl.settings import GenerateSettings
 from cnctl.settings.declaration import Flag
 
@@ -198,7 +198,7 @@ def _plan(request: GenerateRequest, *, json: bool, quiet: bool) -> None:
 def _report_failed(failed: Sequence[FailedImage]) -> None:
     if failed:
         names = ", ".join(shown(failure.image) for failure in failed)
-        raise SomeInputsFailed(f"{_inputs(len(failed))} failed: {names}")
+        raise SomeInputsFailed(f"{counted(len(failed), 'input')} failed: {names}")
 
 
 def _run(
@@ -217,10 +217,6 @@ def _run(
             if preview:
                 draw_images([read_image(image.path)])
     return made, display.failed
-
-
-def _inputs(count: int) -> str:
-    return "1 input" if count == 1 else f"{count} inputs"
 
 
 def _show(

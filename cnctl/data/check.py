@@ -13,7 +13,7 @@ import numpy as np
 from cnctl.data.examples import Dataset, Example
 from cnctl.data.pairs import Detect
 from cnctl.data.problems import Problem
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, counted
 
 ASPECT_TOLERANCE = 0.02
 
@@ -40,10 +40,12 @@ class DataReport:
         sizes = ", ".join(
             f"{count} of {width} x {height}" for (height, width), count in self.sizes.most_common(3)
         )
-        more = f" and {len(self.sizes) - 3} more sizes" if len(self.sizes) > 3 else ""
+        others = len(self.sizes) - 3
+        more = f" and {counted(others, 'more size')}" if others > 0 else ""
+        stop = f", {self.fatal} of them would stop training" if self.problems else ""
         return (
-            f"examples: {self.examples} ({sizes}{more}), without a hint: {self.detected}; "
-            f"problems: {len(self.problems)}, that stop training: {self.fatal}"
+            f"{counted(self.examples, 'example')} ({sizes}{more}), {self.detected} without a hint; "
+            f"{counted(len(self.problems), 'problem')}{stop}"
         )
 
     def as_dict(self) -> dict[str, Any]:

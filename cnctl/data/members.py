@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from cnctl.errors import CnctlError, shown
+from cnctl.errors import CnctlError, counted, shown
 from cnctl.images import read_size
 
 IMAGE = ("jpg", "jpeg", "png", "webp")
@@ -63,7 +63,8 @@ def list_members(file: BinaryIO, *, measure: bool) -> Listing:
     if members and members[-1].end > file.seek(0, os.SEEK_END):
         members.pop()
     if not fault and others:
-        fault = f"{len(others)} members are links or sparse files, the first is {shown(others[0])}"
+        found = counted(len(others), "member")
+        fault = f"links or sparse files: {found}, the first is {shown(others[0])}"
     return Listing(members, fault)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from cnctl.data.columns import FOLDERS, HINT_SUFFIXES
 from cnctl.data.folder import FolderDataset, HintSource, Row, pack_rows
 from cnctl.data.problems import Problem
-from cnctl.errors import CnctlError, reading, shown
+from cnctl.errors import CnctlError, counted, reading, shown
 from cnctl.images import SUFFIXES
 from cnctl.system.lines import decode
 
@@ -141,4 +141,6 @@ def _unread(folder: Path, files: PairedFiles) -> Iterator[Problem]:
     others = [path for paths in found for path in paths if path not in used]
     if others:
         first = shown(others[0].relative_to(folder))
-        yield Problem(shown(folder), f"{len(others)} more files are not read, the first is {first}")
+        yield Problem(
+            shown(folder), f"not read: {counted(len(others), 'more file')}, the first is {first}"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, counted
 
 TOLD = 5
 """Problems that a run names one by one."""
@@ -37,5 +37,5 @@ def summarize(problems: Sequence[Problem]) -> list[str]:
     more = len(problems) - TOLD
     return [
         *map(str, problems[:TOLD]),
-        *([f"{more} more lines, which --check prints"] if more > 0 else []),
+        *([f"{counted(more, 'more line')}, which --check prints"] if more > 0 else []),
     ]

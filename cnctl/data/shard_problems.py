@@ -11,7 +11,7 @@ from cnctl.data.local import Shard
 from cnctl.data.members import Listing
 from cnctl.data.problems import TOLD, Problem
 from cnctl.data.samples import Grouped, is_image
-from cnctl.errors import shown
+from cnctl.errors import counted, shown
 
 Groups = Sequence[tuple[Shard, Listing, Sequence[Grouped]]]
 MANY = 4
@@ -42,7 +42,7 @@ def _incomplete(groups: Groups) -> Iterator[Problem]:
                 "a prompt": sum(not each.prompt for each in samples),
             }
             lacks = "".join(
-                f"; {count} of its {len(samples)} samples lack {part}"
+                f"; {count} of its {len(samples)} samples lack{'s' * (count == 1)} {part}"
                 for part, count in lost.items()
                 if count
             )
@@ -116,10 +116,11 @@ def _unread(groups: Groups, source: str) -> Iterator[Problem]:
                 kinds[kind] += 1
                 firsts.setdefault(kind, f"{shard.file_name}/{member.name}")
     for kind, count in kinds.most_common(TOLD):
-        what = f"{count} members .{shown(kind)} are not read, the first is {shown(firsts[kind])}"
+        first = shown(firsts[kind])
+        what = f"not read: {counted(count, 'member')} .{shown(kind)}, the first is {first}"
         yield Problem(source, what, hint=f"{FLAG} maps them")
     if len(kinds) > TOLD:
-        what = f"members of {len(kinds) - TOLD} more kinds are not read"
+        what = f"not read: members of {counted(len(kinds) - TOLD, 'more kind')}"
         yield Problem(source, what)
 
 

@@ -31,7 +31,7 @@ from cnctl.data.remote import RemoteShard, find_remote, in_threads
 from cnctl.data.samples import Grouped, group, names_of
 from cnctl.data.shard_problems import find_problems
 from cnctl.data.urls import is_url, without_credentials
-from cnctl.errors import CnctlError, shown
+from cnctl.errors import CnctlError, counted, shown
 from cnctl.images import read_image, read_size
 from cnctl.system.lines import decode
 
@@ -251,7 +251,7 @@ def _open_remote(pattern: str, note: Callable[[str], None]) -> Iterator[tuple[Sh
     new = [shard for shard in shards if not is_kept(shard.identity)]
     if new:
         size = sum(shard.size for shard in new) / 1e6
-        note(f"reading the headers of {len(new)} shards ({size:,.0f} MB) into the cache")
+        note(f"reading the headers of {counted(len(new), 'shard')} ({size:,.0f} MB) into the cache")
     # Processes that start together begin with different ones, and find the others in the cache.
     shuffled = random.Random().sample(shards, len(shards))
     members = dict(zip(shuffled, in_threads(_list_once, shuffled), strict=True))

@@ -77,7 +77,7 @@ def test_check_names_what_is_wrong_and_exits_with_3(
         "a.png: the hint is blank: every value is 0",
         "b.png: no such file",
     ]
-    assert "examples: 2 (1 of 64 x 64)" in errors
+    assert "2 examples (1 of 64 x 64), 1 without a hint; 2 problems, 1 of them" in errors
     with pytest.raises(SomeInputsFailed):
         cnctl("train", *flags, "--json")
     assert json.loads(capsys.readouterr().out)["problems"][1]["fatal"]

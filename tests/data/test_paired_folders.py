@@ -52,7 +52,7 @@ def test_hints_with_a_label_in_one_folder(tmp_path: Path) -> None:
     assert (len(dataset), dataset.ready_hints, dataset[2].prompt) == (3, 3, "number 2")
     assert (dataset[2].hint == 102).all()
     assert [p.what for p in dataset.problems] == [
-        "1 more files are not read, the first is 1-masklabel.png"
+        "not read: 1 more file, the first is 1-masklabel.png"
     ]
 
 
@@ -80,7 +80,7 @@ def test_prompts_in_a_folder_or_none(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     assert [dataset[number].prompt for number in range(3)] == ["", "one", ""]
     assert [p.what for p in dataset.problems] == [
-        "3 more files are not read, the first is images/0.txt"
+        "not read: 3 more files, the first is images/0.txt"
     ]
 
 

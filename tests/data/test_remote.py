@@ -128,8 +128,8 @@ def test_a_shard_that_broke_off_is_named_from_the_cache_too(server: Any, folder:
         (problem,) = open_streamed(f"{server.url}/00.tar").problems
         assert problem.fatal
         assert problem.what == (
-            "it is incomplete: it has no end mark; 1 of its 3 samples lack a hint; "
-            "1 of its 3 samples lack a prompt"
+            "it is incomplete: it has no end mark; 1 of its 3 samples lacks a hint; "
+            "1 of its 3 samples lacks a prompt"
         )
 
 

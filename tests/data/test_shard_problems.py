@@ -65,7 +65,9 @@ def test_a_shard_that_broke_off_is_named_with_what_it_lost(
     path.write_bytes(path.read_bytes()[: start(path, "2.hint.png") + extra])
     with pytest.raises(CnctlError, match=rf"a\.tar: it is incomplete: {fault}") as caught:
         refuse_fatal(problems(path))
-    assert "; 1 of its 3 samples lack a hint; 1 of its 3 samples lack a prompt" in str(caught.value)
+    assert "; 1 of its 3 samples lacks a hint; 1 of its 3 samples lacks a prompt" in str(
+        caught.value
+    )
     assert caught.value.hint == "copy or write it again, or leave it out"
 
 
@@ -108,7 +110,7 @@ def test_links_are_named(tmp_path: Path) -> None:
         info.type, info.linkname = tarfile.LNKTYPE, "0.txt"
         archive.addfile(info)
     (problem,) = problems(path)
-    assert problem.what == "1 members are links or sparse files, the first is 3.txt"
+    assert problem.what == "links or sparse files: 1 member, the first is 3.txt"
 
 
 def test_a_key_twice_replaces_nothing_unsaid(tmp_path: Path) -> None:
@@ -181,9 +183,8 @@ def test_parts_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert [str(problem).removeprefix(f"{tmp_path}/") for problem in found] == [
         "a.tar/8: it has a prompt and no image, and is not read",
         "a.tar/9: it has a hint and a prompt and no image, and is not read",
-        "a.tar: 2 members .cls are not read, the first is a.tar/0.cls (--columns maps them)",
-        "a.tar: 1 members .mask.png are not read, the first is a.tar/1.mask.png "
-        "(--columns maps them)",
+        "a.tar: not read: 2 members .cls, the first is a.tar/0.cls (--columns maps them)",
+        "a.tar: not read: 1 member .mask.png, the first is a.tar/1.mask.png (--columns maps them)",
     ]
 
 

@@ -20,7 +20,7 @@ from cnctl.commands.generate.sources import check_sources
 from cnctl.commands.shared.cached import find_named
 from cnctl.commands.shared.events import Note
 from cnctl.commands.shared.failures import Failures
-from cnctl.errors import CnctlError, SomeInputsFailed
+from cnctl.errors import CnctlError, SomeInputsFailed, counted
 from cnctl.models.layouts import find_layout
 from cnctl.system.cores import cores
 
@@ -85,7 +85,7 @@ def _without(failures: Failures, tasks: Sequence[Task]) -> list[Task]:
     bad = {failure.image for failure in failures.failed}
     left = [task for task in tasks if task.image not in bad]
     if not left:
-        raise SomeInputsFailed(f"all of the {len(bad)} inputs failed")
+        raise SomeInputsFailed(f"{counted(len(bad), 'input')} failed, and no other is left")
     return left
 
 

@@ -21,7 +21,7 @@ from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.sources import source_of
 from cnctl.commands.shared.events import FailedImage, Note
 from cnctl.commands.shared.weights import check_controls, locate_control, open_base
-from cnctl.errors import shown
+from cnctl.errors import counted, shown
 from cnctl.images import working_size
 from cnctl.models.base import Base, check_size
 from cnctl.models.quantize import check_library
@@ -68,12 +68,12 @@ class GeneratePlan:
                 f"control     {each.condition}: hints {each.hints}, weights {shown(each.weights)}"
                 for each in self.controls
             ),
-            f"inputs      {_count(self.inputs, 'image')}, {_count(len(self.prompts), 'prompt')}",
+            f"inputs      {counted(self.inputs, 'image')}, {counted(len(self.prompts), 'prompt')}",
             f"settings    {chosen.steps} steps, {chosen.scheduler}, "
             f"guidance scale {chosen.guidance_scale:g}, control scale {chosen.control_scale:g}"
             + (f", distilled {scale:g}" if (scale := chosen.distilled_guidance) else ""),
             f"sizes       {', '.join(f'{count} of {size}' for size, count in self.sizes.items())}",
-            f"outputs     {_count(len(made), 'image')}"
+            f"outputs     {counted(len(made), 'image')}"
             + (f", {kept} kept" if kept else "")
             + f": {_listed([image.path for image in self.images])}",
             *([f"hints       {_listed(self.hints)}"] if self.hints else []),
@@ -187,7 +187,3 @@ def _sizes(
 def _listed(paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"{shown(paths[0])}{more}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -11,7 +11,7 @@ from cnctl.commands.generate.prepared_images import stored_hints
 from cnctl.commands.generate.record import ImageRecord, read_record
 from cnctl.commands.generate.setup import Setup
 from cnctl.commands.generate.sources import list_sources
-from cnctl.errors import CnctlError, OutputError
+from cnctl.errors import CnctlError, OutputError, counted
 
 OTHER = "take another --seed or -o, or --overwrite"
 
@@ -20,7 +20,7 @@ def kept_images(setup: Setup) -> list[GeneratedImage]:
     """The images that exist; OutputError where this run would make one otherwise."""
     kept = [keep_image(setup, planned) for planned in setup.images if planned.done]
     if kept:
-        setup.note(f"{len(kept)} images exist already")
+        setup.note(f"{counted(len(kept), 'image')} kept, made by an earlier run")
     return kept
 
 

@@ -10,7 +10,7 @@ from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.plan import plan_run
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.shared.events import ignore
-from cnctl.errors import SomeInputsFailed
+from cnctl.errors import SomeInputsFailed, counted
 
 if TYPE_CHECKING:
     from cnctl.commands.generate.generated import GeneratedImage
@@ -38,4 +38,4 @@ def generate(
     yield from kept_images(setup)
     yield from make_images(setup, [planned for planned in setup.images if not planned.done])
     if on_event is None and (failed := setup.failures.failed):
-        raise SomeInputsFailed(f"{len(failed)} inputs failed: {failed[0].error}")
+        raise SomeInputsFailed(f"{counted(len(failed), 'input')} failed: {failed[0].error}")

@@ -254,7 +254,7 @@ def test_a_folder_of_pairs_is_not_taken_for_photographs(tmp_path: Path) -> None:
     notes: list[str] = []
     dataset = open_examples(str(tmp_path), columns=None, note=notes.append, **how)
     assert (len(dataset), dataset.ready_hints) == (1, 1)
-    assert notes == [f"{tmp_path}: 1 more files are not read, the first is canny/0.png"]
+    assert notes == [f"{tmp_path}: not read: 1 more file, the first is canny/0.png"]
     mapped = open_examples(str(tmp_path), columns="hint=canny", note=notes.append, **how)
     assert mapped.row(0).hint == tmp_path / "canny/0.png"  # type: ignore[attr-defined]
     with pytest.raises(CnctlError, match="has no 'depth'"):
