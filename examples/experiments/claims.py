@@ -159,13 +159,13 @@ def lines(table: Table) -> Iterator[str]:
     """The table for people: each arm, then what the others have more than the first."""
     for measure, by_arm in table.items():
         first, *others = by_arm
-        yield f"{measure:32}{'mean':>10}{f'{LEVEL:.0%} interval':>18}"
+        yield f"{measure:36}{'mean':>10}{f'{LEVEL:.0%} interval':>18}"
         for arm, values in by_arm.items():
-            yield f"{arm:32}  {interval(values)}"
+            yield f"{arm:36}  {interval(values)}"
         for arm in others:
             pairs = zip(by_arm[first], by_arm[arm], strict=True)
             changes = [after - before for before, after in pairs]
-            yield f"{f'{arm} - {first}':32}  {interval(changes)}"
+            yield f"{f'{arm} - {first}':36}  {interval(changes)}"
 
 
 def draw(claim: Claim, runs: Mapping[str, Sequence[Run]], table: Table) -> str:
