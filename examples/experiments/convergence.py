@@ -79,9 +79,9 @@ def draw_sheet(control: Learnt, concat: Learnt) -> np.ndarray:
     columns = {"hint": control.cells(0, 0)}
     columns |= {f"step {step}": control.cells(step, 1) for step in steps}
     columns[f"input-concat, {concat.last}"] = concat.cells(concat.last, 1)
-    named = [[*cells[:-1], labelled(cells[-1], name)] for name, cells in columns.items()]
-    rows = [list(row) for row in zip(*named, strict=True)]
-    return np.concatenate([arrange(rows[:-1])[:-GAP], arrange(rows[-1:])])
+    *rows, last = zip(*columns.values(), strict=True)
+    named = labelled([*zip(last, columns, strict=True)])
+    return np.concatenate([arrange(rows)[:-GAP], arrange([named])])
 
 
 def _moments(run: Learnt) -> set[int]:

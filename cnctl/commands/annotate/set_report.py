@@ -85,7 +85,7 @@ def _pictures(
             cells = (
                 _kept(out, plan, record) if reason == KEPT else _source(out, plan, record, secrets)
             )
-            sheet = arrange([[labelled(reduced(cell, CELL), name) for name, cell in cells]])
+            sheet = arrange([labelled([(reduced(cell, CELL), name) for name, cell in cells])])
             picture = embedded(encode_image(sheet, ".webp", {}), format="webp")
         yield f"{shown(record['name'])}: {record['error'] or _listed(record['numbers'])}", picture
 

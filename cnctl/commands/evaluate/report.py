@@ -80,5 +80,5 @@ def _sheet(found: Evaluation, case: Case, *, cases: Cases, channels: int) -> str
         cells.append((picture, f"{name}  {scored.fidelity:.3f}"))
         cells.append((blank if again is None else visible(again), "found again"))
     size = cells[0][0].shape[:2]
-    sheet = arrange([[labelled(reduced(cell, size), text) for cell, text in cells]])
+    sheet = arrange([labelled([(reduced(cell, size), text) for cell, text in cells])])
     return embedded(encode_image(sheet, ".webp", {}), format="webp")

@@ -119,17 +119,17 @@ def _grid(hint: Path, images: Sequence[GeneratedImage]) -> np.ndarray:
     size = read_image(images[0].path).shape[:2]
     blank = np.full((*size, 3), 255, np.uint8)
     shown = fit_image(visible(read_hint_as_stored(hint)), size=size)
-    sheet = []
+    cells = []
     for others, row in rows.items():
         varied = [n for n, v in others if len({dict(row).get(n) for row in rows}) > 1]
         first = next(iter(row.values()))
-        cells = [labelled(shown, ", ".join(_label(n, first) for n in varied) or "hint")]
+        cells.append((shown, ", ".join(_label(n, first) for n in varied) or "hint"))
         for column, label in columns.items():
             found = row.get(column)
             picture = fit_image(read_image(found.path), size=size) if found else blank
-            cells.append(labelled(picture, label))
-        sheet.append(cells)
-    return arrange(sheet)
+            cells.append((picture, label))
+    named, width = labelled(cells), len(columns) + 1
+    return arrange([named[i : i + width] for i in range(0, len(named), width)])
 
 
 def _across(images: Sequence[GeneratedImage]) -> str:

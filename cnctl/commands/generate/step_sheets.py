@@ -40,7 +40,8 @@ class StepSheets:
         """Write each sheet again with one more picture, RGB uint8 (H, W, 3)."""
         for place, picture in enumerate(pictures):
             if place in self.images and place not in self.taken:
-                cell = labelled(reduced(picture, picture.shape[:2]), f"step {done}")
+                shown = reduced(picture, picture.shape[:2])
+                (cell,) = labelled([(shown, f"step {done}")])
                 self._write(place, cell)
 
     def remove(self, place: int) -> None:

@@ -19,6 +19,7 @@ LABEL_HEIGHT = 24
 """Pixels below a cell, for its name."""
 FONT_SIZE = 15
 MIN_FONT_SIZE = 6
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 MASKED = np.uint8(128)
 """The grey that stands for what is masked."""
 
@@ -28,9 +29,8 @@ def compare(source: np.ndarray, hints: Mapping[str, np.ndarray]) -> np.ndarray:
 
     source: RGB uint8 (H, W, 3); hints: name -> uint8 (H, W, C), all of its size. RGB uint8.
     """
-    cells = [labelled(source, "source")]
-    cells += [labelled(visible(hint), name) for name, hint in hints.items()]
-    return in_rows(cells)
+    shown = [(visible(hint), name) for name, hint in hints.items()]
+    return in_rows(labelled([(source, "source"), *shown]))
 
 
 def visible(hint: np.ndarray) -> np.ndarray:
@@ -71,13 +71,29 @@ def arrange(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return picture
 
 
-def labelled(picture: np.ndarray, label: str) -> np.ndarray:
-    """The picture, RGB uint8 (H, W, 3), with a line of text below, as large as fits."""
-    width = picture.shape[1]
-    strip = Image.new("RGB", (width, LABEL_HEIGHT), "white")
-    middle = (width / 2, LABEL_HEIGHT / 2)
+def labelled(cells: Sequence[tuple[np.ndarray, str]]) -> list[np.ndarray]:
+    """Each picture, RGB uint8 (H, W, 3), with its label below, all in one size of text that fits.
+
+    The pictures have one width.
+    """
+    width = cells[0][0].shape[1]
+    font = _font(max((label for _, label in cells), key=_length), width)
+    return [np.concatenate([picture, _strip(label, width, font)]) for picture, label in cells]
+
+
+def _length(label: str) -> float:
+    return ImageFont.load_default(FONT_SIZE).getlength(label)
+
+
+def _font(label: str, width: int) -> Font:
+    """The largest in which the label fits."""
     fonts = map(ImageFont.load_default, range(FONT_SIZE, MIN_FONT_SIZE, -1))
     fitting = (font for font in fonts if font.getlength(label) <= width - GAP)
-    font = next(fitting, ImageFont.load_default(MIN_FONT_SIZE))
+    return next(fitting, ImageFont.load_default(MIN_FONT_SIZE))
+
+
+def _strip(label: str, width: int, font: Font) -> np.ndarray:
+    strip = Image.new("RGB", (width, LABEL_HEIGHT), "white")
+    middle = (width / 2, LABEL_HEIGHT / 2)
     ImageDraw.Draw(strip).text(middle, label, "black", font, anchor="mm")
-    return np.concatenate([picture, np.asarray(strip)])
+    return np.asarray(strip)

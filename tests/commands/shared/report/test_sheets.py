@@ -59,7 +59,12 @@ def test_more_than_four_cells_take_another_row() -> None:
 def test_a_long_label_is_made_to_fit() -> None:
     """Its ends are not cut: a blank column stays at either side."""
     cell = np.zeros((20, 128, 3), np.uint8)
-    strip = labelled(cell, "control_scale 0.2, steps 20, seed 1")[20:]
+    long, short, alone = labelled(
+        [(cell, "control_scale 0.2, steps 20, seed 1"), (cell, "seed 1")]
+    ) + labelled([(cell, "seed 1")])
+    strip = long[20:]
     assert strip.shape == (LABEL_HEIGHT, 128, 3)
     assert (strip < 128).any()
     assert (strip[:, [0, -1]] > 128).all()
+    heights = [np.ptp(np.nonzero((cell[20:] < 128).any((1, 2)))[0]) for cell in (short, alone)]
+    assert heights[0] < heights[1]  # the text of one sheet has one size
