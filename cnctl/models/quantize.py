@@ -65,6 +65,16 @@ def quantize(module: nn.Module, form: str) -> None:
     module.requires_grad_(False)
 
 
+def dense_weight(layer: nn.Linear) -> torch.Tensor:
+    """The weight (out, in) of a linear layer, also where 4 bits hold it."""
+    state = getattr(layer.weight, "quant_state", None)
+    if state is None:
+        return layer.weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(layer.weight.data, state)
+
+
 def quantized_bytes(module: nn.Module, form: str) -> int:
     """Bytes of its weights in this form, "" for the form that they have."""
     weights = {f"{name}.weight" for name in (_linear_layers(module) if form else ())}

@@ -20,6 +20,7 @@ from torch.nn.functional import linear
 from cnctl.models.flux.control_lora_tensors import split
 from cnctl.models.flux.shape import check_same_shape
 from cnctl.models.input_concat_network import InputConcatNetwork
+from cnctl.models.quantize import dense_weight
 from cnctl.models.save import diffusers_config
 from cnctl.models.transformer.network import LatentHintNetwork
 from cnctl.models.transformer.packing import pack
@@ -176,7 +177,8 @@ def saved_name(parameter: str) -> str:
 
 def _widened(layer: nn.Linear) -> nn.Linear:
     """A locked layer that reads twice the channels; the weights of the new ones are zero."""
-    weight = torch.cat([layer.weight, torch.zeros_like(layer.weight)], dim=1)
+    own = dense_weight(layer)
+    weight = torch.cat([own, torch.zeros_like(own)], dim=1)
     wide = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     wide.weight = nn.Parameter(weight.detach(), requires_grad=False)
     wide.bias = layer.bias
