@@ -105,7 +105,7 @@ def test_hints_are_read_from_maps(photos: Path, monkeypatch: pytest.MonkeyPatch)
         ),
     )
     known = {"stated": stated, "canny": get_condition("canny")}
-    for module in ("cnctl.commands.annotate.plan", "cnctl.curation.work"):
+    for module in ("cnctl.commands.annotate.runs", "cnctl.curation.work"):
         monkeypatch.setattr(f"{module}.get_condition", known.__getitem__)
     for stem in ("a", "sub/d"):
         path = Path("maps", f"{stem}_map.npy")
