@@ -17,7 +17,7 @@ import typer
 import typer.core
 import typer.main
 
-from cnctl.cli.usage_errors import refuse_repeated
+from cnctl.cli.usage_errors import describe_repeated
 
 COMMANDS = {
     "annotate": "Make hints from images.",
@@ -56,7 +56,8 @@ class Command(typer.core.TyperCommand):
     """Help in panels: the text, the flags under the names of their panels, the examples last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _with_each_once(self, ctx, args))
+        _note_repeated(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Without the braces that Typer puts around an argument that is required."""
@@ -78,7 +79,8 @@ class Commands(typer.core.TyperGroup):
     command_class = Command
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _with_each_once(self, ctx, args))
+        _note_repeated(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         _write_text(formatter, _split(self.help)[0])
@@ -152,11 +154,14 @@ def _load(name: str) -> Any:
     return command
 
 
-def _with_each_once(command: Any, ctx: Any, args: list[str]) -> list[str]:
-    """The arguments, where no option of one value is given twice."""
-    if not ctx.resilient_parsing:  # a shell completes what is not yet whole
-        refuse_repeated(command.make_parser(ctx).parse_args([*args])[2])
-    return args
+def _note_repeated(command: Any, ctx: Any, args: list[str]) -> None:
+    if ctx.resilient_parsing:  # a shell completes what is not yet whole
+        return
+    from cnctl.cli.report import note
+
+    given = command.make_parser(ctx).parse_args([*args])[2]
+    for line in describe_repeated(given):
+        note(line, quiet=any(parameter.name == "quiet" for parameter in given))
 
 
 def _split(help: str | None) -> tuple[str, str]:

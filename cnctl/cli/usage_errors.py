@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import takewhile
@@ -10,7 +11,7 @@ from typing import Any
 
 import typer
 
-from cnctl.errors import CnctlError, one_line, shown
+from cnctl.errors import one_line, shown
 
 NEAR = 0.7
 """How alike a flag and a mistyped one are, from 0 to 1, at least."""
@@ -52,14 +53,11 @@ def _message(error: typer.TyperException) -> str:
     return one_line(error.format_message())
 
 
-def refuse_repeated(given: Sequence[Any]) -> None:
-    """Raise CnctlError for an option of one value that is given twice: one would be ignored.
+def describe_repeated(given: Sequence[Any]) -> list[str]:
+    """A line for each option of one value that is given more than once: the last counts.
 
     given: the parameters as often as they stand in a command line.
     """
-    seen = set()
-    for parameter in given:
-        if parameter in seen and not (parameter.multiple or parameter.is_flag):
-            name = max(parameter.opts, key=len)
-            raise CnctlError(f"{name} is given more than once", hint="it takes one value")
-        seen.add(parameter)
+    counts = Counter(parameter for parameter in given if not parameter.multiple)
+    names = (max(p.opts, key=len) for p, count in counts.items() if count > 1 and not p.is_flag)
+    return [f"{name} is given more than once; the last one counts" for name in names]

@@ -60,8 +60,6 @@ def test_a_wrong_flag_is_answered_with_near_ones_and_the_commands_help(cnctl):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("generate", "--image", "a", "--image", "b"), "--image is given more than once; it takes"),
-        (("models", "--family", "a", "--family", "b"), "--family is given more than once"),
         (("generate", "--steps", "two"), "--steps is 'two'; it must be a whole number"),
         (("models", "pull"), "Missing argument 'NAME'"),
     ],
@@ -105,3 +103,19 @@ def test_completion_in_shells(shell, variables):
     environment = variables | {"_CNCTL_COMPLETE": f"complete_{shell}"}
     run = CliRunner().invoke(app, [], env=environment, prog_name="cnctl")
     assert "v11p_canny" in run.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--image", "a", "--image", "b"),
+            ["--image is given more than once; the last one counts"],
+        ),
+        (("--cond", "a", "--cond", "b", "-n", "1"), []),
+        (("--image", "a", "--image", "b", "-q"), []),
+    ],
+)
+def test_an_option_given_twice_is_said_once(cnctl, words, said):
+    """The last counts, so that a script may add to a command; options of many values add up."""
+    assert cnctl("generate", *words, "--help").stderr.splitlines() == said

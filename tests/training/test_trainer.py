@@ -14,8 +14,7 @@ from cnctl.models.base import Base
 from cnctl.models.families import load_base
 from cnctl.models.unet.controlnet import build_controlnet
 from cnctl.settings import TrainSettings
-from cnctl.training import objective
-from cnctl.training import trainer as module
+from cnctl.training import objective, variables
 from cnctl.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from cnctl.training.trainer import DivergedError, Training
 
@@ -308,9 +307,9 @@ def test_prompts_are_dropped_by_chance(
     loaded_random_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    encode = module.encode_prompts
+    encode = variables.encode_prompts
     monkeypatch.setattr(
-        module,
+        variables,
         "encode_prompts",
         lambda base, prompts: seen.extend(prompts) or encode(base, prompts),
     )
