@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from cnctl.cli.group import ClosedPipe, Program
-from cnctl.cli.usage_errors import advise_on_dashes, describe_usage_error
+from cnctl.cli.usage_errors import describe_usage_error
 from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
 from cnctl.system.processes import rank
 from cnctl.system.working_folder import kept_working_folder
@@ -103,17 +103,17 @@ def _run(arguments: list[str]) -> int:
     except (Exception, KeyboardInterrupt, ClosedPipe, Terminated) as error:
         if "--debug" in arguments or os.environ.get("CNCTL_DEBUG"):
             raise
-        return _report(error, arguments)
+        return _report(error)
     return code
 
 
-def _report(error: BaseException, arguments: list[str]) -> int:
+def _report(error: BaseException) -> int:
     """Say in one line what went wrong; return the exit code."""
     if isinstance(error, OSError | ClosedPipe):
         _give_up(sys.stdout)
     if isinstance(error, BrokenPipeError | ClosedPipe):
         return 141
-    message, code = _describe(error, arguments)
+    message, code = _describe(error)
     stopped_with_others = rank() > 0 and isinstance(error, KeyboardInterrupt | Terminated)
     if not (stopped_with_others or isinstance(error, ReportedByOtherRank)):
         with suppress(OSError):  # nobody can read it
@@ -121,16 +121,14 @@ def _report(error: BaseException, arguments: list[str]) -> int:
     return code
 
 
-def _describe(error: BaseException, arguments: list[str]) -> tuple[str, int]:
+def _describe(error: BaseException) -> tuple[str, int]:
     import errno
 
     match error:
         case CnctlError():
-            advice = advise_on_dashes(arguments) if error.exit_code == CnctlError.exit_code else ""
-            return "; ".join(filter(None, [str(error), error.hint, advice])), error.exit_code
+            return "; ".join(filter(None, [str(error), error.hint])), error.exit_code
         case typer.TyperException():
-            advice = advise_on_dashes(arguments)
-            return "; ".join(filter(None, [describe_usage_error(error), advice])), error.exit_code
+            return describe_usage_error(error), error.exit_code
         case KeyboardInterrupt() | typer.Abort():
             return "interrupted", 130
         case Terminated():
@@ -138,7 +136,7 @@ def _describe(error: BaseException, arguments: list[str]) -> tuple[str, int]:
         case MemoryError():
             return "out of memory; try a smaller size or batch", 5
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EROFS):
-            return _describe(write_error(error.filename or "the output", error), arguments)
+            return _describe(write_error(error.filename or "the output", error))
         case FileNotFoundError() if NO_TEMPORARY in str(error):
             return "no folder for temporary files; set TMPDIR to one that can be written", 6
     if type(error).__name__ == "OutOfMemoryError":

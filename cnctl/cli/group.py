@@ -17,7 +17,7 @@ import typer
 import typer.core
 import typer.main
 
-from cnctl.cli.usage_errors import describe_repeated
+from cnctl.cli.usage_errors import describe_repeated, refuse_files_as_flags
 
 COMMANDS = {
     "annotate": "Make hints from images.",
@@ -56,7 +56,7 @@ class Command(typer.core.TyperCommand):
     """Help in panels: the text, the flags under the names of their panels, the examples last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _note_repeated(self, ctx, args)
+        _check_words(self, ctx, args)
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -79,7 +79,7 @@ class Commands(typer.core.TyperGroup):
     command_class = Command
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _note_repeated(self, ctx, args)
+        _check_words(self, ctx, args)
         return super().parse_args(ctx, args)
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
@@ -154,14 +154,16 @@ def _load(name: str) -> Any:
     return command
 
 
-def _note_repeated(command: Any, ctx: Any, args: list[str]) -> None:
+def _check_words(command: Any, ctx: Any, args: list[str]) -> None:
+    """Say what in a command line would be taken for something else, or has no effect."""
     if ctx.resilient_parsing:  # a shell completes what is not yet whole
         return
-    from cnctl.cli.report import note
-
+    refuse_files_as_flags(args, [flag for one in command.params for flag in one.opts])
     given = command.make_parser(ctx).parse_args([*args])[2]
-    for line in describe_repeated(given):
-        note(line, quiet=any(parameter.name == "quiet" for parameter in given))
+    if lines := describe_repeated(given):
+        from cnctl.cli.report import note
+
+        note("\n".join(lines), quiet=any(parameter.name == "quiet" for parameter in given))
 
 
 def _split(help: str | None) -> tuple[str, str]:

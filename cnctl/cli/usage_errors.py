@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any
 
 import typer
 
-from cnctl.errors import one_line, shown
+from cnctl.errors import CnctlError, one_line, shown
 
 NEAR = 0.7
 """How alike a flag and a mistyped one are, from 0 to 1, at least."""
@@ -28,13 +28,14 @@ def describe_usage_error(error: typer.TyperException) -> str:
     return f"{message}{end} {command} --help"
 
 
-def advise_on_dashes(arguments: Sequence[str]) -> str:
-    """How to give a file whose name was read as flags; "" where there is none."""
-    flags = takewhile(lambda word: word != "--", arguments)
-    for word in flags:
-        if word.startswith("-") and len(word) > 1 and os.path.lexists(word):
-            return f"a file's name that begins with - goes after --, or as {shown(f'./{word}')}"
-    return ""
+def refuse_files_as_flags(words: Sequence[str], flags: Iterable[str]) -> None:
+    """Raise CnctlError for a word that is read as flags although it is the name of a file."""
+    known = {"-", *flags}
+    for word in takewhile(lambda word: word != "--", words):
+        if word.startswith("-") and word not in known and os.path.lexists(word):
+            raise CnctlError(
+                f"{shown(word)} is a file, and is read as flags", hint=f"write {shown(f'./{word}')}"
+            )
 
 
 def _message(error: typer.TyperException) -> str:

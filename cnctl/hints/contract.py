@@ -23,6 +23,7 @@ def describe_value(value: object) -> str:
 
 
 def check_image(condition: Condition, image: object) -> None:
+    """Raise CnctlError unless the image is RGB uint8 (H, W, 3) and not empty."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not _is_rgb(image.shape):
         raise CnctlError(
             f"{condition.name}: the image must be RGB uint8 (H, W, 3), not {describe_value(image)}",

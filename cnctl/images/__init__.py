@@ -2,7 +2,13 @@
 
 from cnctl.errors import shown
 from cnctl.images.bits import eight_bits
-from cnctl.images.find import SUFFIXES, ImageFile, find_images, names_a_file
+from cnctl.images.find import (
+    SUFFIXES,
+    UNREADABLE_PHOTOS,
+    ImageFile,
+    find_images,
+    names_a_file,
+)
 from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, working_size
 from cnctl.images.mask import read_mask
 from cnctl.images.opening import MAX_BYTES, MAX_PIXELS, read_bytes
@@ -31,6 +37,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",
+    "UNREADABLE_PHOTOS",
     "ImageFile",
     "Resize",
     "check_folder",

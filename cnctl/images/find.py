@@ -12,12 +12,15 @@ from pathlib import Path
 
 from cnctl.errors import CnctlError, reason, shown
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-"""Suffixes of images that can be read."""
-OTHER_SUFFIXES = frozenset(
-    {".avif", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".npz", ".pgm", ".ppm", ".svg", ".tga"}
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 )
-"""Suffixes of hints, and of images that are not read here."""
+"""Suffixes of images that can be read."""
+UNREADABLE_PHOTOS = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl"})
+"""Suffixes of photographs that cannot be read: folders are searched for them so that each is named
+as an input that failed."""
+OTHER_SUFFIXES = frozenset({".exr", ".npz", ".pgm", ".ppm", ".svg", ".tga"})
+"""Suffixes of hints, and of other images that are not read."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,10 @@ class ImageFile:
 def find_images(inputs: Iterable[str | Path]) -> list[ImageFile]:
     """Return the image files among files, folders and globs, each path once, in natural order.
 
-    Folders are searched recursively; hidden names and links to folders are skipped, so that a loop
-    of links is harmless. A file that is given by name is taken whatever its suffix; what follows
-    "/./" in it is its path below a folder, as rsync has it: photos/./pets/cat.jpg.
+    Folders are searched recursively, for photographs in formats that cannot be read too. Hidden
+    names and links to folders are skipped, so that a loop of links is harmless. A file that is
+    given by name is taken whatever its suffix; what follows "/./" in it is its path below a folder,
+    as rsync has it: photos/./pets/cat.jpg.
     Raises CnctlError for a missing input or a folder without images.
     """
     found = [image for item in inputs for image in _find_below(str(item))]
@@ -45,7 +49,7 @@ def names_a_file(out: str | Path) -> bool:
     """Return whether an output's name is a file's: it ends as images and hints do, in a format that
     can be written or not, and is not a folder. Any other name, out.v2 for one, is a folder's.
     """
-    ends_so = Path(out).suffix.lower() in SUFFIXES | OTHER_SUFFIXES
+    ends_so = Path(out).suffix.lower() in SUFFIXES | UNREADABLE_PHOTOS | OTHER_SUFFIXES
     return ends_so and not os.path.isdir(out)
 
 
@@ -95,7 +99,8 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def _looks_like_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+    suffix = os.path.splitext(name)[1].lower()
+    return not name.startswith(".") and suffix in SUFFIXES | UNREADABLE_PHOTOS
 
 
 def _natural(text: str) -> tuple[list[tuple[str, int]], str]:

@@ -103,7 +103,7 @@ def _open_npz(data: bytes, name: str) -> Iterator[Mapping[str, np.ndarray]]:
             yield arrays
     except CnctlError:
         raise
-    except Exception as error:  # zipfile and numpy raise as many kinds as Pillow does
+    except Exception as error:  # zipfile and numpy raise many kinds of error, as Pillow does
         raise CnctlError(f"{name} is damaged: {str(error)[:120]}") from error
 
 

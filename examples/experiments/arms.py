@@ -66,7 +66,7 @@ class Run:
         return self.out / "runs" / of / f"{self.arm.name.replace(' ', '-')}-{self.seed}"
 
     def train(self) -> None:
-        """Train, or go on, until each phase has ended."""
+        """Train, or continue, until each phase has ended."""
         saved = newest_checkpoint(self.folder / CHECKPOINTS)
         for share, settings in self.arm.phases.items():
             steps = round(share * self.steps)

@@ -147,7 +147,7 @@ def examine(claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Table:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean and its t interval; that of one value has no width."""
+    """The mean and its t interval; for a single value the interval has no width."""
     if len(values) == 1:
         return Interval(*values, *values, *values)
     mean = fmean(values)
@@ -156,7 +156,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def lines(table: Table) -> Iterator[str]:
-    """The table for people: each arm, then what the others have more than the first."""
+    """The table for people: each arm, then the differences of the others from the first."""
     for measure, by_arm in table.items():
         first, *others = by_arm
         yield f"{measure:36}{'mean':>10}{f'{LEVEL:.0%} interval':>18}"

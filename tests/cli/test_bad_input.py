@@ -165,7 +165,9 @@ def test_a_name_that_begins_with_a_dash(cnctl, photo, tmp_path):
     (tmp_path / photo).rename(tmp_path / "-x.png")
     refused = cnctl(*CANNY, "-x.png")
     assert refused.returncode == 2
-    assert "goes after --, or as ./-x.png" in refused.stderr
+    assert refused.stderr == "cnctl: -x.png is a file, and is read as flags; write ./-x.png\n"
+    (tmp_path / "-photo.png").touch()  # -p would be given "hoto.png"
+    assert "-photo.png is a file" in cnctl("generate", *CANNY[1:], "a.png", "-photo.png").stderr
     assert cnctl(*CANNY, "--", "-x.png").returncode == 0
 
 

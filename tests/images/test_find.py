@@ -27,6 +27,11 @@ def test_folders_are_searched_to_the_bottom_in_natural_order(tmp_path):
     assert found[0].path == tmp_path / "b/c/y.webp"
 
 
+def test_photographs_that_cannot_be_read_are_found_so_that_they_are_named(tmp_path):
+    _touch(tmp_path / "IMG_1.HEIC", tmp_path / "a.JPE", tmp_path / "scene.exr")
+    assert [image.path.name for image in find_images([tmp_path])] == ["a.JPE", "IMG_1.HEIC"]
+
+
 def test_link_loops_are_harmless(tmp_path):
     _touch(tmp_path / "a/x.png")
     (tmp_path / "a/up").symlink_to(tmp_path)

@@ -1,4 +1,4 @@
-"""What is no image, or a damaged or dangerous one."""
+"""Files that are not images, or are damaged or dangerous."""
 
 import contextlib
 import io

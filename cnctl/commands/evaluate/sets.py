@@ -102,7 +102,7 @@ def generate_sets(
 
 
 def names_of_sets(given: Sequence[Path | str]) -> list[str]:
-    """The names of sets: as many last parts of their paths as make them differ."""
+    """The shortest ends of the paths by which all sets can be told apart."""
     parts = [Path(name).parts for name in given]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-count:]) for part in parts]

@@ -63,7 +63,9 @@ def check_edit(image: Path | str | None, mask: Path | str | None, strength: floa
     """Raise CnctlError where a mask or a strength is given without an image to edit."""
     if image is None and (mask is not None or strength is not None):
         flag = "--mask" if mask is not None else "--strength"
-        raise CnctlError(f"{flag} is for an image to edit", hint="name it with --image")
+        raise CnctlError(
+            f"{flag} is for an image to edit", hint='name it with --image, or as "edit" in a job'
+        )
 
 
 def read_edit(

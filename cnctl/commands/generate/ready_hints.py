@@ -32,7 +32,10 @@ def note_unlikely_hints(
 
 
 def unlikely_hint(condition: Condition, hint: np.ndarray) -> str:
-    """Why a hint, uint8 (H, W, C), is hardly one of the condition's, and what to do; "" usually."""
+    """Why this is unlikely to be a hint of the condition, and what to do; "" where it may be one.
+
+    hint: uint8 or uint16 (H, W, C).
+    """
     if condition.palette:
         unknown = _share_of_other_colours(hint, condition.palette.values())
         if unknown > MOST_UNKNOWN:
@@ -64,7 +67,9 @@ def _has_colours(hint: np.ndarray) -> bool:
 
 
 def _share_of_other_colours(hint: np.ndarray, palette: Iterable[RGB]) -> float:
-    """Of the pixels of a hint, uint8 (H, W, 3). Black stands for what has no label."""
+    """The share of a hint's pixels, uint8 (H, W, 3), that are neither black, which means
+    unlabelled, nor a colour of the palette.
+    """
     known = _as_numbers(np.array([(0, 0, 0), *palette]))
     return float(1 - np.isin(_as_numbers(hint), known).mean())
 

@@ -18,7 +18,7 @@ from cnctl.data.paired_folders import find_hints
 from cnctl.data.tables import find_tables
 from cnctl.data.urls import is_url
 from cnctl.errors import CnctlError, reading, shown
-from cnctl.images import SUFFIXES
+from cnctl.images import SUFFIXES, UNREADABLE_PHOTOS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
             f"{shown(folder)} is a training set: {shown(hints)} is for hints, not images",
             hint="train on it as it is, or give its images alone",
         )
-    suffixes = SUFFIXES | (videos.SUFFIXES if inputs.every else frozenset())
+    suffixes = SUFFIXES | UNREADABLE_PHOTOS | (videos.SUFFIXES if inputs.every else frozenset())
     below = files.walk(folder, suffixes=suffixes, without=without)
     return (row for path, name in below for row in _image_or_frames(path, name, inputs))
 

@@ -13,7 +13,7 @@ import torch
 from cnctl.errors import CnctlError
 from cnctl.models.conversion import Conversion
 from cnctl.models.flux.control_lora import ControlLora, find_control_lora
-from cnctl.models.flux.control_lora_tensors import PREFIX, UP, read_tensors, split
+from cnctl.models.flux.control_lora_tensors import PREFIX, UP, read_tensors, split_name
 from cnctl.models.flux.published import recommended_guidance
 from cnctl.models.flux.shape import NAME
 from cnctl.models.transformer.format import DIFFUSERS
@@ -80,7 +80,7 @@ def _respond(
     read = {name: tensor.read().to(torch.float32, copy=True) for name, tensor in tensors.items()}
     random, found = torch.Generator().manual_seed(0), []
     for name in sorted(read):
-        layer, factor, kind = split(name)
+        layer, factor, kind = split_name(name)
         if (factor, kind) == (UP, "weight"):
             down = read[f"{layer}.lora_A.weight"]
             found.append(read[name] @ (down @ torch.randn(down.shape[1], generator=random)))

@@ -27,8 +27,8 @@ UP = "lora_B"
 def read_tensors(lora: ControlLora, config: Mapping[str, Any]) -> Tensors:
     """Factors, their biases and norms, not yet read: "x_embedder.lora_A.weight" and so on.
 
-    config: of a base's transformer. CnctlError for what fits nothing in it, once its first layer
-    reads as many channels more.
+    config: of a base's transformer, whose first layer then reads twice as many channels, those of
+    the hint too. CnctlError for tensors that do not fit it.
     """
     channels = config.get("in_channels", 64)
     wide = {**config, "in_channels": 2 * channels, "out_channels": channels}
@@ -44,7 +44,7 @@ def read_tensors(lora: ControlLora, config: Mapping[str, Any]) -> Tensors:
     return _scaled(tensors, AdapterMetadata(lora.metadata))
 
 
-def split(name: str) -> tuple[str, str, str]:
+def split_name(name: str) -> tuple[str, str, str]:
     """The layer, "lora_A", "lora_B" or "", and "weight" or "bias"; the name itself for others."""
     match = NAME.fullmatch(name)
     return (match["layer"], match["factor"] or "", match["kind"]) if match else (name, "", "")
@@ -54,7 +54,7 @@ def _renamed(tensors: Tensors, shapes: Shapes) -> Iterator[tuple[str, LazyTensor
     """By diffusers' names, each layer's rows by themselves; what is not known keeps its name."""
     places = NAMES.other_places(shapes)
     for name, tensor in tensors.items():
-        layer, factor, kind = split(name.removeprefix(PREFIX))
+        layer, factor, kind = split_name(name.removeprefix(PREFIX))
         place = places.get(flatten(layer), Place((f"{layer}.weight",)))
         rows = sum(shapes[weight][0] for weight in place.weights if weight in shapes)
         if not kind or not rows:
@@ -72,7 +72,7 @@ def _expected(tensors: Tensors, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """The shapes of each layer's factors, of biases and of norms, where they are known."""
     expected: dict[str, tuple[int, ...]] = {}
     for name in ("x_embedder.lora_A.weight", *tensors):
-        layer, factor, kind = split(name)
+        layer, factor, kind = split_name(name)
         weight = tuple(shapes.get(f"{layer}.weight", ()))
         if factor and len(weight) == 2:
             down = tensors.get(f"{layer}.lora_A.weight")
@@ -87,10 +87,10 @@ def _expected(tensors: Tensors, shapes: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def _scaled(tensors: Tensors, adapter: AdapterMetadata) -> Tensors:
-    """With what the file's metadata multiply each product by."""
+    """The tensors, with each product multiplied by the scale that the file's metadata state."""
     scaled = {}
     for name, tensor in tensors.items():
-        layer, factor, _ = split(name)
+        layer, factor, _ = split_name(name)
         if factor == UP:
             rank = tensors[f"{layer}.lora_A.weight"].shape[0]
             scale = adapter.scale(PART, f"{layer}.weight", rank)

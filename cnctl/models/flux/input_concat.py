@@ -17,7 +17,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from cnctl.models.flux.control_lora_tensors import split
+from cnctl.models.flux.control_lora_tensors import split_name
 from cnctl.models.flux.shape import check_same_shape
 from cnctl.models.input_concat_network import InputConcatNetwork
 from cnctl.models.quantize import dense_weight
@@ -130,7 +130,7 @@ def open_input_concat(
     read = {name: tensor.read().to(device, dtype, copy=True) for name, tensor in tensors.items()}
     wide = _widen(transformer)
     for name, tensor in read.items():
-        layer, factor, _ = split(name)
+        layer, factor, _ = split_name(name)
         owner, _, child = layer.rpartition(".")
         if not factor:
             wide.get_submodule(layer).weight = nn.Parameter(tensor)

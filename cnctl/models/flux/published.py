@@ -82,7 +82,7 @@ CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
 }
 """Family -> condition -> published ControlNets, best first."""
 GUIDANCE = {"canny": 30, "depth": 10}
-"""The scale of guidance in the model cards of black-forest-labs' LoRAs."""
+"""The scale of guidance in diffusers' examples for the Canny and Depth models."""
 WORDS = {"canny": "canny", "depth": "depth", "hed": "hed", "normals": "normal-bae"}
 """Words of published names, and the conditions that they mean."""
 
@@ -99,4 +99,4 @@ def condition_of(path: Path) -> str:
 def recommended_guidance(path: Path) -> tuple[str, ...]:
     """A sentence on the scale of guidance that a published LoRA is used with, where it is known."""
     scale = GUIDANCE.get(condition_of(path)) if path.stem.lower().startswith("flux1-") else None
-    return (f"its model card uses --distilled-guidance {scale}",) if scale else ()
+    return (f"diffusers' example uses --distilled-guidance {scale}",) if scale else ()
