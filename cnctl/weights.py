@@ -21,6 +21,11 @@ class Weights:
     control_type: int | None = None
     """Where the ControlNet is a union: which of its kinds of hint this condition's are."""
 
+    @property
+    def embedded(self) -> bool:
+        """Whether it comes with the embedded base."""
+        return self.source.startswith("tiny/")
+
 
 def control_types(controlnets: Mapping[str, Iterable[Weights]]) -> dict[str, int]:
     """Condition -> its kind of hint, of the unions in a table of a family's ControlNets."""

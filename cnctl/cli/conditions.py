@@ -237,10 +237,13 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _weights_cells(known: Weights) -> tuple[str, ...]:
-    from cnctl.models.published import short_name
+    from cnctl.models.published import listed_name
 
-    name = known.source if known.source.startswith("tiny/") else short_name(known.source)
-    return (name, known.family, " ".join(filter(None, [known.licence, known.revision])))
+    return (
+        listed_name(known),
+        known.family,
+        " ".join(filter(None, [known.licence, known.revision])),
+    )
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

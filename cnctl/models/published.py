@@ -38,6 +38,11 @@ def published_controlnets(condition: str) -> tuple[Weights, ...]:
     return tuple(weights for family in families for weights in family.get(condition, ()))
 
 
+def listed_name(known: Weights) -> str:
+    """What lists call a ControlNet and `--control` takes: "tiny/canny", else its short name."""
+    return known.source if known.embedded else short_name(known.source)
+
+
 def short_name(hub_id: str) -> str:
     """What `--control` may call a ControlNet of the hub: "v11p_canny", "sdxl_canny"; no owner."""
     owner, _, name = hub_id.partition("/")

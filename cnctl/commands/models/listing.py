@@ -17,7 +17,7 @@ from cnctl.hints.files import find_file, title
 from cnctl.hints.hub_models import HUB_MODELS
 from cnctl.models.locate import SHORT_NAMES, locate_base
 from cnctl.models.location import read_defaults
-from cnctl.models.published import BASES, short_name
+from cnctl.models.published import BASES, listed_name
 from cnctl.plugin import Condition, WeightFile
 from cnctl.registry import find_entry, list_conditions
 
@@ -111,18 +111,17 @@ def _controls() -> list[Model]:
                 found[known.source] = _serving(found[known.source], condition.name)
                 continue
             path = find_known(known, embedded)
-            own = known.source.startswith(f"{TINY}/")
             found[known.source] = Model(
                 kind="control",
-                name=known.source if own else short_name(known.source),
+                name=listed_name(known),
                 family=known.family,
                 conditions=(condition.name,),
                 licence=known.licence,
-                hub_id="" if own else known.source,
+                hub_id="" if known.embedded else known.source,
                 file=known.file,
                 path=path,
                 size=size_on_disk([path]) if path else 0,
-                pull=TINY if own else short_name(known.source),
+                pull=TINY if known.embedded else listed_name(known),
             )
     return list(found.values())
 
