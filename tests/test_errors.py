@@ -27,7 +27,7 @@ TABLE = Path(__file__).parents[1] / "docs" / "exit-codes.md"
     ],
 )
 def test_each_error_is_one_line_with_its_code(error: BaseException, code: int) -> None:
-    message, given = _describe(error, [])
+    message, given = _describe(error)
     assert given == code
     assert message
     assert "\n" not in message
