@@ -45,7 +45,8 @@ ema = 0.999
 ```
 
 An unknown key or table, a value of another type and a value out of range are errors (exit code 2)
-that name the file and the key. Bounds are included unless they read `<` or `>`.
+that name the file and the key. A variable `CNCTL_...` that nothing reads is named on stderr.
+Bounds are included unless they read `<` or `>`.
 """
 
 HEADINGS = {

@@ -7,6 +7,7 @@ import pytest
 
 from cnctl.errors import CnctlError
 from cnctl.settings import CommonSettings, GenerateSettings, TrainSettings, read_config, resolve
+from cnctl.settings.environment import describe_unread, is_on
 
 SOURCES = {
     "flags": {"steps": 1},
@@ -156,3 +157,24 @@ def test_switches_are_read_from_words() -> None:
     assert not compiled(environ={"CNCTL_TRAIN_COMPILE": "0"})
     with pytest.raises(CnctlError, match="CNCTL_TRAIN_COMPILE='maybe' is not true or false"):
         compiled(environ={"CNCTL_TRAIN_COMPILE": "maybe"})
+
+
+def test_variables_that_nothing_reads_are_named() -> None:
+    known = ["CNCTL_BASE", "CNCTL_PLUGINS", "CNCTL_TRAIN_STEPS", "PATH"]
+    wrong = ["CNCTL_ANOTATE_RESOLUTION", "CNCTL_PREVIEW_EVERY", "CNCTL_MINE"]
+    assert [*describe_unread(dict.fromkeys([*known, *wrong], "1"))] == [
+        "CNCTL_ANOTATE_RESOLUTION is not read; did you mean CNCTL_ANNOTATE_RESOLUTION?",
+        "CNCTL_MINE is not read",
+        "CNCTL_PREVIEW_EVERY is not read; did you mean CNCTL_TRAIN_PREVIEW_EVERY?",
+    ]
+
+
+def test_a_licence_guard_is_not_off_for_a_word_that_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for text, expected in (("on", True), ("0", False), ("", False)):
+        monkeypatch.setenv("CNCTL_COMMERCIAL", text)
+        assert is_on("CNCTL_COMMERCIAL") is expected
+    monkeypatch.setenv("CNCTL_COMMERCIAL", "ja")
+    with pytest.raises(CnctlError, match="CNCTL_COMMERCIAL='ja' is neither yes nor no"):
+        is_on("CNCTL_COMMERCIAL")

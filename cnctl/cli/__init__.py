@@ -9,7 +9,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated, NoReturn, TextIO
 
@@ -58,6 +58,16 @@ def options(
         raise typer.Exit(CnctlError.exit_code)
     if not debug:
         _hush()
+    if any(name.startswith("CNCTL_") for name in os.environ):
+        _note_unread()
+
+
+def _note_unread() -> None:
+    from cnctl.cli.report import note
+    from cnctl.settings.environment import describe_unread
+
+    for text in describe_unread(os.environ):
+        note(f"cnctl: {text}")
 
 
 class Terminated(BaseException):
@@ -101,10 +111,18 @@ def _run(arguments: list[str]) -> int:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, ClosedPipe, Terminated) as error:
-        if "--debug" in arguments or os.environ.get("CNCTL_DEBUG"):
+        if not isinstance(error, typer.TyperException) and _is_debugging(arguments):
             raise
         return _report(error)
     return code
+
+
+def _is_debugging(arguments: Sequence[str]) -> bool:
+    from cnctl.settings.environment import is_on
+
+    with suppress(CnctlError):  # Typer has refused such a value
+        return "--debug" in arguments or is_on("CNCTL_DEBUG")
+    return False
 
 
 def _report(error: BaseException) -> int:

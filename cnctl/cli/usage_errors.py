@@ -15,7 +15,11 @@ from cnctl.errors import CnctlError, one_line, shown
 
 NEAR = 0.7
 """How alike a flag and a mistyped one are, from 0 to 1, at least."""
-KINDS = {"int_parsing": "a whole number", "float_parsing": "a number"}
+KINDS = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+}
 """What a value must be, by the kind of pydantic's error."""
 
 
@@ -40,6 +44,8 @@ def refuse_files_as_flags(words: Sequence[str], flags: Iterable[str]) -> None:
 
 def _message(error: typer.TyperException) -> str:
     if option := getattr(error, "option_name", None):
+        if option == "--debug":
+            return "--debug belongs before the command: cnctl --debug COMMAND"
         near = get_close_matches(
             option, getattr(error, "possibilities", None) or [], n=2, cutoff=NEAR
         )
@@ -49,7 +55,9 @@ def _message(error: typer.TyperException) -> str:
     wrong: Any = error.__cause__
     for fault in wrong.errors() if hasattr(wrong, "errors") else ():
         if fault["type"] in KINDS:
-            name = max(error.param.opts, key=len)  # type: ignore[attr-defined]
+            parameter: Any = error.param  # type: ignore[attr-defined]
+            # A switch takes no value, so a wrong one is its variable's.
+            name = parameter.envvar if parameter.is_flag else max(parameter.opts, key=len)
             return f"{name} is {fault['input']!r}; it must be {KINDS[fault['type']]}"
     return one_line(error.format_message())
 

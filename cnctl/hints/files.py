@@ -17,6 +17,7 @@ from typing import Any
 from cnctl.errors import CnctlError, MissingError, writing
 from cnctl.plugin import Condition, WeightFile
 from cnctl.settings import common_settings
+from cnctl.settings.environment import is_on
 from cnctl.system.atomic import atomic_path
 from cnctl.system.caches import cache_folder
 from cnctl.tensorfiles.digest import known_sha256
@@ -36,7 +37,7 @@ class DetectorFiles(Mapping[str, Path]):
 
     def __init__(self, condition: Condition, *, commercial: bool | None = None) -> None:
         self._condition = condition
-        self._commercial = _asked_for_commercial() if commercial is None else commercial
+        self._commercial = is_on("CNCTL_COMMERCIAL") if commercial is None else commercial
 
     def __getitem__(self, key: str) -> Path:
         file = self._condition.files[key]
@@ -123,10 +124,6 @@ def describe(file: WeightFile) -> str:
 
 def title(file: WeightFile) -> str:
     return f"{file.filename} of {file.repo}" if file.filename else file.repo
-
-
-def _asked_for_commercial() -> bool:
-    return os.environ.get("CNCTL_COMMERCIAL", "").lower() in ("1", "true", "yes", "on")
 
 
 def _missing(condition: Condition, file: WeightFile) -> MissingError:

@@ -9,7 +9,8 @@ from typing import Any
 from cnctl.errors import CnctlError
 from cnctl.settings.declaration import Setting
 
-WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+WORDS = dict.fromkeys(YES, True) | dict.fromkeys(NO, False)
 
 
 def value_from_text(setting: Setting, text: str, name: str) -> Any:

@@ -40,14 +40,19 @@ def command(tmp_path, environment) -> Callable[..., subprocess.Popen]:
 
 @pytest.fixture
 def cnctl(tmp_path, monkeypatch) -> Run:
-    """Run `cnctl ...` in tmp_path to its end, in this process; stdout and stderr are text."""
+    """Run `cnctl ...` in tmp_path to its end, in this process; stdout and stderr are text.
 
-    def run(*arguments: object) -> subprocess.CompletedProcess:
+    Keywords are environment variables.
+    """
+
+    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess:
         with monkeypatch.context() as here, ExitStack() as stack:
             here.chdir(tmp_path)
             here.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
             for name in [name for name in os.environ if name.startswith("CNCTL_")]:
                 here.delenv(name)
+            for name, value in variables.items():
+                here.setenv(name, value)
             streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
             here.setattr(sys, "stdout", streams[0])
             here.setattr(sys, "stderr", streams[1])

@@ -62,12 +62,24 @@ def test_a_wrong_flag_is_answered_with_near_ones_and_the_commands_help(cnctl):
     [
         (("generate", "--steps", "two"), "--steps is 'two'; it must be a whole number"),
         (("models", "pull"), "Missing argument 'NAME'"),
+        (("doctor", "--debug"), "--debug belongs before the command"),
     ],
 )
 def test_a_wrong_command_line_is_answered_in_one_line(cnctl, words, said):
     run = cnctl(*words)
     assert run.returncode == 2
     assert run.stderr.startswith(f"cnctl: {said}")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("debug", "said"),
+    [("0", "cnctl: nowhere: no such file"), ("maybe", "cnctl: CNCTL_DEBUG is 'maybe'; it must be")],
+)
+def test_tracebacks_are_asked_for_by_words_that_mean_yes(cnctl, debug, said):
+    run = cnctl("annotate", "--cond", "canny", "nowhere", CNCTL_DEBUG=debug)
+    assert run.returncode == 2
+    assert run.stderr.startswith(said)
     assert run.stderr.count("\n") == 1
 
 
