@@ -172,5 +172,6 @@ def _hush() -> None:
         "TRANSFORMERS_VERBOSITY": "error",
         "DIFFUSERS_VERBOSITY": "error",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "OPENCV_FFMPEG_LOGLEVEL": "-8",
     }.items():
         os.environ.setdefault(name, value)

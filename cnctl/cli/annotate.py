@@ -14,7 +14,7 @@ from cnctl.cli.declared import Given, declares
 from cnctl.cli.page import emit_page
 from cnctl.cli.report import Advance, emit, emit_json, note, progress
 from cnctl.commands.annotate.request import AnnotateRequest
-from cnctl.errors import CnctlError, SomeInputsFailed
+from cnctl.errors import CnctlError, SomeInputsFailed, counted
 from cnctl.settings import AnnotateSettings
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ def _report(result: AnnotateResult, *, json: bool, quiet: bool) -> None:
     if json:
         emit_json(result.as_dict())
     if result.skipped:
-        what = "1 hint exists" if result.skipped == 1 else f"{result.skipped} hints exist"
-        note(f"{what} already; --overwrite replaces them", quiet=quiet)
+        verb, them = ("exists", "it") if result.skipped == 1 else ("exist", "them")
+        what = f"{counted(result.skipped, 'hint')} {verb} already"
+        note(f"{what}; --overwrite replaces {them}", quiet=quiet)
     failed = [
         *(f"condition {failure.condition}" for failure in result.failed_conditions),
         *([f"{len(result.failed)} of {result.images} images"] if result.failed else []),

@@ -29,7 +29,7 @@ from cnctl.data.columns import (
 from cnctl.data.examples import Example
 from cnctl.data.problems import Problem
 from cnctl.data.table_parts import PARQUET, Part, open_parts
-from cnctl.errors import CnctlError, MissingError, shown
+from cnctl.errors import CnctlError, MissingError, counted, shown
 from cnctl.images import read_image, read_size
 
 SAVED = "state.json"
@@ -163,7 +163,8 @@ def find_tables(folder: Path, note: Callable[[str], None] = lambda text: None) -
     train = [path for path in found if SPLIT in (path.parent.name, path.name.split("-")[0])]
     if train and len(train) < len(found):
         others = [shown(path.relative_to(folder)) for path in found if path not in train]
-        note(f"only the split {SPLIT!r} is read, and not {len(others)} files, as {others[0]}")
+        more = f" and {counted(len(others) - 1, 'more file')}" * (len(others) > 1)
+        note(f"only the split {SPLIT!r} is read, and not {others[0]}{more}")
     return train or found
 
 

@@ -7,6 +7,7 @@ from cnctl.images.find import (
     UNREADABLE_PHOTOS,
     ImageFile,
     find_images,
+    matched_images,
     names_a_file,
 )
 from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, working_size
@@ -56,6 +57,7 @@ __all__ = [
     "fit_pair",
     "half_blocks",
     "hint_suffix",
+    "matched_images",
     "names_a_file",
     "read_bytes",
     "read_hint",

@@ -6,7 +6,7 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,17 @@ def find_images(inputs: Iterable[str | Path]) -> list[ImageFile]:
     return [image for image in found if unique.pop(os.path.abspath(image.path), None)]
 
 
+def matched_images(
+    pattern: str, matches: Iterable[Path], *, suffixes: Container[str]
+) -> Iterator[Path]:
+    """Yield the files that a glob means: all that match if it says how names end, as "*.dat" does,
+    else those with one of these suffixes; "photos/*" also matches captions and lists.
+    """
+    suffix = Path(pattern).suffix
+    says_suffix = suffix and not glob.has_magic(suffix)
+    return (path for path in matches if says_suffix or path.suffix.lower() in suffixes)
+
+
 def names_a_file(out: str | Path) -> bool:
     """Return whether an output's name is a file's: it ends as images and hints do, in a format that
     can be written or not, and is not a folder. Any other name, out.v2 for one, is a folder's.
@@ -76,7 +87,8 @@ def _expand(pattern: str) -> list[ImageFile]:
     plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)
     root = Path(*plain)
     matches = map(Path, sorted(glob.glob(pattern, recursive=True), key=_natural))
-    return [ImageFile(match, match.relative_to(root)) for match in matches if match.is_file()]
+    images = matched_images(pattern, matches, suffixes=SUFFIXES | UNREADABLE_PHOTOS)
+    return [ImageFile(match, match.relative_to(root)) for match in images if match.is_file()]
 
 
 def _walk(folder: Path) -> list[ImageFile]:

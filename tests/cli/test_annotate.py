@@ -47,7 +47,7 @@ def test_a_repeated_run_says_what_was_there(cnctl, photo):
     first = cnctl("annotate", "--cond", "canny", photo, "--resolution", "64")
     again = cnctl("annotate", "--cond", "canny", photo, "--resolution", "64")
     assert again.stdout == first.stdout
-    assert again.stderr == "1 hint exists already; --overwrite replaces them\n"
+    assert again.stderr == "1 hint exists already; --overwrite replaces it\n"
 
 
 def test_what_was_made_before_an_interruption_has_been_printed(

@@ -157,6 +157,4 @@ def test_one_parquet_file_and_splits_that_are_not_read(tmp_path: Path) -> None:
     saved().to_parquet(folder / "test-00000-of-00001.parquet")
     notes: list[str] = []
     assert len(open_dataset(folder, note=notes.append)) == COUNT
-    assert notes == [
-        "only the split 'train' is read, and not 1 files, as test-00000-of-00001.parquet"
-    ]
+    assert notes == ["only the split 'train' is read, and not test-00000-of-00001.parquet"]

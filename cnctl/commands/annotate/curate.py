@@ -24,7 +24,7 @@ from cnctl.curation.run import Job, Made, make_dataset
 from cnctl.curation.sources.opening import Inputs
 from cnctl.curation.versions import installed
 from cnctl.data.columns import parse_columns
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, counted
 from cnctl.hints.files import find_file, weights_in
 from cnctl.hints.hub_models import BLIP
 from cnctl.plugin import Condition
@@ -64,7 +64,7 @@ class CuratedSet:
         reasons = f": {tally.reasons()}" if tally.left_out else ""
         return [
             f"{tally.done} of {tally.rows} images are in {self.out}{left_out}{reasons}",
-            *([f"{self.made.left} shards are left to other runs"] if self.made.left else []),
+            *([f"{counted(self.made.left, 'shard')} left to other runs"] if self.made.left else []),
         ]
 
     def notes(self) -> list[str]:

@@ -14,11 +14,12 @@ from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.curation.rows import Row
 from cnctl.curation.sources import lists, tables, tars, videos
 from cnctl.curation.sources.files import path_of
-from cnctl.curation.sources.opening import Inputs, find_rows
+from cnctl.curation.sources.opening import STANDARD_INPUT, Inputs, find_rows
 from cnctl.curation.sources.reading import read_row
 from cnctl.data.columns import parse_columns
 from cnctl.data.tables import find_tables
 from cnctl.data.urls import is_url
+from cnctl.errors import shown
 from cnctl.images import MAX_BYTES, ImageFile, find_images, read_size
 
 HOLDERS = lists.SUFFIXES | tables.SUFFIXES | videos.SUFFIXES | {".tar"}
@@ -26,7 +27,9 @@ HOLDERS = lists.SUFFIXES | tables.SUFFIXES | videos.SUFFIXES | {".tar"}
 
 
 class NoFile(ImageFile):
-    """An image that is not a file by itself."""
+    """An image that is not a file by itself. title: its name in messages."""
+
+    title: str
 
     @property
     def content(self) -> bytes:
@@ -36,6 +39,8 @@ class NoFile(ImageFile):
 
 class StandardInput(NoFile):
     """The image on standard input, which is read when it is first asked for."""
+
+    title = STANDARD_INPUT
 
     def __init__(self) -> None:
         super().__init__(Path("-"), Path("stdin.png"))
@@ -51,6 +56,10 @@ class FoundRow(NoFile):
 
     row: Row
     secrets: Mapping[str, str] = field(compare=False)
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return shown(self.row.name)
 
     @property
     def content(self) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cnctl.commands.annotate.found import NoFile, StandardInput
+from cnctl.commands.annotate.found import NoFile
 from cnctl.commands.annotate.plan import Target
 from cnctl.images import ImageFile, describe_frames, read_bytes, read_image, shown
 
@@ -56,7 +56,7 @@ class InputImages:
 
 def title(image: ImageFile) -> str:
     """The image's name in messages."""
-    return "standard input" if isinstance(image, StandardInput) else shown(image.path)
+    return image.title if isinstance(image, NoFile) else shown(image.path)
 
 
 def _read(image: ImageFile) -> bytes:

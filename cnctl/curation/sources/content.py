@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cnctl.data.columns import COLUMNS
+from cnctl.errors import CnctlError
 
 
 class Content(NamedTuple):
@@ -22,7 +23,14 @@ def in_one_line(text: str) -> str:
 
 
 def caption_of(fields: Mapping[str, Any], names: tuple[str, ...] = COLUMNS.prompt) -> str:
-    """The first of these fields that holds text, in one line; "" where none does."""
-    values = (fields.get(name) for name in names)
-    found = (in_one_line(value) for value in values if isinstance(value, str))
-    return next(filter(None, found), "")
+    """The first of these fields that is not empty, in one line; "" where all are.
+
+    CnctlError where it is not text: another caption would take its place.
+    """
+    for name in names:
+        value = fields.get(name) or ""
+        if not isinstance(value, str):
+            raise CnctlError(f"its {name!r} is not text")
+        if text := in_one_line(value):
+            return text
+    return ""

@@ -16,14 +16,19 @@ from cnctl.curation.rows import Row
 from cnctl.curation.sources.broken import broken_row
 from cnctl.curation.sources.content import caption_of
 from cnctl.curation.sources.files import file_row
-from cnctl.data.columns import COLUMNS, FLAG, Names
+from cnctl.data.columns import COLUMNS, FLAG, Names, check_given
 from cnctl.data.urls import is_url
-from cnctl.errors import CnctlError, describe_error, reading, shown
+from cnctl.errors import CnctlError, one_line, reading, shown
 from cnctl.system.lines import MARK, is_utf8
 
 SUFFIXES = frozenset({".txt", ".csv", ".jsonl"})
 PIECE = 1 << 20
 LIST_COLUMNS = COLUMNS._replace(image=(*COLUMNS.image, "path", "file", "filename"))
+
+
+def read_names(columns: Mapping[str, str]) -> dict[str, str]:
+    """The names that a user gives, without that of hints, which are made and not read."""
+    return {role: name for role, name in columns.items() if role != "hint"}
 
 
 def list_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
@@ -34,7 +39,8 @@ def list_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
             case ".txt":
                 yield from path_rows(file, folder=path.parent)
             case ".csv":
-                yield from _from_fields(path, _table(path, file, names), names)
+                given = read_names(columns)
+                yield from _from_fields(path, _table(path, file, names, given), names)
             case _:
                 yield from _from_fields(path, _objects(path, file), names)
 
@@ -78,14 +84,23 @@ def _from_fields(path: Path, entries: Iterable[Found], names: Names) -> Iterator
         if isinstance(fields, str):
             yield broken_row(where, fields)
             continue
-        image = next((value for n in names.image if (value := fields.get(n))), None)
-        caption = caption_of(fields, names.prompt)
-        if not isinstance(image, str):
-            yield broken_row(where, f"it has no {names.image[0]!r}; {FLAG} image=NAME names it")
-        elif is_utf8(caption):
-            yield _row(os.fspath(path.parent), image, caption)
-        else:
-            yield broken_row(where, "its caption is not UTF-8")
+        try:
+            yield _row(os.fspath(path.parent), *_texts_of(fields, names))
+        except CnctlError as error:
+            yield broken_row(where, str(error))
+
+
+def _texts_of(fields: Mapping[str, Any], names: Names) -> tuple[str, str]:
+    """The image's path and its caption."""
+    name = next((name for name in names.image if fields.get(name)), None)
+    if name is None:
+        raise CnctlError(f"it has no {names.image[0]!r}; {FLAG} image=NAME names it")
+    if not isinstance(fields[name], str):
+        raise CnctlError(f"its {name!r} is not a path")
+    caption = caption_of(fields, names.prompt)
+    if not is_utf8(caption):
+        raise CnctlError("its caption is not UTF-8")
+    return fields[name], caption
 
 
 def _row(folder: str, name: str, caption: str) -> Row:
@@ -95,20 +110,24 @@ def _row(folder: str, name: str, caption: str) -> Row:
     return file_row(os.path.join(folder, name), name, caption=caption)
 
 
-def _table(path: Path, file: BinaryIO, names: Names) -> Iterator[Found]:
+def _table(path: Path, file: BinaryIO, names: Names, given: Mapping[str, str]) -> Iterator[Found]:
     reader = csv.reader(_texts(file), skipinitialspace=True, strict=True)
     header: list[str] = []
     while True:
-        where = f"line {reader.line_num + 1} of {shown(path)}"
+        first = reader.line_num + 1
+        where = f"line {first} of {shown(path)}"
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield where, f"it is not CSV: {error}"
+            if reader.line_num > first:  # a quotation mark that nothing closes
+                where = f"lines {first} to {reader.line_num} of {shown(path)}"
+            yield where, f"not CSV: {error}"
             continue
         if row is None:
             return
         if row and not header:
             header = _checked([name.strip() for name in row], path, names)
+            check_given(given, header, shown(path))
         elif row and len(row) != len(header):
             yield where, f"it has {len(row)} fields, and the header {len(header)}"
         elif row:
@@ -140,6 +159,6 @@ def _objects(path: Path, file: BinaryIO) -> Iterator[Found]:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            yield where, f"it is not JSON: {describe_error(error)}"
+            yield where, f"it is not JSON: {one_line(str(error))}"
             continue
         yield where, found if isinstance(found, dict) else "it is not a JSON object"

@@ -17,8 +17,10 @@ from cnctl.data.folder import INDEXES
 from cnctl.data.paired_folders import find_hints
 from cnctl.data.tables import find_tables
 from cnctl.data.urls import is_url
-from cnctl.errors import CnctlError, reading, shown
-from cnctl.images import SUFFIXES, UNREADABLE_PHOTOS
+from cnctl.errors import CnctlError, counted, reading, shown
+from cnctl.images import SUFFIXES, UNREADABLE_PHOTOS, matched_images
+
+STANDARD_INPUT = "standard input"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ def find_rows(inputs: Inputs, *, without: Path) -> Iterator[Row]:
             continue
         yield from _some(_rows(item, inputs, without), item)
     if inputs.paths == "-":
-        yield from _some(lists.path_rows(sys.stdin.buffer), "standard input")
+        yield from _some(lists.path_rows(sys.stdin.buffer), STANDARD_INPUT)
     elif inputs.paths:
         with reading(inputs.paths), open(inputs.paths, "rb") as file:
             yield from _some(lists.path_rows(file), inputs.paths)
@@ -81,11 +83,13 @@ def check_inputs(inputs: Inputs) -> None:
 def _some(rows: Iterator[Row], item: str) -> Iterator[Row]:
     first = next(rows, None)
     if first is None:
-        raise CnctlError(f"{shown(item)} holds no images", hint=_what_is_read())
+        raise CnctlError(f"{shown(item)} holds no images", hint=_what_is_read(item))
     return chain([first], rows)
 
 
-def _what_is_read() -> str:
+def _what_is_read(item: str) -> str:
+    if not os.path.isdir(item) and (os.path.exists(item) or item == STANDARD_INPUT):
+        return "it has no entries that are images"
     return f"images are {' '.join(sorted(SUFFIXES))}; tar files are named: 'data/*.tar'"
 
 
@@ -101,22 +105,42 @@ def _rows(item: str, inputs: Inputs, without: Path) -> Iterator[Row]:
 
 def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
     """A folder with an index or tables is a data set, any other one a tree of files."""
-    indexes = [folder / name for name in INDEXES if Path(name).suffix in lists.SUFFIXES]
-    if index := next((path for path in indexes if path.is_file()), None):
+    if index := _index_in(folder):
         beside = "the folder's other files and the hints that it names are not"
         inputs.note(f"{shown(index)} is read; {beside}")
         return lists.list_rows(index, inputs.columns)
     if found := find_tables(folder, inputs.note):
-        inputs.note(f"{shown(folder)} is read as tables: {len(found)} files, {shown(found[0])}")
+        count = counted(len(found), "file")
+        inputs.note(f"{shown(folder)} is read as tables: {count}, {shown(found[0])}")
         return tables.table_rows(folder, found, inputs.columns)
     if (hints := find_hints(folder)) and hints.absolute() != without:
         raise CnctlError(
             f"{shown(folder)} is a training set: {shown(hints)} is for hints, not images",
             hint="train on it as it is, or give its images alone",
         )
-    suffixes = SUFFIXES | UNREADABLE_PHOTOS | (videos.SUFFIXES if inputs.every else frozenset())
-    below = files.walk(folder, suffixes=suffixes, without=without)
+    _refuse_index_below(folder, without)
+    below = files.walk(folder, suffixes=_suffixes(inputs), without=without)
     return (row for path, name in below for row in _image_or_frames(path, name, inputs))
+
+
+def _suffixes(inputs: Inputs) -> frozenset[str]:
+    """Those of the files that a folder, or a glob without a suffix, means."""
+    return SUFFIXES | UNREADABLE_PHOTOS | (videos.SUFFIXES if inputs.every else frozenset())
+
+
+def _index_in(folder: Path) -> Path | None:
+    indexes = [folder / name for name in INDEXES if Path(name).suffix in lists.SUFFIXES]
+    return next((path for path in indexes if path.is_file()), None)
+
+
+def _refuse_index_below(folder: Path, without: Path) -> None:
+    """Refuse a folder of data sets, as train/ and validation/: captions are in their indexes."""
+    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if (index := _index_in(below)) and below.absolute() != without:
+            raise CnctlError(
+                f"{shown(index)} is not read with {shown(folder)}",
+                hint=f"give {shown(below)}; or its images without it: '{shown(folder)}/**'",
+            )
 
 
 def _of_file(path: Path, name: str, inputs: Inputs) -> Iterator[Row]:
@@ -135,14 +159,15 @@ def _image_or_frames(path: Path, name: str, inputs: Inputs) -> Iterator[Row]:
         return iter([files.found_row(path, name)])
     if inputs.every is None:
         raise CnctlError(f"{shown(path)} is a video", hint="--every 25 takes each 25th frame")
-    return videos.frame_rows(path, name, every=inputs.every)
+    return videos.frame_rows(path, name, every=inputs.every, note=inputs.note)
 
 
 def _of_pattern(pattern: str, inputs: Inputs, without: Path) -> Iterator[Row]:
     for part in expand_braces(pattern):
         root = _root(part)
-        for match in map(Path, _matches(part)):
-            if match.is_file() and without not in match.absolute().parents:
+        found = filter(Path.is_file, map(Path, _matches(part)))
+        for match in matched_images(part, found, suffixes=_suffixes(inputs)):
+            if without not in match.absolute().parents:
                 yield from _of_file(match, match.relative_to(root).as_posix(), inputs)
 
 

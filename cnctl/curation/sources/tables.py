@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.curation.rows import Place, Row
-from cnctl.curation.sources.content import Content, in_one_line
-from cnctl.curation.sources.lists import LIST_COLUMNS
-from cnctl.data.columns import FLAG
+from cnctl.curation.sources.content import Content, caption_of
+from cnctl.curation.sources.lists import LIST_COLUMNS, read_names
+from cnctl.data.columns import FLAG, check_given
 from cnctl.data.table_parts import Part, open_parts
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.images import read_bytes
@@ -21,8 +21,10 @@ SUFFIXES = frozenset({".parquet", ".arrow"})
 def table_rows(source: Path, files: Sequence[Path], columns: Mapping[str, str]) -> Iterator[Row]:
     """Yield the rows of tables. source: the folder to which paths in them are relative."""
     names = LIST_COLUMNS.replaced(columns)
+    given = read_names(columns)
     for path in files:
         for part in _parts(path):
+            check_given(given, list(part.names), shown(path))
             image = next((name for name in names.image if name in part.names), None)
             if image is None:
                 raise CnctlError(
@@ -38,10 +40,9 @@ def read(place: Place) -> Content:
     _, source, path, group, row, image, caption = place
     part = Part(Path(str(path)), None if group == -1 else int(group), 0, ())
     data = _bytes(part.cell(str(image), int(row)), Path(str(source)))
-    text = part.cell(str(caption), int(row)) if caption else None
-    if not isinstance(text, str) or not text.strip():
-        return Content(data)
-    return Content(data, in_one_line(text), f"column {caption}")
+    fields = {str(caption): part.cell(str(caption), int(row))} if caption else {}
+    text = caption_of(fields, tuple(fields))
+    return Content(data, text, f"column {caption}" if text else "")
 
 
 def _rows(source: Path, part: Part, image: str, caption: str) -> Iterator[Row]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cnctl.curation.rows import Place, Row
 from cnctl.curation.sources.broken import broken_row
 from cnctl.curation.sources.content import Content, caption_of, in_one_line
-from cnctl.data.columns import COLUMNS
+from cnctl.curation.sources.lists import read_names
+from cnctl.data.columns import COLUMNS, FLAG
 from cnctl.data.kept_indexes import keep_index
 from cnctl.data.local import LocalShard, Shard
 from cnctl.data.members import Listing, Member, list_members, read_members
@@ -19,10 +20,12 @@ from cnctl.data.remote import RemoteShard, find_remote
 from cnctl.data.samples import Grouped, group
 from cnctl.data.urls import is_url, without_credentials
 from cnctl.errors import CnctlError, shown
-from cnctl.images import MAX_BYTES
+from cnctl.images import MAX_BYTES, SUFFIXES, UNREADABLE_PHOTOS
 from cnctl.system.lines import decode
 
 KIND = "member"
+PHOTOS = SUFFIXES | UNREADABLE_PHOTOS
+"""Suffixes of members that are images, or failed inputs."""
 
 
 def local_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
@@ -71,9 +74,9 @@ def _rows(shard: Shard, columns: Mapping[str, str]) -> Iterator[Row]:
     except (tarfile.TarError, OSError, EOFError, CnctlError) as error:
         yield broken_row(shown(shard.name), f"it is not an uncompressed tar file: {error}")
         return
-    given = {role: name for role, name in columns.items() if role != "hint"}
+    given = read_names(columns)
     for found in group(listing.members, given):
-        yield from _of_group(shard, found)
+        yield from _of_group(shard, found, images=_images(found, given))
     if listing.fault:
         yield broken_row(shown(shard.name), listing.fault)
 
@@ -86,14 +89,37 @@ def _list(shard: Shard) -> Listing:
     return keep_index(shard.identity, look) if isinstance(shard, RemoteShard) else look()
 
 
-def _of_group(shard: Shard, found: Grouped) -> Iterator[Row]:
+def _images(found: Grouped, given: Mapping[str, str]) -> Sequence[Member]:
+    """The images of a key: those that training reads, else those in other formats."""
+    known = found.roles.get("image", {})
+    if known or "image" in given:
+        return [*known.values()]
+    return [m for kind, m in found.roles.get("", {}).items() if f".{kind}" in PHOTOS]
+
+
+def _of_group(shard: Shard, found: Grouped, *, images: Sequence[Member]) -> Iterator[Row]:
     kind, caption = found.first("prompt")
     where = (caption.offset, caption.size, kind) if caption else (0, 0, "")
-    for image in found.roles.get("image", {}).values():
+    if not images and (why := _why_no_image(found)):
+        yield broken_row(found.key, why)
+    for image in images:
         place = (KIND, shard.name, _version(shard), image.offset, image.size, *where)
         yield Row(image.name, place, "", image.size)
     for twice in found.twice:
         yield broken_row(f"{found.key}.{twice}", "its name is in the shard more than once")
+
+
+def _why_no_image(found: Grouped) -> str:
+    """What to do about a key whose members end as images do, and are not; "" for other keys."""
+    is_hidden = found.key.rpartition("/")[2].startswith(".")
+    roles = {kind: role for role, kinds in found.roles.items() for kind in kinds}
+    kinds = [kind for kind in roles if f".{kind.rpartition('.')[2]}" in PHOTOS]
+    if not kinds or is_hidden:
+        return ""
+    unknown = next((kind for kind in kinds if not roles[kind]), "")
+    return f"no image, but {', '.join(kinds)}" + f"; {FLAG} image={unknown} reads it" * bool(
+        unknown
+    )
 
 
 def _version(shard: Shard) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,25 @@ import numpy as np
 from cnctl.curation.rows import Place, Row
 from cnctl.curation.sources.broken import broken_row
 from cnctl.curation.sources.content import Content
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, shown
 from cnctl.images import encode_image
 
 KIND = "frame"
+ROUNDED = 0.02
+"""Share of the frames by which a header's count may be too large: it is often made of seconds."""
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
-def frame_rows(path: Path, name: str, *, every: int) -> Iterator[Row]:
-    """Yield frames 0, every, 2 * every, ... of a video; one that cannot be opened is a row, too."""
-    count = _count(path)
+def frame_rows(path: Path, name: str, *, every: int, note: Callable[[str], None]) -> Iterator[Row]:
+    """Yield frames 0, every, 2 * every, ... of a video; one that cannot be opened is a row, too.
+
+    note: is called where the file's header counts more frames than it holds.
+    """
+    count, stated = _count(path)
     if not count:
         yield broken_row(name, "it holds no frames that OpenCV can decode")
+    elif stated - count > max(1, stated * ROUNDED):
+        note(f"{shown(path)}: only {count} of {stated} frames can be decoded; it may be cut off")
     for number in range(0, count, every):
         yield Row(f"{name}, frame {number}", (KIND, str(path), number), "", path.stat().st_size)
 
@@ -61,11 +68,12 @@ def _open(path: str) -> _Video:
     return _Video(path)
 
 
-def _count(path: Path) -> int:
-    """How many frames there are, counted: headers of videos are often wrong."""
+def _count(path: Path) -> tuple[int, int]:
+    """How many frames there are, counted, and how many the header states: it is often wrong."""
     capture = cv2.VideoCapture(str(path))
     count = 0
     while capture.grab():
         count += 1
+    stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
-    return count
+    return count, stated

@@ -92,6 +92,9 @@ def test_a_glob_gives_names_below_its_plain_part(photos: Path) -> None:
     assert names("photos/**/*.png") == ["a.png", "sub/d.png", "sub/deep/f.png", "z.png"]
     with pytest.raises(CnctlError, match="no such file"):
         names("photos/*.gif")
+    Path("photos/a.txt").write_text("a caption")
+    for pattern in ("photos/*", "photos/*.*"):
+        assert names(pattern) == ["a.png", "b.jpg", "c.webp", "z.png"]
 
 
 def test_lists_name_files_and_captions(photos: Path) -> None:
@@ -120,6 +123,25 @@ def test_a_list_without_the_column_is_refused(photos: Path) -> None:
     Path("list.csv").write_text("a,b\n1,2\n")
     with pytest.raises(CnctlError, match="no column 'image'"):
         rows("list.csv")
+    with pytest.raises(CnctlError, match=r"prompt=c: list\.csv has no 'c'"):
+        rows("list.csv", columns={"image": "a", "prompt": "c"})
+
+
+def test_a_caption_that_is_not_text_is_not_replaced(photos: Path) -> None:
+    texts = [5, ["a", "b"], None, "it"]
+    lines = [json.dumps({"image": "a.png", "text": text, "caption": "other"}) for text in texts]
+    Path("photos/list.jsonl").write_text("\n".join([*lines, '{"image": 7}']))
+    found = rows("photos/list.jsonl")
+    assert [row.place[1] for row in found if row.place[0] == "broken"] == [
+        *["its 'text' is not text"] * 2,
+        "its 'image' is not a path",
+    ]
+    assert [row.caption for row in found if row.place[0] == "file"] == ["other", "it"]
+
+
+def test_lines_that_an_open_quotation_mark_swallows_are_named(photos: Path) -> None:
+    Path("list.csv").write_text('image,text\nphotos/a.png,one\nphotos/b.jpg,"two\nx,3\ny,4\n')
+    assert names("list.csv") == ["photos/a.png", "lines 3 to 5 of list.csv"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\0"])
@@ -151,10 +173,17 @@ def test_shards_give_images_and_texts(photos: Path) -> None:
         "3.hint.png": a,
         "4.png": a,
         "4.jpg": b,
+        "5.bmp": b,
+        "6.1.png": a,
+        "._7.png": a,
     }
     tar_of(Path("0.tar"), members)
-    found = rows("*.tar")
-    assert [row.name for row in found] == ["0.png", "1.jpg", "2.png", "4.png", "4.jpg"]
+    *found, other, unread = rows("*.tar")
+    assert [row.name for row in found] == ["0.png", "1.jpg", "2.png", "3", "4.png", "4.jpg"]
+    assert contents([other]) == [(b, "", "")]
+    assert unread.place[1] == "no image, but 1.png; --columns image=1.png reads it"
+    lone_hint = found.pop(3)
+    assert lone_hint.place == ("broken", "no image, but hint.png")
     good = contents([row for row in found if row.name != "2.png"])
     assert good == [
         (a, "one two", "txt in the shard"),
@@ -220,6 +249,9 @@ def test_an_imagefolder_is_read_by_its_metadata(photos: Path) -> None:
     assert names(photos, note=told.append) == ["sub/e.jpg"]
     (line,) = told
     assert line.startswith("photos/metadata.jsonl is read; the folder's other files and the hints")
+    with pytest.raises(CnctlError, match=r"photos/metadata\.jsonl is not read with \."):
+        rows(".")
+    assert "photos/a.png" in names("./**")
 
 
 def test_captions_among_the_inputs_are_no_lists(photos: Path) -> None:
@@ -246,6 +278,13 @@ def test_frames_of_a_video(photos: Path) -> None:
     assert np.allclose(backwards, [200, 100, 0], atol=3)
     with pytest.raises(CnctlError, match="is a video"):
         names(photos / "clip.avi")
+    whole = (photos / "clip.avi").read_bytes()
+    (photos / "cut.avi").write_bytes(whole[: len(whole) * 4 // 5])
+    told: list[str] = []
+    cut = rows(photos / "cut.avi", every=1, note=told.append)
+    assert told == [
+        f"photos/cut.avi: only {len(cut)} of 12 frames can be decoded; it may be cut off"
+    ]
     (photos / "bad.mp4").write_text("no video")
     assert [row.place[0] for row in rows(photos / "bad.mp4", every=5)] == ["broken"]
 
