@@ -80,7 +80,8 @@ def _find(request: AnnotateRequest, note: Callable[[str], None]) -> list[ImageFi
     out = Path(os.path.abspath(request.out))
     images = _without_output_folder(images, request.inputs, out)
     if not images:
-        raise CnctlError("no image is named", hint="give files, folders or - for stdin")
+        text = "no image is left to annotate" if request.inputs else "no image is named"
+        raise CnctlError(text, hint="give files, folders or - for stdin")
     return images
 
 

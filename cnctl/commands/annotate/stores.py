@@ -16,24 +16,23 @@ import numpy as np
 from cnctl.commands.annotate.plan import Target
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.errors import CnctlError, OutputError, OutputExists
+from cnctl.hints.outputs import COMPARED, METADATA_KEY, stored_record
 from cnctl.images import (
     check_folder,
     check_output,
     encode_hint,
-    read_metadata,
     shown,
     write_hint,
     write_image,
 )
 from cnctl.system.standard_streams import was_closed
 
-METADATA_KEY = "cnctl"
 CALLED = {
     "source_sha256": "image",
     "options": "set of options",
     "ground_truth": "map",
     "ground_truth_sha256": "map",
-    "compared": "set of hints",
+    COMPARED: "set of hints",
 }
 """What messages call the entries of a record."""
 
@@ -89,7 +88,7 @@ class SheetStore:
 
     @property
     def _record(self) -> dict[str, Any]:
-        return {"compared": [dict(record) for record in self.records]}
+        return {COMPARED: [dict(record) for record in self.records]}
 
 
 class _Stream:
@@ -128,19 +127,12 @@ def _holds(path: Path, record: Mapping[str, Any]) -> bool:
     """Whether the file exists and was made of this; OutputError if of anything else."""
     if not os.path.lexists(path):
         return False
-    if differs := _difference(_stored_record(path), record):
+    if differs := _difference(stored_record(path), record):
         raise OutputError(
             f"{shown(path)} exists already and {differs}",
             hint="--overwrite replaces it; or choose another -o",
         )
     return True
-
-
-def _stored_record(path: Path) -> Mapping[str, Any]:
-    """What a file says it was made of; {} for one that annotate has not written."""
-    with contextlib.suppress(CnctlError, ValueError, TypeError):
-        return dict(json.loads(read_metadata(path).get(METADATA_KEY, "")))
-    return {}
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from cnctl.data.paired_folders import find_hints
 from cnctl.data.tables import find_tables
 from cnctl.data.urls import is_url
 from cnctl.errors import CnctlError, counted, reading, shown
+from cnctl.hints.outputs import without_hints
 from cnctl.images import SUFFIXES, UNREADABLE_PHOTOS, matched_images
 
 STANDARD_INPUT = "standard input"
@@ -119,7 +120,8 @@ def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
             hint="train on it as it is, or give its images alone",
         )
     _refuse_index_below(folder, without)
-    below = files.walk(folder, suffixes=_suffixes(inputs), without=without)
+    found = files.walk(folder, suffixes=_suffixes(inputs), without=without)
+    below = without_hints(found, lambda each: each[0], inputs.note)
     return (row for path, name in below for row in _image_or_frames(path, name, inputs))
 
 
@@ -166,7 +168,8 @@ def _of_pattern(pattern: str, inputs: Inputs, without: Path) -> Iterator[Row]:
     for part in expand_braces(pattern):
         root = _root(part)
         found = filter(Path.is_file, map(Path, _matches(part)))
-        for match in matched_images(part, found, suffixes=_suffixes(inputs)):
+        images = matched_images(part, found, suffixes=_suffixes(inputs))
+        for match in without_hints(images, Path, inputs.note):
             if without not in match.absolute().parents:
                 yield from _of_file(match, match.relative_to(root).as_posix(), inputs)
 

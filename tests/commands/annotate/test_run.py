@@ -343,6 +343,21 @@ def test_output_beside_the_input_is_not_input(photos):
     assert "a-canny-canny.png" not in _tree(photos)
 
 
+def test_hints_of_other_runs_are_not_input_unless_they_are_named(photos):
+    annotate("canny", [photos], out=photos, resolution=32, compared=True)
+    for path in ("photos/b-canny.png", "photos/own.canny.png"):
+        _paint(Path(path))  # of names like a hint's, and not one
+    notes: list[str] = []
+    found = {"out": "again", "resolution": 32, "on_event": lambda e: notes.append(str(e))}
+    for folder in (photos, "photos/**"):
+        images = {str(hint.image) for hint in annotate("bright", [folder], **found).hints}
+        assert {"photos/a.png", "photos/b-canny.png", "photos/own.canny.png"} < images
+        assert not {"photos/a-canny.png", "photos/a-compare.png", "photos/sub/b-canny.png"} & images
+    assert any("6 hints that annotate wrote: not annotated" in note for note in notes)
+    (hint,) = annotate("canny", ["photos/a-canny.png"], out="named", resolution=32).hints
+    assert hint.path == Path("named/a-canny-canny.png")
+
+
 def test_one_file(photos):
     result = annotate("canny", ["photos/a.png"], out="new/hint.png", resolution=32)
     assert result.hints[0].path == Path("new/hint.png")

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.annotate.run import annotate
 from cnctl.curation.rows import Row, from_line, to_line
 from cnctl.curation.sources.opening import Inputs, find_rows
 from cnctl.curation.sources.reading import read_row
@@ -57,6 +59,20 @@ def test_hints_of_a_training_set_are_not_taken_for_images(tmp_path: Path, hint: 
     paint(tmp_path / hint)
     with pytest.raises(CnctlError, match=r"is a training set: .* is for hints"):
         rows(tmp_path)
+
+
+def test_hints_that_annotate_wrote_are_not_images(photos: Path) -> None:
+    everything = names(photos)
+    annotate(AnnotateRequest(conditions="canny", inputs=[photos], out=photos, resolution=64))
+    make("photos/sub", "photos/pairs", shards=None, prompt="x", resolution=64)
+    told: list[str] = []
+    found = names(photos, note=told.append)
+    assert [name for name in found if "pairs" not in name] == everything
+    assert not [name for name in found if name.endswith(".hint.png")]
+    assert told == [
+        "10 hints that annotate wrote: not annotated; give such a file by its name to annotate it"
+    ]
+    assert len(rows(photos / "a-canny.png")) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
