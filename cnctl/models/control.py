@@ -204,6 +204,15 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
     check_scale_counts(control, steps)
 
 
+def check_every(network: Network, every: int) -> None:
+    """Raise CnctlError where what a network gave last cannot be used again; see `ControlRunner`."""
+    if every > 1 and network.reads_tokens:
+        raise CnctlError(
+            "a blockwise ControlNet runs in each step, because it reads the base's tokens there",
+            hint="leave out --control-every",
+        )
+
+
 def check_scale_counts(control: Control, steps: int) -> None:
     """Raise CnctlError where scales are not as many as steps, or as residuals."""
     if len(control.step_scales) not in (0, steps):

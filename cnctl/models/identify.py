@@ -57,7 +57,9 @@ def identify(path: Path, role: str) -> Signature | None:
             found = find_signature(list_tensors(weights).tensors) or found
         if found:
             return found
-    return None
+    # A ControlNet may do without a config.
+    weights = find_weights(path) if role == CONTROLNET else None
+    return find_signature(list_tensors(weights).tensors) if weights else None
 
 
 def find_signature(tensors: Mapping[str, TensorSpec]) -> Signature | None:

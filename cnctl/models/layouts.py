@@ -9,7 +9,7 @@ from cnctl.models import signatures
 from cnctl.models.checkpoint_layout import CheckpointLayout
 from cnctl.models.flux.format import LAYOUT as FLUX
 from cnctl.models.identify import check_role
-from cnctl.models.qwen.format import LAYOUT as QWEN
+from cnctl.models.qwen.layout import LAYOUT as QWEN
 from cnctl.models.sd3.format import LAYOUT as SD3
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.layout import LAYOUT as UNET

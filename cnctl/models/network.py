@@ -33,8 +33,10 @@ class Network(nn.Module):
     """One of METHODS."""
     replaces_base: bool
     """Whether it predicts by itself, so that the base's own denoiser is not run."""
-    is_trainable: bool
-    """Whether `cnctl train` can continue from it."""
+    untrainable: str = ""
+    """What it is, where `cnctl train` cannot continue from it: "a ControlNet-Union"."""
+    reads_tokens: bool = False
+    """Whether its residuals depend on the base's tokens, so that each step has its own."""
     reads_edit = False
     """Whether it may read an image to fill in behind its hint: its colours, and 1 where they are
     kept, (B, 4, H, W)."""

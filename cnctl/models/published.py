@@ -26,6 +26,7 @@ TRANSFORMER_NAMES = {
     r"FLUX\.1-dev-Control[Nn]et-([\w.-]+)": "flux",
     r"Flux\.1-dev-Controlnet-([\w-]+)": "flux_jasperai",
     r"Qwen-Image-ControlNet-(\w+)": "qwen",
+    r"Qwen-Image-Blockwise-ControlNet-(\w+)": "qwen_blockwise",
     r"flux-controlnet-(\w+)-diffusers": "flux_xlabs",
     r"Z-Image-Turbo-Fun-Controlnet-([\w.-]+)": "zimage_turbo",
     r"Z-Image-Fun-Controlnet-([\w.-]+)": "zimage",

@@ -121,10 +121,8 @@ SIGNATURES = (
     Signature(CONTROLNET, "a ControlNet of PixArt",
               "*controlnet*.copied_block.* | *controlnet*.before_proj.*",
               classes="PixArt*ControlNet*"),
-    Signature(CONTROLNET, "a ControlNet of Qwen-Image (DiffSynth's form)",
-              "controlnet_blocks.*.y_rms.*",
-              advice="it reads the tokens after each block of the base, which no other does; "
-              "give InstantX's: qwen_union"),
+    Signature(CONTROLNET, "a blockwise ControlNet of Qwen-Image", "controlnet_blocks.*.y_rms.*",
+              classes="QwenBlockwiseControlNet", read_by=QWEN),
     Signature(CONTROLNET, "a ControlNet of Qwen-Image", "controlnet_x_embedder.* & img_in.*",
               classes="QwenImage*ControlNetModel", read_by=QWEN),
     Signature(CONTROLNET, "a ControlNet of Qwen-Image (Fun)",

@@ -18,7 +18,7 @@ PART = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def locate_weights(source: Path) -> tuple[Path, Path | None]:
-    """The file of tensors or the index of its parts, and the folder when the source is one."""
+    """The file of tensors or the index of its parts, and the folder where it has a config."""
     if source.is_file():
         return source, _folder_of_parts(source)
     if not source.is_dir():
@@ -31,9 +31,7 @@ def locate_weights(source: Path) -> tuple[Path, Path | None]:
     found = find_weights(source)
     if found is None:
         raise no_weights(source, "a ControlNet")
-    if not (source / CONFIG).is_file():
-        raise CnctlError(f"{source} has no {CONFIG}", hint=f"or give {found} itself")
-    return found, source
+    return found, source if (source / CONFIG).is_file() else None
 
 
 def _folder_of_parts(source: Path) -> Path | None:

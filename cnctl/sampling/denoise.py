@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
-from cnctl.models.control import Control, ControlRunner, check_control
+from cnctl.models.control import Control, ControlRunner, check_control, check_every
 from cnctl.models.latents import decode_latents
 from cnctl.models.offload import on_device
 from cnctl.models.prompts import PLAIN, PromptOptions, count_chunks, encode_prompts
@@ -70,6 +70,8 @@ def sample(
     """
     negative_prompts = [""] * len(prompts) if negative_prompts is None else negative_prompts
     check_request(base, controls, len(prompts), height=height, width=width, steps=steps)
+    for control in controls:
+        check_every(control.network, control_every)
     if edit is not None:
         check_edit(edit, len(prompts), height=height, width=width)
     if not len(prompts) == len(seeds) == len(negative_prompts):

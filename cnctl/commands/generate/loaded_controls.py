@@ -18,7 +18,7 @@ from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector
 from cnctl.images import fit_image
 from cnctl.models.base import Base
-from cnctl.models.control import MODES, Control, check_scale_counts
+from cnctl.models.control import MODES, Control, check_every, check_scale_counts
 from cnctl.models.network import Network, hint_tensor
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
@@ -111,10 +111,14 @@ class LoadedControl:
         return _resolve_acts(self.spec, settings)
 
     def check(self, settings: GenerateSettings) -> None:
-        """Raise CnctlError where its scales are not as many as the steps or residuals."""
+        """Raise CnctlError where its scales are not as many as the steps or residuals.
+
+        And where it cannot leave out steps, as it is asked to.
+        """
         if not self.network.replaces_base:
             acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))
             check_scale_counts(acts, settings.steps)
+            check_every(self.network, settings.control_every)
 
     def attach(
         self,

@@ -236,10 +236,10 @@ def _open_earlier(start: NamedControl, base: Base, settings: TrainSettings) -> N
             hint="--init-from takes a ControlNet that was trained with a locked base",
         )
     network = open_control(condition, base, weights=weights, config=config, dtype=torch.float32)
-    if not network.is_trainable:
+    if network.untrainable:
         raise CnctlError(
-            f"{weights} is a ControlNet-Union, which cannot be trained",
-            hint="--init-from takes a ControlNet for one kind of hint",
+            f"{weights} is {network.untrainable}, which cannot be trained further",
+            hint="--init-from takes a ControlNet for one kind of hint, as cnctl train makes them",
         )
     if network.method != settings.method:
         raise CnctlError(

@@ -47,7 +47,7 @@ class FluxInputConcat(InputConcatNetwork, LatentHintNetwork, FluxTransformer2DMo
     Its other weights are the base's own tensors: they are locked, and not saved.
     """
 
-    is_trainable = False
+    untrainable = "a LoRA that reads hints"
 
     def check_fits(self, base: Base) -> None:
         """Raise CnctlError where it was made from a base of other shapes."""

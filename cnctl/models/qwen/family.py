@@ -19,25 +19,21 @@ from cnctl.models.qwen.controlnet import (
     predict_velocity,
 )
 from cnctl.models.qwen.files import FILES
-from cnctl.models.qwen.format import FORMAT, LAYOUT
 from cnctl.models.qwen.guidance import guide
 from cnctl.models.qwen.latents import QwenLatents
+from cnctl.models.qwen.layout import LAYOUT
 from cnctl.models.qwen.lora import NAMES
 from cnctl.models.qwen.published import CONTROLNETS
 from cnctl.models.qwen.shape import NAME, name_family
 from cnctl.models.qwen.text import QwenPrompts
+from cnctl.models.qwen.weights import check_weights, open_network
 from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
 from cnctl.models.transformer.files import completed_by, read_config
 from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.packing import SIDE
 from cnctl.models.transformer.starts import HINT_STARTS
-from cnctl.models.transformer.weights import (
-    check_weights,
-    find_weights,
-    open_network,
-    weights_file,
-)
+from cnctl.models.transformer.weights import find_weights, weights_file
 
 RECIPE = {"learning_rate": 4e-5, "prompt_dropout": 0.1}
 """What InstantX's union was trained with (its model card; batches of 64, 50,000 steps)."""
@@ -62,14 +58,14 @@ QWEN = Family(
     latents=QwenLatents(),
     prompts=QwenPrompts(),
     layout=LAYOUT,
-    repeated_blocks=("QwenImageTransformerBlock",),
+    repeated_blocks=("QwenImageTransformerBlock", "BlockwiseControlBlock"),
     load_base=load_base,
     predict=predict_velocity,
     guide=guide,
     controls_read_prompt=True,
     build_network=network_builder(NAME, build_controlnet),
-    open_network=partial(open_network, FORMAT),
-    check_weights=partial(check_weights, FORMAT, FILES),
+    open_network=open_network,
+    check_weights=check_weights,
     find_weights=find_weights,
     weights_file=weights_file,
     hint_starts=HINT_STARTS,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from cnctl.models.qwen import published
 from cnctl.models.qwen.shape import check_same_shape, name_family
 from cnctl.models.transformer.format import Config, ControlNetFormat, Shapes
-from cnctl.models.transformer.layout import build_layout
 from cnctl.models.transformer.masks import ODDITY, check_mask
 from cnctl.models.transformer.rotary import rotary_axes
 from cnctl.models.transformer.shapes import (
@@ -117,4 +116,3 @@ FORMAT = ControlNetFormat(
     summarise=summarise,
     list_oddities=list_oddities,
 )
-LAYOUT = build_layout(FORMAT)

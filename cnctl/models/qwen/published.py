@@ -22,12 +22,32 @@ OF_UNION = (
     *("canny", "depth", "depth-anything", "hed", "openpifpaf", "openpose", "pose"),
     "softedge-pidi",
 )
+
+
+def _blockwise(kind: str) -> Weights:
+    """DiffSynth's, with a block after each of the base's."""
+    source = f"DiffSynth-Studio/Qwen-Image-Blockwise-ControlNet-{kind.title()}"
+    return Weights(source=source, family=NAME, licence=LICENCE, file="model.safetensors")
+
+
+KINDS = ("canny", "depth", "inpaint")
+CANNY, DEPTH, INPAINT = map(_blockwise, KINDS)
 CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
-    NAME: dict.fromkeys(OF_UNION, (UNION,))
+    NAME: {
+        **dict.fromkeys(OF_UNION, (UNION,)),
+        "canny": (UNION, CANNY),
+        "depth": (UNION, DEPTH),
+        "depth-anything": (UNION, DEPTH),
+        "inpaint": (INPAINT,),
+    }
 }
 """Family -> condition -> published ControlNets, best first."""
 
 
 def condition_of(path: Path) -> str:
-    """No published one is for one condition: no name says one."""
+    """The condition that the name of a blockwise one says; "" for other names."""
+    for part in (path.stem, *(parent.name for parent in path.parents)):
+        name = part.lower()  # DiffSynth's own, or that of the copies for ComfyUI
+        if "qwen" in name and ("blockwise" in name or "diffsynth_controlnet" in name):
+            return next((kind for kind in KINDS if kind in name), "")
     return ""

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
-from cnctl.models.residuals import Residuals
+from cnctl.models.residuals import Residual, Residuals
 
 Blocks = tuple[tuple[int, ...], ...]
 
@@ -37,7 +36,7 @@ def owned(owners: Sequence[int], count: int, *, first: int = 0) -> Blocks:
 
 def in_order(
     residuals: Residuals | None, blocks: int, *, dtype: torch.dtype, first: int = 0
-) -> list[Tensor] | None:
+) -> list[Residual] | None:
     """What is added after each of so many blocks of a base, from the block `first` on.
 
     A tensor without dimensions, zero, where nothing is. None where nothing is added anywhere.
@@ -45,5 +44,5 @@ def in_order(
     if residuals is None:
         return None
     added = residuals.by_block()
-    nothing = torch.zeros((), device=residuals.tensors[0].device)
+    nothing = torch.zeros((), dtype=dtype)
     return [added.get(first + block, nothing).to(dtype) for block in range(blocks)]

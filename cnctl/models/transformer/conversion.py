@@ -15,7 +15,7 @@ from cnctl.models.combine import average
 from cnctl.models.conversion import Conversion
 from cnctl.models.finite import checked
 from cnctl.models.process import FlowMatching
-from cnctl.models.transformer.format import DIFFUSERS, ControlNetFormat
+from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.source import describe, open_source
 from cnctl.models.transformer.tensors import read_tensors, rename
 from cnctl.models.write_weights import refuse_pickle, write_weights
@@ -55,11 +55,11 @@ def build_conversion(format: ControlNetFormat) -> Conversion:
 
 
 def _choose_form(format: ControlNetFormat, to: str | None, target: Path) -> str:
-    """The name of a form, "diffusers" for None: it may be a folder or one file."""
+    """The name of a form, for None the network's own; diffusers' may be a folder or one file."""
     refuse_pickle(target)
-    form = format.find_form(to or DIFFUSERS.name)
+    form = format.find_form(to or format.own_form.name)
     if form is None:
-        known = ", ".join(form.name for form in (DIFFUSERS, *format.forms))
+        known = ", ".join(form.name for form in (format.own_form, *format.forms))
         raise CnctlError(
             f"the form {to!r} is not one of ControlNets for {format.family}",
             hint=f"use one of {known}",

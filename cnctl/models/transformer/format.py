@@ -55,8 +55,10 @@ class ControlNetFormat:
 
     family: str
     """For messages: "Stable Diffusion 3"."""
+    own_form: Form = DIFFUSERS
+    """The form whose names the network itself has."""
     forms: tuple[Form, ...]
-    """Forms besides diffusers' own, tried in this order before it."""
+    """Forms besides this one, tried in this order before it."""
     read_architecture: Callable[[Shapes], Any]
     """read_architecture(shapes): from diffusers' names; CnctlError where a tensor is missing."""
     expected_shapes: Callable[[Any], Shapes]
@@ -100,8 +102,8 @@ class ControlNetFormat:
     def form_of(self, names: Iterable[str]) -> Form:
         """The form of a file with tensors of these names."""
         names = list(names)
-        return next((form for form in self.forms if form.holds(names)), DIFFUSERS)
+        return next((form for form in self.forms if form.holds(names)), self.own_form)
 
     def find_form(self, name: str) -> Form | None:
         """The form of this name."""
-        return next((form for form in (DIFFUSERS, *self.forms) if form.name == name), None)
+        return next((form for form in (self.own_form, *self.forms) if form.name == name), None)

@@ -23,7 +23,6 @@ class LatentHintNetwork(Network):
 
     method = CONTROLNET
     replaces_base = False
-    is_trainable = True
     export_name = "controlnet"
     conditional_only = False
     hint_bounds = (-1.0, 1.0)

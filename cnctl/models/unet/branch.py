@@ -24,7 +24,6 @@ class Branch(Network):
 
     method = CONTROLNET
     replaces_base = False
-    is_trainable = False
     controlnet_cond_embedding: Any
     controlnet_down_blocks: Any
 

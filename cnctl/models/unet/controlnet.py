@@ -83,7 +83,6 @@ def zero_conv(in_channels: int, out_channels: int | None = None) -> nn.Conv2d:
 class ControlNet(Branch, ControlNetModel):
     """A ControlNet for one kind of hint."""
 
-    is_trainable = True
     conv_in: Any
     register_to_config: Any
 

@@ -28,8 +28,6 @@ from cnctl.models.unet.shape import check_same_shape
 class InputConcatUNet(InputConcatNetwork, UNet2DConditionModel):
     """A U-Net that reads a hint beside the latents, in place of the base's."""
 
-    is_trainable = True
-
     @property
     def hint_channels(self) -> int:
         """Channels that it reads beside the latents."""

@@ -20,6 +20,7 @@ from cnctl.models.unet.branch import Branch, added_embedding, run_encoder, time_
 class UnionView(Branch, ControlNetUnionModel):
     """A view of a union, called as a `ControlNetModel` is. See `view_of`."""
 
+    untrainable = "a ControlNet-Union"
     control_type: int
     conv_in: Any
     task_embedding: Any

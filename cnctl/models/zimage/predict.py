@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from diffusers.models.transformers.transformer_z_image import SEQ_MULTI_OF
 from torch import Tensor, nn
@@ -25,10 +27,10 @@ def predict_velocity(
     captions = split_captions(text.to(dtype))
     added = None
     if residuals is not None:
-        [tokens, *_] = residuals.tensors
-        image = tokens.shape[1] - padded_length(text.tokens.shape[1])
+        assert residuals.grid is not None
+        image = padded_length(math.prod(residuals.grid))
         length = image + max(padded_length(len(caption)) for caption in captions)
-        added = {n: r[:, :length].to(dtype) for n, r in residuals.by_block().items()}
+        added = residuals.then(lambda tokens: tokens[:, :length].to(dtype)).by_block()
     predicted, *_ = transformer(
         split_images(latents.to(dtype)),
         remaining_time(timestep, len(latents)),
