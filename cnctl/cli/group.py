@@ -17,7 +17,7 @@ import typer
 import typer.core
 import typer.main
 
-from cnctl.cli.usage_errors import describe_repeated, refuse_files_as_flags
+from cnctl.cli.usage_errors import describe_repeated, refuse_empty, refuse_files_as_flags
 
 COMMANDS = {
     "annotate": "Make hints from images.",
@@ -159,7 +159,8 @@ def _check_words(command: Any, ctx: Any, args: list[str]) -> None:
     if ctx.resilient_parsing:  # a shell completes what is not yet whole
         return
     refuse_files_as_flags(args, [flag for one in command.params for flag in one.opts])
-    given = command.make_parser(ctx).parse_args([*args])[2]
+    values, _, given = command.make_parser(ctx).parse_args([*args])
+    refuse_empty(given, values)
     if lines := describe_repeated(given):
         from cnctl.cli.report import note
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any
@@ -40,6 +40,19 @@ def refuse_files_as_flags(words: Sequence[str], flags: Iterable[str]) -> None:
             raise CnctlError(
                 f"{shown(word)} is a file, and is read as flags", hint=f"write {shown(f'./{word}')}"
             )
+
+
+def refuse_empty(given: Iterable[Any], values: Mapping[str, Any]) -> None:
+    """Raise CnctlError for an empty value, as "$DATA" is where DATA is not set; the default would
+    take its place, or the working folder. Prompts may be empty.
+    """
+    for parameter in given:
+        value = values[parameter.name]
+        parts = value if isinstance(value, list | tuple) else [value]
+        if "" in parts and "prompt" not in parameter.name:
+            is_option = parameter.param_type_name == "option"
+            name = max(parameter.opts, key=len) if is_option else "an argument"
+            raise CnctlError(f"{name} is empty", hint="give a value, or leave it out")
 
 
 def _message(error: typer.TyperException) -> str:

@@ -83,6 +83,8 @@ def read_plan(out: Path) -> Plan | None:
     path = out / PLAN
     if not path.is_file():
         return None
+    if not (out / ROWS).is_file():
+        raise OutputError(f"{shown(out / ROWS)} is missing", hint="choose a new -o")
     try:
         document = json.loads(path.read_bytes())
         assert document["format"] == FORMAT

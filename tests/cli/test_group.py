@@ -63,6 +63,8 @@ def test_a_wrong_flag_is_answered_with_near_ones_and_the_commands_help(cnctl):
         (("generate", "--steps", "two"), "--steps is 'two'; it must be a whole number"),
         (("models", "pull"), "Missing argument 'NAME'"),
         (("doctor", "--debug"), "--debug belongs before the command"),
+        (("train", "--cond", "canny", "--data", ""), "--data is empty; give a value"),
+        (("annotate", "--cond", "canny", "a.png", ""), "an argument is empty"),
     ],
 )
 def test_a_wrong_command_line_is_answered_in_one_line(cnctl, words, said):

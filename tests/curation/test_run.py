@@ -83,6 +83,13 @@ def test_a_shard_that_is_lost_is_made_again(photos: Path) -> None:
     assert line.startswith("out/records/000002.jsonl and 1 more: missing or changed")
 
 
+def test_a_list_of_inputs_that_is_lost_is_told(photos: Path) -> None:
+    make(photos, prompt="x")
+    Path("out/rows.jsonl").unlink()
+    with pytest.raises(OutputError, match=r"out/rows\.jsonl is missing"):
+        make(photos, prompt="x")
+
+
 def test_a_part_of_a_line_in_the_manifest_is_removed(photos: Path) -> None:
     make(photos)
     before = digest("out")
