@@ -34,7 +34,7 @@ def photos(tmp_path) -> Path:
 def run_script(name: str, photos: Path) -> tuple[list[str], str]:
     """Lines on stdout, and stderr, of a script that ends well. It writes to photos/../out."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
-    settings = {"CNCTL_BASE": "tiny", "CNCTL_STEPS": "2", "PATH": path}
+    settings = {"CNCTL_BASE": "tiny", "CNCTL_GENERATE_STEPS": "2", "PATH": path}
     run = subprocess.run(
         ["sh", str(EXAMPLES / name), photos.name, "out"],
         cwd=photos.parent,
