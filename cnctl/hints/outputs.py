@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from cnctl.data.annotated import PLAN
 from cnctl.errors import CnctlError, counted
-from cnctl.images import read_metadata
+from cnctl.images import ImageFile, find_images, read_metadata
 from cnctl.registry import condition_names
 
 METADATA_KEY = "cnctl"
@@ -19,6 +20,17 @@ COMPARED = "compared"
 """Key of a sheet's record: those of the hints on it."""
 
 Found = TypeVar("Found")
+
+
+def find_photographs(items: Sequence[str | Path], note: Callable[[str], None]) -> list[ImageFile]:
+    """The images of files, folders and globs, as `find_images` gives them; of folders and globs
+    without hints that annotate wrote. note says how many those are.
+    """
+    named = {os.path.abspath(item) for item in items}
+    found = find_images(items)
+    others = [image for image in found if os.path.abspath(image.path) not in named]
+    left_out = {*others} - {*without_hints(others, lambda image: image.path, note)}
+    return [image for image in found if image not in left_out]
 
 
 def without_hints(
@@ -33,7 +45,7 @@ def without_hints(
             yield item
     if count:
         found_hints = f"{counted(count, 'hint')} that annotate wrote"
-        note(f"{found_hints}: not annotated; give such a file by its name to annotate it")
+        note(f"{found_hints}: not read as images; give such a file by its name to use it")
 
 
 def stored_record(path: Path) -> Mapping[str, Any]:

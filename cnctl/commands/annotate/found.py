@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -20,8 +20,8 @@ from cnctl.data.columns import parse_columns
 from cnctl.data.tables import find_tables
 from cnctl.data.urls import is_url
 from cnctl.errors import shown
-from cnctl.hints.outputs import without_hints
-from cnctl.images import MAX_BYTES, ImageFile, find_images, read_size
+from cnctl.hints.outputs import find_photographs
+from cnctl.images import MAX_BYTES, ImageFile, read_size
 
 HOLDERS = lists.SUFFIXES | tables.SUFFIXES | videos.SUFFIXES | {".tar"}
 """Suffixes of files that name or hold several images."""
@@ -74,19 +74,10 @@ def find_inputs(request: AnnotateRequest, note: Callable[[str], None]) -> list[I
     """
     items = [str(item) for item in request.inputs if item != "-"]
     held = [item for item in items if _holds_images(item, request)]
-    images = _images([item for item in items if item not in held], note)
+    images = find_photographs([item for item in items if item not in held], note)
     if len(items) < len(request.inputs):
         images = [StandardInput(), *images]
     return [*images, *_held(held, request, note)]
-
-
-def _images(items: Sequence[str], note: Callable[[str], None]) -> list[ImageFile]:
-    """The images of files, folders and globs; of the last two without hints of an earlier run."""
-    named = {os.path.abspath(item) for item in items}
-    found = find_images(items)
-    others = [image for image in found if os.path.abspath(image.path) not in named]
-    left_out = {*others} - {*without_hints(others, lambda image: image.path, note)}
-    return [image for image in found if image not in left_out]
 
 
 def measure(image: ImageFile) -> tuple[int, int]:

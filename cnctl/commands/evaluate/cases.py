@@ -19,6 +19,7 @@ from cnctl.data.scenes import SceneDataset
 from cnctl.data.urls import without_credentials
 from cnctl.errors import CnctlError
 from cnctl.hints.detector import Detector, HintReader
+from cnctl.hints.outputs import find_photographs
 from cnctl.images import (
     encode_hint,
     find_images,
@@ -96,7 +97,8 @@ def open_examples(
     """
     folder = Path(data)
     if folder.is_dir() and not columns and not is_dataset(folder):
-        found = [image.path for image in find_images([data])]
+        images = find_images([data]) if ready else find_photographs([data], note)
+        found = [image.path for image in images]
         rows = (Row(path, path if ready else None, "") for path in found)
         return FolderDataset(folder, pack_rows(rows, folder), HintReader(condition))
     if ready:

@@ -106,7 +106,7 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
     def note(text: str) -> None:
         on_event(Note(text))
 
-    checked = check_run(plan_run(request), on_event)
+    checked = check_run(plan_run(request, note), on_event)
     plan = checked.plan
     named = name_weights(plan.conditions, request.weights, request.configs)
     check_controls(request.base, named, note=note)

@@ -14,7 +14,7 @@ from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.plan import plan_run
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.tasks import parse_object, parse_size
-from cnctl.commands.shared.events import FailedImage, ignore
+from cnctl.commands.shared.events import FailedImage, ignore, notes
 from cnctl.errors import CnctlError
 from cnctl.settings import GenerateSettings
 from cnctl.settings.declaration import declarations
@@ -97,7 +97,7 @@ def _run(
     made: list[GeneratedImage] = []
     try:
         job = read_job(line, request, where=f"job {number}")
-        setup = set_up(check_run(plan_run(job), on_event), on_event, models=models)
+        setup = set_up(check_run(plan_run(job, notes(on_event)), on_event), on_event, models=models)
         made += kept_images(setup)
         made.extend(make_images(setup, [image for image in setup.images if not image.done]))
     except CnctlError as error:

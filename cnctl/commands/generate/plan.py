@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.tasks import list_tasks, read_jobs, sweep_over
 from cnctl.commands.shared.bases import read_base_defaults
 from cnctl.errors import CnctlError
+from cnctl.hints.outputs import find_photographs
 from cnctl.images import ImageFile, find_images
 from cnctl.plugin import Condition, OptionValue
 from cnctl.registry import get_condition
@@ -41,13 +42,13 @@ class RunPlan:
         return [*dict.fromkeys(task.image for task in self.tasks)]
 
 
-def plan_run(request: GenerateRequest) -> RunPlan:
+def plan_run(request: GenerateRequest, note: Callable[[str], None]) -> RunPlan:
     """The plan of a request; CnctlError where it contradicts itself or names too little."""
     controls = [
         defer_to(request.sweep, parse_control(c) if isinstance(c, str) else c)
         for c in request.controls
     ]
-    tasks = _list_tasks(request, controls)
+    tasks = _list_tasks(request, controls, note)
     check_edit(request.image, request.mask, request.strength)
     _check_inputs(controls, tasks)
     conditions = [get_condition(control.condition) for control in controls]
@@ -60,7 +61,9 @@ def plan_run(request: GenerateRequest) -> RunPlan:
     )
 
 
-def _list_tasks(request: GenerateRequest, controls: Sequence[ControlSpec]) -> list[Task]:
+def _list_tasks(
+    request: GenerateRequest, controls: Sequence[ControlSpec], note: Callable[[str], None]
+) -> list[Task]:
     prompts = _prompts(request)
     shared = {
         "conditions": "" if request.called else "+".join(c.condition for c in controls),
@@ -73,7 +76,7 @@ def _list_tasks(request: GenerateRequest, controls: Sequence[ControlSpec]) -> li
     else:
         own = controls[0].source if controls and not request.images else None
         called = request.called or (Path(own).stem if own else "")
-        tasks = list_tasks(_images(request), prompts, called=called, **shared)
+        tasks = list_tasks(_images(request, note), prompts, called=called, **shared)
     return sweep_over(tasks, request.sweep)
 
 
@@ -84,11 +87,13 @@ def _prompts(request: GenerateRequest) -> list[str]:
     return [as_text(with_added(prompt, request.added_prompt), "the prompt") for prompt in prompts]
 
 
-def _images(request: GenerateRequest) -> list[ImageFile | None]:
+def _images(request: GenerateRequest, note: Callable[[str], None]) -> list[ImageFile | None]:
     if request.image is not None and not request.images and not request.ready_hint:
         edited = Path(request.image)
         return [ImageFile(edited, Path(edited.name))]
-    return [*find_images(request.images)] or [None]
+    if request.ready_hint:
+        return [*find_images(request.images)] or [None]
+    return [*find_photographs(request.images, note)] or [None]
 
 
 def _check_inputs(controls: Sequence[ControlSpec], tasks: Sequence[Task]) -> None:

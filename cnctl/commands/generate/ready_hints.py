@@ -1,4 +1,4 @@
-"""Ready hints that do not look like hints of their condition; each is said in one line."""
+"""Ready hints that are not of their condition, or do not look so; each is said in one line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnctl.commands.generate.loaded_controls import LoadedControl
+from cnctl.hints.outputs import stored_record
 from cnctl.models.published import published_controlnets
 from cnctl.plugin import RGB, Condition
 
@@ -25,9 +26,14 @@ def note_unlikely_hints(
     sources: Sequence[Path],
     note: Callable[[str], None],
 ) -> None:
-    """Report which ready hints look like photographs, or like black lines on white."""
+    """Report which ready hints are of another condition, or look like something else."""
     for control, hint, source in zip(controls, hints, sources, strict=True):
-        if control.ready and (fault := unlikely_hint(control.condition, hint)):
+        if not control.ready:
+            continue
+        made_for = stored_record(source).get("condition", control.condition.name)
+        if made_for != control.condition.name:
+            note(f"{source}: a hint of {made_for}, read as one of {control.condition.name}")
+        elif fault := unlikely_hint(control.condition, hint):
             note(f"{source}: {fault}")
 
 

@@ -9,7 +9,7 @@ from cnctl.commands.generate.check import check_run
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.plan import plan_run
 from cnctl.commands.generate.request import GenerateRequest
-from cnctl.commands.shared.events import ignore
+from cnctl.commands.shared.events import ignore, notes
 from cnctl.errors import SomeInputsFailed, counted
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ def generate(
     for each input that cannot be used; the other inputs continue. Without on_event such a failure
     raises SomeInputsFailed at the end.
     """
-    checked = check_run(plan_run(request), on_event or ignore)
+    report = on_event or ignore
+    checked = check_run(plan_run(request, notes(report)), report)
     # What follows imports torch, which takes seconds: a mistyped name is answered before.
     from cnctl.commands.generate.batches import make_images
     from cnctl.commands.generate.kept import kept_images
     from cnctl.commands.generate.setup import set_up
 
-    setup = set_up(checked, on_event or ignore)
+    setup = set_up(checked, report)
     yield from kept_images(setup)
     yield from make_images(setup, [planned for planned in setup.images if not planned.done])
     if on_event is None and (failed := setup.failures.failed):

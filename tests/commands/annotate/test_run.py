@@ -353,7 +353,7 @@ def test_hints_of_other_runs_are_not_input_unless_they_are_named(photos):
         images = {str(hint.image) for hint in annotate("bright", [folder], **found).hints}
         assert {"photos/a.png", "photos/b-canny.png", "photos/own.canny.png"} < images
         assert not {"photos/a-canny.png", "photos/a-compare.png", "photos/sub/b-canny.png"} & images
-    assert any("6 hints that annotate wrote: not annotated" in note for note in notes)
+    assert any("6 hints that annotate wrote: not read as images" in note for note in notes)
     (hint,) = annotate("canny", ["photos/a-canny.png"], out="named", resolution=32).hints
     assert hint.path == Path("named/a-canny-canny.png")
 

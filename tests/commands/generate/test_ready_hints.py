@@ -1,11 +1,18 @@
 """What is said of ready hints that can hardly be of their condition."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cnctl.commands.generate.ready_hints import unlikely_hint
+from cnctl.commands.annotate.request import AnnotateRequest
+from cnctl.commands.annotate.run import annotate
+from cnctl.commands.generate.plan import plan_run
+from cnctl.commands.generate.ready_hints import note_unlikely_hints, unlikely_hint
+from cnctl.commands.generate.request import GenerateRequest
 from cnctl.images import read_hint
 from cnctl.registry import get_condition
 
@@ -41,3 +48,20 @@ def test_black_lines_on_white_are_said() -> None:
     drawing = np.full((64, 64, 3), 255, np.uint8)
     drawing[30:34] = 0
     assert "the hint is mostly white" in unlikely_hint(get_condition("canny"), drawing)
+
+
+def test_hints_that_annotate_wrote_are_known_by_their_record(tmp_path: Path) -> None:
+    photo = EXAMPLES / "images" / "bird.png"
+    shutil.copy(photo, tmp_path / "bird.png")
+    annotate(AnnotateRequest(conditions="tile", inputs=[photo], out=tmp_path, resolution=64))
+    hint, told = tmp_path / "bird-tile.png", []
+    for name in ("tile", "canny"):
+        control = SimpleNamespace(ready=True, condition=get_condition(name))
+        note_unlikely_hints([control], [read_hint(hint, channels=3)], [hint], told.append)
+    assert told == [f"{hint}: a hint of tile, read as one of canny"]
+
+    request = GenerateRequest(["canny"], [tmp_path], "a bird", base="tiny")
+    assert plan_run(request, told.append).images == [tmp_path / "bird.png"]
+    assert told[1].startswith("1 hint that annotate wrote: not read as images")
+    ready = replace(request, ready_hint=True)
+    assert len(plan_run(ready, told.append).images) == 2

@@ -70,7 +70,7 @@ def test_hints_that_annotate_wrote_are_not_images(photos: Path) -> None:
     assert [name for name in found if "pairs" not in name] == everything
     assert not [name for name in found if name.endswith(".hint.png")]
     assert told == [
-        "10 hints that annotate wrote: not annotated; give such a file by its name to annotate it"
+        "10 hints that annotate wrote: not read as images; give such a file by its name to use it"
     ]
     assert len(rows(photos / "a-canny.png")) == 1
 
