@@ -1,7 +1,8 @@
-"""Whether a data set that `cnctl annotate` makes is finished."""
+"""What the plan of a data set that `cnctl annotate` makes says of it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from cnctl.errors import CnctlError, shown
@@ -10,6 +11,19 @@ PLAN = "plan.json"
 """Written first."""
 REPORT = "report.json"
 """Written last: the data set is finished where it is."""
+
+
+def annotated_conditions(data: str | Path) -> list[str]:
+    """The conditions of the hints in a data set, its split or one of its subsets; [] where annotate
+    has not made them.
+    """
+    place = Path(data)
+    plan = next((p for f in (place, *place.parents[:2]) if (p := f / PLAN).is_file()), None)
+    try:
+        recipe = json.loads(plan.read_bytes())["recipe"] if plan else {"hints": []}
+        return [hint["condition"] for hint in recipe["hints"]]
+    except (OSError, ValueError, KeyError, TypeError):  # a plan of something else
+        return []
 
 
 def check_finished(folder: Path) -> None:

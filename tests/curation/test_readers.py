@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnctl.commands.train.splits import Splits, split_data
+from cnctl.commands.train.check import note_other_condition
+from cnctl.commands.train.splits import Splits, open_training_data, split_data
 from cnctl.data import open_dataset
 from cnctl.images import read_image
 from cnctl.registry import get_condition
@@ -71,6 +72,26 @@ def test_train_reads_one_of_several_conditions(photos: Path) -> None:
     assert hint is not None
     assert np.array_equal(hint, decoded(files["brittle.png"]))
     assert not any(problem.fatal for problem in dataset.problems)
+    told: list[str] = []
+    for name, columns in (
+        ("canny", "hint=brittle"),
+        ("canny", "hint=canny.png"),
+        ("tile", "hint="),
+    ):
+        note_other_condition(
+            "out/train/*.tar", get_condition(name), columns=columns, note=told.append
+        )
+    assert told == ["out/train/*.tar holds hints of brittle, which are read as those of canny"]
+
+
+def test_train_says_where_a_data_set_was_made_for_another_condition(photos: Path) -> None:
+    make(photos, shards=None, prompt="x", subsets="2")
+    for data in ("out", "out/train", "out/subsets/2.jsonl"):
+        told: list[str] = []
+        for name in ("canny", "tile"):
+            open_training_data(data, get_condition(name), columns=None, note=told.append)
+        assert told[-1] == f"{data} holds hints of canny, which are read as those of tile"
+        assert sum("holds hints of" in line for line in told) == 1
 
 
 @pytest.mark.usefixtures("plugin")
