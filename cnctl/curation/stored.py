@@ -8,9 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnctl.curation.recipe import Images
-from cnctl.images import copied_suffix, encode_image
-
-LOSSY = (".jpg", ".webp")
+from cnctl.images import copied_suffix, encode_image, is_lossy
 
 
 class Stored(NamedTuple):
@@ -42,6 +40,7 @@ def store_image(
         if images == "link" and path is not None:
             return Stored(suffix[1:], path.absolute(), "linked")
         return Stored(suffix[1:], data, "copied")
-    pixels, how = (image, "resized") if images == "resize" else (picture, "re-encoded")
-    kind = ".jpg" if suffix in LOSSY else ".png"
-    return Stored(kind[1:], encode_image(pixels, kind, {}), how)
+    if images != "resize":
+        return Stored("png", encode_image(picture, ".png", {}), "re-encoded")
+    kind = ".jpg" if is_lossy(data) else ".png"
+    return Stored(kind[1:], encode_image(image, kind, {}), "resized")

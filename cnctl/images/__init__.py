@@ -17,6 +17,7 @@ from cnctl.images.read import (
     copied_suffix,
     count_frames,
     describe_frames,
+    is_lossy,
     read_image,
     read_size,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "fit_pair",
     "half_blocks",
     "hint_suffix",
+    "is_lossy",
     "matched_images",
     "names_a_file",
     "read_bytes",

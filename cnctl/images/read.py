@@ -61,14 +61,30 @@ def read_size(source: str | Path | bytes) -> tuple[int, int]:
 
 def copied_suffix(data: bytes) -> str:
     """Return ".jpg", ".png" or ".webp" for a file that every reader shows as `read_image` does; ""
-    for another format, or an image that only its EXIF orientation turns upright.
+    for another format, one of 16 bits of grey or with transparent pixels, which others clip and
+    show in their hidden colours, and one that only its EXIF orientation turns upright.
     """
     with opened(data, "an image") as image:
+        if image.mode.startswith(("I", "F")) or _is_transparent(image):
+            return ""
         suffix = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}.get(str(image.format), "")
         with contextlib.suppress(Exception):  # a broken EXIF block is ignored
             if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):
                 return ""
     return suffix
+
+
+def is_lossy(data: bytes) -> bool:
+    """Return whether a file is of a format that loses detail, as JPEG does."""
+    with opened(data, "an image") as image:
+        return image.format in ("JPEG", "MPO", "WEBP")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel is; an alpha channel may be opaque everywhere."""
+    if not image.has_transparency_data:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
 def to_eight_bits(image: Image.Image, name: str) -> Image.Image:

@@ -12,6 +12,7 @@ from cnctl.errors import CnctlError
 from cnctl.images import (
     copied_suffix,
     describe_frames,
+    is_lossy,
     read_hint,
     read_image,
     read_size,
@@ -150,6 +151,27 @@ def test_files_that_every_reader_shows_alike(format, orientation, suffix) -> Non
     buffer = io.BytesIO()
     Image.new("RGB", (4, 3), "red").save(buffer, format, **({"exif": exif} if orientation else {}))
     assert copied_suffix(buffer.getvalue()) == suffix
+    assert is_lossy(buffer.getvalue()) == (format in ("JPEG", "WEBP"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "settings"),
+    [
+        ("RGBA", (255, 0, 0, 255), {}),
+        ("RGBA", (255, 0, 0, 128), {}),
+        ("LA", (9, 0), {}),
+        ("P", 0, {}),
+        ("P", 0, {"transparency": 0}),
+        ("RGB", (1, 2, 3), {"transparency": (1, 2, 3)}),
+        ("I;16", 40_000, {}),
+    ],
+)
+def test_a_png_is_copied_where_a_plain_reader_sees_the_same(mode, colour, settings) -> None:
+    buffer = io.BytesIO()
+    Image.new(mode, (4, 3), colour).save(buffer, "PNG", **settings)
+    plain = np.asarray(Image.open(buffer).convert("RGB"))
+    is_alike = np.array_equal(plain, read_image(buffer.getvalue()))
+    assert copied_suffix(buffer.getvalue()) == (".png" if is_alike else "")
 
 
 def test_an_animation_is_said_to_be_read_in_part(tmp_path: Path) -> None:
