@@ -8,6 +8,7 @@ another actor; it is whole or it is not there, so nothing else is to be done.
 from __future__ import annotations
 
 import os
+import socket
 import time
 import traceback
 from collections import deque
@@ -27,6 +28,9 @@ FAILURES = 10
 """So many actors that are lost one after another, with no shard made between, end the run."""
 PATIENCE = 5.0
 """Seconds that processes of lost actors have to end."""
+
+ANSWER = 20.0
+"""Seconds in which a cluster accepts a connection."""
 
 Result = ShardReport | CnctlError | int | str
 """A report, an error, a shard that another run has in work, or the traceback of a bug."""
@@ -169,5 +173,21 @@ def _connected() -> Any:
             "--engine ray needs a package that is not installed", hint="pip install 'cnctl[ray]'"
         ) from error
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="error")
+        address = os.environ.get("RAY_ADDRESS", "")
+        try:
+            _check_answers(address)
+            ray.init(log_to_driver=False, logging_level="error")
+        except (OSError, ValueError) as error:  # ConnectionError; an address of another form
+            reason = one_line(str(error)).rstrip(".")
+            raise MissingError(
+                f"no Ray cluster answers at {address or 'this machine'}: {reason}",
+                hint="start it: ray start --head; or unset RAY_ADDRESS for one on this machine",
+            ) from error
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT; Ray itself takes minutes to say so."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cnctl.errors import MissingError
 from tests.curation.data_sets import KILLS, digest, make, paint, reasons
 
 ray = pytest.importorskip("ray")
@@ -26,6 +27,15 @@ def cluster(plugin: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     finally:
         ray.shutdown()
         found.shutdown()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+def test_an_address_without_a_cluster_is_said_at_once(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(MissingError, match=f"no Ray cluster answers at {address}"):
+        make(photos, engine="ray", workers=1)
 
 
 def test_a_cluster_that_loses_a_node_makes_the_same_bytes(
