@@ -95,8 +95,7 @@ def make_dataset(
             if damaged := place.manifest.damaged():
                 more = f" and {len(damaged) - 1} more" * (len(damaged) > 1)
                 job.inputs.note(
-                    f"{shown(job.out / damaged[0])}{more}: missing or changed since they were "
-                    "written; made again"
+                    f"{shown(job.out / damaged[0])}{more}: missing or changed; made again"
                 )
             (job.out / REPORT).unlink(missing_ok=True)
             _Run(job, place, numbers, secrets, on_progress).make(missing)

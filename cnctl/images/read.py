@@ -84,7 +84,7 @@ def _is_transparent(image: Image.Image) -> bool:
     """Whether any pixel is; an alpha channel may be opaque everywhere."""
     if not image.has_transparency_data:
         return False
-    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return bool(np.asarray(image.convert("RGBA"))[:, :, 3].min() < 255)
 
 
 def to_eight_bits(image: Image.Image, name: str) -> Image.Image:

@@ -84,7 +84,7 @@ def test_a_data_set(cnctl, photo, tmp_path):
     words = ("annotate", "--cond", "canny", photo, "--dataset", *rules, "-o", "set", "-p", "a box")
     plan = cnctl(*words, "--dry-run")
     assert plan.stdout.splitlines()[0] == "inputs      1"
-    assert plan.stdout.splitlines()[-1] == "output      set: 1 folders of 100 inputs"
+    assert plan.stdout.splitlines()[-1] == "output      set: 1 folder, up to 100 inputs in each"
     assert not (tmp_path / "set").exists()
     run = cnctl(*words, "--workers", "0")
     assert (run.returncode, run.stdout) == (0, "1 of 1 images are in set\n")

@@ -11,7 +11,7 @@ from cnctl.commands.annotate.dry_run import describe_weights
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.curation.recipe import HintRecipe
 from cnctl.curation.run import Job, Outlook, look_ahead
-from cnctl.errors import shown
+from cnctl.errors import counted, shown
 from cnctl.registry import get_condition
 
 
@@ -57,9 +57,9 @@ class DatasetPlan:
 
     def _output(self) -> str:
         recipe, outlook = self.job.recipe, self.outlook
+        unit = "tar file" if recipe.form == "tar" else "folder"
         parts = [
-            f"{outlook.shards} {'tar files' if recipe.form == 'tar' else 'folders'} of "
-            f"{recipe.per_shard} inputs"
+            f"{counted(outlook.shards, unit)}, up to {counted(recipe.per_shard, 'input')} in each"
         ]
         parts += [f"{recipe.held_out:g} of the images held out"] * bool(recipe.held_out)
         parts += [f"subsets of {', '.join(map(str, recipe.subsets))}"] * bool(recipe.subsets)

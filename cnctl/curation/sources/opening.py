@@ -120,8 +120,8 @@ def _of_folder(folder: Path, inputs: Inputs, without: Path) -> Iterator[Row]:
             hint="train on it as it is, or give its images alone",
         )
     _refuse_index_below(folder, without)
-    found = files.walk(folder, suffixes=_suffixes(inputs), without=without)
-    below = without_hints(found, lambda each: each[0], inputs.note)
+    walked = files.walk(folder, suffixes=_suffixes(inputs), without=without)
+    below = without_hints(walked, lambda each: each[0], inputs.note)
     return (row for path, name in below for row in _image_or_frames(path, name, inputs))
 
 
