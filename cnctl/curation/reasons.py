@@ -17,6 +17,7 @@ class Reason(StrEnum):
     GREY = "grey"
     BLURRED = "blurred"
     NO_CAPTION = "no caption"
+    CAPTION_LENGTH = "caption length"
     DETECTOR_FAILED = "detector failed"
     NOTHING_FOUND = "nothing found"
     DEAD_HINT = "dead hint"

@@ -18,11 +18,19 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Rule(Generic[S]):
-    """measure: of a subject, None where it does not apply. bounds: the usual ones."""
+    """measure: of a subject, None where it does not apply. bounds: the usual ones.
+
+    absent: the reason for the number 0, where it is another.
+    """
 
     reason: Reason
     measure: Callable[[S], float | None]
     bounds: Bounds
+    absent: Reason | None = None
+
+    def why(self, number: float) -> Reason:
+        """The reason to leave out what has this number."""
+        return self.absent if self.absent and not number else self.reason
 
 
 CAPTION = "caption-words"
@@ -31,7 +39,9 @@ OF_IMAGES: Mapping[str, Rule[Subject]] = {
     "aspect": Rule(Reason.ASPECT, general.aspect, Bounds(most=4)),
     "colour": Rule(Reason.GREY, general.colour, Bounds()),
     "sharpness": Rule(Reason.BLURRED, general.sharpness, Bounds()),
-    CAPTION: Rule(Reason.NO_CAPTION, general.caption_words, Bounds(1)),
+    CAPTION: Rule(
+        Reason.CAPTION_LENGTH, general.caption_words, Bounds(1), absent=Reason.NO_CAPTION
+    ),
 }
 OF_HINTS: Mapping[str, Rule[Found]] = {
     "contrast": Rule(Reason.DEAD_HINT, of_hints.contrast, Bounds(1)),
@@ -78,8 +88,9 @@ def judge_image(subject: Subject, bounds: Mapping[str, Bounds]) -> Judged:
 
 def judge_caption(text: str, bounds: Mapping[str, Bounds]) -> Judged:
     """What the rule on captions finds."""
-    words = {CAPTION: len(text.split())}
-    return Judged(words, () if bounds[CAPTION].allow(words[CAPTION]) else (Reason.NO_CAPTION,))
+    words = len(text.split())
+    failed = () if bounds[CAPTION].allow(words) else (OF_IMAGES[CAPTION].why(words),)
+    return Judged({CAPTION: words}, failed)
 
 
 def judge_hints(hints: Mapping[str, Found], bounds: Mapping[str, Bounds]) -> Judged:
@@ -97,6 +108,6 @@ def _judged(rules: Mapping[str, Rule[S]], subject: S, bounds: Mapping[str, Bound
     measured = {name: rule.measure(subject) for name, rule in rules.items()}
     numbers = {name: value for name, value in measured.items() if value is not None}
     failed = [
-        rules[name].reason for name, value in numbers.items() if not bounds[name].allow(value)
+        rules[name].why(value) for name, value in numbers.items() if not bounds[name].allow(value)
     ]
     return Judged(numbers, tuple(failed))

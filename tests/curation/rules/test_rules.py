@@ -5,7 +5,7 @@ import pytest
 
 from cnctl.curation.rules import general, of_hints
 from cnctl.curation.rules.bounds import Bounds, parse_bounds
-from cnctl.curation.rules.judge import parse_rules
+from cnctl.curation.rules.judge import judge_caption, judge_image, parse_rules
 from cnctl.curation.rules.subject import Found, Subject
 from cnctl.errors import CnctlError
 from cnctl.plugin import Condition, Detection
@@ -30,6 +30,14 @@ def test_rules_on_images() -> None:
     assert general.colour(subject(red[..., [0, 0, 0]])) == 0
     assert general.sharpness(subject(red)) == 0
     assert general.caption_words(subject(red, "a red  house")) == 3
+
+
+def test_a_short_caption_is_not_a_missing_one() -> None:
+    grey = np.full((64, 64, 3), 99, np.uint8)
+    bounds = {**parse_rules([]), "caption-words": Bounds(3, 4)}
+    for text, failed in (("", ["no caption"]), ("a b", ["caption length"]), ("a b c", [])):
+        assert [*judge_image(subject(grey, text), bounds).failed] == failed
+        assert [*judge_caption(text, bounds).failed] == failed
 
 
 def test_sharpness_is_the_variance_of_the_laplacian() -> None:
