@@ -106,11 +106,11 @@ def cnctl_process(command) -> Run:
 
 @pytest.fixture
 def photo(tmp_path) -> Path:
-    """photo.png in tmp_path: a box on grey, 64 x 48."""
+    """photo.png in tmp_path: a box on black, 64 x 48."""
     import numpy as np
     from PIL import Image
 
-    image = np.full((48, 64, 3), 130, np.uint8)
-    image[10:30, 20:50] = (250, 240, 20)
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[10:30, 20:50] = (255, 255, 255)
     Image.fromarray(image).save(tmp_path / "photo.png")
     return Path("photo.png")

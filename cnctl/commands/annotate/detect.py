@@ -24,13 +24,14 @@ from cnctl.plugin import Detection
 class HintSource:
     """Gives the hint of each target; `look_ahead` detects those of several images in one call.
 
-    loaded: by the name of the condition. note: hears what is not read of an image.
+    loaded: by the name of the condition. note: is called with a line about what is not read of an
+    image, and about hints that are empty.
     """
 
     def __init__(
         self, loaded: Mapping[str, LoadedDetector], *, note: Callable[[str], None]
     ) -> None:
-        self._loaded = loaded
+        self._loaded, self._note = loaded, note
         self.images = InputImages(note)
         self._found: dict[Path, Detection | None] = {}
         """By the path of the hint."""
@@ -70,6 +71,9 @@ class HintSource:
             found = self._loaded[_name(target)](image, **options)
         if found is None:
             raise CnctlError(f"{_name(target)} found nothing in {title(target.image)}")
+        if np.ptp(found.hint) == 0:
+            name = title(target.image)
+            self._note(f"{name}: the hint of {_name(target)} is empty; try other options")
         return image, found
 
     def _takes_many(self, target: Target) -> bool:

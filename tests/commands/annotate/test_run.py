@@ -17,7 +17,7 @@ from PIL import Image
 import cnctl.commands.annotate.run as command
 from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.annotate.result import AnnotatedHint, AnnotateResult, Sheet
-from cnctl.commands.shared.events import FailedImage, Stage, ignore
+from cnctl.commands.shared.events import FailedImage, Note, Stage, ignore
 from cnctl.commands.shared.report.sheets import GAP
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.hints.ready import read_ready
@@ -294,6 +294,15 @@ def test_an_image_in_which_nothing_is_found_fails_alone(photos):
         "bright found nothing in photos/dark.png"
     ]
     assert not Path("out/dark-bright.png").exists()
+
+
+def test_an_empty_hint_is_written_and_said(photos):
+    Image.new("RGB", (64, 48), "red").save(photos / "flat.png")
+    told: list[object] = []
+    annotate("canny", [photos], resolution=32, on_event=told.append)
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert notes == ["photos/flat.png: the hint of canny is empty; try other options"]
+    assert not read_hint("out/flat-canny.png", channels=1).any()
 
 
 def test_one_image_raises_its_own_error(photos):
