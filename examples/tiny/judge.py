@@ -1,5 +1,7 @@
 """A small classifier of scenes: does a sample show the class and the colour that were asked?"""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,10 +11,8 @@ from torch import Tensor, nn
 from cnctl.tiny.pictures import to_tensor
 from cnctl.tiny.scenes import Scene
 from cnctl.tiny.shapes import CLASSES, COLOURS
-from examples.tiny.base import Base
 from examples.tiny.dataset import held_out_scenes, training_scene
 from examples.tiny.optim import cosine, set_rates
-from examples.tiny.sample import sample
 
 STEPS = 500
 BATCH = 64
@@ -84,14 +84,17 @@ def accuracy(judge: SceneJudge, pictures: NDArray[np.uint8], truth: Tensor) -> d
 
 
 def class_and_colour(
-    base: Base, judge: SceneJudge, *, guidance_scale: float, seed: int = 0
+    draw: Callable[[list[str], int], NDArray[np.uint8]], judge: SceneJudge
 ) -> dict[str, float]:
-    """Judge 192 samples: every class in every colour, such as "a red cat", one seed each."""
+    """Judge 192 samples: every class in every colour, such as "a red cat", one seed each.
+
+    draw(prompts, seed): their pictures.
+    """
     pairs = [(kind, colour) for kind in CLASSES for colour in COLOURS]
     pictures = []
     for start in range(0, len(pairs), 16):
         prompts = [f"a {colour} {kind}" for kind, colour in pairs[start : start + 16]]
-        pictures += list(sample(base, prompts, guidance_scale=guidance_scale, seed=seed + start))
+        pictures += list(draw(prompts, start))
     words = list(COLOURS)
     truth = torch.tensor([(CLASSES.index(kind), words.index(colour)) for kind, colour in pairs])
     return accuracy(judge, np.stack(pictures), truth)

@@ -10,6 +10,19 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 
+def fast_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the device has instructions for it, else float32, which is faster there."""
+    on_cpu = torch.device(device).type == "cpu"
+    slow = on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.float32 if slow else torch.bfloat16
+
+
+def fast_autocast(device: torch.device | str) -> torch.autocast:
+    """Products in `fast_dtype`; weights are cast each time, as CUDA graphs need."""
+    kind, dtype = torch.device(device).type, fast_dtype(device)
+    return torch.autocast(kind, dtype, dtype != torch.float32, cache_enabled=False)
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal by a Newton-Schulz iteration, for weights of two or more axes.
 
@@ -69,6 +82,33 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     return (x.mT if tall else x).float()
 
 
+def make_optimizers(
+    net: Any, outer: tuple[str, ...] | None, *, rate: float
+) -> list[torch.optim.Optimizer]:
+    """Muon for inner matrices and AdamW for the rest; `rate` multiplies both rates.
+
+    outer: how names of other parameters begin. None: AdamW for all.
+    """
+    named = list(net.named_parameters())
+    inner = [p for n, p in named if outer and p.ndim >= 2 and not n.startswith(outer)]
+    chosen = {id(p) for p in inner}
+    rest = [p for _, p in named if id(p) not in chosen]
+    on_cuda = net.device.type == "cuda"
+
+    def place(rate: float) -> float | Tensor:
+        return torch.tensor(rate, device=net.device) if on_cuda else rate
+
+    adam = torch.optim.AdamW(
+        rest,
+        place(1e-3 * rate),
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+        fused=True,
+        capturable=on_cuda,
+    )
+    return [Muon(inner, place(0.02 * rate)), adam] if inner else [adam]
+
+
 def cosine(progress: float, *, step: int, warm_up: int, floor: float = 0.01) -> float:
     """A factor for learning rates: linear warm-up over steps, then half a cosine to `floor`."""
     decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
@@ -113,8 +153,8 @@ class ExponentialMovingAverage:
             shadow.copy_(kept)
 
 
-class BrainFloatTwin:
-    """A bfloat16 copy of a diffusers net that computes gradients for the float32 original.
+class Twin:
+    """A copy of a diffusers net in `fast_dtype` that computes gradients for the float32 original.
 
     On CPUs with bfloat16 instructions this doubles the speed; torch's fused attention has a slow
     backward pass there, so the copy uses plain matrix products on them.
@@ -123,7 +163,7 @@ class BrainFloatTwin:
     def __init__(self, original: nn.Module) -> None:
         self.original = list(original.parameters())
         net: Any = copy.deepcopy(original)
-        self.net = net.to(torch.bfloat16).train()
+        self.net = net.to(fast_dtype(net.device)).train()
         if self.net.device.type == "cpu":
             self.net.set_attn_processor(AttnProcessor())
         else:

@@ -3,6 +3,7 @@
 One command per part, which starts from the committed weights unless `--fresh`. In order of use:
 `scenes`, `autoencoder`, `latents`, `text`, `unet`, `reader`, `captioner`; and to look at the
 result `sheet`. Everything is written under `--out`; copy it over `cnctl/tiny/weights` to ship it.
+`transformer` makes another base, with `--out out/tiny-flow`, over the same latents and prompts.
 The ControlNets are trained by `cnctl train`, as anyone's are: docs/tiny.md has the commands.
 """
 
@@ -28,12 +29,17 @@ from examples.tiny.base import (
     read_guidance_scale,
 )
 from examples.tiny.dataset import CHUNK, Pictures, encode_folder, render_chunk
+from examples.tiny.flow import load_flow_base, make_flow_base, sample_flow
+from examples.tiny.judge import class_and_colour, train_judge
+from examples.tiny.latents import Latents
+from examples.tiny.optim import fast_autocast
 from examples.tiny.sample import SHEET_PROMPTS, sample, write_grid
 from examples.tiny.train_autoencoder import train_autoencoder
 from examples.tiny.train_captioner import train_captioner
 from examples.tiny.train_reader import save_reader, train_reader
 from examples.tiny.train_text import train_text
-from examples.tiny.train_unet import Latents, quiet_start, train_unet
+from examples.tiny.train_transformer import train_transformer
+from examples.tiny.train_unet import quiet_start, train_unet
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     settings = parser().parse_args(arguments)
     torch.set_num_threads(settings.threads)
     torch.backends.cudnn.benchmark = True
-    prepare(settings.out, settings.start)
+    if settings.part != "transformer":
+        prepare(settings.out, settings.start)
     COMMANDS[settings.part](settings)
 
 
@@ -57,8 +64,11 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--fresh", action="store_true", help="train the part from scratch")
     line.add_argument("--data", type=Path, default=Path("out/scenes"), help="rendered scenes")
     line.add_argument("--count", type=int, default=40000, help="how many scenes to render")
-    line.add_argument("--batch-size", type=int, default=32, help="of the U-Net")
-    line.add_argument("--rate", type=float, default=1.0, help="factor of the U-Net's rates")
+    line.add_argument("--batch-size", type=int, default=32, help="of the denoiser")
+    line.add_argument("--rate", type=float, default=1.0, help="factor of the denoiser's rates")
+    line.add_argument(
+        "--grid-minutes", type=float, default=10.0, help="between copies of its weights and sheets"
+    )
     line.add_argument("--seed", type=int, default=0)
     line.add_argument("--threads", type=int, default=1)
     line.add_argument("--workers", type=int, default=1, help="processes that render")
@@ -92,7 +102,7 @@ def latents(settings: argparse.Namespace) -> None:
     base = load_base(settings.out).to(settings.device)
 
     def encode(pictures: NDArray[np.uint8]) -> Tensor:
-        with torch.autocast(base.vae.device.type, torch.bfloat16):
+        with fast_autocast(base.vae.device):
             return base.encode(to_tensor(pictures, base.vae.device)).float()
 
     for path in encode_folder(settings.data, encode):
@@ -121,7 +131,33 @@ def unet(settings: argparse.Namespace) -> None:
         batch_size=settings.batch_size,
         rate=settings.rate,
         seed=settings.seed,
+        grid_minutes=settings.grid_minutes,
     )
+
+
+def transformer(settings: argparse.Namespace) -> None:
+    """Train the transformer of `out`, a fresh one where none is there, and print its scores."""
+    if settings.fresh or not (settings.out / "model_index.json").exists():
+        shutil.rmtree(settings.out, ignore_errors=True)
+        make_flow_base(settings.out, settings.start, seed=settings.seed)
+    base = load_flow_base(settings.out).to(settings.device)
+    train_transformer(
+        base,
+        Latents(settings.data, base),
+        minutes=settings.minutes,
+        out=settings.out / "transformer",
+        batch_size=settings.batch_size,
+        rate=settings.rate,
+        seed=settings.seed,
+        grid_minutes=settings.grid_minutes,
+    )
+    judge, judged = train_judge()
+    guidance_scale = read_guidance_scale(settings.out)
+    scores = class_and_colour(
+        lambda prompts, seed: sample_flow(base, prompts, guidance_scale=guidance_scale, seed=seed),
+        judge,
+    )
+    print(json.dumps({"judge": judged, "base": scores}))
 
 
 def reader(settings: argparse.Namespace) -> None:
@@ -153,6 +189,7 @@ COMMANDS = {
     "latents": latents,
     "text": text,
     "unet": unet,
+    "transformer": transformer,
     "reader": reader,
     "captioner": captioner,
     "sheet": sheet,

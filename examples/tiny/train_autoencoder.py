@@ -14,7 +14,7 @@ from cnctl.tiny.autoencoder import PATCH, PatchAutoencoder
 from cnctl.tiny.pictures import to_tensor
 from examples.tiny.base import save_half
 from examples.tiny.dataset import Pictures, held_out_scenes, to_pictures
-from examples.tiny.optim import Muon, cosine, set_rates
+from examples.tiny.optim import Muon, cosine, fast_autocast, set_rates
 from examples.tiny.scores import edge_f1, edges, psnr
 
 LATENT_NOISE = 0.05  # added to latents in training: the decoder will see imperfect ones
@@ -79,7 +79,7 @@ def train_step(
     model: PatchAutoencoder, pictures: Tensor, optimizers: list[torch.optim.Optimizer]
 ) -> None:
     """One step; raw latents are used, so that changing statistics do not matter."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_autocast("cpu"):
         latents = model.raw_latents(pictures)
         output = model.raw_decode(latents + LATENT_NOISE * torch.randn_like(latents))
     loss = reconstruction_loss(output.float() - pictures) + 5e-7 * latents.float().square().mean()

@@ -35,6 +35,7 @@ from cnctl.tiny.scenes import HELD_OUT, Scene, exact_maps, render_scene
 from examples.tiny import base as recipe
 from examples.tiny.judge import class_and_colour, train_judge
 from examples.tiny.pairs import edited
+from examples.tiny.sample import sample as sample_base
 from examples.tiny.scores import edge_f1, edges
 from examples.tiny.train_autoencoder import round_trip
 
@@ -191,7 +192,12 @@ def main() -> None:
         judge, judged = train_judge()
         scores["autoencoder"] = round_trip(parts.vae, 256)
         scores["judge"] = judged
-        scores["base"] = class_and_colour(parts, judge, guidance_scale=guidance_scale)
+        scores["base"] = class_and_colour(
+            lambda prompts, seed: sample_base(
+                parts, prompts, guidance_scale=guidance_scale, seed=seed
+            ),
+            judge,
+        )
     own = {folder.name for folder in (base.path / "controls").iterdir()}
     found = sorted(own | SHARING)
     for name in arguments.only.split(",") if arguments.only else found:

@@ -20,6 +20,8 @@ from cnctl.models.transformer.text import describe_cut, read_ids
 
 T5_TOKENS = 256
 """Tokens that T5 reads, its end included: what diffusers' pipelines give it."""
+MAX_SEQUENCE_LENGTH = "max_sequence_length"
+"""The key of another number of them in what a base says of itself."""
 
 
 class Sd3Prompts:
@@ -48,7 +50,7 @@ class Sd3Prompts:
     def describe_length(self, base: Base, prompt: str, *, options: PromptOptions) -> str:
         """A sentence on a prompt of which some encoder reads the beginning only; "" else."""
         clip = ("CLIP", _clip_length(base) - 2)
-        return describe_cut(base, prompt, [clip, clip, ("T5", T5_TOKENS - 1)])
+        return describe_cut(base, prompt, [clip, clip, ("T5", _t5_length(base) - 1)])
 
     def most_clip_skip(self, base: Base) -> int:
         """The largest `PromptOptions.clip_skip`: the first layer of a CLIP is read."""
@@ -61,7 +63,12 @@ def _clip_length(base: Base) -> int:
 
 def _read_t5(base: Base, prompt: str, *, like: Tensor) -> Tensor:
     """T5's last layer, (1, 256, D)."""
+    length = _t5_length(base)
     if len(base.text_encoders) < 3:
-        return like.new_zeros(1, T5_TOKENS, base.denoiser.config.joint_attention_dim)
+        return like.new_zeros(1, length, base.denoiser.config.joint_attention_dim)
     model, tokenizer = base.text_encoders[2]
-    return model(read_ids(model, tokenizer, prompt, T5_TOKENS)).last_hidden_state
+    return model(read_ids(model, tokenizer, prompt, length)).last_hidden_state
+
+
+def _t5_length(base: Base) -> int:
+    return base.defaults.get(MAX_SEQUENCE_LENGTH, T5_TOKENS)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from examples.tiny.base import load_base
-from examples.tiny.train_unet import NOTHING_SAID, PRAISE, Latents, Noising
+from examples.tiny.latents import NOTHING_SAID, PRAISE, Latents
+from examples.tiny.train_unet import Noising
 
 
 def test_timesteps_stay_in_the_schedule(monkeypatch):
