@@ -17,7 +17,7 @@ import typer
 
 from cnctl.cli.group import ClosedPipe, Program
 from cnctl.cli.usage_errors import describe_usage_error
-from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, write_error
+from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, reason, shown, write_error
 from cnctl.system.processes import rank
 from cnctl.system.working_folder import kept_working_folder
 
@@ -127,7 +127,7 @@ def _is_debugging(arguments: Sequence[str]) -> bool:
 
 def _report(error: BaseException) -> int:
     """Say in one line what went wrong; return the exit code."""
-    if isinstance(error, OSError | ClosedPipe):
+    if isinstance(error, OSError | ClosedPipe) and not getattr(error, "filename", None):
         _give_up(sys.stdout)
     if isinstance(error, BrokenPipeError | ClosedPipe):
         return 141
@@ -155,6 +155,8 @@ def _describe(error: BaseException) -> tuple[str, int]:
             return "out of memory; try a smaller size or batch", 5
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EROFS):
             return _describe(write_error(error.filename or "the output", error))
+        case PermissionError(filename=str(path)):  # outputs are checked before work begins
+            return f"{shown(path)}: {reason(error)}; check its permissions", CnctlError.exit_code
         case FileNotFoundError() if NO_TEMPORARY in str(error):
             return "no folder for temporary files; set TMPDIR to one that can be written", 6
     if type(error).__name__ == "OutOfMemoryError":

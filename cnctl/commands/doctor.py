@@ -42,10 +42,14 @@ def doctor() -> list[Check]:
 
 
 def _guarded(make: Callable[[], Iterator[Check]]) -> list[Check]:
+    name = make.__name__.strip("_")
     try:
         return list(make())
+    except PermissionError as error:
+        return [
+            Check(name, "fail", f"{error.filename}: permission denied", "let this user read it")
+        ]
     except Exception as error:  # a broken installation raises anything
-        name = make.__name__.strip("_")
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return [Check(name, "fail", text, "reinstall: pip install --force-reinstall cnctl")]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from cnctl.curation.layout import temporary
 from cnctl.errors import writing
 
-FULL = "free some space, then run it again: whole shards are kept"
+FULL = "free some space or check permissions, then run it again: whole shards are kept"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from cnctl.data.columns import (
 from cnctl.data.examples import Example
 from cnctl.data.problems import Problem
 from cnctl.data.table_parts import PARQUET, Part, open_parts
-from cnctl.errors import CnctlError, MissingError, counted, shown
+from cnctl.errors import CnctlError, MissingError, counted, reading, shown
 from cnctl.images import read_image, read_size
 
 SAVED = "state.json"
@@ -149,7 +149,13 @@ def find_tables(folder: Path, note: Callable[[str], None] = lambda text: None) -
     """Return the Arrow or Parquet files of a data set in this folder; [] where there are none.
 
     Where it has splits, they are those of "train"; note reports which files are then not read.
+    CnctlError where the folder cannot be read.
     """
+    with reading(folder):
+        return _tables_in(folder, note)
+
+
+def _tables_in(folder: Path, note: Callable[[str], None]) -> list[Path]:
     if (folder / SAVED_SPLITS).is_file():
         folder = folder / SPLIT
         if not (folder / SAVED).is_file():

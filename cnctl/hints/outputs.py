@@ -77,4 +77,4 @@ def _is_in_data_set(path: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _has_plan(folder: Path) -> bool:
-    return (folder / PLAN).is_file()
+    return os.path.isfile(folder / PLAN)

@@ -136,6 +136,15 @@ def test_what_is_not_there(cnctl, tmp_path):
     assert_refused(cnctl(*CANNY, "missing.png"), 2, "missing.png: no such file")
 
 
+@pytest.mark.parametrize("words", [("annotate", "--cond", "canny"), ("info",)])
+def test_what_may_not_be_read_is_named(cnctl, photo, tmp_path, words):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0)
+    if os.access(folder, os.R_OK):
+        pytest.skip("this user may read everything")
+    assert_refused(cnctl(*words, "locked/a.png"), 2, "locked/a.png: permission denied")
+
+
 @pytest.mark.slow
 def test_a_folder_where_a_file_is_meant(cnctl, tmp_path):
     (tmp_path / "photo.png").mkdir()

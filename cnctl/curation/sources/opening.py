@@ -132,12 +132,12 @@ def _suffixes(inputs: Inputs) -> frozenset[str]:
 
 def _index_in(folder: Path) -> Path | None:
     indexes = [folder / name for name in INDEXES if Path(name).suffix in lists.SUFFIXES]
-    return next((path for path in indexes if path.is_file()), None)
+    return next((path for path in indexes if os.path.isfile(path)), None)
 
 
 def _refuse_index_below(folder: Path, without: Path) -> None:
     """Refuse a folder of data sets, as train/ and validation/: captions are in their indexes."""
-    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for below in sorted(Path(path) for path in glob.glob(f"{glob.escape(os.fspath(folder))}/*/")):
         if (index := _index_in(below)) and below.absolute() != without:
             raise CnctlError(
                 f"{shown(index)} is not read with {shown(folder)}",
