@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+from cnctl.data.columns import parse_columns
 from cnctl.errors import CnctlError, shown
 
 PLAN = "plan.json"
@@ -24,6 +26,20 @@ def annotated_conditions(data: str | Path) -> list[str]:
         return [hint["condition"] for hint in recipe["hints"]]
     except (OSError, ValueError, KeyError, TypeError):  # a plan of something else
         return []
+
+
+def note_other_condition(
+    data: str, condition: str, *, columns: str | None, note: Callable[[str], None]
+) -> None:
+    """Say where annotate has made the hints that are read for another condition."""
+    made_for = annotated_conditions(data)
+    column = parse_columns(columns).get("hint")
+    if column is not None:  # canny, canny.png, canny_file_name, or "" for hints that are detected
+        called = column.removesuffix("_file_name").partition(".")[0]
+        made_for = [name for name in made_for if name == called]
+    if made_for and condition not in made_for:
+        names = " and ".join(made_for)
+        note(f"{shown(data)} holds hints of {names}, which are read as those of {condition}")
 
 
 def check_finished(folder: Path) -> None:

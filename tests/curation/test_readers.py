@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnctl.commands.train.check import note_other_condition
+from cnctl.commands.evaluate.cases import open_examples
 from cnctl.commands.train.splits import Splits, open_training_data, split_data
 from cnctl.data import open_dataset
+from cnctl.data.annotated import note_other_condition
 from cnctl.images import read_image
 from cnctl.registry import get_condition
 from cnctl.settings import TrainSettings
@@ -78,9 +79,7 @@ def test_train_reads_one_of_several_conditions(photos: Path) -> None:
         ("canny", "hint=canny.png"),
         ("tile", "hint="),
     ):
-        note_other_condition(
-            "out/train/*.tar", get_condition(name), columns=columns, note=told.append
-        )
+        note_other_condition("out/train/*.tar", name, columns=columns, note=told.append)
     assert told == ["out/train/*.tar holds hints of brittle, which are read as those of canny"]
 
 
@@ -92,6 +91,9 @@ def test_train_says_where_a_data_set_was_made_for_another_condition(photos: Path
             open_training_data(data, get_condition(name), columns=None, note=told.append)
         assert told[-1] == f"{data} holds hints of canny, which are read as those of tile"
         assert sum("holds hints of" in line for line in told) == 1
+    known = get_condition("tile")
+    open_examples("out", known, columns=None, ready=False, side=128, note=told.append)
+    assert told[-1] == "out holds hints of canny, which are read as those of tile"
 
 
 @pytest.mark.usefixtures("plugin")

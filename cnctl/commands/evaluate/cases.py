@@ -12,6 +12,7 @@ import numpy as np
 from cnctl.commands.generate.record import ControlRecord, ImageRecord, find_record
 from cnctl.commands.generate.replay import find_beside
 from cnctl.data import Dataset, TrainingPairs, open_dataset
+from cnctl.data.annotated import note_other_condition
 from cnctl.data.folder import FolderDataset, Row, pack_rows
 from cnctl.data.open import is_dataset
 from cnctl.data.problems import refuse_fatal, summarize
@@ -110,6 +111,7 @@ def open_examples(
         data, columns=columns, read_hint=HintReader(condition), size=side, note=note
     )
     refuse_fatal(dataset.problems)
+    note_other_condition(data, condition.name, columns=columns, note=note)
     for line in summarize(dataset.problems):
         note(line)
     if isinstance(dataset, SceneDataset):

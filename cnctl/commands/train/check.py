@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from cnctl.commands.shared.bases import choose_base
 from cnctl.commands.shared.cached import find_named
 from cnctl.commands.train.request import TrainRequest
-from cnctl.data.annotated import annotated_conditions
-from cnctl.data.columns import parse_columns
 from cnctl.data.open import check_place
-from cnctl.errors import CnctlError, OutputError, shown
+from cnctl.errors import CnctlError, OutputError
 from cnctl.models.layouts import find_layout
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
@@ -43,20 +40,6 @@ def named_data(data: str | None) -> str:
     if data is None:
         raise CnctlError("no data is named", hint="give --data FOLDER or --data scenes:2000")
     return data
-
-
-def note_other_condition(
-    data: str, condition: Condition, *, columns: str | None, note: Callable[[str], None]
-) -> None:
-    """Say where annotate has made the hints that are read for another condition."""
-    made_for = annotated_conditions(data)
-    column = parse_columns(columns).get("hint")
-    if column is not None:  # canny, canny.png, canny_file_name, or "" for hints that are detected
-        called = column.removesuffix("_file_name").partition(".")[0]
-        made_for = [name for name in made_for if name == called]
-    if made_for and condition.name not in made_for:
-        names = " and ".join(made_for)
-        note(f"{shown(data)} holds hints of {names}, which are read as those of {condition.name}")
 
 
 def check_out(out: Path, *, resume: bool) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from cnctl.commands.shared.bases import read_base_defaults
 from cnctl.commands.shared.events import Stage, ignore, notes
-from cnctl.commands.train.check import check_names, find_condition, named_data, note_other_condition
+from cnctl.commands.train.check import check_names, find_condition, named_data
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data import DataReport, check_dataset, open_dataset, take_part
+from cnctl.data.annotated import note_other_condition
 from cnctl.data.held_out import find_held_out, join
 from cnctl.errors import shown
 from cnctl.hints.detector import Detector, HintReader
@@ -78,7 +79,7 @@ def check_data(
     resolution = resolution or read_base_defaults(base).get("resolution") or known.train.resolution
     note, read_hint = notes(on_event), HintReader(known)
     whole = open_dataset(place, columns=columns, read_hint=read_hint, size=resolution, note=note)
-    note_other_condition(place, known, columns=columns, note=note)
+    note_other_condition(place, known.name, columns=columns, note=note)
     dataset = take_part(whole, largest=largest, sample=sample, seed=seed)
     if split := find_held_out(place):
         note(f"{shown(split)} is checked too")

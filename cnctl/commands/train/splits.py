@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cnctl.commands.shared.events import ignore
-from cnctl.commands.train.check import note_other_condition
 from cnctl.data import Dataset, open_dataset, take_part
+from cnctl.data.annotated import note_other_condition
 from cnctl.data.folder import FolderDataset
 from cnctl.data.held_out import find_held_out, join
 from cnctl.data.problems import refuse_fatal
@@ -40,7 +40,7 @@ def open_training_data(
     """
     dataset = open_dataset(data, columns=columns, read_hint=HintReader(condition), note=note)
     refuse_fatal(dataset.problems)
-    note_other_condition(data, condition, columns=columns, note=note)
+    note_other_condition(data, condition.name, columns=columns, note=note)
     return dataset
 
 
