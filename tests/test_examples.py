@@ -71,6 +71,7 @@ def test_pipe(photos):
     assert output == [f"{hint.shape[1]} x {hint.shape[0]}, {white} pixels of edge"]
 
 
+@pytest.mark.slow
 def test_find_xargs(photos):
     (photos / "of toys").mkdir()
     shutil.copy(EXAMPLES / "images/rocket.jpg", photos / "of toys/cat.jpg")

@@ -350,6 +350,7 @@ def test_control_characters_of_a_plugin_reach_no_terminal(tmp_path):
     assert json.loads(result.stdout)["conditions"][0]["summary"] == "\x1b[2J\x9b31m\u202eevil"
 
 
+@pytest.mark.slow
 def test_a_value_that_is_no_module_is_a_broken_plugin(tmp_path):
     install(tmp_path, "odd", entries={"odd": "this is not : a value"})
     assert "canny" in names(path=tmp_path)

@@ -1,5 +1,6 @@
 """What may not be loaded for help, version and completion: looked up in sys.modules, not timed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,25 +22,34 @@ HEAVY = {
 SCRIPT = """
 import sys
 from cnctl.cli import main
-try:
-    main({arguments!r})
-except SystemExit as leave:
-    code = leave.code or 0
-print("\\nLOADED", code, *sorted({heavy!r} & set(sys.modules)))
+for arguments in {lines!r}:
+    try:
+        main(arguments)
+    except SystemExit as leave:
+        code = leave.code or 0
+    print("\\nLOADED", code, *sorted({heavy!r} & set(sys.modules)))
 """
 
 
 def loaded_by(*arguments: str, heavy: set[str] = HEAVY) -> tuple[int, list[str], str]:
-    script = SCRIPT.format(arguments=list(arguments), heavy=heavy)
+    """Exit code, heavy modules that are loaded, and stdout."""
+    [loaded] = loaded_by_each([arguments], heavy=heavy)
+    return loaded
+
+
+def loaded_by_each(
+    lines: list[tuple[str, ...]], *, heavy: set[str] = HEAVY
+) -> list[tuple[int, list[str], str]]:
+    """The same of several command lines, one after another in one process."""
+    script = SCRIPT.format(lines=lines, heavy=heavy)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    output, _, summary = run.stdout.rpartition("LOADED ")
-    code, *modules = summary.split()
-    return int(code), modules, output
+    found = re.findall(r"(.*?)\nLOADED (\d+)(.*?)\n", run.stdout, re.DOTALL)
+    assert len(found) == len(lines)
+    return [(int(code), modules.split(), output) for output, code, modules in found]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_loads_nothing_heavy() -> None:
+    lines: list[tuple[str, ...]] = [
         ("--help",),
         ("--version",),
         ("--version", "-v"),
@@ -49,14 +59,10 @@ def loaded_by(*arguments: str, heavy: set[str] = HEAVY) -> tuple[int, list[str],
         ("generate", "--help"),
         ("convert", "--help"),
         ("conditions",),
-    ],
-    ids=" ".join,
-)
-def test_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    code, modules, output = loaded_by(*arguments)
-    assert code == 0
-    assert modules == []
-    assert output.strip()
+    ]
+    for arguments, (code, modules, output) in zip(lines, loaded_by_each(lines), strict=True):
+        assert (code, modules) == (0, []), arguments
+        assert output.strip()
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("generate", "--help")], ids=" ".join)
@@ -94,19 +100,15 @@ def test_completes_condition_names_without_torch() -> None:
     assert run.stdout.strip() == "['canny'] []"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_answers_a_mistyped_name_before_torch_is_imported() -> None:
+    lines: list[tuple[str, ...]] = [
         ("generate", "--cond", "canny", "missing.jpg", "-p", "a cat"),
         ("generate", "--cond", "cany", "-p", "a cat"),
         ("generate", "--cond", "canny", PICTURE, "-p", "a cat", "--control", PICTURE),
         ("train", "--cond", "canny", "--data", "missing"),
         ("train", "--cond", "canny", "--data", "scenes:9", "--base", "missing"),
         ("convert", "missing/model.pth", "model.safetensors"),
-    ],
-    ids=" ".join,
-)
-def test_answers_a_mistyped_name_before_torch_is_imported(arguments: tuple[str, ...]) -> None:
-    code, modules, _ = loaded_by(*arguments)
-    assert code in (2, 3, 4)
-    assert "torch" not in modules
+    ]
+    for arguments, (code, modules, _) in zip(lines, loaded_by_each(lines), strict=True):
+        assert code in (2, 3, 4), arguments
+        assert "torch" not in modules, arguments

@@ -216,7 +216,7 @@ def test_a_full_disk(cnctl_process, tmp_path):
     assert files_in(tmp_path) == ["noise.png"]
 
 
-@pytest.mark.parametrize("words", [("--json",), ("-o", "-")])
+@pytest.mark.parametrize("words", [("--json",), pytest.param(("-o", "-"), marks=pytest.mark.slow)])
 def test_a_full_disk_behind_stdout(cnctl_process, photo, words):
     with open("/dev/full", "wb") as full:
         run = cnctl_process(*CANNY, photo, *words, stdout=full)

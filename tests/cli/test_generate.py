@@ -32,6 +32,7 @@ def pixels(path: str | Path) -> np.ndarray:
     return np.asarray(Image.open(path)).copy()
 
 
+@pytest.mark.slow
 def test_an_image_is_made_again_and_changed(tmp_path: Path) -> None:
     first = run("--cond", "canny", CAT, "-p", "a cat", *COMMON, "--seed", "4").strip()
     assert first == "out/cat-canny-4.png"

@@ -457,17 +457,27 @@ CASES = (
 )
 
 
+WHOLE_COMMANDS = (
+    "test_training_moves_the_copy_and_resumes_bit_for_bit",
+    "test_generates_and_makes_the_same_again",
+)
+"""Tests that take seconds: slow ones but for one U-Net and one transformer."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a case over all; what asks for `inpainting` or `several`, where it is."""
     if "case" in metafunc.fixturenames:
         needs = {"inpainting", "several"} & {*metafunc.fixturenames}
         cases = [case for case in CASES if all(getattr(case.reference, one) for one in needs)]
         # SD 2.x is SD 1.x but for what test_single_file.py covers; `tiny` runs in many other tests.
+        seldom = {"SD 2.x", "tiny"}
+        if metafunc.function.__name__ in WHOLE_COMMANDS:
+            seldom |= {case.name for case in cases} - {"SD 1.x", "Z-Image"}
         marked = [
             pytest.param(
                 case,
                 id=case.name,
-                marks=[pytest.mark.slow] if case.name in ("SD 2.x", "tiny") else [],
+                marks=[pytest.mark.slow] if case.name in seldom else [],
             )
             for case in cases
         ]

@@ -65,7 +65,10 @@ def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_plugin")
-@pytest.mark.parametrize(("name", "channels", "suffix"), [("gray", 1, ".png"), ("six", 6, ".npz")])
+@pytest.mark.parametrize(
+    ("name", "channels", "suffix"),
+    [pytest.param("gray", 1, ".png", marks=pytest.mark.slow), ("six", 6, ".npz")],
+)
 def test_trains_and_generates(
     name: str, channels: int, suffix: str, random_base: Path, tmp_path: Path
 ) -> None:

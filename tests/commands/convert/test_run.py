@@ -303,6 +303,7 @@ def test_the_papers_hint_encoder_has_no_place_in_the_original(loaded_random_base
     assert result.form == "diffusers"
 
 
+@pytest.mark.slow
 @given(
     widths=st.lists(st.sampled_from([8, 16, 24]), min_size=1, max_size=4),
     hint_channels=st.integers(1, 7),

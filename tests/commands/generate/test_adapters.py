@@ -164,7 +164,7 @@ def assert_equal_weights(base: Base, theirs: Any) -> None:
 FORMS: dict[str, Callable[[Places], dict[str, Tensor]]] = {"kohya": as_kohya, "peft": as_peft}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["kohya", pytest.param("peft", marks=pytest.mark.slow)])
 def test_a_lora_changes_the_base_as_diffusers_has_it(base: Base, tmp_path: Path, form: str) -> None:
     # Of kohya's files diffusers itself leaves out the text encoders' attention.
     factors = places(base, text=form != "kohya")

@@ -97,7 +97,13 @@ def stop_at(step: int, number: int) -> Callable[[object], None]:
 
 
 @pytest.mark.parametrize(
-    "kind", [{}, {"lora": 2}, {"method": "input-concat"}, {"unfreeze_after": 2}]
+    "kind",
+    [
+        {},
+        pytest.param({"lora": 2}, marks=pytest.mark.slow),
+        {"method": "input-concat"},
+        {"unfreeze_after": 2},
+    ],
 )
 def test_a_plan_needs_no_weights_and_is_that_of_the_run(
     random_base: Path, tmp_path: Path, kind: dict[str, Any]

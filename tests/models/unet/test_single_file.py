@@ -279,6 +279,7 @@ class TestLoad:
             assert found.parts[name].state_dict().keys() == theirs.keys()
             assert all(torch.equal(found.parts[name].state_dict()[n], v) for n, v in theirs.items())
 
+    @pytest.mark.slow
     def test_a_checkpoint_with_a_controlnet_is_a_base_where_it_is_whole(
         self, written: tuple
     ) -> None:

@@ -101,7 +101,7 @@ def narrow(request, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "form", ["original", pytest.param("bare", marks=pytest.mark.slow), "diffusers"]
+    "form", ["original", *(pytest.param(f, marks=pytest.mark.slow) for f in ("bare", "diffusers"))]
 )
 def test_there_and_back_is_the_identity_and_means_the_same(narrow, tmp_path, form) -> None:
     controlnet, source = narrow
