@@ -182,7 +182,6 @@ FORMS: dict[tuple[str, str], Callable[[Base], Tensors]] = {
 """Family and trainer -> a file with its names."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("family", "trainer"), FORMS)
 def test_names_of_trainers(family: str, trainer: str, loaded: Any, tmp_path: Path) -> None:
     tensors = FORMS[family, trainer](loaded(family)[0])
