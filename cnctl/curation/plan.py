@@ -109,7 +109,7 @@ def shard_rows(out: Path, plan: Plan, shard: int) -> list[Row]:
 
 def check_recipe(out: Path, plan: Plan, recipe: Recipe) -> None:
     """Raise OutputError that names the options which differ from those of the plan."""
-    found = [*_differences(plan.recipe.as_dict(), recipe.as_dict())]
+    found = [*_differences(_by_condition(plan.recipe), _by_condition(recipe))]
     if found:
         raise OutputError(
             f"{shown(out)} was begun with other options: {'; '.join(found)}",
@@ -137,6 +137,11 @@ def _called(line: bytes | None) -> str:
     return f"{shown(row.name)} ({row.size} bytes)" if row.size >= 0 else shown(row.name)
 
 
+def _by_condition(recipe: Recipe) -> dict[str, Any]:
+    document = recipe.as_dict()
+    return {**document, "hints": {hint["condition"]: hint for hint in document["hints"]}}
+
+
 def _differences(
     planned: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[str]:
@@ -145,8 +150,14 @@ def _differences(
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             yield from _differences(was, now, f"{prefix}{name}.")
         elif _plain(was) != _plain(now):
-            yield f"{prefix}{name} was {_plain(was)}, and is {_plain(now)} now"
+            yield f"{prefix}{name} was {_said(was)}, and is {_said(now)} now"
 
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
+
+
+def _said(value: Any) -> str:
+    if value is None or isinstance(value, Mapping):
+        return "not given" if value is None else "given"
+    return json.dumps(value, ensure_ascii=False)

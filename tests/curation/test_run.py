@@ -45,10 +45,13 @@ def test_repeating_a_finished_run_does_nothing_and_says_so(photos: Path) -> None
     [
         ({"seed": 1}, "seed was 0, and is 1 now"),
         ({"resolution": 32}, "resolution"),
-        ({"rules": ["sharpness=5.."]}, "bounds.sharpness.least was None, and is 5.0 now"),
+        ({"rules": ["sharpness=5.."]}, "bounds.sharpness.least was not given, and is 5.0 now"),
         ({"shards": 2}, "per_shard was 3, and is 2 now"),
-        ({"options": ["low_threshold=9"]}, "low_threshold"),
-        ({"prompt": "a"}, "prompt was None, and is a now"),
+        (
+            {"options": ["low_threshold=9"]},
+            "canny.options.low_threshold was not given, and is 9 now",
+        ),
+        ({"prompt": "a"}, 'prompt was not given, and is "a" now'),
     ],
 )
 def test_a_changed_option_is_told_and_nothing_is_done(photos: Path, asked, what: str) -> None:
