@@ -155,7 +155,7 @@ def _load(name: str) -> Any:
 
 
 def _check_words(command: Any, ctx: Any, args: list[str]) -> None:
-    """Say what in a command line would be taken for something else, or has no effect."""
+    """Refuse words that would be misread; report values that have no effect."""
     if ctx.resilient_parsing:  # a shell completes what is not yet whole
         return
     refuse_files_as_flags(args, [flag for one in command.params for flag in one.opts])

@@ -205,7 +205,7 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
 
 
 def check_every(network: Network, every: int) -> None:
-    """Raise CnctlError where what a network gave last cannot be used again; see `ControlRunner`."""
+    """Raise CnctlError where the residuals of one step cannot be used in another, as `every` asks."""
     if every > 1 and network.reads_tokens:
         raise CnctlError(
             "a blockwise ControlNet runs in each step, because it reads the base's tokens there",
@@ -214,7 +214,7 @@ def check_every(network: Network, every: int) -> None:
 
 
 def check_scale_counts(control: Control, steps: int) -> None:
-    """Raise CnctlError where scales are not as many as steps, or as residuals."""
+    """Raise CnctlError where the number of scales does not match steps, or residuals."""
     if len(control.step_scales) not in (0, steps):
         raise CnctlError(
             f"{len(control.step_scales)} step scales for {steps} steps", hint="give one per step"

@@ -49,11 +49,11 @@ class TokenResidual:
         return TokenResidual(lambda tokens: change(self.read(tokens)))
 
     def on_second_half(self) -> TokenResidual:
-        """Of the tokens of twice as many images: nothing for the first half."""
+        """For tokens of twice as many images: nothing is added to the first half."""
         return TokenResidual(lambda tokens: _on_second_half(self.read(tokens.chunk(2)[1])))
 
     def on_both_halves(self) -> TokenResidual:
-        """Of the tokens of twice as many images: each half by itself."""
+        """For tokens of twice as many images: each half is read by itself."""
         return TokenResidual(lambda tokens: torch.cat([*map(self.read, tokens.chunk(2))]))
 
 
@@ -68,7 +68,7 @@ class Residuals:
     rows and columns, with those of the prompt behind where the base reads both as one. A tensor
     without dimensions adds its value everywhere. A `TokenResidual` stands for tokens that depend
     on the base's. blocks: for each tensor the blocks of the base, counted from 0, after which it is
-    added; None where the links of the base are as many as the tensors.
+    added; None where each link of the base has one tensor.
     """
 
     tensors: tuple[Residual, ...]

@@ -102,7 +102,7 @@ def generate_sets(
 
 
 def names_of_sets(given: Sequence[Path | str]) -> list[str]:
-    """The shortest ends of the paths by which all sets can be told apart."""
+    """The shortest endings of the paths that differ between all sets."""
     parts = [Path(name).parts for name in given]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-count:]) for part in parts]

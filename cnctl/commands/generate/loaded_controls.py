@@ -111,9 +111,8 @@ class LoadedControl:
         return _resolve_acts(self.spec, settings)
 
     def check(self, settings: GenerateSettings) -> None:
-        """Raise CnctlError where its scales are not as many as the steps or residuals.
-
-        And where it cannot leave out steps, as it is asked to.
+        """Raise CnctlError where the number of scales does not match steps or residuals, or where
+        the settings leave out steps in which this network has to run.
         """
         if not self.network.replaces_base:
             acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))

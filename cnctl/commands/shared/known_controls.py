@@ -53,6 +53,6 @@ def _of_plugins() -> dict[str, Weights]:
 def _by_name(known: Iterable[Weights]) -> dict[str, Weights]:
     found: dict[str, Weights] = {}
     for weights in known:
-        if not weights.embedded:  # what the embedded base brings has no id
+        if not weights.embedded:  # those of the embedded base have no id
             found.setdefault(short_name(weights.source), weights)
     return found

@@ -27,8 +27,8 @@ UP = "lora_B"
 def read_tensors(lora: ControlLora, config: Mapping[str, Any]) -> Tensors:
     """Factors, their biases and norms, not yet read: "x_embedder.lora_A.weight" and so on.
 
-    config: of a base's transformer, whose first layer then reads twice as many channels, those of
-    the hint too. CnctlError for tensors that do not fit it.
+    config: that of the base's transformer. Its first layer is widened to read the hint's channels
+    too, twice as many. CnctlError for tensors that do not fit it.
     """
     channels = config.get("in_channels", 64)
     wide = {**config, "in_channels": 2 * channels, "out_channels": channels}

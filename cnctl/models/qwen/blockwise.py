@@ -42,7 +42,7 @@ class BlockwiseControlBlock(nn.Module):
 
 
 class QwenBlockwiseControlNet(LatentHintNetwork, ModelMixin, ConfigMixin):
-    """A ControlNet for one kind of hint, with as many blocks as the base."""
+    """A ControlNet for one kind of hint, with one block for each block of the base."""
 
     untrainable = "a blockwise ControlNet"
     reads_tokens = True

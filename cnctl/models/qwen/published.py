@@ -27,7 +27,8 @@ OF_UNION = (
 def _blockwise(kind: str) -> Weights:
     """DiffSynth's, with a block after each of the base's."""
     source = f"DiffSynth-Studio/Qwen-Image-Blockwise-ControlNet-{kind.title()}"
-    return Weights(source=source, family=NAME, licence=LICENCE, file="model.safetensors")
+    licence = "not checked: see its page on the hub"
+    return Weights(source=source, family=NAME, licence=licence, file="model.safetensors")
 
 
 KINDS = ("canny", "depth", "inpaint")

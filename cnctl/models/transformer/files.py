@@ -104,7 +104,7 @@ class BaseFiles:
             raise refused
         names = " or ".join(self.published)
         raise MissingError(
-            f"{path} has no tokenizers, configs or noise schedule",
+            f"{path} lacks tokenizers, configs and a noise schedule",
             hint=f"fetch a base that completes it: cnctl models pull {names}; or put it into a "
             "folder of diffusers with such a base",
         )

@@ -176,7 +176,7 @@ class TestRefused:
         path = tmp_path / "sd3.safetensors"
         name = "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"
         save_file({name: torch.ones(2)}, path)
-        with pytest.raises(MissingError, match="has no tokenizers, configs or noise schedule"):
+        with pytest.raises(MissingError, match="lacks tokenizers, configs and a noise schedule"):
             read_family(path)
 
     def test_a_schedule_that_shifts_by_size(self, own_sd3_base: Path) -> None:
