@@ -146,6 +146,9 @@ def test_broken_config_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cnctl.toml").write_text("steps = = 8")
     with pytest.raises(CnctlError, match=r"cnctl\.toml is not valid TOML"):
         read_config(tmp_path)
+    (tmp_path / "cnctl.toml").write_text("steps = 8", encoding="utf-16")
+    with pytest.raises(CnctlError, match=r"cnctl\.toml is not UTF-8 text"):
+        read_config(tmp_path)
 
 
 def test_switches_are_read_from_words() -> None:

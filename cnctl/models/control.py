@@ -205,7 +205,7 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
 
 
 def check_every(network: Network, every: int) -> None:
-    """Raise CnctlError where the residuals of one step cannot be used in another, as `every` asks."""
+    """Raise CnctlError where `every` asks to use residuals in other steps than their own."""
     if every > 1 and network.reads_tokens:
         raise CnctlError(
             "a blockwise ControlNet runs in each step, because it reads the base's tokens there",

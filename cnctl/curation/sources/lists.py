@@ -5,6 +5,7 @@ Paths are relative to the list's folder; captions may stand beside them.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -37,7 +38,7 @@ def list_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
     with reading(path), path.open("rb") as file:
         match path.suffix.lower():
             case ".txt":
-                yield from path_rows(file, folder=path.parent)
+                yield from path_rows(file, path, folder=path.parent)
             case ".csv":
                 given = read_names(columns)
                 yield from _from_fields(path, _table(path, file, names, given), names)
@@ -45,21 +46,21 @@ def list_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
                 yield from _from_fields(path, _objects(path, file), names)
 
 
-def path_rows(file: BinaryIO, *, folder: Path | None = None) -> Iterator[Row]:
+def path_rows(file: BinaryIO, name: str | Path, *, folder: Path | None = None) -> Iterator[Row]:
     """Yield the files whose paths stand in a file, one a line, or ended by NUL as `find -print0`
     writes them; they are bytes of the file system, in any encoding.
+
+    name: the file's, for messages.
     """
-    for path in _split(file):
+    for path in _split(file, name):
         yield _row(os.fspath(folder or ""), os.fsdecode(path), "")
 
 
-def _split(file: BinaryIO) -> Iterator[bytes]:
+def _split(file: BinaryIO, name: str | Path) -> Iterator[bytes]:
     """Yield the parts between line ends, or between NULs where there is one in the beginning."""
-    rest, end = file.read(PIECE), b"\n"
+    rest, end = _without_mark(file.read(PIECE), name), b"\n"
     if b"\0" in rest:
         end = b"\0"
-    else:
-        rest = rest.removeprefix(MARK)
     while True:
         *parts, rest = rest.split(end)
         yield from (found for part in parts if (found := _stripped(part, end)))
@@ -111,7 +112,7 @@ def _row(folder: str, name: str, caption: str) -> Row:
 
 
 def _table(path: Path, file: BinaryIO, names: Names, given: Mapping[str, str]) -> Iterator[Found]:
-    reader = csv.reader(_texts(file), skipinitialspace=True, strict=True)
+    reader = csv.reader(_texts(path, file), skipinitialspace=True, strict=True)
     header: list[str] = []
     while True:
         first = reader.line_num + 1
@@ -143,16 +144,14 @@ def _checked(header: list[str], path: Path, names: Names) -> list[str]:
     return header
 
 
-def _texts(file: BinaryIO) -> Iterator[str]:
+def _texts(path: Path, file: BinaryIO) -> Iterator[str]:
     """Yield lines as text; bytes of names that are not UTF-8 stay what they are."""
-    for number, line in enumerate(file):
-        text = line.removeprefix(MARK) if number == 0 else line
-        yield text.decode("utf-8", "surrogateescape")
+    for line in _lines(path, file):
+        yield line.decode("utf-8", "surrogateescape")
 
 
 def _objects(path: Path, file: BinaryIO) -> Iterator[Found]:
-    for number, line in enumerate(file, start=1):
-        text = line.removeprefix(MARK) if number == 1 else line
+    for number, text in enumerate(_lines(path, file), start=1):
         if not text.strip():
             continue
         where = f"line {number} of {shown(path)}"
@@ -162,3 +161,15 @@ def _objects(path: Path, file: BinaryIO) -> Iterator[Found]:
             yield where, f"it is not JSON: {one_line(str(error))}"
             continue
         yield where, found if isinstance(found, dict) else "it is not a JSON object"
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    for number, line in enumerate(file):
+        yield line if number else _without_mark(line, path)
+
+
+def _without_mark(beginning: bytes, name: str | Path) -> bytes:
+    """The beginning of a list; CnctlError where it is UTF-16, as PowerShell writes lists."""
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise CnctlError(f"{shown(name)} is UTF-16 text", hint="save it as UTF-8")
+    return beginning.removeprefix(MARK)

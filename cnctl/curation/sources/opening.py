@@ -57,10 +57,10 @@ def find_rows(inputs: Inputs, *, without: Path) -> Iterator[Row]:
             continue
         yield from _some(_rows(item, inputs, without), item)
     if inputs.paths == "-":
-        yield from _some(lists.path_rows(sys.stdin.buffer), STANDARD_INPUT)
+        yield from _some(lists.path_rows(sys.stdin.buffer, STANDARD_INPUT), STANDARD_INPUT)
     elif inputs.paths:
         with reading(inputs.paths), open(inputs.paths, "rb") as file:
-            yield from _some(lists.path_rows(file), inputs.paths)
+            yield from _some(lists.path_rows(file, inputs.paths), inputs.paths)
 
 
 def _is_caption(item: str) -> bool:

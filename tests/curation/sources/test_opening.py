@@ -135,6 +135,22 @@ def test_lists_name_files_and_captions(photos: Path) -> None:
     assert rows("photos/list.jsonl", columns={"image": "other"})[0].place[0] == "broken"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "photos/a.png\n"),
+        ("list.csv", "image\nphotos/a.png\n"),
+        ("list.jsonl", '{"image": "photos/a.png"}\n'),
+    ],
+)
+def test_lists_in_utf16_are_refused(photos: Path, name: str, text: str) -> None:
+    Path(name).write_text(text, encoding="utf-8")
+    assert names(name) == ["photos/a.png"]
+    Path(name).write_text(text, encoding="utf-16")
+    with pytest.raises(CnctlError, match=f"{name} is UTF-16 text"):
+        rows(name)
+
+
 def test_a_list_without_the_column_is_refused(photos: Path) -> None:
     Path("list.csv").write_text("a,b\n1,2\n")
     with pytest.raises(CnctlError, match="no column 'image'"):
