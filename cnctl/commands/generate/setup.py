@@ -26,15 +26,19 @@ from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.prompt_reading import note_long_prompts, precompute
 from cnctl.commands.generate.prompts import with_added
 from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.shared.bases import choose_base
 from cnctl.commands.shared.captioner import Caption, open_captioner
 from cnctl.commands.shared.events import Note, loadings
 from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.weights import NamedControl, check_controls, open_base
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
-from cnctl.models.families import read_denoiser
+from cnctl.models.families import read_denoiser, weight_files
 from cnctl.models.prompts import is_short
 from cnctl.settings import GenerateSettings
+
+LARGE = 1 << 30
+"""Bytes of weights that take seconds to read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +105,18 @@ def _open_outline(checked: CheckedRun) -> Base | None:
     """
     plan, request = checked.plan, checked.plan.request
     prompts = (prompt for task in plan.tasks for prompt in (task.prompt, task.negative_prompt))
-    if not (request.size or request.loras or request.embeddings) and all(map(is_short, prompts)):
+    fitted = request.size or request.loras or request.embeddings
+    if not fitted and all(map(is_short, prompts)) and not (request.settings and _is_large(request)):
         return None
     outline = open_base(request.base, device="cpu", dtype=None, weights=False)
     check_fit(outline, request.loras, request.embeddings)
     return outline
+
+
+def _is_large(request: GenerateRequest) -> bool:
+    """Whether reading the base takes much longer than opening its outline."""
+    files = weight_files(choose_base(request.base))
+    return sum(file.stat().st_size for file in files) > LARGE
 
 
 def _check_size_and_prompts(checked: CheckedRun, base: Base, on_event: OnEvent) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3ControlNetPipeline
 from safetensors.torch import save_file
 from transformers import T5EncoderModel
 
+from cnctl.commands.generate import setup
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.shared.weights import NamedControl, check_controls
@@ -240,8 +242,9 @@ class TestRefused:
             list(generate(request))
 
     def test_before_weights_are_read(
-        self, own_sd3_base: Path, write_controlnet: Write, tmp_path: Path
-    ) -> None:
+        self, own_sd3_base: Path, write_controlnet: Write, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
         for weights in own_sd3_base.glob("*/*.safetensors"):
             weights.unlink()
         write_image(tmp_path / "x.png", np.full((64, 64, 3), 40, np.uint8))
@@ -252,6 +255,9 @@ class TestRefused:
         with pytest.raises(CnctlError, match="72x64 pixels cannot be generated") as caught:
             list(generate(request))
         assert caught.value.hint == "width and height must be multiples of 16"
+        monkeypatch.setattr(setup, "LARGE", -1)
+        with pytest.raises(CnctlError, match="--emphasis is not supported"):
+            list(generate(replace(request, size=None, settings={"emphasis": True})))
         asked = TrainRequest(
             condition="canny", data="scenes:12", base=str(own_sd3_base),
             settings={"resolution": 64, "layers": 4},
