@@ -59,6 +59,38 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture(scope="session")
+def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioner of the paper's class with random weights."""
+    import torch
+    import transformers as t
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, "a", "red", "cat", "on", "grass", "house"]
+    folder = tmp_path_factory.mktemp("captioners") / "blip"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(words))
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    text = {"vocab_size": len(words), "num_attention_heads": 2, "bos_token_id": 2}
+    tokens = {"sep_token_id": 3, "eos_token_id": 3, "pad_token_id": 0}
+    config = t.BlipConfig(
+        text_config={**small, **text, **tokens, "encoder_hidden_size": 32},
+        vision_config={**small, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+        projection_dim=32,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = t.BlipForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            if "crossattention" in name or "patch_embedding" in name:
+                values *= 10  # else all images have one caption
+    model.save_pretrained(folder)
+    images = t.BlipImageProcessor(size={"height": 32, "width": 32})
+    t.BlipProcessor(images, t.BertTokenizer(str(folder / "vocab.txt"))).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder of Stable Diffusion's structure at small width, with random weights.
 

@@ -4,7 +4,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,13 +20,20 @@ class Asked(NamedTuple):
 
 
 class RangeServer(ThreadingHTTPServer):
-    """Serves a folder. latency: seconds before each answer."""
+    """Serves a folder. latency: seconds before each answer. fixed: answers by their paths."""
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, *, ranges: bool = True, latency: float = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ranges: bool = True,
+        latency: float = 0,
+        fixed: Mapping[str, bytes] = {},
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.ranges, self.latency = folder, ranges, latency
+        self.folder, self.ranges, self.latency, self.fixed = folder, ranges, latency, fixed
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.asked: list[Asked] = []
         self.failures: list[int] = []
@@ -68,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.server.folder / self.path.partition("?")[0].strip("/")
         if self.server.failures:
             return self._send(self.server.failures.pop(0), b"", {})
+        if fixed := self.server.fixed.get(self.path.partition("?")[0]):
+            return self._send(200, fixed, {"Content-Type": "application/json"})
         if path.is_dir():
             names = "".join(f'<a href="{p.name}">{p.name}</a>' for p in sorted(path.iterdir()))
             return self._send(200, names.encode(), {"Content-Type": "text/html"})

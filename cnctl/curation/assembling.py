@@ -178,7 +178,7 @@ def _members(loaded: Loaded, hints: Mapping[str, Found], recipe: Recipe) -> dict
     for name, found in hints.items():
         kind = "hint" if len(hints) == 1 else name
         suffix = hint_suffix(found.detection.hint.shape[2])
-        members[kind + suffix] = encode_hint(found.detection.hint, {})
+        members[kind + suffix] = encode_hint(found.stored, {})
         if found.data:
             members[f"{kind}.json"] = _json(found.data)
     members["txt"] = loaded.content.caption.encode()

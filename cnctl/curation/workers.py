@@ -24,7 +24,7 @@ from cnctl.curation.reasons import Reason
 from cnctl.curation.shard import ShardReport
 from cnctl.curation.tools import NO_ROWS
 from cnctl.curation.work import Workplace, load_tools
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, DeviceError
 from cnctl.system.cores import cores
 
 TICK = 0.5
@@ -195,7 +195,7 @@ class Workers:
         if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts == FAILED_STARTS:
-                raise CnctlError(
+                raise DeviceError(
                     f"workers end before they begin (exit code {worker.process.exitcode})",
                     hint="give them more memory, or fewer --workers",
                 )

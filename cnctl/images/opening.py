@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ def read_named(source: str | Path | bytes) -> tuple[bytes, str]:
         data, name = source, "standard input"
     else:
         name = shown(source)
+        _refuse_named_pipe(source, name)
         try:
             with open(source, "rb") as file:
                 data = file.read(MAX_BYTES + 1)
@@ -86,6 +88,15 @@ def refusal(data: bytes, name: str, error: Exception) -> CnctlError:
     if isinstance(error, Image.DecompressionBombError):
         return _too_large(name, "too many pixels", MAX_PIXELS)
     return describe_damage(data, name, error)
+
+
+def _refuse_named_pipe(path: str | Path, name: str) -> None:
+    """Reading one in a folder would never end; those that a shell makes, in /dev/fd, are read."""
+    with contextlib.suppress(OSError, ValueError):
+        if stat.S_ISFIFO(os.stat(path).st_mode) and Path(path).parts[:2] != ("/", "dev"):
+            raise CnctlError(
+                f"{name} is a named pipe, not an image file", hint="write its content to a file"
+            )
 
 
 def _unreadable(name: str, error: OSError | ValueError) -> CnctlError:

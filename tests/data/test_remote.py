@@ -1,8 +1,13 @@
 import io
+import json
 import multiprocessing
 import operator
+import os
 import pickle
 import re
+import shutil
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -82,6 +87,36 @@ def test_streamed_shards_are_the_local_ones(server: Any, folder: Path) -> None:
             assert there.name(index) == f"{place}/0{index // 4}.tar/x/{index % 4}"
         chosen, part = (take_part(data, largest=6, sample=3) for data in (there, local))
         assert [chosen[i].prompt for i in range(3)] == [part[i].prompt for i in range(3)]
+
+
+@pytest.mark.slow
+def test_shards_on_the_hub_are_the_local_ones(
+    serve: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # huggingface_hub is the client; the server answers its requests as the hub does.
+    place = tmp_path / "hub" / "datasets" / "me" / "set" / "resolve" / "main"
+    shutil.copytree(folder, place)
+    files = [
+        {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
+        for path in sorted(place.iterdir())
+    ]
+    about = {"id": "me/set", "sha": "0" * 40, "siblings": []}
+    api = "/api/datasets/me/set"
+    fixed = {api: json.dumps(about).encode(), f"{api}/tree/main": json.dumps(files).encode()}
+    with serve(tmp_path / "hub", fixed=fixed) as server:
+        settings = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-m", "cnctl", "annotate", "--cond", "canny", "--dataset"]
+        command += ["--prompt", "x", "--keep-all", "--held-out", "0", "-q"]
+        for given, out in (("hf://datasets/me/set/*.tar", "hub"), (f"{folder}/*.tar", "local")):
+            run = [*command, given, "-o", str(tmp_path / "out" / out)]
+            subprocess.run(run, env={**os.environ, **settings}, check=True)
+        assert server.asked
+    hub, local = (
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*.png")}
+        for out in (tmp_path / "out" / "hub", tmp_path / "out" / "local")
+    )
+    assert len(hub) == 2 * COUNT
+    assert hub == local
 
 
 def test_an_example_is_one_request_and_an_index_is_read_once(server: Any) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import random
 import struct
 import zlib
@@ -57,6 +58,12 @@ def test_what_is_no_image_is_named_for_what_it_is(tmp_path, name, expected):
             read(tmp_path / name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_named_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(CnctlError, match="named pipe"):
+        read_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])

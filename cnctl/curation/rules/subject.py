@@ -57,8 +57,16 @@ class Found:
     @cached_property
     def channels(self) -> list[np.ndarray]:
         """Each channel by itself, (H, W); one where all are equal."""
-        first, *others = (cv2.extractChannel(self.hint, n) for n in range(self.hint.shape[2]))
+        first, *others = cv2.split(self.hint)
         return [first, *(other for other in others if not np.array_equal(first, other))]
+
+    @property
+    def stored(self) -> np.ndarray:
+        """The hint as it is written: uint8 or uint16 (H, W, C), one channel where all are equal."""
+        found = self.detection.hint
+        if found.shape[2] == 3 and found.dtype == np.uint8 and len(self.channels) == 1:
+            return self.channels[0][:, :, None]
+        return found
 
 
 @dataclass(frozen=True)

@@ -23,30 +23,6 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.models.base import Base
 
 Make = Callable[..., list[GeneratedImage]]
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "cat", "on", "grass", "house"]
-
-
-@pytest.fixture(scope="module")
-def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A captioner of the paper's class with random weights."""
-    folder = tmp_path_factory.mktemp("captioners") / "blip"
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    text = {"vocab_size": len(WORDS), "num_attention_heads": 2, "bos_token_id": 2}
-    tokens = {"sep_token_id": 3, "eos_token_id": 3, "pad_token_id": 0}
-    config = t.BlipConfig(
-        text_config={**small, **text, **tokens, "encoder_hidden_size": 32},
-        vision_config={**small, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
-        projection_dim=32,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        model = t.BlipForConditionalGeneration(config).eval()
-    model.save_pretrained(folder)
-    images = t.BlipImageProcessor(size={"height": 32, "width": 32})
-    t.BlipProcessor(images, t.BertTokenizer(str(folder / "vocab.txt"))).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -83,7 +59,7 @@ def test_captions_are_the_likeliest_words(loaded_random_base: Base, blip: Path) 
             logits = model(pixel_values=seen, input_ids=torch.tensor([tokens])).logits
             tokens.append(int(logits[0, -1].argmax()))
     assert caption == processor.decode(tokens, skip_special_tokens=True).strip()
-    assert set(caption.split()) <= set(WORDS)
+    assert set(caption.split()) <= {"a", "red", "cat", "on", "grass", "house", "[UNK]", "[MASK]"}
     assert caption
 
 
