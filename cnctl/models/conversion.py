@@ -39,8 +39,8 @@ class Conversion:
     """The headers of a base's denoiser; it has path and architecture."""
     read_prediction: Callable[[Path], str]
     """What the base at this path predicts, as `Process.prediction`; "" where no header says it."""
-    read_base: Callable[[Any], Tensors]
-    """What of an opened base a ControlNet copies."""
+    read_base: Callable[[Any, Any, Mapping[str, Any]], Tensors]
+    """read_base(base, architecture, config): what of an opened base such a ControlNet copies."""
     transfer: Callable[..., Tensors]
     """transfer(tensors, old=, new=): the ControlNet moved from one base to another."""
     base_update: Callable[[Any, Any], tuple[Tensors, str]]
@@ -72,4 +72,4 @@ class Conversion:
     """initial(base, config=, hint_channels=, hint_encoder=): architecture, config and family of an
     untrained ControlNet."""
     initial_tensors: Callable[..., Tensors]
-    """initial_tensors(base, architecture, seed=)."""
+    """initial_tensors(base, architecture, config, seed=)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cnctl.errors import CnctlError
 from cnctl.models.signatures import BASE, CONTROLNET, FLAGS, LORA, SIGNATURES, Signature
+from cnctl.models.weights_place import find_low_rank
 from cnctl.tensorfiles.header import TensorSpec
 from cnctl.tensorfiles.listing import CONFIG, WRAPPER, find_weights, list_tensors
 
@@ -58,7 +59,7 @@ def identify(path: Path, role: str) -> Signature | None:
         if found:
             return found
     # A ControlNet may do without a config.
-    weights = find_weights(path) if role == CONTROLNET else None
+    weights = (find_low_rank(path) or find_weights(path)) if role == CONTROLNET else None
     return find_signature(list_tensors(weights).tensors) if weights else None
 
 

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from cnctl.models.factors import MARK
+from cnctl.models.weights_place import METADATA_KEY
 from cnctl.tensorfiles.lazy import ready
-from cnctl.tensorfiles.write import write_folder
+from cnctl.tensorfiles.write import write_file, write_folder
 
 
 def save_network(
@@ -35,6 +38,23 @@ def save_network(
         config=config,
         description=lambda: described,
         base_update={name: ready(tensor) for name, tensor in (base_update or {}).items()},
+        overwrite=True,
+    )
+
+
+def save_low_rank(
+    network: Any, path: Path, tensors: Mapping[str, Tensor], *, description: Mapping[str, Any]
+) -> None:
+    """Write what a network adds to its base as a Control-LoRA, in place of an earlier one.
+
+    tensors: by the file's names, without the mark. Config and description go into its metadata.
+    """
+    written = {"config": diffusers_config(network), "description": dict(description)}
+    marked = {MARK: torch.zeros(0), **tensors}
+    write_file(
+        path,
+        {name: ready(tensor.detach().cpu().contiguous()) for name, tensor in marked.items()},
+        metadata=lambda done: {METADATA_KEY: json.dumps(written)},
         overwrite=True,
     )
 

@@ -55,6 +55,14 @@ DETECTOR = "detectors find their weights themselves; cnctl models pull fetches t
 # fmt: off
 SIGNATURES = (
     # Low ranks that are not a LoRA.
+    Signature(CONTROLNET, "a Control-LoRA of Z-Image", "lora_controlnet & control_layers.*",
+              read_by=ZIMAGE),
+    Signature(CONTROLNET, "a Control-LoRA of Qwen-Image",
+              "lora_controlnet & controlnet_x_embedder.* & img_in.*", read_by=QWEN),
+    Signature(CONTROLNET, "a Control-LoRA of FLUX", "lora_controlnet & controlnet_x_embedder.*",
+              read_by=FLUX),
+    Signature(CONTROLNET, "a Control-LoRA of Stable Diffusion 3",
+              "lora_controlnet & pos_embed_input.*", read_by=SD3),
     Signature(CONTROLNET, "a Control-LoRA", "lora_controlnet", read_by=UNET),
     Signature(CONTROLNET, "a ControlNet as its difference to a base", "difference", read_by=UNET),
     Signature(CONTROLNET, "a CtrLoRA", "*control_model.*lora_layer.*"),

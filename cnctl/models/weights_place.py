@@ -13,6 +13,8 @@ from cnctl.tensorfiles.parts import is_index
 from cnctl.tensorfiles.paths import check_kind
 
 METADATA_KEY = "cnctl"
+LOW_RANK = "controlnet.safetensors"
+"""What a run of `cnctl train --lora` calls its result."""
 PART = re.compile(r"-\d{5}-of-\d{5}$")
 """How the name of a part of weights ends, before its suffix."""
 
@@ -24,14 +26,20 @@ def locate_weights(source: Path) -> tuple[Path, Path | None]:
     if not source.is_dir():
         check_kind(source)
         raise MissingError(f"{source} does not exist", hint="give a file, or a diffusers folder")
-    if (source / "controlnet.safetensors").is_file():  # a run of `cnctl train --lora`
-        return source / "controlnet.safetensors", None
+    if found := find_low_rank(source):
+        return found, None
     if (source / "controlnet" / CONFIG).is_file():  # a run of `cnctl train`, or a whole pipeline
         source = source / "controlnet"
     found = find_weights(source)
     if found is None:
         raise no_weights(source, "a ControlNet")
     return found, source if (source / CONFIG).is_file() else None
+
+
+def find_low_rank(run: Path) -> Path | None:
+    """The Control-LoRA in the folder of a run of `cnctl train --lora`; None for another folder."""
+    path = run / LOW_RANK
+    return path if path.is_file() else None
 
 
 def _folder_of_parts(source: Path) -> Path | None:

@@ -1,5 +1,6 @@
 """The families that the contract suite runs over, each as a base of reduced width."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ from diffusers.models.controlnets.controlnet_sd3 import SD3MultiControlNetModel
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cnctl.images import write_image
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
 from cnctl.models.network import Network
@@ -460,15 +462,18 @@ CASES = (
 WHOLE_COMMANDS = (
     "test_training_moves_the_copy_and_resumes_bit_for_bit",
     "test_generates_and_makes_the_same_again",
+    "test_it_trains_resumes_and_generates",
 )
 """Tests that take seconds: slow ones but for one U-Net and one transformer."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what asks for a case over all; what asks for `inpainting` or `several`, where it is."""
+    """Run what asks for a case over all; for inpainting, several or transformer, where it is."""
     if "case" in metafunc.fixturenames:
         needs = {"inpainting", "several"} & {*metafunc.fixturenames}
         cases = [case for case in CASES if all(getattr(case.reference, one) for one in needs)]
+        if "transformer" in metafunc.fixturenames:
+            cases = [case for case in cases if case.part == "transformer"]
         # SD 2.x is SD 1.x but for what test_single_file.py covers; `tiny` runs in many other tests.
         seldom = {"SD 2.x", "tiny"}
         if metafunc.function.__name__ in WHOLE_COMMANDS:
@@ -487,6 +492,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def inpainting(case: FamilyCase) -> Any:
     return case.reference.inpainting
+
+
+@pytest.fixture(scope="session")
+def transformer(case: FamilyCase) -> str:
+    return case.part
 
 
 @pytest.fixture(scope="session")
@@ -560,3 +570,15 @@ def saved(network: Network, tmp_path: Path) -> Path:
     """The ControlNet as a training run saves it."""
     network.save(tmp_path / "source", description={"condition": "canny"})
     return tmp_path / "source"
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve of 40x80 pixels, of which training at 64 pixels sees a part."""
+    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    lines = []
+    for number in range(12):
+        write_image(folder / f"{number}.png", rng.integers(0, 256, (40, 80, 3), dtype=np.uint8))
+        lines.append(json.dumps({"image": f"{number}.png", "prompt": f"a {number}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder

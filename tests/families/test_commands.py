@@ -1,6 +1,5 @@
 """What a family promises of the commands: train, resume, save, convert, generate, repeat."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,6 @@ from cnctl.models.layouts import load_controlnet
 from cnctl.models.network import Network
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve of 40x80 pixels, of which training at 64 pixels sees a part."""
-    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    lines = []
-    for number in range(12):
-        write_image(folder / f"{number}.png", rng.integers(0, 256, (40, 80, 3), dtype=np.uint8))
-        lines.append(json.dumps({"image": f"{number}.png", "prompt": f"a {number}"}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
-    return folder
 
 
 def test_training_moves_the_copy_and_resumes_bit_for_bit(

@@ -17,9 +17,10 @@ from ended_groups import threads_of_groups
 from safetensors.torch import save_file
 
 from cnctl.data import Pair
+from cnctl.models.adapters import add_adapters
 from cnctl.models.families import load_base
-from cnctl.models.unet.control_lora import add_adapters
 from cnctl.models.unet.controlnet import build_controlnet
+from cnctl.models.unet.family import is_own
 from cnctl.models.unet.input_concat import build_input_concat
 from cnctl.settings import TrainSettings
 from cnctl.training.accelerator import load_deepspeed
@@ -84,7 +85,7 @@ def run(name: str, base_path: Path, out: Path, group: ProcessGroup, batch_size: 
     else:
         network = build_controlnet(base.denoiser, hint_channels=1, seed=1)
     if settings.lora:
-        add_adapters(network, rank=settings.lora, seed=1)
+        add_adapters(network, is_own=is_own, rank=settings.lora, seed=1)
     training = Training(
         base,
         network,

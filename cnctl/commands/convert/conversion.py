@@ -142,7 +142,8 @@ def _move(
         )
     bases = (find_base(request.from_base), find_base(request.to_base))
     old, new = map(files.open_base, bases)
-    copied = {"old": files.read_base(old), "new": files.read_base(new)}
+    own = converted.architecture, converted.config
+    copied = {"old": files.read_base(old, *own), "new": files.read_base(new, *own)}
     moved = {
         "from_base": measured_digest(old.path, meter),
         "to_base": measured_digest(new.path, meter),

@@ -53,7 +53,7 @@ def init_from_base(
     description = {name: value for name, value in known.items() if value}
     digest = measured_digest(base.path, meter)
     untrained = Converted(
-        tensors=files.initial_tensors(base, architecture, seed=request.seed),
+        tensors=files.initial_tensors(base, architecture, config, seed=request.seed),
         architecture=architecture,
         config=config,
         description=description | {"hint_channels": request.hint_channels},

@@ -117,7 +117,8 @@ def write(converted: Converted, output: Output, *, verify: bool, meter: Meter) -
     if files.is_low_rank(output.form) and output.base:
         base, rank = files.open_base(output.base), output.rank or RANK
         origin["base"] = measured_digest(base.path, meter)
-        copied, advance = files.read_base(base), meter.weights(total_bytes(tensors))
+        copied = files.read_base(base, architecture, converted.config)
+        advance = meter.weights(total_bytes(tensors))
         named, error = files.factorise(tensors, copied, architecture, rank=rank, advance=advance)
         origin |= {"rank": rank, "error": error}
     else:

@@ -108,13 +108,8 @@ def _check_without_controlnet(settings: TrainSettings, base: Base) -> None:
 
 
 def _check_rank(settings: TrainSettings, base: Base) -> None:
-    """Raise CnctlError where this family trains low ranks by another method, or no others by it."""
+    """Raise CnctlError where this family trains nothing but low ranks by this method."""
     low_rank, family = base.family.low_rank, base.family.name
-    if settings.lora and settings.method not in low_rank:
-        raise CnctlError(
-            f"--lora on {base.name} ({family}) is for --method {' or '.join(low_rank)}",
-            hint=f"add --method {low_rank[0]}, or leave out --lora",
-        )
     if replaces_base(settings.method) and settings.method in low_rank and not settings.lora:
         raise CnctlError(
             f"--method {settings.method} on {base.name} ({family}) trains low ranks",

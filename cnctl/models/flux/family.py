@@ -14,11 +14,10 @@ from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.flux.base import load_base
 from cnctl.models.flux.controlnet import (
     GUIDANCE,
-    build_controlnet,
     predict_velocity,
 )
 from cnctl.models.flux.files import FILES
-from cnctl.models.flux.format import LAYOUT
+from cnctl.models.flux.format import FORMAT, LAYOUT
 from cnctl.models.flux.input_concat import build_input_concat
 from cnctl.models.flux.lora import NAMES
 from cnctl.models.flux.published import CONTROLNETS
@@ -28,7 +27,7 @@ from cnctl.models.flux.weights import check_weights, find_weights, open_network,
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
-from cnctl.models.network import INPUT_CONCAT, Network
+from cnctl.models.network import CONTROLNET, INPUT_CONCAT, Network
 from cnctl.models.signatures import OF_FLUX_DEV
 from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
@@ -55,14 +54,14 @@ def activation_bytes(transformer: FluxTransformer2DModel, checkpointing: bool) -
     return ACTIVATION_BYTES[checkpointing] * blocks * transformer.inner_dim / SIDE**2
 
 
-LACKS = {name: why for name, why in UNSUPPORTED.items() if name not in ("lora", "method")}
-_build_controlnet = network_builder(NAME, build_controlnet)
+LACKS = {name: why for name, why in UNSUPPORTED.items() if name != "method"}
+_build_controlnet = network_builder(FORMAT)
 
 
 def build_network(base: Base, *, method: str, rank: int = 0, seed: int = 0, **how: Any) -> Network:
-    """A fresh ControlNet, or the base with a LoRA of this rank that reads the hint."""
+    """A fresh ControlNet or Control-LoRA, or the base with a LoRA that reads the hint."""
     if method != INPUT_CONCAT:
-        return _build_controlnet(base, seed=seed, **how)
+        return _build_controlnet(base, rank=rank, seed=seed, **how)
     check_hint_channels(NAME, "this condition", how["hint_channels"])
     return build_input_concat(base.denoiser, rank=rank, seed=seed)
 
@@ -82,7 +81,7 @@ FLUX = Family(
     check_weights=check_weights,
     find_weights=find_weights,
     weights_file=weights_file,
-    low_rank=(INPUT_CONCAT,),
+    low_rank=(CONTROLNET, INPUT_CONCAT),
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=all_parameters,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import isqrt
 from pathlib import Path
@@ -114,6 +114,20 @@ def load_class() -> type:
     return FluxControlNet
 
 
+def load_builder() -> Callable[..., Any]:
+    """`build_controlnet`; imports torch."""
+    from cnctl.models.flux.controlnet import build_controlnet
+
+    return build_controlnet
+
+
+def load_files() -> Any:
+    """`FILES`; imports torch."""
+    from cnctl.models.flux.files import FILES
+
+    return FILES
+
+
 def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
     """The residuals of random latents, text and hint."""
     import torch
@@ -158,6 +172,9 @@ FORMAT = ControlNetFormat(
     check_hints=check_hints,
     list_assumptions=list_assumptions,
     load_class=load_class,
+    load_builder=load_builder,
+    load_files=load_files,
+    hint_layer="controlnet_x_embedder",
     respond=respond,
     condition_of=published.condition_of,
     summarise=summarise,

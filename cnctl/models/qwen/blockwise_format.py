@@ -82,6 +82,7 @@ def summarise(source: Source) -> str:
 FORMAT = replace(
     OF_COPIES,
     family=f"{NAME} (blockwise)",
+    copied=False,
     own_form=Form(name="diffsynth", label="DiffSynth", holds=is_blockwise),
     read_architecture=read_architecture,
     expected_shapes=expected_shapes,

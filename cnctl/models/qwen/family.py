@@ -12,13 +12,14 @@ from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
+from cnctl.models.network import CONTROLNET
 from cnctl.models.qwen.base import load_base
 from cnctl.models.qwen.controlnet import (
     LAYERS,
-    build_controlnet,
     predict_velocity,
 )
 from cnctl.models.qwen.files import FILES
+from cnctl.models.qwen.format import FORMAT
 from cnctl.models.qwen.guidance import guide
 from cnctl.models.qwen.latents import QwenLatents
 from cnctl.models.qwen.layout import LAYOUT
@@ -63,11 +64,12 @@ QWEN = Family(
     predict=predict_velocity,
     guide=guide,
     controls_read_prompt=True,
-    build_network=network_builder(NAME, build_controlnet),
+    build_network=network_builder(FORMAT),
     open_network=open_network,
     check_weights=check_weights,
     find_weights=find_weights,
     weights_file=weights_file,
+    low_rank=(CONTROLNET,),
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=all_parameters,

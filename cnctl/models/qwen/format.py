@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnctl.models.qwen import published
@@ -73,6 +73,20 @@ def load_class() -> type:
     return QwenControlNet
 
 
+def load_builder() -> Callable[..., Any]:
+    """`build_controlnet`; imports torch."""
+    from cnctl.models.qwen.controlnet import build_controlnet
+
+    return build_controlnet
+
+
+def load_files() -> Any:
+    """`FILES`; imports torch."""
+    from cnctl.models.qwen.files import FILES
+
+    return FILES
+
+
 def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
     """The residuals of random latents, text and hint."""
     import torch
@@ -111,6 +125,9 @@ FORMAT = ControlNetFormat(
     check_same_shape=check_same_shape,
     check_hints=check_hints,
     load_class=load_class,
+    load_builder=load_builder,
+    load_files=load_files,
+    hint_layer="controlnet_x_embedder",
     respond=respond,
     condition_of=published.condition_of,
     summarise=summarise,

@@ -12,6 +12,8 @@ from cnctl.tensorfiles.header import Shape
 TIME_CHANNELS = 256
 """Of the sinusoidal embedding of time."""
 POSITIONS = "pos_embed.pos_embed"
+COMPUTED = frozenset({POSITIONS})
+"""Not trained."""
 Named = tuple[str, Shape]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cnctl.models.quantize import floating_dtype
 from cnctl.models.residuals import EncodedHint, Residuals
+from cnctl.models.sd3.architecture import COMPUTED
 from cnctl.models.sd3.shape import check_same_shape
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.blocks import in_order, spread
@@ -33,6 +34,7 @@ IDLE = ("ff_context.", "attn.to_add_out.", "attn.add_q_proj.", "attn.norm_added_
 class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
     """A ControlNet for one kind of hint."""
 
+    computed = COMPUTED
     controlnet_blocks: Any
     pos_embed: Any
     pos_embed_input: Any

@@ -14,8 +14,9 @@ from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
+from cnctl.models.network import CONTROLNET
 from cnctl.models.sd3.base import load_base
-from cnctl.models.sd3.controlnet import build_controlnet, predict_velocity
+from cnctl.models.sd3.controlnet import predict_velocity
 from cnctl.models.sd3.files import FILES
 from cnctl.models.sd3.format import FORMAT, LAYOUT
 from cnctl.models.sd3.lora import NAMES
@@ -61,11 +62,12 @@ SD3 = Family(
     repeated_blocks=("JointTransformerBlock", "SD3SingleTransformerBlock"),
     load_base=load_base,
     predict=predict_velocity,
-    build_network=network_builder("SD3", build_controlnet),
+    build_network=network_builder(FORMAT),
     open_network=partial(open_network, FORMAT),
     check_weights=partial(check_weights, FORMAT, FILES),
     find_weights=find_weights,
     weights_file=weights_file,
+    low_rank=(CONTROLNET,),
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=all_parameters,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnctl.models.sd3 import published
-from cnctl.models.sd3.architecture import POSITIONS, expected_shapes, read_architecture
-from cnctl.models.sd3.config import complete_config, config_from_shapes
+from cnctl.models.sd3.architecture import COMPUTED, POSITIONS, expected_shapes, read_architecture
+from cnctl.models.sd3.config import Config, complete_config, config_from_shapes
 from cnctl.models.sd3.original import ORIGINAL
 from cnctl.models.sd3.shape import check_same_shape, shape_of
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.layout import build_layout
 from cnctl.models.transformer.masks import ODDITY, check_mask
 from cnctl.models.transformer.source import Source
+from cnctl.tensorfiles.header import Shape
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +26,35 @@ def check_hints(source: Source, *, masked: bool, **_: Any) -> None:
     check_mask(source, a.hint_channels - a.latent_channels, of_mask=1, masked=masked)
 
 
+def computed_shapes(config: Config) -> Mapping[str, Shape]:
+    """The shape of its position embedding, where the config says that it has one."""
+    names = ("pos_embed_max_size", "num_attention_heads", "attention_head_dim")
+    numbers = [value for name in names if isinstance(value := config.get(name), int)]
+    if len(numbers) < len(names) or config.get("use_pos_embed") is False:
+        return {}
+    side, heads, width = numbers
+    return {POSITIONS: (1, side**2, heads * width)}
+
+
 def load_class() -> type:
     """`Sd3ControlNet`; imports torch."""
     from cnctl.models.sd3.controlnet import Sd3ControlNet
 
     return Sd3ControlNet
+
+
+def load_builder() -> Callable[..., Any]:
+    """`build_controlnet`; imports torch."""
+    from cnctl.models.sd3.controlnet import build_controlnet
+
+    return build_controlnet
+
+
+def load_files() -> Any:
+    """`FILES`; imports torch."""
+    from cnctl.models.sd3.files import FILES
+
+    return FILES
 
 
 def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
@@ -86,8 +112,12 @@ FORMAT = ControlNetFormat(
     check_same_shape=check_same_shape,
     check_hints=check_hints,
     load_class=load_class,
+    load_builder=load_builder,
+    load_files=load_files,
+    hint_layer="pos_embed_input.proj",
     respond=respond,
-    computed=frozenset({POSITIONS}),
+    computed=COMPUTED,
+    computed_shapes=computed_shapes,
     condition_of=published.condition_of,
     known_quirk=published.known_quirk,
     hint_bounds=published.hint_bounds,

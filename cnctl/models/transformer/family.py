@@ -13,7 +13,6 @@ UNSUPPORTED: Mapping[str, str] = {
     "connect": "a transformer has no middle block",
     "emphasis": "its text encoders read prompts as they are",
     "hint_encoder": "its ControlNets read hints through the autoencoder",
-    "lora": "its ControlNets are whole copies",
     "method": "no published network of it reads hints in its first layer",
 }
 """Setting -> why it must keep its default, as half a sentence."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnctl.models.factors import MARK
 from cnctl.tensorfiles.header import Shape
 
 Config = dict[str, Any]
@@ -42,6 +43,8 @@ class Form:
         }
 
 
+LOW_RANK = Form(name="control-lora", label="Control-LoRA", holds=lambda names: MARK in set(names))
+"""Complete only together with the base: see `cnctl.models.transformer.low_rank`."""
 DIFFUSERS = Form(name="diffusers", label="diffusers", holds=lambda names: True, one_file=False)
 
 
@@ -86,7 +89,23 @@ class ControlNetFormat:
     respond: Callable[..., Any]
     """respond(network, random): its residuals for random input; random: a torch generator."""
     computed: frozenset[str] = frozenset()
-    """Tensors that are computed, not trained."""
+    """Tensors that are computed, not trained; a Control-LoRA leaves them to its base."""
+    computed_shapes: Callable[[Config], Shapes] = lambda config: {}
+    """Their shapes, from a config that may lack any field."""
+
+    copied: bool = True
+    """Whether the network is a copy of its base's blocks, which only such a base completes; what
+    follows is asked of copies alone."""
+    base_name: Callable[[Config, str], str] = lambda config, name: name
+    """base_name(config, name): what the base calls a tensor that is copied from it; some name that
+    it does not have for others."""
+    load_files: Callable[[], Any]
+    """The `BaseFiles` of its bases; it imports torch."""
+    load_builder: Callable[[], Callable[..., Any]]
+    """What builds a fresh network, build(transformer, layers=, hint_start=, seed=); it imports
+    torch."""
+    hint_layer: str
+    """The layer of a fresh network that reads the hint, see `start_hint`."""
 
     condition_of: Callable[[Path], str]
     """The condition that a published file's name says; "" for other names."""
@@ -99,11 +118,17 @@ class ControlNetFormat:
     list_oddities: Callable[[Any], list[str]] = lambda source: []
     """What is odd about it, a sentence each."""
 
+    @property
+    def known_forms(self) -> tuple[Form, ...]:
+        """Forms besides the network's own, in the order in which they are tried."""
+        return (LOW_RANK, *self.forms) if self.copied else self.forms
+
     def form_of(self, names: Iterable[str]) -> Form:
         """The form of a file with tensors of these names."""
         names = list(names)
-        return next((form for form in self.forms if form.holds(names)), self.own_form)
+        return next((form for form in self.known_forms if form.holds(names)), self.own_form)
 
     def find_form(self, name: str) -> Form | None:
         """The form of this name."""
-        return next((form for form in (self.own_form, *self.forms) if form.name == name), None)
+        known = (self.own_form, *self.known_forms)
+        return next((form for form in known if form.name == name), None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.models.checkpoint_layout import CheckpointLayout
+from cnctl.models.factors import rank_of
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.source import Source, describe, open_source, read_description
 from cnctl.models.weights_info import DTYPES, WeightsInfo
@@ -67,6 +68,7 @@ def _describe(
         if family
         else "a base that no shape determines",
         notes=(*source.notes, *_oddities(format, source)),
+        rank=rank_of(source.tensors),
         converted=converted if isinstance(converted, dict) else {},
         sha256=sha256(source.path) if hash else "",
     )

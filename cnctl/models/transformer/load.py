@@ -21,12 +21,17 @@ def load_controlnet(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     base: Path | None = None,
+    config: Path | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """A ControlNet of any known form, with its description (see `describe`).
 
-    dtype: None keeps the file's own. base: not needed.
+    dtype: None keeps the file's own. base, config: see `open_source`.
     """
-    opened = source if isinstance(source, Source) else open_source(format, source)
+    opened = (
+        source
+        if isinstance(source, Source)
+        else open_source(format, source, base=base, config=config)
+    )
     description = describe(format, opened)
     tensors = read_tensors(opened)
     format.check_tensors(opened, tensors)

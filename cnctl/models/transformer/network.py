@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cnctl.models.adapters import has_adapters
 from cnctl.models.network import CONTROLNET, Network
 from cnctl.models.residuals import EncodedHint
-from cnctl.models.save import save_network
+from cnctl.models.save import save_low_rank, save_network
+from cnctl.models.transformer.low_rank import trained_tensors
+from cnctl.models.weights_place import LOW_RANK
 
 if TYPE_CHECKING:
     from cnctl.models.base import Base
@@ -23,12 +26,19 @@ class LatentHintNetwork(Network):
 
     method = CONTROLNET
     replaces_base = False
-    export_name = "controlnet"
     conditional_only = False
     hint_bounds = (-1.0, 1.0)
     """What black and white are for the autoencoder."""
     control_type: int | None = None
     """Of a union: the kind that its hint is of."""
+
+    computed: frozenset[str] = frozenset()
+    """Tensors that are computed, not trained."""
+
+    @property
+    def export_name(self) -> str:
+        """A folder of diffusers, or a Control-LoRA's file."""
+        return LOW_RANK if has_adapters(self) else "controlnet"
 
     @property
     def reads_mask(self) -> bool:
@@ -70,6 +80,11 @@ class LatentHintNetwork(Network):
         description: Mapping[str, Any],
         base_update: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Write a folder that `from_pretrained` of diffusers' class reads."""
+        """Write a folder that `from_pretrained` of diffusers' class reads, or a Control-LoRA."""
         bounds = {} if self.hint_bounds == (-1.0, 1.0) else {"hint_bounds": [*self.hint_bounds]}
-        save_network(self, target, description={**description, **bounds}, base_update=base_update)
+        described = {**description, **bounds}
+        if has_adapters(self):
+            tensors = trained_tensors(self, self.computed)
+            save_low_rank(self, target, tensors, description=described)
+        else:
+            save_network(self, target, description=described, base_update=base_update)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
 GAUSSIAN, ZERO = HINT_STARTS = ("gaussian", "zero")
 
@@ -19,6 +22,10 @@ def start_hint(layer: Any, hint_start: str, *, seed: int) -> None:
     transformer_starts.py.
     """
     if hint_start == GAUSSIAN and layer.weight.device.type != "meta":
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(layer.weight.shape, generator=generator)
-        layer.weight.copy_(drawn / layer.weight[0].numel() ** 0.5)
+        layer.weight.copy_(draw_weight(layer.weight.shape, seed=seed))
+
+
+def draw_weight(shape: Sequence[int], *, seed: int) -> Tensor:
+    """The weight of such a layer, by "gaussian"; float32."""
+    drawn = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
+    return drawn / prod(shape[1:]) ** 0.5

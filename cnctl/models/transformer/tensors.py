@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from cnctl.models.transformer.format import Form
+from cnctl.models.transformer.low_rank import complete
 from cnctl.models.transformer.source import Source
 from cnctl.tensorfiles.header import Shape
 from cnctl.tensorfiles.lazy import LazyTensor, Tensors, open_tensors
@@ -17,6 +18,9 @@ def read_tensors(source: Source) -> Tensors:
     names = source.full_names
     listing = {names[name]: spec for name, spec in source.tensors.items()}
     opened = open_tensors(source.path, source.container, listing, listing)
+    if source.base is not None:
+        own = {name: opened[full] for name, full in names.items()}
+        return complete(own, {**source.base}, source.expected)
     return {
         new: _part(opened[full], number, len(news))
         for name, full in names.items()

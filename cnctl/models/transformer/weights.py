@@ -15,12 +15,14 @@ from cnctl.models.transformer.files import BaseFiles
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.load import load_controlnet
 from cnctl.models.transformer.source import Source, describe, open_source
-from cnctl.models.weights_place import locate_weights
+from cnctl.models.weights_place import find_low_rank, locate_weights
 
 
 def find_weights(path: Path) -> Path | None:
     """Where the weights of a run of `cnctl train` lie in its folder; None where it is not one."""
-    return path / "controlnet" if (path / "controlnet" / "config.json").is_file() else None
+    if (path / "controlnet" / "config.json").is_file():
+        return path / "controlnet"
+    return find_low_rank(path)
 
 
 def weights_file(source: Path) -> Path:
@@ -42,7 +44,7 @@ def open_network(
     asked: condition, hint_channels, masked and config, as for `check_weights`.
     """
     denoiser = base.denoiser.config
-    opened = _check_fits(format, source, denoiser, control_type=control_type, **asked)
+    opened = _check_fits(format, source, denoiser, base.path, control_type=control_type, **asked)
     network, _ = load_controlnet(
         format, opened, device=base.offload_device, dtype=dtype or base.dtype
     )
@@ -60,7 +62,7 @@ def check_weights(
     weights that have none, or None). No tensor is read.
     """
     denoiser = files.read_config(location)
-    opened = _check_fits(format, source, denoiser, **asked)
+    opened = _check_fits(format, source, denoiser, location.path, **asked)
     return format.list_assumptions(describe(format, opened)["config"], denoiser)
 
 
@@ -78,6 +80,7 @@ def _check_fits(
     format: ControlNetFormat,
     source: Path,
     denoiser: Mapping[str, Any],
+    base: Path,
     *,
     condition: str,
     hint_channels: int,
@@ -85,8 +88,8 @@ def _check_fits(
     control_type: int | None = None,
     config: Path | None = None,
 ) -> Source:
-    """denoiser: the config of the base's."""
-    opened = open_source(format, source, config=config)
+    """denoiser: the config of the base's. base: its folder or file."""
+    opened = open_source(format, source, config=config, base=base)
     format.check_same_shape(describe(format, opened)["config"], denoiser)
     check_hint_channels(format.family, condition, hint_channels)
     format.check_hints(opened, condition=condition, masked=masked, control_type=control_type)

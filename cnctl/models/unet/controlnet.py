@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnctl.errors import CnctlError
+from cnctl.models.adapters import has_adapters, low_rank_state
 from cnctl.models.base import lock
 from cnctl.models.residuals import EncodedHint
 from cnctl.models.save import save_network
 from cnctl.models.unet.branch import Branch, embed_time, run_encoder
 from cnctl.models.unet.checkpoint.control_lora import save_control_lora
-from cnctl.models.unet.control_lora import low_rank_state
 
 RELEASED_WIDTHS = (16, 32, 96, 256)
 """Widths of the released hint encoder beside Stable Diffusion's first block of 320 channels."""
@@ -98,7 +98,7 @@ class ControlNet(Branch, ControlNetModel):
 
     @property
     def _has_adapters(self) -> bool:
-        return hasattr(self, "peft_config")
+        return has_adapters(self)
 
     def forward(
         self,

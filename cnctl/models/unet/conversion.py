@@ -13,10 +13,10 @@ from cnctl.errors import CnctlError
 from cnctl.models.combine import average, transfer
 from cnctl.models.conversion import Conversion
 from cnctl.models.finite import checked
+from cnctl.models.low_rank import factorise
 from cnctl.models.unet.checkpoint import keymap, published
 from cnctl.models.unet.checkpoint.architecture import Architecture
 from cnctl.models.unet.checkpoint.base_file import Unet, open_unet
-from cnctl.models.unet.checkpoint.factorise import factorise
 from cnctl.models.unet.checkpoint.forms import LORA, choose_form, rename
 from cnctl.models.unet.checkpoint.full_checkpoint import base_update
 from cnctl.models.unet.checkpoint.recognise import FULL
@@ -76,7 +76,9 @@ def initial(
     return architecture, settings, family_name(settings)
 
 
-def initial_tensors(unet: Unet, architecture: Architecture, *, seed: int) -> Tensors:
+def initial_tensors(
+    unet: Unet, architecture: Architecture, config: Mapping[str, Any], *, seed: int
+) -> Tensors:
     """The tensors of an untrained ControlNet."""
     from cnctl.models.unet.initial import initial_tensors
 
@@ -93,7 +95,7 @@ CONVERSION = Conversion(
     average=average,
     open_base=open_unet,
     read_prediction=read_prediction,
-    read_base=read_encoder_tensors,
+    read_base=lambda unet, architecture, config: read_encoder_tensors(unet),
     transfer=transfer,
     base_update=base_update,
     is_full=lambda source: source.form.label == FULL,

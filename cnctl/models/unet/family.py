@@ -9,6 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from cnctl.errors import CnctlError
+from cnctl.models.adapters import add_adapters
 from cnctl.models.base import Base
 from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
@@ -22,7 +23,6 @@ from cnctl.models.unet.checkpoint.lora import NAMES
 from cnctl.models.unet.checkpoint.published import AVERAGED
 from cnctl.models.unet.checkpoint.textual_inversion import read_embedding
 from cnctl.models.unet.config import PART, read_denoiser_config
-from cnctl.models.unet.control_lora import add_adapters
 from cnctl.models.unet.controlnet import HINT_ENCODERS, HINT_STARTS, build_controlnet
 from cnctl.models.unet.input_concat import build_input_concat
 from cnctl.models.unet.known import KNOWN
@@ -39,6 +39,11 @@ ACTIVATION_BYTES = {False: 315, True: 75}
 """Kept for the backward pass, per sample, latent pixel, channel of the first block and byte of
 precision, without and with gradient checkpointing: Stable Diffusion 1.5 keeps 786 and 185 MiB at
 64 x 64 latents in two bytes."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a parameter of a ControlNet is one that no base has: of hint encoder, and links."""
+    return name.startswith("controlnet_")
 
 
 def build_network(
@@ -68,7 +73,7 @@ def build_network(
     )
     controlnet.register_to_config(**{AVERAGES: condition in AVERAGED})
     if rank:
-        add_adapters(controlnet, rank=rank, seed=seed)
+        add_adapters(controlnet, is_own=is_own, rank=rank, seed=seed)
     return controlnet
 
 

@@ -23,14 +23,15 @@ from cnctl.models.unet.input_concat import InputConcatUNet
 from cnctl.models.unet.load import load_controlnet
 from cnctl.models.unet.shape import check_same_shape
 from cnctl.models.unet.union import view_of
+from cnctl.models.weights_place import find_low_rank
 
 
 def find_weights(path: Path) -> Path | None:
     """The weights in the folder of a run of `cnctl train`; None where it is not one."""
     if (path / "controlnet" / "config.json").is_file():
         return path / "controlnet"
-    if (path / "controlnet.safetensors").is_file():
-        return path / "controlnet.safetensors"
+    if low_rank := find_low_rank(path):
+        return low_rank
     found = find_input_concat(path)
     return found.folder if found else None
 

@@ -62,6 +62,14 @@ def complete_config(config: Mapping[str, Any], a: Architecture) -> Config:
     return determined | undetermined | {"_class_name": CLASS}
 
 
+def base_name(config: Mapping[str, Any], name: str) -> str:
+    """What the base calls a tensor of layers, refiner or embedder."""
+    part, number, rest = name.removeprefix("control_").split(".", 2)
+    if part == "layers":
+        number = str(config["control_layers_places"][int(number)])
+    return f"{part}.{number}.{rest}"
+
+
 def _from_shapes(a: Architecture, config: Mapping[str, Any]) -> Config:
     heads = a.width // a.head_width if a.head_width else config.get("n_heads", 30)
     determined = {

@@ -20,7 +20,7 @@ from cnctl.models.residuals import EncodedHint, Residuals
 from cnctl.models.text_features import TextFeatures
 from cnctl.models.transformer.network import LatentHintNetwork
 from cnctl.models.transformer.starts import GAUSSIAN, start_hint
-from cnctl.models.zimage.config import CONNECTED, NO_REFINER, PLAIN
+from cnctl.models.zimage.config import CONNECTED, NO_REFINER, PLAIN, base_name
 from cnctl.models.zimage.predict import (
     padded_length,
     remaining_time,
@@ -235,21 +235,17 @@ def build_controlnet(
     if transformer.device.type == "meta":
         return network
     network.to_empty(device=transformer.device)
-    network.load_state_dict(_copied(transformer, network, places))
+    network.load_state_dict(_copied(transformer, network))
     start_hint(network.control_layers[0].before_proj, hint_start, seed=seed)
     return network
 
 
-def _copied(
-    transformer: ZImageTransformer2DModel, network: ZImageControlNet, places: list[int]
-) -> dict[str, Tensor]:
+def _copied(transformer: ZImageTransformer2DModel, network: ZImageControlNet) -> dict[str, Tensor]:
     """The state of a fresh network: the transformer's where it has such a tensor, else zeros."""
     theirs = transformer.state_dict()
 
     def read(name: str, own: Tensor) -> Tensor:
-        part, number, rest = name.removeprefix("control_").split(".", 2)
-        number = str(places[int(number)]) if part == "layers" else number
-        tensor = theirs.get(f"{part}.{number}.{rest}")
+        tensor = theirs.get(base_name(network.config, name))
         return torch.zeros_like(own) if tensor is None else tensor.float()
 
     return {name: read(name, own) for name, own in network.state_dict().items()}

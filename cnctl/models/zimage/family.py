@@ -16,6 +16,7 @@ from cnctl.models.family import UNDISTILLED, Family
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location, read_json
 from cnctl.models.lora import read_lora
+from cnctl.models.network import CONTROLNET
 from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
 from cnctl.models.transformer.files import completed_by, read_config
@@ -28,7 +29,6 @@ from cnctl.models.transformer.weights import (
     weights_file,
 )
 from cnctl.models.zimage.base import load_base
-from cnctl.models.zimage.controlnet import build_controlnet
 from cnctl.models.zimage.files import FILES
 from cnctl.models.zimage.format import FORMAT, LAYOUT
 from cnctl.models.zimage.lora import NAMES
@@ -79,11 +79,12 @@ ZIMAGE = Family(
     repeated_blocks=("ZImageTransformerBlock", "ZImageControlTransformerBlock"),
     load_base=load_base,
     predict=predict_velocity,
-    build_network=network_builder("Z-Image", build_controlnet),
+    build_network=network_builder(FORMAT),
     open_network=partial(open_network, FORMAT),
     check_weights=partial(check_weights, FORMAT, FILES),
     find_weights=find_weights,
     weights_file=weights_file,
+    low_rank=(CONTROLNET,),
     hint_starts=HINT_STARTS,
     unfreezable=("all",),
     parameters_to_unfreeze=all_parameters,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnctl.errors import CnctlError
@@ -10,7 +10,7 @@ from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.layout import build_layout
 from cnctl.models.transformer.source import Source
 from cnctl.models.zimage.architecture import expected_shapes, read_architecture
-from cnctl.models.zimage.config import complete_config, config_from_shapes
+from cnctl.models.zimage.config import base_name, complete_config, config_from_shapes
 from cnctl.models.zimage.published import known_quirk
 from cnctl.models.zimage.shape import PATCH_SIZE, check_same_shape, shape_of
 
@@ -38,6 +38,20 @@ def load_class() -> type:
     from cnctl.models.zimage.controlnet import ZImageControlNet
 
     return ZImageControlNet
+
+
+def load_builder() -> Callable[..., Any]:
+    """`build_controlnet`; imports torch."""
+    from cnctl.models.zimage.controlnet import build_controlnet
+
+    return build_controlnet
+
+
+def load_files() -> Any:
+    """`FILES`; imports torch."""
+    from cnctl.models.zimage.files import FILES
+
+    return FILES
 
 
 def respond(network: Any, random: torch.Generator) -> list[torch.Tensor]:
@@ -80,6 +94,10 @@ FORMAT = ControlNetFormat(
     name_family=lambda config: shape_of(config).name,
     check_same_shape=check_same_shape,
     load_class=load_class,
+    base_name=base_name,
+    load_builder=load_builder,
+    load_files=load_files,
+    hint_layer="control_layers.0.before_proj",
     respond=respond,
     check_tensors=check_tensors,
     condition_of=lambda path: "",

@@ -13,9 +13,9 @@ from cnctl.commands.convert.init_from_base import init_from_base
 from cnctl.commands.convert.request import ConvertRequest, InitRequest
 from cnctl.commands.convert.run import convert
 from cnctl.errors import CnctlError, MissingError
+from cnctl.models.low_rank import split
 from cnctl.models.save import save_network
 from cnctl.models.unet.checkpoint.architecture import read_encoder
-from cnctl.models.unet.checkpoint.factorise import split
 from cnctl.models.unet.checkpoint.keymap import decoder_names, pairs
 from cnctl.models.unet.checkpoint.source import read_description
 from cnctl.models.unet.controlnet import build_controlnet

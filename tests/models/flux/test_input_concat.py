@@ -130,7 +130,6 @@ def test_another_base(trained: FluxInputConcat, flux_base: Base, tmp_path: Path)
     ("settings", "why"),
     [
         ({"method": "input-concat"}, "trains low ranks"),
-        ({"lora": 4}, "is for --method input-concat"),
         ({"method": "input-concat", "lora": 4, "layers": 1}, "--layers is for a ControlNet"),
     ],
 )

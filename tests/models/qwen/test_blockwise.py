@@ -213,7 +213,7 @@ class TestFiles:
         return folder
 
     def test_a_folder_or_its_file_is_read_and_converted(
-        self, folder: Path, qwen_base: Base, tmp_path: Path
+        self, folder: Path, qwen_base: Base, random_qwen_base: Path, tmp_path: Path
     ) -> None:
         for place in (folder, folder / "model.safetensors"):
             found = info(place).as_dict()
@@ -225,6 +225,11 @@ class TestFiles:
         convert(ConvertRequest(sources=folder, target=copy, dtype="bfloat16"))
         assert info(copy).as_dict()["condition"] == "canny"
         assert torch.equal(load_file(copy)["img_in.bias"], published()["img_in.bias"].bfloat16())
+        asked = {"sources": folder, "target": tmp_path / "x.safetensors"}
+        base = str(random_qwen_base)
+        for how in ({"to": "control-lora", "base": base}, {"from_base": base, "to_base": base}):
+            with pytest.raises(CnctlError, match="are no copies of their base"):
+                convert(ConvertRequest(**asked, **how))
         with pytest.raises(CnctlError, match=r"'diffusers' is not one of .* \(blockwise\)"):
             convert(ConvertRequest(sources=folder, target=tmp_path / "x", to="diffusers"))
 

@@ -270,7 +270,6 @@ class TestRefused:
         [
             ({"connect": "middle"}, "--connect is not supported .* no middle block"),
             ({"method": "input-concat"}, "--method is not supported"),
-            ({"lora": 4}, "--lora is not supported"),
             ({"hint_encoder": "paper"}, "--hint-encoder is not supported"),
             ({"hint_start": "torch"}, "--hint-start is torch; it must be gaussian or zero"),
             ({"layers": 4}, "--layers is 4; it must be at most 3"),

@@ -114,13 +114,12 @@ def test_what_convert_does_not_do_is_said_in_a_sentence(
     folder, target = write_controlnet(tmp_path / "x"), tmp_path / "y.safetensors"
     with pytest.raises(CnctlError, match="reads text, unknown to Stability's own form"):
         convert(ConvertRequest(sources=folder, target=target, to="original"))
-    with pytest.raises(CnctlError, match="form 'control-lora' is not one of ControlNets for SD3"):
-        convert(ConvertRequest(sources=folder, target=target, to="control-lora"))
-    base = str(random_sd3_base)
-    with pytest.raises(CnctlError, match="from a base is not supported"):
-        convert(ConvertRequest(sources=folder, target=target, from_base=base, to_base=base))
-    with pytest.raises(CnctlError, match="from a base is not supported"):
-        init_from_base(InitRequest(base=base, target=target))
+    with pytest.raises(CnctlError, match="form 'bare' is not one of ControlNets for SD3"):
+        convert(ConvertRequest(sources=folder, target=target, to="bare"))
+    with pytest.raises(CnctlError, match="this base has a config of its own"):
+        init_from_base(InitRequest(base=random_sd3_base, target=target, config=folder))
+    with pytest.raises(CnctlError, match="hints of an untrained ControlNet have 1 channels"):
+        init_from_base(InitRequest(base=random_sd3_base, target=target, hint_channels=1))
 
 
 def test_stabilitys_canny_has_other_bounds(write_controlnet: Write, tmp_path: Path) -> None:

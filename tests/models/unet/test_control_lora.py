@@ -1,16 +1,17 @@
 import torch
 
+from cnctl.models.adapters import add_adapters, low_rank_state
 from cnctl.models.base import Base
 from cnctl.models.text_features import TextFeatures
-from cnctl.models.unet.control_lora import add_adapters, low_rank_state
 from cnctl.models.unet.controlnet import build_controlnet
+from cnctl.models.unet.family import is_own
 
 
 def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
     loaded_random_base: Base,
 ) -> None:
     plain, adapted = (build_controlnet(loaded_random_base.denoiser, seed=1) for _ in range(2))
-    add_adapters(adapted, rank=2, seed=0)
+    add_adapters(adapted, is_own=is_own, rank=2, seed=0)
     generator = torch.Generator().manual_seed(0)
     width = loaded_random_base.denoiser.config.cross_attention_dim
     inputs = {
@@ -36,7 +37,7 @@ def test_adapters_change_nothing_at_first_and_leave_the_copy_alone(
 
 def test_the_product_of_the_factors_is_the_change(loaded_random_base: Base) -> None:
     controlnet = build_controlnet(loaded_random_base.denoiser, seed=1)
-    add_adapters(controlnet, rank=2, seed=0)
+    add_adapters(controlnet, is_own=is_own, rank=2, seed=0)
     for name, parameter in controlnet.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(len(name)))

@@ -24,7 +24,6 @@ from cnctl.models.prompts import describe_length, encode_prompts
     [
         ({"connect": "middle"}, "--connect is not supported .* no middle block"),
         ({"method": "input-concat"}, "--method is not supported"),
-        ({"lora": 4}, "--lora is not supported"),
         ({"layers": 11}, "--layers is 11; it must be at most 10"),
         ({"resolution": 72}, "--resolution is 72; it must be a multiple of 16"),
     ],

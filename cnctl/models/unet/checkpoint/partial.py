@@ -8,9 +8,8 @@ The layers that no base has are whole in both.
 
 from __future__ import annotations
 
-import torch
-
-from cnctl.models.unet.checkpoint.factors import DOWN, UP
+from cnctl.models.factors import DOWN, UP
+from cnctl.models.low_rank import add, add_factors
 from cnctl.models.unet.checkpoint.keymap import Pair
 from cnctl.tensorfiles.lazy import LazyTensor, Tensors
 
@@ -22,24 +21,10 @@ def complete(own: Tensors, base: Tensors, pair: Pair, *, mark: str) -> LazyTenso
     """
     stem = pair.original.removesuffix(".weight")
     if stem + UP in own:
-        up, down = own[stem + UP], own[stem + DOWN]
-        change = LazyTensor(up.dtype, pair.shape, lambda: _product(up, down))
-        return add(base[pair.diffusers], change, dtype=up.dtype)
+        return add_factors(base[pair.diffusers], own[stem + UP], own[stem + DOWN])
     if pair.original not in own:
         return base[pair.diffusers]
     tensor = own[pair.original]
     if mark == "difference" and pair.copied:
         return add(base[pair.diffusers], tensor, dtype=tensor.dtype)
     return tensor
-
-
-def add(one: LazyTensor, other: LazyTensor, *, dtype: torch.dtype) -> LazyTensor:
-    """Their sum, computed in float32."""
-    return LazyTensor(
-        dtype, one.shape, lambda: (one.read().float() + other.read().float()).to(dtype)
-    )
-
-
-def _product(up: LazyTensor, down: LazyTensor) -> torch.Tensor:
-    left, right = up.read().float(), down.read().float()
-    return (left.flatten(1) @ right.flatten(1)).reshape(left.shape[0], *right.shape[1:])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnctl.errors import CnctlError
+from cnctl.models.factors import unfolded_shapes
 from cnctl.models.identify import check_tensors, find_signature
 from cnctl.models.signatures import CONTROLNET
 from cnctl.models.unet.checkpoint import config as configs
@@ -15,7 +16,6 @@ from cnctl.models.unet.checkpoint.architecture import Architecture, read_archite
 from cnctl.models.unet.checkpoint.averaging import FIELD as AVERAGES
 from cnctl.models.unet.checkpoint.averaging import find_averaging
 from cnctl.models.unet.checkpoint.base_file import Unet, open_unet
-from cnctl.models.unet.checkpoint.factors import unfolded_shapes
 from cnctl.models.unet.checkpoint.input_concat import find_input_concat
 from cnctl.models.unet.checkpoint.recognise import FULL, Form, detect, select
 from cnctl.models.weights_place import find_description, locate_weights, read_config, read_metadata

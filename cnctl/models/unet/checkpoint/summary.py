@@ -6,10 +6,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from cnctl.models.factors import rank_of
 from cnctl.models.input_concat import InputConcat
 from cnctl.models.unet.checkpoint import published
 from cnctl.models.unet.checkpoint.config import find_family
-from cnctl.models.unet.checkpoint.factors import DOWN
 from cnctl.models.unet.checkpoint.input_concat import find_input_concat
 from cnctl.models.unet.checkpoint.source import Source, describe, open_source
 from cnctl.models.weights_info import DTYPES, WeightsInfo
@@ -46,7 +46,7 @@ def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
         bytes=weight_bytes(source.path),
         fits=_fits(source),
         notes=(*source.notes, *_oddities(source)),
-        rank=max((s.shape[0] for n, s in source.tensors.items() if n.endswith(DOWN)), default=0),
+        rank=rank_of(source.tensors),
         converted=converted if isinstance(converted, dict) else {},
         sha256=sha256(source.path) if hash else "",
     )

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import torch
 
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint.architecture import Shape
-from cnctl.models.unet.checkpoint.factors import DOWN, UP
-from cnctl.models.unet.checkpoint.keymap import Pair
-from cnctl.tensorfiles.lazy import Tensors, ready
+from cnctl.models.factors import DOWN, MARK, UP
+from cnctl.tensorfiles.header import Shape
+from cnctl.tensorfiles.lazy import LazyTensor, Tensors, ready
 
-MARK = "lora_controlnet"
 Matrix = torch.Tensor
+
+
+class Entry(Protocol):
+    """A tensor of a ControlNet: diffusers' name, the file's, and whether the base has it too."""
+
+    @property
+    def diffusers(self) -> str: ...
+
+    @property
+    def original(self) -> str: ...
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def copied(self) -> bool: ...
 
 
 def factorise(
     control: Tensors,
     base: Tensors,
-    table: list[Pair],
+    table: Iterable[Entry],
     *,
     rank: int,
     advance: Callable[[int], None] = lambda done: None,
 ) -> tuple[Tensors, float]:
-    """The file's tensors by the original's names, and the share of the learnt change that is lost.
+    """The file's tensors by its own names, and the share of the learnt change that is lost.
 
     The product of a weight's factors is the nearest matrix of that rank to what the ControlNet
     added to its base (Eckart and Young). Biases, norms, the layers that no base has and weights
@@ -63,6 +78,25 @@ def _is_smaller(shape: Shape, rank: int) -> bool:
     """Whether both factors together have fewer numbers than the weight."""
     out, inside = shape[0], math.prod(shape[1:])
     return rank * (out + inside) < out * inside
+
+
+def product(up: LazyTensor, down: LazyTensor) -> torch.Tensor:
+    """What the factors of a weight add to the base's, in the weight's shape; float32."""
+    left, right = up.read().float(), down.read().float()
+    return (left.flatten(1) @ right.flatten(1)).reshape(left.shape[0], *right.shape[1:])
+
+
+def add(one: LazyTensor, other: LazyTensor, *, dtype: torch.dtype) -> LazyTensor:
+    """Their sum, computed in float32."""
+    return LazyTensor(
+        dtype, one.shape, lambda: (one.read().float() + other.read().float()).to(dtype)
+    )
+
+
+def add_factors(base: LazyTensor, up: LazyTensor, down: LazyTensor) -> LazyTensor:
+    """The base's weight with the change that the factors make, in their precision."""
+    change = LazyTensor(up.dtype, base.shape, lambda: product(up, down))
+    return add(base, change, dtype=up.dtype)
 
 
 def split(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:

@@ -1,4 +1,8 @@
-"""The two factors that a Control-LoRA holds for a weight, by their names and shapes."""
+"""The two factors that a Control-LoRA holds for a weight, by their names and shapes.
+
+In Stability's form, the only one that is published: `NAME.up` (out, rank) and `NAME.down` (rank,
+in, ...), whose product is what is added to the base's `NAME.weight`. Needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ from collections.abc import Mapping
 from math import prod
 
 from cnctl.errors import CnctlError
-from cnctl.models.unet.checkpoint.architecture import Shape
-from cnctl.tensorfiles.header import TensorSpec
+from cnctl.tensorfiles.header import Shape, TensorSpec
 
 UP, DOWN = ".up", ".down"
+MARK = "lora_controlnet"
+"""An empty tensor of this name marks a Control-LoRA."""
 
 
 def unfolded_shapes(tensors: Mapping[str, TensorSpec]) -> dict[str, Shape]:
@@ -33,3 +38,8 @@ def unfolded_shapes(tensors: Mapping[str, TensorSpec]) -> dict[str, Shape]:
                 )
             shapes[f"{stem}.weight"] = (up[0], *down[1:])
     return shapes
+
+
+def rank_of(tensors: Mapping[str, TensorSpec]) -> int:
+    """The largest rank of a file's factors; 0 where it has none."""
+    return max((spec.shape[0] for name, spec in tensors.items() if name.endswith(DOWN)), default=0)
