@@ -204,9 +204,12 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
     check_scale_counts(control, steps)
 
 
-def check_every(network: Network, every: int) -> None:
-    """Raise CnctlError where `every` asks to use residuals in other steps than their own."""
-    if every > 1 and network.reads_tokens:
+def check_every(every: int, *, reads_tokens: bool) -> None:
+    """Raise CnctlError where `every` asks to use residuals in other steps than their own.
+
+    reads_tokens: see `Network.reads_tokens`.
+    """
+    if every > 1 and reads_tokens:
         raise CnctlError(
             "a blockwise ControlNet runs in each step, because it reads the base's tokens there",
             hint="leave out --control-every",

@@ -116,6 +116,8 @@ class Family:
     """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
     weights_file: Callable[[Path], Path]
     """The (first) file of tensors of what `find_weights` has found."""
+    reads_tokens: Callable[[Path], bool] = lambda source: False
+    """`Network.reads_tokens` of weights that `check_weights` has found to fit, from headers."""
     low_rank: tuple[str, ...] = ()
     """Of METHODS, those that may train low ranks, by `train --lora`."""
     hint_encoders: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ def sample(
     negative_prompts = [""] * len(prompts) if negative_prompts is None else negative_prompts
     check_request(base, controls, len(prompts), height=height, width=width, steps=steps)
     for control in controls:
-        check_every(control.network, control_every)
+        check_every(control_every, reads_tokens=control.network.reads_tokens)
     if edit is not None:
         check_edit(edit, len(prompts), height=height, width=width)
     if not len(prompts) == len(seeds) == len(negative_prompts):

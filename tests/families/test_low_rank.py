@@ -1,4 +1,7 @@
-"""What a family promises of Control-LoRAs, and of ControlNets that are moved between bases."""
+"""What a family of transformers promises of Control-LoRAs, and of ControlNets moved between bases.
+
+U-Nets have tests of their own, because their layouts are published.
+"""
 
 import json
 import shutil
@@ -29,6 +32,7 @@ from cnctl.models.prompts import encode_prompts
 from cnctl.registry import get_condition
 from cnctl.settings import TrainSettings
 
+pytestmark = pytest.mark.usefixtures("transformer")
 RANK = 2
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -146,7 +150,6 @@ def test_without_its_base_it_is_refused(low_rank: Path, tmp_path: Path) -> None:
         convert(ConvertRequest(sources=low_rank, target=tmp_path / "x", to="diffusers"))
 
 
-@pytest.mark.usefixtures("transformer")
 def test_with_another_base_it_is_refused(
     case: Any, source: str, low_rank: Path, random_base: Path, tmp_path: Path
 ) -> None:
@@ -177,7 +180,6 @@ def moved_base(case: Any, source: str, target: Path) -> dict[str, Tensor]:
     return tensors
 
 
-@pytest.mark.usefixtures("transformer")
 def test_it_moves_to_another_base_with_its_copy_alone(
     case: Any, source: str, saved: Path, network: Network, fresh: Any, tmp_path: Path
 ) -> None:
@@ -205,7 +207,6 @@ def test_it_moves_to_another_base_with_its_copy_alone(
     assert moved > len(after) / 2
 
 
-@pytest.mark.usefixtures("transformer")
 def test_an_untrained_one_from_the_base_is_what_training_starts_from(
     base: Base, source: str, fresh: Any, tmp_path: Path
 ) -> None:
@@ -217,7 +218,6 @@ def test_an_untrained_one_from_the_base_is_what_training_starts_from(
     assert loaded.residual_count == expected.residual_count
 
 
-@pytest.mark.usefixtures("transformer")
 def test_it_trains_resumes_and_generates(source: str, photographs: Path, tmp_path: Path) -> None:
     settings = {
         "batch_size": 2, "learning_rate": 1e-2, "resolution": 64, "preview_every": 0,

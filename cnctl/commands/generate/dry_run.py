@@ -13,7 +13,7 @@ from cnctl.commands.generate.check import CheckedRun, check_run
 from cnctl.commands.generate.chosen_settings import check_settings, choose_settings, settings_of
 from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.hint_files import hint_paths
-from cnctl.commands.generate.loaded_controls import name_weights
+from cnctl.commands.generate.loaded_controls import check_acts, name_weights
 from cnctl.commands.generate.memory_plan import describe_memory, plan_memory
 from cnctl.commands.generate.outputs import PlannedImage
 from cnctl.commands.generate.plan import plan_run
@@ -117,11 +117,12 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
     check_fit(base, request.loras, request.embeddings)
     if request.size:
         check_size(base, height=request.size[1], width=request.size[0])
+    places = [locate_control(one.condition, base, weights=one.weights) for one in named]
     for chosen in dict.fromkeys(settings_of(settings, task) for task in plan.tasks):
         check_settings(chosen, base)
+        check_acts(plan.controls, places, chosen, base.family)
     if request.quantize:
         check_library(request.quantize)
-    places = [locate_control(one.condition, base, weights=one.weights) for one in named]
     ready = [request.ready_hint or control.ready for control in plan.controls]
     return GeneratePlan(
         base=base.name,

@@ -19,6 +19,7 @@ from cnctl.hints.detector import Detector
 from cnctl.images import fit_image
 from cnctl.models.base import Base
 from cnctl.models.control import MODES, Control, check_every, check_scale_counts
+from cnctl.models.family import Family
 from cnctl.models.network import Network, hint_tensor
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
@@ -65,6 +66,18 @@ def load_controls(
         _check_attached(one, settings, alone=len(loaded) == 1)
     models.update_base(places)
     return loaded
+
+
+def check_acts(
+    controls: Sequence[ControlSpec],
+    places: Sequence[Path],
+    settings: GenerateSettings,
+    family: Family,
+) -> None:
+    """Raise CnctlError where weights at these places cannot act so; no tensor is read."""
+    for control, place in zip(controls, places, strict=True):
+        _resolve_acts(control, settings)
+        check_every(settings.control_every, reads_tokens=family.reads_tokens(place))
 
 
 def name_weights(
@@ -117,7 +130,7 @@ class LoadedControl:
         if not self.network.replaces_base:
             acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))
             check_scale_counts(acts, settings.steps)
-            check_every(self.network, settings.control_every)
+            check_every(settings.control_every, reads_tokens=self.network.reads_tokens)
 
     def attach(
         self,

@@ -13,6 +13,7 @@ from cnctl.commands.generate.events import OnEvent
 from cnctl.commands.generate.image_to_image import ImageToEdit
 from cnctl.commands.generate.loaded_controls import (
     LoadedControl,
+    check_acts,
     load_controls,
     name_weights,
     note_detected_masks,
@@ -30,7 +31,7 @@ from cnctl.commands.shared.bases import choose_base
 from cnctl.commands.shared.captioner import Caption, open_captioner
 from cnctl.commands.shared.events import Note, loadings
 from cnctl.commands.shared.failures import Failures
-from cnctl.commands.shared.weights import NamedControl, check_controls, open_base
+from cnctl.commands.shared.weights import NamedControl, check_controls, locate_control, open_base
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
 from cnctl.models.families import read_denoiser, weight_files
@@ -106,7 +107,7 @@ def _open_outline(checked: CheckedRun) -> Base | None:
     plan, request = checked.plan, checked.plan.request
     prompts = (prompt for task in plan.tasks for prompt in (task.prompt, task.negative_prompt))
     fitted = request.size or request.loras or request.embeddings
-    if not fitted and all(map(is_short, prompts)) and not (request.settings and _is_large(request)):
+    if not fitted and all(map(is_short, prompts)) and not _is_large(request):
         return None
     outline = open_base(request.base, device="cpu", dtype=None, weights=False)
     check_fit(outline, request.loras, request.embeddings)
@@ -120,10 +121,13 @@ def _is_large(request: GenerateRequest) -> bool:
 
 
 def _check_size_and_prompts(checked: CheckedRun, base: Base, on_event: OnEvent) -> None:
-    """Report prompts that are too long for the base; CnctlError for a size that does not fit it."""
+    """Report prompts that are too long for the base; CnctlError for what does not fit it."""
     if size := checked.plan.request.size:
         check_size(base, height=size[1], width=size[0])
-    by_task = _settings_by_task(checked, base)
+    by_task, named = _settings_by_task(checked, base), _named(checked)
+    places = [locate_control(one.condition, base, weights=one.weights) for one in named]
+    for chosen in dict.fromkeys(chosen for _, chosen in by_task):
+        check_acts(checked.plan.controls, places, chosen, base.family)
     note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
 
 

@@ -14,6 +14,7 @@ from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
 from cnctl.models.network import CONTROLNET
 from cnctl.models.qwen.base import load_base
+from cnctl.models.qwen.blockwise_format import FORMAT as BLOCKWISE
 from cnctl.models.qwen.controlnet import (
     LAYERS,
     predict_velocity,
@@ -22,7 +23,7 @@ from cnctl.models.qwen.files import FILES
 from cnctl.models.qwen.format import FORMAT
 from cnctl.models.qwen.guidance import guide
 from cnctl.models.qwen.latents import QwenLatents
-from cnctl.models.qwen.layout import LAYOUT
+from cnctl.models.qwen.layout import LAYOUT, find_format
 from cnctl.models.qwen.lora import NAMES
 from cnctl.models.qwen.published import CONTROLNETS
 from cnctl.models.qwen.shape import NAME, name_family
@@ -68,6 +69,7 @@ QWEN = Family(
     open_network=open_network,
     check_weights=check_weights,
     find_weights=find_weights,
+    reads_tokens=lambda source: find_format(source) is BLOCKWISE,
     weights_file=weights_file,
     low_rank=(CONTROLNET,),
     hint_starts=HINT_STARTS,

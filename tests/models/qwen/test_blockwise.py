@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline
@@ -15,9 +16,15 @@ from torch.nn import functional as F
 
 from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
+from cnctl.commands.generate import setup
+from cnctl.commands.generate.dry_run import plan_generation
+from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.generate.run import generate
 from cnctl.commands.info import info
+from cnctl.commands.shared.events import Loading
 from cnctl.commands.shared.weights import NamedControl, check_controls, open_control
 from cnctl.errors import CnctlError
+from cnctl.images import write_image
 from cnctl.models.base import Base
 from cnctl.models.compiling import compile_blocks
 from cnctl.models.control import FADE, Control, ControlRunner
@@ -249,3 +256,20 @@ class TestFiles:
         named = NamedControl(get_condition("canny"), str(tmp_path / "x.safetensors"))
         with pytest.raises(CnctlError, match=what):
             check_controls(random_qwen_base, [named])
+
+    def test_every_other_step_is_refused_before_weights_are_read(
+        self, folder: Path, random_qwen_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_image(tmp_path / "x.png", np.full((64, 64, 3), 40, np.uint8))
+        request = GenerateRequest(
+            controls=["canny"], images=[tmp_path / "x.png"], base=str(random_qwen_base), prompt="a",
+            weights=[str(folder)], out=tmp_path / "o",
+            settings={"control_every": 2, "resolution": 64},
+        )  # fmt: skip
+        monkeypatch.setattr(setup, "LARGE", -1)
+        events: list[Any] = []
+        for run in (lambda: list(generate(request, on_event=events.append)),
+                    lambda: plan_generation(request, events.append)):  # fmt: skip
+            with pytest.raises(CnctlError, match="a blockwise ControlNet runs in each step"):
+                run()
+        assert not any(isinstance(event, Loading) for event in events)
