@@ -30,8 +30,9 @@ QUALITY = 92
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of a page's console blocks that a reader would type."""
-    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    """The commands of a page's console blocks; a backslash continues one on the next line."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", "")
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 

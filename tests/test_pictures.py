@@ -47,7 +47,8 @@ def records(picture: Path) -> list[dict]:
 
 def commands(page: Path) -> list[list[str]]:
     """The words of each `cnctl generate` of a page, and those of examples/toys.sh on README."""
-    lines = re.findall(r"cnctl generate .*", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8").replace("\\\n", "")
+    lines = re.findall(r"cnctl generate .*", text)
     return [shlex.split(line.split("`")[0], comments=True) for line in lines]
 
 

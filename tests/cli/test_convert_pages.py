@@ -84,7 +84,7 @@ def test_every_command_of_the_page_runs(page, shelf, tmp_path, monkeypatch) -> N
     shutil.copytree(shelf, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\$ cnctl (.*)$", text, re.MULTILINE)
+    lines = re.findall(r"^\$ cnctl (.*)$", text.replace("\\\n", ""), re.MULTILINE)
     assert lines
     for line in lines:
         result = CliRunner().invoke(app, shlex.split(line))
