@@ -68,6 +68,8 @@ class Option:
     choices: tuple[OptionValue, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    required: bool = False
+    """Whether the detector cannot run with the default: a value must be given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from cnctl.plugin import Condition, Option, OptionValue, WeightFile, Weights
     from cnctl.registry import Entry
 
-NEEDS_WEIGHTS = "Weights of the detector are missing: cnctl models pull NAME"
+GROUPS = {
+    "Ready": ("ready",),
+    "Weights of the detector are missing: cnctl models pull NAME": ("missing", "partly"),
+    "The detector needs an option: cnctl conditions NAME lists it": ("option",),
+}
 
 
 def conditions(
@@ -88,14 +92,14 @@ def _print_rows(entries: Sequence[Entry]) -> None:
 
 
 def _draw(loaded: Sequence[tuple[Entry, Condition]]) -> None:
-    """Two tables: what can be used at once, and what needs weights first."""
+    """A table of what can be used at once, and tables of what needs something first."""
     from cnctl.registry import OWN_DISTRIBUTION
 
     own = {entry.distribution for entry, _ in loaded} <= {OWN_DISTRIBUTION}
     columns = ("name", "summary", "ControlNets>", "licence", "" if own else "provider")
-    ready = [pair for pair in loaded if _state(pair[1]) == "ready"]
-    missing = [pair for pair in loaded if pair not in ready]
-    for title, pairs in (("Ready", ready), (NEEDS_WEIGHTS, missing)):
+    states = [_state(condition) for _, condition in loaded]
+    for title, of in GROUPS.items():
+        pairs = [pair for pair, state in zip(loaded, states, strict=True) if state in of]
         if pairs:
             rows = [(True, _cells(entry, condition, own)) for entry, condition in pairs]
             draw_table(title, columns, rows)
@@ -187,9 +191,14 @@ def _row(entry: Entry, condition: Condition) -> tuple[str, ...]:
 
 
 def _state(condition: Condition) -> str:
-    """Whether the detector can run: "ready", "missing", or "partly" where some files are there."""
+    """Whether the detector can run: "ready"; "missing" or "partly", where all or some of its
+    files are not installed; "option", where one must be given.
+    """
     installed = [_path(file) is not None for file in condition.files.values()]
-    return "ready" if all(installed) else "partly" if any(installed) else "missing"
+    if not all(installed):
+        return "partly" if any(installed) else "missing"
+    needs_option = any(option.required for option in condition.options.values())
+    return "option" if needs_option else "ready"
 
 
 def _path(file: WeightFile) -> Path | None:

@@ -117,7 +117,7 @@ def _opencv() -> Iterator[Check]:
 def _conditions() -> Iterator[Check]:
     entries = list_conditions()
     broken = [entry for entry in entries if entry.problem]
-    yield Check("conditions", "ok", f"{len(entries) - len(broken)} usable")
+    yield Check("conditions", "ok", f"{len(entries) - len(broken)} found")
     for entry in broken:
         yield Check("conditions", "warn", f"{entry.name}: {entry.problem}", "fix or uninstall it")
 

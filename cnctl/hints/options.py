@@ -42,6 +42,8 @@ def check_options(
 
 def describe_range(option: Option) -> str:
     """The values that an option accepts: "1 to 255", "one of a, b"; "" without a limit."""
+    if option.required:
+        return "required"
     if option.choices:
         return "one of " + ", ".join(map(str, option.choices))
     if option.minimum is not None and option.maximum is not None:

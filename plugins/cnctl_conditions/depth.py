@@ -123,7 +123,7 @@ depth_anything = replace(
             licence="Apache-2.0",
         )
     },
-    train=TrainDefaults(recipe="not of the paper; as for depth"),
+    train=TrainDefaults(recipe="not in the paper; as for depth"),
     references=("Yang et al.: Depth Anything V2, NeurIPS 2024",),
 )
 
@@ -141,7 +141,7 @@ depth_zoe = replace(
             licence="MIT",
         )
     },
-    train=TrainDefaults(recipe="not of the paper: one of three estimators of ControlNet 1.1"),
+    train=TrainDefaults(recipe="not in the paper: one of three estimators of ControlNet 1.1"),
     licence="MIT",
     references=("Bhat et al.: ZoeDepth, arXiv 2302.12288",),
 )

@@ -95,6 +95,6 @@ softedge_safe = replace(
     name="softedge-safe",
     summary="Soft edges in three levels, as in ControlNet 1.1",
     options={"safe": Option(True, "quantise to black, grey and white")},
-    train=TrainDefaults(recipe="not of the paper: ControlNet 1.1, three quarters quantised maps"),
+    train=TrainDefaults(recipe="not in the paper: ControlNet 1.1, three quarters quantised maps"),
     references=(*hed.references, "ControlNet 1.1, model card of control_v11p_sd15_softedge"),
 )

@@ -72,7 +72,7 @@ inpaint = Condition(
     },
     training_options=random_options,
     train=TrainDefaults(
-        recipe="not of the paper: ControlNet 1.1, half of the masks random, half from optical "
+        recipe="not in the paper: ControlNet 1.1, half of the masks random, half from optical "
         "flow (occlusions); cnctl uses only random masks",
     ),
     metric=Metric(name="kept_rmse", score=kept_rmse, higher_is_better=False),

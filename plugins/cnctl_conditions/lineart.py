@@ -109,7 +109,7 @@ lineart = Condition(
         ),
     },
     options={"coarse": Option(False, "fewer, bolder lines")},
-    train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
+    train=TrainDefaults(recipe="not in the paper: ControlNet 1.1"),
     from_maps=from_maps,
     metric="ssim",
     licence="MIT",

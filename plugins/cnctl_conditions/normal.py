@@ -164,7 +164,7 @@ normal_bae = Condition(
     options={"order": ORDER},
     flip=partial(flip, order="xyz"),
     from_maps=from_maps,
-    train=TrainDefaults(recipe="not of the paper: ControlNet 1.1"),
+    train=TrainDefaults(recipe="not in the paper: ControlNet 1.1"),
     metric="normal_angle",
     licence="MIT; trained on ScanNet, non-commercial research",
     references=(

@@ -157,7 +157,7 @@ openpifpaf = replace(
     files={},
     ground_truth=GroundTruth(name="{name}.predictions.json", read=read_stated),
     options={
-        "python": Option("", "interpreter that has openpifpaf"),
+        "python": Option("", "interpreter that has openpifpaf", required=True),
         "point_score": Option(0.0, "less certain points are dropped", minimum=0.0, maximum=1.0),
         **POSE_OPTIONS,
     },

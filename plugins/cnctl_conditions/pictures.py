@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_SEED = 2**31 - 1
 LARGEST_FACTOR = 8.0
 USUAL_SIGMA = 9.0
-NOT_THE_PAPERS = "not of the paper: ControlNet 1.1"
+NOT_THE_PAPERS = "not in the paper: ControlNet 1.1"
 REFERENCE = "ControlNet 1.1, https://github.com/lllyasviel/ControlNet-v1-1-nightly"
 
 
@@ -156,7 +156,7 @@ blur_gaussian = replace(
     },
     training_options=random_sigma,
     train=TrainDefaults(
-        recipe="not of the paper, nor of ControlNet 1.1: used by the web interfaces"
+        recipe="not in the paper, nor of ControlNet 1.1: used by the web interfaces"
     ),
     references=("sd-webui-controlnet, preprocessor blur_gaussian, for tile models",),
 )
@@ -166,7 +166,7 @@ ip2p = Condition(
     summary="The picture itself, to be changed as the prompt says",
     load_detector=load_ip2p,
     train=TrainDefaults(
-        recipe="not of the paper: ControlNet 1.1, on pairs before and after an edit; half of the "
+        recipe="not in the paper: ControlNet 1.1, on pairs before and after an edit; half of the "
         "prompts are instructions, half descriptions",
     ),
     metric="ssim",

@@ -51,7 +51,7 @@ softedge_pidi = replace(
             commercial=False,
         )
     },
-    train=TrainDefaults(recipe="not of the paper: one of two edge detectors of ControlNet 1.1"),
+    train=TrainDefaults(recipe="not in the paper: one of two edge detectors of ControlNet 1.1"),
     licence="PiDiNet, for research purposes only",
     references=(
         "Su et al.: Pixel Difference Networks for Efficient Edge Detection, ICCV 2021",

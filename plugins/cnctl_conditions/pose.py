@@ -106,7 +106,7 @@ pose = replace(
         "point_score": Option(0.3, "less certain points are dropped", minimum=0.0, maximum=1.0),
         **POSE_OPTIONS,
     },
-    train=TrainDefaults(recipe="not of the paper; as for openpose"),
+    train=TrainDefaults(recipe="not in the paper; as for openpose"),
     licence="Apache-2.0",
     references=(
         SECTION,

@@ -145,7 +145,7 @@ ade20k_oneformer = replace(
             licence="MIT",
         )
     },
-    train=TrainDefaults(recipe="not of the paper: one of three segmenters of ControlNet 1.1"),
+    train=TrainDefaults(recipe="not in the paper: one of three segmenters of ControlNet 1.1"),
     references=(
         "Jain et al.: OneFormer: One Transformer to Rule Universal Image Segmentation, CVPR 2023",
         "ControlNet 1.1, model card of control_v11p_sd15_seg",

@@ -237,6 +237,14 @@ def test_a_terminal_gets_tables_of_what_is_ready_and_what_is_not(terminal):
     assert any("Canny edges, white on black" in line for line in lines)
 
 
+def test_a_detector_that_needs_an_option_is_not_ready(terminal, cnctl):
+    others, _, needing = terminal("conditions", columns=120).partition("needs an option")
+    assert "openpifpaf" in needing
+    assert "openpifpaf" not in others
+    (row,) = [line for line in cnctl("conditions").stdout.splitlines() if "openpifpaf" in line]
+    assert row.split("\t")[3] == "option"
+
+
 def test_help_shows_the_four_uses(cnctl):
     text = cnctl("conditions", "--help").stdout
     for words in ("conditions canny", "conditions new NAME", "conditions check NAME", "--json"):

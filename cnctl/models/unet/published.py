@@ -33,7 +33,7 @@ UNION_PROMAX = "brad-twinkl/controlnet-union-sdxl-1.0-promax"
 """The larger form, which knows the kinds 6 and 7 too."""
 SDXL_LICENCES = {
     "diffusers": "CreativeML OpenRAIL++-M",
-    "thibaud": "other: that of OpenPose",
+    "thibaud": "other: OpenPose's licence",
     "xinsir": "Apache-2.0",
 }
 
@@ -53,7 +53,7 @@ def _sd15(*names: str) -> tuple[Weights, ...]:
 
 def _sd21(*names: str) -> tuple[Weights, ...]:
     """Thibaud Zamora's ControlNets."""
-    licence = "other: that of the detector's"
+    licence = "other: the detector's licence"
     return tuple(
         Weights(source=f"thibaud/{name}", family="SD 2.x", licence=licence) for name in names
     )
