@@ -63,9 +63,13 @@ def check_dataset(
     *,
     detect: Detect,
     resolution: int,
+    is_cut: Callable[[str], bool] = lambda prompt: False,
     on_example: Callable[[int], None] = lambda done: None,
 ) -> DataReport:
-    """Read all examples and report what is missing, damaged, empty, too small or duplicated."""
+    """Read all examples and report what is missing, damaged, empty, too small or duplicated.
+
+    is_cut(prompt): whether no text encoder reads all of it at once.
+    """
     refused = any(problem.fatal for problem in dataset.problems)
     report = DataReport(len(dataset), [*dataset.problems], refused=refused)
     others_have_hints = dataset.ready_hints > 0
@@ -83,6 +87,8 @@ def check_dataset(
             whats = [*_look(example, hint, resolution), *_twin(example, name, seen)]
             if example.hint is None and others_have_hints:
                 whats.append("it has no hint, but others have one")
+            if is_cut(example.prompt):
+                whats.append("the prompt is cut to what a text encoder reads at once")
             report.problems += [Problem(name, what) for what in whats]
         on_example(index + 1)
     return report

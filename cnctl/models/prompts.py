@@ -62,15 +62,6 @@ def count_chunks(base: Base, *prompts: str, options: PromptOptions = PLAIN) -> i
     return base.family.prompts.count_chunks(base, prompts, options=options)
 
 
-SHORT = 75
-"""Bytes of a prompt that every text encoder reads whole: a token has one at least."""
-
-
-def is_short(prompt: str) -> bool:
-    """Whether every text encoder reads this prompt whole; words that were added to one aside."""
-    return len(prompt.encode("utf-8", "surrogatepass")) <= SHORT
-
-
 def describe_length(base: Base, prompt: str, *, options: PromptOptions = PLAIN) -> str:
     """A sentence on a prompt that is longer than a text encoder reads at once; "" else."""
     return base.family.prompts.describe_length(base, prompt, options=options)

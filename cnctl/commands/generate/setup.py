@@ -35,7 +35,7 @@ from cnctl.commands.shared.weights import NamedControl, check_controls, locate_c
 from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
 from cnctl.models.families import read_denoiser, weight_files
-from cnctl.models.prompts import is_short
+from cnctl.models.short_prompts import is_short
 from cnctl.settings import GenerateSettings
 
 LARGE = 1 << 30

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from cnctl.commands.train.long_prompts import describe_cut
 from cnctl.commands.train.request import TrainRequest
 from cnctl.data import Dataset, Selection
 from cnctl.data.problems import summarize
 from cnctl.data.scenes import SceneDataset
-from cnctl.data.urls import is_url, without_credentials
+from cnctl.data.urls import without_credentials
 from cnctl.models.base import Base
 from cnctl.models.network import Network, replaces_base
 from cnctl.plugin import Condition
@@ -101,10 +100,11 @@ def make_plan(
     examples: Selection,
     held_out: str,
     fidelity: str,
+    cut: str,
 ) -> TrainPlan:
     """The plan of this run. examples: those of the data set that are trained on.
 
-    held_out: see `TrainPlan.held_out_of`.
+    held_out: see `TrainPlan.held_out_of`. cut: of prompts, see `describe_cut`.
     """
     return TrainPlan(
         condition=condition.name,
@@ -117,7 +117,7 @@ def make_plan(
         held_out=len(dataset) - len(examples),
         held_out_of=held_out,
         hints=_count(dataset.ready_hints, len(dataset), others=_made(dataset, condition)),
-        prompts=_prompts(asked, dataset, base),
+        prompts=_prompts(dataset, cut),
         unread=summarize(dataset.problems),
         fidelity=fidelity,
         start=_start(asked, condition, settings),
@@ -150,9 +150,8 @@ def _count(given: int, examples: int, *, others: str) -> str:
     return f"{given} given, {examples - given} {others}"
 
 
-def _prompts(asked: TrainRequest, dataset: Dataset, base: Base) -> str:
+def _prompts(dataset: Dataset, cut: str) -> str:
     counted = _count(dataset.ready_prompts, len(dataset), others="empty")
-    cut = describe_cut(dataset, base, is_remote=is_url(str(asked.data)))
     return ", ".join(filter(None, [counted, cut]))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +15,16 @@ from cnctl.commands.train.request import TrainRequest
 from cnctl.data import DataReport, check_dataset, open_dataset, take_part
 from cnctl.data.annotated import note_other_condition
 from cnctl.data.held_out import find_held_out, join
-from cnctl.errors import shown
+from cnctl.errors import MissingError, shown
 from cnctl.hints.detector import Detector, HintReader
+from cnctl.models.short_prompts import is_short
 from cnctl.plugin import Condition
 
 if TYPE_CHECKING:
     from cnctl.commands.train.events import OnCheck, OnEvent
     from cnctl.commands.train.plan import TrainPlan
     from cnctl.commands.train.session import TrainResult
+    from cnctl.models.base import Base
 
 
 def train(
@@ -73,7 +77,8 @@ def check_data(
 ) -> DataReport:
     """Read every example as training would, or those of a part; nothing is trained.
 
-    largest, sample and seed are those of `cnctl.data.take_part`.
+    base: whose text encoders are to read the prompts. largest, sample and seed are those of
+    `cnctl.data.take_part`.
     """
     known, place = find_condition(condition), named_data(data)
     resolution = resolution or read_base_defaults(base).get("resolution") or known.train.resolution
@@ -89,5 +94,34 @@ def check_data(
         dataset,
         detect=Detector(known),
         resolution=resolution,
+        is_cut=_cut_by(base, note),
         on_example=lambda done: on_event(Stage("checking", done, len(dataset), "examples")),
     )
+
+
+def _cut_by(base: str | None, note: Callable[[str], None]) -> Callable[[str], bool]:
+    """Whether training on this base cuts a prompt; its tokenizers are read for the first long one.
+
+    Most data have short ones, and importing torch takes seconds. A note says where there is no such
+    base.
+    """
+
+    @functools.cache
+    def outline() -> Base | None:
+        from cnctl.commands.shared.weights import open_base
+
+        try:
+            return open_base(base, device="cpu", dtype=None, weights=False)
+        except MissingError as error:
+            note(f"the length of prompts is not checked: {error}")
+            return None
+
+    def cuts(prompt: str) -> bool:
+        known = None if is_short(prompt) else outline()
+        if known is None:
+            return False
+        from cnctl.commands.train.long_prompts import is_cut
+
+        return is_cut(known, prompt)
+
+    return cuts

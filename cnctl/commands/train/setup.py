@@ -21,6 +21,7 @@ from cnctl.commands.shared.weights import (
 from cnctl.commands.train.check import find_condition, named_data
 from cnctl.commands.train.events import OnEvent
 from cnctl.commands.train.fidelity import describe_fidelity, find_missing
+from cnctl.commands.train.long_prompts import describe_cut
 from cnctl.commands.train.plan import TrainPlan, make_plan
 from cnctl.commands.train.previews import ValidationSet
 from cnctl.commands.train.record import RunRecord, describe_run, read_run
@@ -39,6 +40,7 @@ from cnctl.commands.train.run_settings import (
 from cnctl.commands.train.splits import open_training_data, split_data
 from cnctl.data import Dataset, Selection, TrainingPairs
 from cnctl.data.buckets import bucket_sizes
+from cnctl.data.urls import is_url
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.detector import Detector
 from cnctl.models.base import Base
@@ -97,23 +99,26 @@ def prepare(
         check_start(chosen)
     if asked.quantize:
         check_locked(asked.quantize, chosen)
-    base = outline if dry else _open_base(asked)
     splits = split_data(data, whole, condition, chosen, columns=asked.columns)
     dataset, train, held = splits.dataset, splits.train, splits.held
-    record = describe_run(asked, base, chosen, dataset)
+    record = describe_run(asked, outline, chosen, dataset)
     if started is not None:
         check_data_unchanged(record, started)
         note_changed_bits(record, started, note=note)
     if checkpoint is not None and checkpoint.step >= chosen.steps:
         reached = f"step {checkpoint.step} of {chosen.steps} is reached"
         note(f"{reached}: nothing is left to train; a larger --steps continues the run")
-    pairs = _pairs(dataset, condition, chosen, base)
+    cut = describe_cut(dataset, outline, is_remote=is_url(str(asked.data)))
+    if cut and not dry:  # which the plan says again, once weights are read
+        note(f"prompts: {cut}")
+    pairs = _pairs(dataset, condition, chosen, outline)
     if not held and chosen.held_out:
         note("too few examples to hold any out: fidelity is measured on training examples")
     examples = Selection(pairs, tuple(train))
     tried = held or train[: chosen.held_out] if chosen.preview_every else []
     missing = find_missing(pairs.detect_again, chosen.resolution) if tried else ""
     fidelity = describe_fidelity(condition, chosen, examples=len(tried), missing=missing)
+    base = outline if dry else _open_base(asked)
     measured = [] if dry else tried
     validation = _validation_set(pairs, measured, condition, base, chosen, missing=missing)
     if measured and not validation.hints:
@@ -131,6 +136,7 @@ def prepare(
         examples=examples,
         held_out=splits.source,
         fidelity=fidelity,
+        cut=cut,
     )
     if asked.quantize and not dry:  # not before the network was copied from it
         base = quantize_base(base, asked.quantize, low_memory=False)
