@@ -166,9 +166,12 @@ def _describe(error: BaseException) -> tuple[str, int]:
 
 def _hush() -> None:
     """Keep third-party chatter off stderr; `--debug` lets it through."""
+    import logging
     import warnings
 
     warnings.simplefilter("ignore")
+    if logging.lastResort:  # prints what libraries log without a handler
+        logging.lastResort.setLevel(logging.ERROR)
     for name, value in {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",

@@ -27,7 +27,7 @@ COMMANDS = {
     "evaluate": "Measure how well images obey their hints.",
     "conditions": "List the installed conditions, describe one, write one.",
     "models": "List bases, ControlNets and detectors; fetch or remove one.",
-    "info": "Say what a file of weights or an image is.",
+    "info": "Describe a file of weights or an image.",
     "doctor": "Check this machine and installation.",
 }
 """What help says of each; a test compares it with the command's own first line."""

@@ -40,9 +40,9 @@ def info(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Say what a file of weights or an image is.
+    """Describe a file of weights or an image.
 
-    Of weights: form, family and anything unusual. Of an image: how it was made.
+    For weights: form, family and anything unusual. For an image: how it was made.
 
     cnctl info control_v11p_sd15_canny.pth
     """

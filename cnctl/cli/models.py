@@ -60,7 +60,7 @@ def models(
         return show(family=family, cond=cond, installed=installed, json=json)
     if family or cond or installed or json:
         raise CnctlError(
-            f"options stand after `{context.invoked_subcommand}`, not before it",
+            f"options go after `{context.invoked_subcommand}`, not before it",
             hint=f"see cnctl models {context.invoked_subcommand} --help",
         )
 
@@ -89,7 +89,7 @@ def show(
     else:
         emit_tabs(map(_cells, found))
     if not found:
-        note("no model fits")
+        note("no model matches")
 
 
 @app.command(cls=Command)

@@ -149,7 +149,7 @@ class _Display:
     def __init__(self, stack: ExitStack, quiet: bool) -> None:
         self.stack = stack
         self.quiet = quiet
-        self.fidelity = ""
+        self.loss = self.fidelity = self.pace = ""
         self.opened = False
         self.loading = stack.enter_context(ExitStack())
         first = progress("loading", text="PyTorch and diffusers", quiet=quiet, transient=True)
@@ -168,7 +168,7 @@ class _Display:
                 for line in plan.lines():
                     self._note(line)
                 self._open("training", plan.settings.steps, "steps")
-                self.advance(step, "first look ..." if step == 0 else "")
+                self.advance(step, "first preview ..." if step == 0 else "")
             case events.Stage(what, done, total, unit):
                 self._open(what, total, unit)
                 self.advance(done)
@@ -176,12 +176,17 @@ class _Display:
                 if fidelity is not None:
                     self.fidelity = f"{metric} {fidelity:.3f}"
                 self._note(" ".join(filter(None, [f"step {step}:", self.fidelity, str(path)])))
+                self.advance(step, self._numbers())
             case events.Converged(step):
                 self._note(f"control has set in at step {step}")
             case events.BatchGrown(step, batch):
                 self._note(f"from step {step} on, {batch} examples per step")
             case events.StepReport(step=step, loss=loss, seconds=seconds):
-                self.advance(step, f"loss {loss:.4f} {self.fidelity} {seconds:.2f} s/step")
+                self.loss, self.pace = f"loss {loss:.4f}", f"{seconds:.2f} s/step"
+                self.advance(step, self._numbers())
+
+    def _numbers(self) -> str:
+        return " ".join(filter(None, [self.loss, self.fidelity, self.pace]))
 
     def _note(self, text: str) -> None:
         note(text, quiet=self.quiet)

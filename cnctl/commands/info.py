@@ -10,8 +10,9 @@ from typing import Any
 
 from cnctl.commands.shared.cached import cached_weights, find_named
 from cnctl.commands.shared.known_controls import find_control
-from cnctl.errors import MissingError, shown
+from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.models.layouts import find_layout
+from cnctl.models.locate import SHORT_NAMES
 from cnctl.models.weights_info import WeightsInfo as WeightsInfo
 
 IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
@@ -52,6 +53,8 @@ def _find_named(name: str) -> Path:
         return found
     if find_control(name):
         return find_named(name)  # which says how to fetch what is not installed
+    if name in SHORT_NAMES:
+        raise CnctlError(f"{name} is a base, not a ControlNet", hint="give it with --base")
     raise MissingError(
         f"{shown(name)} does not exist and is not installed",
         hint="give weights, an image of generate, or a name that cnctl models lists",

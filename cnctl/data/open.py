@@ -149,7 +149,9 @@ def _nothing_in(folder: Path) -> CnctlError:
         order = sorted(folders, key=lambda n: (n in FOLDERS.hint, n not in FOLDERS.image))
         first, second = (shown(name) for name in (order[0], order[-1]))
         hint = f"--columns image={first},hint={second} pairs the files of folders by name; {hint}"
-    return CnctlError(f"{shown(folder)} has none of {', '.join(INDEXES)}, and no tables", hint=hint)
+    return CnctlError(
+        f"{shown(folder)} has no index ({', '.join(INDEXES)}) and no tables", hint=hint
+    )
 
 
 def _at_least_one(count: int, spec: str | Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cnctl.errors import CnctlError, DeviceError
+from cnctl.errors import CnctlError, DeviceError, counted
 
 DTYPES = {
     "float32": torch.float32,
@@ -25,9 +25,9 @@ def pick_device(name: str | torch.device | None) -> torch.device:
     except RuntimeError as error:
         raise CnctlError(f"unknown device {name!r}", hint="use cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
+        seen = counted(torch.cuda.device_count(), "CUDA device")
         raise DeviceError(
-            f"there is no device {device}: torch sees {count or 'no'} CUDA device(s)",
+            f"there is no device {device}: torch sees {seen}",
             hint="use --device cpu, or install a torch built for your GPU",
         )
     if device.type == "mps" and not torch.backends.mps.is_available():

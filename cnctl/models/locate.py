@@ -38,14 +38,14 @@ def locate_base(source: str | Path) -> Location:
     if name == "tiny":
         return Location(_embedded_folder(), "tiny", "the embedded base")
     if name in HUB_NAMES:
-        return _locate_cached(HUB_NAMES[name], f"cnctl models pull {name}")
+        return _locate_cached(name, HUB_NAMES[name])
     path = Path(source).expanduser()
     if name and path.is_dir():
         return _check_folder(path)
     if path.is_file():
         return Location(path, path.stem, "the file given")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.suffix != ".safetensors":
-        return _locate_cached((name,), f"cnctl models pull {name}")
+        return _locate_cached(name, (name,))
     near = difflib.get_close_matches(name, SHORT_NAMES, n=1)
     known = f"did you mean {near[0]!r}?" if near else f"short names are {', '.join(SHORT_NAMES)}"
     raise MissingError(f"no base at {name!r}", hint=f"give a folder, a file or a hub id; {known}")
@@ -57,13 +57,13 @@ def _embedded_folder() -> Path:
     return EMBEDDED
 
 
-def _locate_cached(hub_ids: Sequence[str], how_to_get: str) -> Location:
+def _locate_cached(name: str, hub_ids: Sequence[str]) -> Location:
     for hub_id in hub_ids:
         if folder := cached_folder(hub_id):
             return Location(folder, hub_id, f"{hub_id} in the hub cache")
     raise MissingError(
-        f"{hub_ids[0]!r} is neither a path nor in the hub cache",
-        hint=f"fetch it with: {how_to_get}",
+        f"{name!r} is neither a path nor in the hub cache",
+        hint=f"fetch it with: cnctl models pull {name}",
     )
 
 

@@ -66,7 +66,7 @@ def test_json_says_all_and_the_total(cnctl):
 def test_options_before_a_command_are_refused(cnctl):
     result = cnctl("models", "--json", "pull", "tiny")
     assert result.returncode == 2
-    assert "options stand after `pull`" in result.stderr
+    assert "options go after `pull`" in result.stderr
 
 
 def test_remove_of_what_is_not_in_the_cache(cnctl):

@@ -61,3 +61,16 @@ def test_progress_in_a_log_says_what_it_counts(
         "training: 150 of 300 steps, loss 0.1",
         "denoising: 57%, 34 of 60 steps in all",
     ]
+
+
+def test_what_libraries_log_as_warnings_is_not_shown() -> None:
+    """They have no handler of their own, so Python would print it."""
+    script = """
+import logging
+from cnctl.cli import _hush
+_hush()
+logging.getLogger("library").warning("chatter")
+logging.getLogger("library").error("a failure")
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr.split("\n") == ["a failure", ""]

@@ -172,3 +172,9 @@ def test_a_pipe_is_not_called_missing(tmp_path) -> None:
     os.mkfifo(tmp_path / "model.safetensors")
     with pytest.raises(CnctlError, match="is not a file or a folder"):
         info(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["tiny", "sd15"])
+def test_a_name_of_a_base_is_called_so(name) -> None:
+    with pytest.raises(CnctlError, match=f"^{name} is a base, not a ControlNet$"):
+        info(name)

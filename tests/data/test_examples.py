@@ -115,7 +115,7 @@ def test_missing_files_are_found_without_reading_any(tmp_path: Path) -> None:
         ("metadata.jsonl", '["a.png"]', "has no 'image'"),
         ("metadata.jsonl", '{"image": "a.png", "prompt": 3}', "'prompt' is not text"),
         ("prompt.json", '{"source": "a.png"}', "has no 'target'"),
-        ("other.txt", "", "has none of metadata.jsonl, metadata.csv"),
+        ("other.txt", "", r"has no index \(metadata.jsonl, metadata.csv"),
     ],
 )
 def test_what_is_no_dataset_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -51,9 +51,7 @@ class _StepCounter:
         """The `on_step` of the next batch."""
         before, self.before = self.before, self.before + images * steps
         report = self.setup.on_event
-        return lambda step: report(
-            Stage("denoising", before + step * images, self.total, "steps in all")
-        )
+        return lambda step: report(Stage("denoising", before + step * images, self.total, "steps"))
 
     def add(self, images: Sequence[PlannedImage]) -> None:
         """These images are made once more."""

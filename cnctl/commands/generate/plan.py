@@ -98,7 +98,11 @@ def _images(request: GenerateRequest, note: Callable[[str], None]) -> list[Image
 
 def _check_inputs(controls: Sequence[ControlSpec], tasks: Sequence[Task]) -> None:
     if not controls:
-        raise CnctlError("no condition", hint="name one: --cond canny; see cnctl conditions")
+        raise CnctlError(
+            "no condition is named", hint="name one: --cond canny; see cnctl conditions"
+        )
     lacks = any(task.image is None for task in tasks)
     if lacks and any(control.source is None for control in controls):
-        raise CnctlError("no image", hint="give one, or one per condition: --cond canny:x.png")
+        raise CnctlError(
+            "no image is named", hint="give one, or one per condition: --cond canny:x.png"
+        )

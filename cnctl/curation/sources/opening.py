@@ -51,7 +51,7 @@ def find_rows(inputs: Inputs, *, without: Path) -> Iterator[Row]:
         named = shown(next(iter(captions))) + (
             f" and {len(captions) - 1} more" * (len(captions) > 1)
         )
-        inputs.note(f"{named}: taken for the captions of images, not for lists")
+        inputs.note(f"{named}: read as captions of images, not as lists")
     for item in inputs.given:
         if item in captions:
             continue

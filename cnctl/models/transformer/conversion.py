@@ -63,8 +63,8 @@ def build_conversion(format: ControlNetFormat) -> Conversion:
 
 def _refuse(format: ControlNetFormat, *_: Any) -> NoReturn:
     raise CnctlError(
-        f"ControlNets of {format.family} are no copies of their base, so no base can be taken off "
-        "them, or added",
+        f"ControlNets for {format.family} are not copies of their base, so a base can be neither "
+        "subtracted from them nor added",
         hint="convert it without a base",
     )
 

@@ -292,7 +292,7 @@ def test_captions_among_the_inputs_are_no_lists(photos: Path) -> None:
     notes: list[str] = []
     found = rows("photos/a.png", "photos/a.txt", note=notes.append)
     assert contents(found)[0][1] == "a red house"
-    assert notes == ["photos/a.txt: taken for the captions of images, not for lists"]
+    assert notes == ["photos/a.txt: read as captions of images, not as lists"]
     with pytest.raises(CnctlError, match=r"empty\.txt holds no images"):
         rows("photos/empty.txt")
 

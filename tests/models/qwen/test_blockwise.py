@@ -235,7 +235,7 @@ class TestFiles:
         asked = {"sources": folder, "target": tmp_path / "x.safetensors"}
         base = str(random_qwen_base)
         for how in ({"to": "control-lora", "base": base}, {"from_base": base, "to_base": base}):
-            with pytest.raises(CnctlError, match="are no copies of their base"):
+            with pytest.raises(CnctlError, match="are not copies of their base"):
                 convert(ConvertRequest(**asked, **how))
         with pytest.raises(CnctlError, match=r"'diffusers' is not one of .* \(blockwise\)"):
             convert(ConvertRequest(sources=folder, target=tmp_path / "x", to="diffusers"))
