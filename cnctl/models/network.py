@@ -37,6 +37,8 @@ class Network(nn.Module):
     """What it is, where `cnctl train` cannot continue from it: "a ControlNet-Union"."""
     reads_tokens: bool = False
     """Whether its residuals depend on the base's tokens, so that each step has its own."""
+    runs_base_layers: bool = False
+    """Whether it runs layers of the base by itself, besides those that the base runs."""
     reads_edit = False
     """Whether it may read an image to fill in behind its hint: its colours, and 1 where they are
     kept, (B, 4, H, W)."""

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -64,8 +65,13 @@ def load_deepspeed(device: str | None) -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def check_sharding(settings: TrainSettings, dtype: torch.dtype, step: int) -> None:
-    """CnctlError where what the environment asks for does not go with the settings."""
+def check_sharding(
+    settings: TrainSettings, dtype: torch.dtype, step: int, *, runs_base_layers: bool
+) -> None:
+    """CnctlError where what the environment asks for does not go with the settings.
+
+    runs_base_layers: see `Network`.
+    """
     if not may_shard():
         return
     if dtype == torch.float16 or settings.optimizer != "adamw":
@@ -80,6 +86,13 @@ def check_sharding(settings: TrainSettings, dtype: torch.dtype, step: int) -> No
         )
     if wants_deepspeed():
         _check_deepspeed(settings, step)
+    shards_weights = wants_fsdp() or _zero_stage() == 3
+    if settings.unfreeze_after and runs_base_layers and shards_weights:
+        raise CnctlError(
+            "this ControlNet runs layers of its base, which FSDP and ZeRO 3 gather only when the "
+            "base runs",
+            hint="use ZeRO 2, or leave out --unfreeze-after",
+        )
 
 
 def _check_deepspeed(settings: TrainSettings, step: int) -> None:
@@ -90,7 +103,7 @@ def _check_deepspeed(settings: TrainSettings, step: int) -> None:
                 f"DeepSpeed's configuration names its own {name}",
                 hint="leave it out: the flags of cnctl train set it",
             )
-    stage = config["zero_optimization"]["stage"]
+    stage = _zero_stage()
     if stage == 0:
         raise CnctlError(
             "ZeRO 0 shards nothing and does not report the norm of gradients",
@@ -107,6 +120,10 @@ def _check_deepspeed(settings: TrainSettings, step: int) -> None:
             hint=f"train {settings.unfreeze_after} steps without it, then run it with --resume "
             f"--unfreeze-after {settings.unfreeze_after} and more --steps",
         )
+
+
+def _zero_stage() -> int:
+    return int(DeepSpeedPlugin().deepspeed_config["zero_optimization"]["stage"])
 
 
 def make_accelerator(base: Base, settings: TrainSettings) -> Accelerator:
@@ -138,7 +155,10 @@ def _of_kind(base: Base, settings: TrainSettings, **common: Any) -> Accelerator:
         return accelerator
     if wants_fsdp():
         policy = MixedPrecisionPolicy(param_dtype=base.dtype, reduce_dtype=torch.float32)
-        plugin = FullyShardedDataParallelPlugin(mixed_precision_policy=policy)
+        # Each process has read the weights, and what reads them for it knows no buffers.
+        plugin = FullyShardedDataParallelPlugin(
+            mixed_precision_policy=policy, cpu_ram_efficient_loading=False
+        )
         accelerator = Accelerator(fsdp_plugin=plugin, cpu=on_cpu, **common)
         if torch.distributed.is_initialized():
             # accelerate shards on GPUs only, torch on the CPU too.
@@ -173,10 +193,21 @@ def release(accelerator: Accelerator, *modules: nn.Module) -> None:
             getattr(parameter.device_mesh, "_pg_registry", {}).clear()
 
 
-def shard(accelerator: Accelerator, module: nn.Module) -> None:
-    """Shard its weights in place where FSDP is asked for; this replaces its parameters."""
-    if accelerator.is_fsdp2:
-        fsdp2_prepare_model(accelerator, module)
+def shard(accelerator: Accelerator, module: nn.Module, *, blocks: Sequence[str]) -> None:
+    """Shard its weights in place where FSDP is asked for; this replaces its parameters.
+
+    blocks: classes of blocks that are gathered one by one, besides those that the configuration
+    names. Those that the module has not, which accelerate refuses, do not count.
+    """
+    if not accelerator.is_fsdp2:
+        return
+    plugin = accelerator.state.fsdp_plugin
+    known = {type(part).__name__ for part in module.modules()}
+    configured = plugin.transformer_cls_names_to_wrap
+    named = dict.fromkeys((*(configured or ()), *blocks))
+    plugin.transformer_cls_names_to_wrap = [name for name in named if name in known]
+    fsdp2_prepare_model(accelerator, module)
+    plugin.transformer_cls_names_to_wrap = configured
 
 
 def prepare(

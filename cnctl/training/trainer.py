@@ -135,7 +135,7 @@ class Training:
         """Shard weights as accelerate is configured. learning: names of trainable parameters."""
         if may_shard():
             self._on_meta = to_meta(self.network), to_meta(self.base.denoiser)
-        shard(self._accelerator, self.network)
+        self._shard(self.network)
         named = dict(self.network.named_parameters())
         self._learning = {name: named[name] for name in learning}
         """The network's parameters that a checkpoint keeps: all, or a Control-LoRA's."""
@@ -309,9 +309,12 @@ class Training:
         if self.settings.gradient_checkpointing:
             self.base.denoiser.enable_gradient_checkpointing()
 
+    def _shard(self, module: nn.Module) -> None:
+        shard(self._accelerator, module, blocks=self.base.family.repeated_blocks)
+
     def _shard_base(self) -> dict[str, nn.Parameter]:
         """The unfrozen parameters of the base by name, sharded."""
-        shard(self._accelerator, self.base.denoiser)
+        self._shard(self.base.denoiser)
         named = dict(self.base.denoiser.named_parameters())
         return {f"base.{name}": named[name] for name in self._locked}
 

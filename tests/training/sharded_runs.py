@@ -17,11 +17,7 @@ from ended_groups import threads_of_groups
 from safetensors.torch import save_file
 
 from cnctl.data import Pair
-from cnctl.models.adapters import add_adapters
 from cnctl.models.families import load_base
-from cnctl.models.unet.controlnet import build_controlnet
-from cnctl.models.unet.family import is_own
-from cnctl.models.unet.input_concat import build_input_concat
 from cnctl.settings import TrainSettings
 from cnctl.training.accelerator import load_deepspeed
 from cnctl.training.checkpoints import newest_checkpoint, save_checkpoint
@@ -49,6 +45,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "unfreeze": "all",
         "learning_rate": 1e-4,
     },
+    "unfrozen-all": {"unfreeze_after": 2, "unfreeze": "all", "learning_rate": 1e-4},
+    "concat-lora": {"method": "input-concat", "lora": 4},
     "grown": {"grow": 2},
     "half": {"dtype": "bfloat16", "resolution": 64},
 }
@@ -68,7 +66,7 @@ class Noise:
     def load(self, index: int, rng: np.random.Generator | None) -> Pair:
         shape = (self.side, self.side, 3)
         image = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
-        return Pair(image, image[..., :1], f"a {index}")
+        return Pair(image, image, f"a {index}")
 
     def name(self, index: int) -> str:
         return f"noise {index}"
@@ -79,13 +77,17 @@ def run(name: str, base_path: Path, out: Path, group: ProcessGroup, batch_size: 
     grow, resume, dtype = (how.pop(key, None) for key in ("grow", "resume", "dtype"))
     settings = replace(SETTINGS, batch_size=batch_size, num_processes=group.size, **how)
     base = load_base(base_path, device="cpu", dtype=dtype)
-    if settings.method == "input-concat":
-        network = build_input_concat(base.denoiser, hint_channels=1)
+    network = base.family.build_network(
+        base,
+        method=settings.method,
+        hint_channels=3,
+        hint_encoder=settings.hint_encoder,
+        hint_start=settings.hint_start,
+        rank=settings.lora,
+        seed=1,
+    )
+    if network.replaces_base:
         base = replace(base, denoiser=network)
-    else:
-        network = build_controlnet(base.denoiser, hint_channels=1, seed=1)
-    if settings.lora:
-        add_adapters(network, is_own=is_own, rank=settings.lora, seed=1)
     training = Training(
         base,
         network,

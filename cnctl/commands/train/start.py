@@ -55,7 +55,12 @@ def _run_in_group(
             stack.enter_context(_same_threads(checkpoint, on_event))
             setup = prepare(request, checkpoint, on_event=on_event)
             step = checkpoint.step if checkpoint else 0
-            check_sharding(setup.settings, setup.base.dtype, step)
+            check_sharding(
+                setup.settings,
+                setup.base.dtype,
+                step,
+                runs_base_layers=setup.network.runs_base_layers,
+            )
             check_folder(out)
         training = Training(
             setup.base,

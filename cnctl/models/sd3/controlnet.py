@@ -55,6 +55,11 @@ class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
         return self.reads_mask or not self.config.force_zeros_for_pooled_projection
 
     @property
+    def runs_base_layers(self) -> bool:  # type: ignore[override]  # it depends on the weights
+        """The base's position embedding, where it has none of its own."""
+        return self.pos_embed is None
+
+    @property
     def reads_mask(self) -> bool:
         """Whether latents of the hint have a mask behind them, as alimama's do."""
         return self.config.extra_conditioning_channels > 0

@@ -40,6 +40,7 @@ SHARE = 5
 class ZImageControlNet(LatentHintNetwork, ZImageControlNetModel):
     """A ControlNet for one kind of hint, or a union, which does not read the kind."""
 
+    runs_base_layers = True
     control_layers: Any
     control_noise_refiner: Any
     control_all_x_embedder: Any

@@ -146,6 +146,20 @@ def test_what_shards_cannot_do_is_said_before_anything_is_trained(
         train(request, tmp_path / "run")
 
 
+def test_a_base_in_shards_beside_a_controlnet_that_runs_its_layers_is_refused(
+    random_zimage_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in KINDS["fsdp"].items():
+        monkeypatch.setenv(name, value)
+    settings = SETTINGS | {"unfreeze_after": 2, "unfreeze": "all"}
+    request = TrainRequest(
+        condition="canny", data="scenes:12", base=str(random_zimage_base), device="cpu",
+        settings=settings,
+    )  # fmt: skip
+    with pytest.raises(CnctlError, match="this ControlNet runs layers of its base"):
+        train(request, tmp_path / "run")
+
+
 def test_an_absent_deepspeed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setattr(accelerator, "is_deepspeed_available", lambda: False)
