@@ -4,6 +4,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from cnctl.models.text_features import whole_picture
 from cnctl.registry import get_condition
 from cnctl.sampling.denoise import denoise, draw_noise, sample
 from cnctl.sampling.image_to_image import Edit, encode_edit
+from cnctl.settings import TrainSettings
 from cnctl.training.loss import noise_prediction_loss
 
 SIZE = {"height": 64, "width": 80}
@@ -48,6 +50,12 @@ class TestRecognise:
         family = read_family(tmp_path)
         assert family.name == case.name
         assert all(weights for weights in family.controlnets.values())
+
+    def test_its_recipe_are_settings_of_training(self, case: Any, base: Base) -> None:
+        recipe = base.defaults.get("train", {})
+        assert recipe.keys() <= {f.name for f in fields(TrainSettings)}
+        if case.part == "transformer":  # the paper's settings are those of U-Nets
+            assert {"steps", "learning_rate"} <= recipe.keys()
 
     def test_a_controlnet_for_another_is_refused(
         self, base: Base, saved: Path, loaded_random_base: Base, loaded_sdxl_base: Base

@@ -37,8 +37,8 @@ from cnctl.models.transformer.packing import SIDE
 from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import find_weights, weights_file
 
-RECIPE = {"learning_rate": 4e-5, "prompt_dropout": 0.1}
-"""What InstantX's union was trained with (its model card; batches of 64, 50,000 steps)."""
+RECIPE = {"steps": 50_000, "learning_rate": 4e-5, "prompt_dropout": 0.1}
+"""What InstantX's union was trained with (its model card; in batches of 64)."""
 ACTIVATION_BYTES = {False: 24, True: 2}
 """As SD3's, whose blocks these are."""
 

@@ -48,8 +48,14 @@ LACKS = {
 }
 TURBO_SHIFT = 3.0
 """Of the noise schedule of Z-Image-Turbo, whose transformer has Z-Image's shapes."""
-RECIPE = {"learning_rate": 2e-5, "prompt_dropout": 0.1, "timestep_density": "uniform"}
-"""How the published ControlNets were trained: their model card, and VideoX-Fun's script."""
+RECIPE = {
+    "steps": 10_000,
+    "learning_rate": 2e-5,
+    "prompt_dropout": 0.1,
+    "timestep_density": "uniform",
+}
+"""How the first published ControlNet was trained: its model card, and VideoX-Fun's script (in
+batches of 64)."""
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # 9 points of time in its model card, of which the last is the image itself.
     TURBO: {"steps": 8, "guidance_scale": 1.0, "train": RECIPE},

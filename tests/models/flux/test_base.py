@@ -56,7 +56,8 @@ def test_the_schedule_shifts_with_the_size_of_the_image(flux_base: Base) -> None
 
 def test_defaults_are_those_of_the_model_cards(flux_base: Base, schnell: Path) -> None:
     own = {"steps": 28, "guidance_scale": 1.0, "distilled_guidance": 3.5}
-    assert flux_base.defaults == own | {"scheduler": "flow_match_euler"}
+    recipe = {"steps": 30_000, "learning_rate": 2e-5, "prompt_dropout": 0.2}
+    assert flux_base.defaults == own | {"scheduler": "flow_match_euler", "train": recipe}
     fast = load_base(schnell, weights=False)
     assert (fast.defaults["steps"], fast.distilled_guidance) == (4, None)
     assert (flux_base.resolution, flux_base.size_multiple) == (1024, 16)
