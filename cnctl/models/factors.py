@@ -40,6 +40,13 @@ def unfolded_shapes(tensors: Mapping[str, TensorSpec]) -> dict[str, Shape]:
     return shapes
 
 
+def count_merged(tensors: Mapping[str, TensorSpec]) -> int:
+    """Numbers of what a file's tensors make with their base; 0 where it has no factors."""
+    if not rank_of(tensors):
+        return 0
+    return sum(map(prod, unfolded_shapes(tensors).values()))
+
+
 def rank_of(tensors: Mapping[str, TensorSpec]) -> int:
     """The largest rank of a file's factors; 0 where it has none."""
     return max((spec.shape[0] for name, spec in tensors.items() if name.endswith(DOWN)), default=0)

@@ -44,7 +44,8 @@ def count_weights(outline: Base, controls: Iterable[Path] = (), *, form: str = "
     form: of the base's linear layers, of `cnctl.models.quantize`; "" for none.
     """
     denoiser, *encoders = outline.parts.values()
-    parameters = sum(outline.family.layout.describe(path).parameters for path in controls)
+    described = [outline.family.layout.describe(path) for path in controls]
+    parameters = sum(one.merged or one.parameters for one in described)
     return WeightBytes(
         text_encoders=sum(quantized_bytes(encoder, form) for encoder in encoders),
         denoiser=quantized_bytes(denoiser, form),

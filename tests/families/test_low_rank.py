@@ -34,6 +34,7 @@ from cnctl.settings import TrainSettings
 
 pytestmark = pytest.mark.usefixtures("transformer")
 RANK = 2
+COMPUTED = "pos_embed.pos_embed"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -134,6 +135,9 @@ def test_extracted_at_its_rank_it_is_the_same(source: str, low_rank: Path, tmp_p
     found = info(again)
     assert isinstance(found, WeightsInfo)
     assert (found.rank, found.condition, "Control-LoRA" in found.form) == (RANK, "canny", True)
+    assert found.merged == sum(
+        t.numel() for n, t in load_file(whole / WEIGHTS).items() if n != COMPUTED
+    )
     # Every weight is larger than its factors of half its sides: what is not factored is whole.
     full = tmp_path / "full.safetensors"
     made = convert(ConvertRequest(sources=whole, target=full, **asked, rank=4096))

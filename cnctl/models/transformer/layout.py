@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnctl.models.checkpoint_layout import CheckpointLayout
-from cnctl.models.factors import rank_of
+from cnctl.models.factors import count_merged, rank_of
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.source import Source, describe, open_source, read_description
 from cnctl.models.weights_info import DTYPES, WeightsInfo
@@ -69,6 +69,7 @@ def _describe(
         else "a base that no shape determines",
         notes=(*source.notes, *_oddities(format, source)),
         rank=rank_of(source.tensors),
+        merged=count_merged(source.tensors),
         converted=converted if isinstance(converted, dict) else {},
         sha256=sha256(source.path) if hash else "",
     )

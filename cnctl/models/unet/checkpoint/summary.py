@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from cnctl.models.factors import rank_of
+from cnctl.models.factors import count_merged, rank_of
 from cnctl.models.input_concat import InputConcat
 from cnctl.models.unet.checkpoint import published
 from cnctl.models.unet.checkpoint.config import find_family
@@ -47,6 +47,7 @@ def _describe_weights(source: Source, *, hash: bool) -> WeightsInfo:
         fits=_fits(source),
         notes=(*source.notes, *_oddities(source)),
         rank=rank_of(source.tensors),
+        merged=count_merged(source.tensors),
         converted=converted if isinstance(converted, dict) else {},
         sha256=sha256(source.path) if hash else "",
     )
