@@ -87,6 +87,7 @@ def _print_weights(found: WeightsInfo) -> None:
         "form": f"{found.form} ({found.container})",
         "family": found.family or "unknown",
         "condition": found.condition or "not said in the file",
+        "licence": f"{found.licence} (by its name)" if found.licence else "",
         "hint channels": found.hint_channels,
         "rank": found.rank or "",
         "dtype": found.dtype,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cnctl.commands.shared.cached import cached_weights, find_named
-from cnctl.commands.shared.known_controls import find_control
+from cnctl.commands.shared.known_controls import find_control, find_licence
 from cnctl.errors import CnctlError, MissingError, shown
 from cnctl.models.layouts import find_layout
 from cnctl.models.locate import SHORT_NAMES
@@ -44,7 +44,8 @@ def info(
         return _describe_image(path)
     if not path.exists():
         path = _find_named(str(source))
-    return find_layout(path).describe(path, hash=hash, config=config)
+    found = find_layout(path).describe(path, hash=hash, config=config)
+    return replace(found, licence=find_licence(path))
 
 
 def _find_named(name: str) -> Path:

@@ -38,6 +38,8 @@ class WeightsInfo:
     """The largest of a Control-LoRA; 0 for other forms."""
     merged: int = 0
     """Numbers of the weights that a Control-LoRA changes or has, in memory; 0 for other forms."""
+    licence: str = ""
+    """Of the published ControlNet whose name it has; "" for other names."""
     converted: dict[str, Any] = field(default_factory=dict)
     """What `cnctl convert` wrote down: form and sha256 of the source, and what was done to it."""
     sha256: str = ""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -57,6 +58,23 @@ def test_a_control_lora_and_what_was_done_to_it(folder, random_base, tmp_path) -
     assert found.notes == (
         "a Control-LoRA is a ControlNet only together with a base; name the base with --base",
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "licence"),
+    [
+        ("control_v11p_sd15_canny", "CreativeML OpenRAIL-M"),
+        ("models--xinsir--controlnet-canny-sdxl-1.0/snapshots/0", "Apache-2.0"),
+        ("mine", ""),
+    ],
+)
+def test_a_published_name_tells_the_licence(folder, tmp_path, place, licence) -> None:
+    """Folder names that are published, and those of the hub's cache."""
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, tmp_path / place)
+    found = info(tmp_path / place)
+    assert isinstance(found, WeightsInfo)
+    assert found.licence == licence
 
 
 @pytest.mark.parametrize(

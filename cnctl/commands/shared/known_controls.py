@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 from cnctl.models.published import published_controlnets, short_name
 from cnctl.plugin import Condition, Weights
 from cnctl.registry import condition_names, list_conditions
+from cnctl.tensorfiles.listing import WEIGHTS_NAMES
 
 NEAR = 3
 
@@ -26,6 +28,20 @@ def find_control(name: str) -> Weights | None:
         known = find_control(short_name(name))
         return known if known and known.source == name else None
     return _published().get(name) or _of_plugins().get(name)
+
+
+def find_licence(path: Path) -> str:
+    """The licence of the published ControlNet that this path names; "" for another."""
+    parts = {*path.absolute().parts, path.stem}
+    for known in _published().values():
+        folder = f"models--{known.source.replace('/', '--')}"  # in the hub's cache
+        if parts & {folder, known.source.partition("/")[2]} or _is_file_of(known, path):
+            return known.licence
+    return ""
+
+
+def _is_file_of(known: Weights, path: Path) -> bool:
+    return path.name == known.file and known.file not in WEIGHTS_NAMES
 
 
 def published_names() -> list[str]:

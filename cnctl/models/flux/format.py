@@ -160,6 +160,14 @@ def summarise(source: Source) -> str:
     return f"{blocks}, hints read as {reads}{union}"
 
 
+def list_oddities(source: Source) -> list[str]:
+    """The kinds that a union reads, as the published ones count them."""
+    if not (kinds := source.architecture["num_mode"]):
+        return []
+    names = [name for name, kind in published.MODES.items() if kind < kinds]
+    return [f"a union: of its kinds of hint the first are {', '.join(names)}, if it is published"]
+
+
 FORMAT = ControlNetFormat(
     family="FLUX.1",
     forms=(XLABS,),
@@ -178,6 +186,7 @@ FORMAT = ControlNetFormat(
     respond=respond,
     condition_of=published.condition_of,
     summarise=summarise,
+    list_oddities=list_oddities,
 )
 
 

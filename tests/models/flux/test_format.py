@@ -92,6 +92,8 @@ def test_xlabs_names_are_those_that_diffusers_converts(
 def test_info_names_the_form(form: str, said: str, write_controlnet: Write, tmp_path: Path) -> None:
     found = info(write_controlnet(tmp_path / "x", form)).as_dict()
     assert (found["form"], found["family"]) == (said, "FLUX.1 with 2 heads of width 16")
+    kinds = "a union: of its kinds of hint the first are canny, tile, depth, blur, pose, if it is "
+    assert [*found["notes"]] == ([f"{kinds}published"] if form == "union" else [])
 
 
 def test_a_file_whose_axes_are_unknown_is_refused(write_controlnet: Write, tmp_path: Path) -> None:
