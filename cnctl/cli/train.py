@@ -40,7 +40,8 @@ PANELS = {
     "Model": "base init_from config method connect hint_encoder hint_start layers lora "
     "unfreeze_after unfreeze",
     "Optimization": "steps batch_size gradient_accumulation learning_rate lr_warmup lr_schedule "
-    "optimizer max_grad_norm ema prompt_dropout snr_gamma noise_offset timestep_density seed",
+    "optimizer max_grad_norm ema prompt_dropout snr_gamma noise_offset timestep_density "
+    "timestep_weights seed",
     "Progress": "preview_every preview_steps checkpoint_every on_convergence tracker",
     "Output": "out resume check dry_run json quiet",
     "Machine": "device dtype quantize num_processes workers cache gradient_checkpointing "

@@ -7,12 +7,16 @@ suit, where a run starts, and what a prediction says of the clean latents.
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+MODE_SCALE = 1.29
+"""Of the density by its mode, as in diffusers."""
 
 
 class Process(Protocol):
@@ -47,6 +51,13 @@ class Process(Protocol):
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the network is to predict."""
 
+    @property
+    def weightings(self) -> tuple[str, ...]:
+        """Names of the weights of timesteps in the loss; the first is "none"."""
+
+    def weights(self, timesteps: Tensor, weighting: str) -> Tensor:
+        """Weights (B,) of the losses of samples. weighting: one of `weightings`."""
+
     def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
         """Weights (B,) of the losses of samples by min-SNR (Hang et al., 2023, equation 9)."""
 
@@ -80,6 +91,7 @@ class Diffusion:
 
     schedulers = ("ddim", "euler", "euler_ancestral", "unipc", "dpm_solver_multistep")
     densities = ("uniform",)
+    weightings = ("none",)
 
     @property
     def prediction(self) -> str:
@@ -99,6 +111,9 @@ class Diffusion:
         if self.prediction == "v_prediction":
             return self.scheduler.get_velocity(latents, noise, timesteps)
         return noise
+
+    def weights(self, timesteps: Tensor, weighting: str) -> Tensor:
+        return torch.ones_like(timesteps, dtype=torch.float32)
 
     def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
         kept = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
@@ -153,7 +168,8 @@ class FlowMatching:
     itself spaces it."""
 
     prediction = "flow"
-    densities = ("logit_normal", "uniform")
+    densities = ("logit_normal", "uniform", "mode")
+    weightings = ("none", "cosmap", "sigma_sqrt")
 
     @property
     def schedulers(self) -> tuple[str, ...]:
@@ -164,14 +180,17 @@ class FlowMatching:
         return self.scheduler.config.num_train_timesteps
 
     def draw_timestep(self, generator: torch.Generator, *, density: str) -> Tensor:
-        """Logit-normal with mean 0 and deviation 1 (Esser et al., 2024, section 3.1), or uniform.
+        """Logit-normal with mean 0 and deviation 1, or uniform, or by its mode.
 
-        Then shifted as the base's schedule is, but for a dynamic shift, as in diffusers' scripts.
+        By Esser et al. (2024, section 3.1), whose "mode" here has the scale 1.29. Then shifted as
+        the base's schedule is, but for a dynamic shift, as in diffusers' scripts.
         """
         if density == "logit_normal":
             sigma = torch.sigmoid(torch.randn(1, generator=generator))
         else:
             sigma = 1 - torch.rand(1, generator=generator)
+        if density == "mode":
+            sigma -= MODE_SCALE * (torch.sin(math.pi * sigma / 2).square() - sigma)
         config = self.scheduler.config
         shift = 1.0 if config.use_dynamic_shifting else config.shift
         return self.last_timestep * shift * sigma / (1 + (shift - 1) * sigma)
@@ -182,6 +201,13 @@ class FlowMatching:
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         return noise - latents
+
+    def weights(self, timesteps: Tensor, weighting: str) -> Tensor:
+        """By Esser et al. (2024, section 3.1), as in diffusers: "sigma_sqrt" is 1 / σ²."""
+        sigma = timesteps / self.last_timestep
+        if weighting == "cosmap":
+            return 2 / (math.pi * (1 - 2 * sigma + 2 * sigma.square()))
+        return sigma**-2 if weighting == "sigma_sqrt" else torch.ones_like(sigma)
 
     def min_snr_weights(self, timesteps: Tensor, gamma: float) -> Tensor:
         """For a velocity, min(SNR, γ) / (SNR + 1), with SNR = ((1 - σ) / σ)²."""

@@ -82,8 +82,13 @@ class TrainSettings(Declared):
     timestep_density: Annotated[
         str,
         Flag("How timesteps are drawn.", default="{}, or by base"),
-        one_of("uniform", "logit_normal"),
+        one_of("uniform", "logit_normal", "mode"),
     ] = "uniform"
+    timestep_weights: Annotated[
+        str,
+        Flag("How timesteps count in the loss of a flow.", default="{}, alike"),
+        one_of("none", "cosmap", "sigma_sqrt"),
+    ] = "none"
     resolution: Annotated[
         int,
         Flag("Side in pixels of the square that images are cropped to.", default="the base's own"),

@@ -22,11 +22,14 @@ def noise_prediction_loss(
     noise: Tensor,
     connect: str = "all",
     snr_gamma: float = 0.0,
+    weighting: str = "none",
 ) -> Tensor:
     """L = ‖ε - ε_θ(z_t, t, c_t, c_f)‖², as the mean over the batch and all elements.
 
     snr_gamma: 0 is equation 10 as it stands; above, each sample counts by min-SNR (Hang et al.,
     2023, equation 9), so that nearly clean images, on which control has no hold, count less.
+
+    weighting: how timesteps count besides, one of the base's `Process.weightings`.
 
     latents z_0 and noise ε: (B, C, h, w), scaled; timesteps t: (B,); text: c_t;
     hint: float (B, hint_channels, H, W) in [0, 1]. A base that predicts v or a velocity has that in
@@ -36,9 +39,11 @@ def noise_prediction_loss(
     predicted = network.predict(base, noisy, timesteps, text, hint, connect=connect)
     target = base.process.target(latents, noise, timesteps)
     errors = F.mse_loss(predicted.float(), target.float(), reduction="none").mean((1, 2, 3))
-    if not snr_gamma:
-        return errors.mean()
-    return (errors * base.process.min_snr_weights(timesteps, snr_gamma)).mean()
+    if snr_gamma:
+        errors = errors * base.process.min_snr_weights(timesteps, snr_gamma)
+    if weighting != "none":
+        errors = errors * base.process.weights(timesteps, weighting)
+    return errors.mean()
 
 
 def draw_noise(

@@ -25,6 +25,7 @@ class Objective(nn.Module):
         self._base = base
         self._connect = settings.connect
         self._snr_gamma = settings.snr_gamma
+        self._weighting = settings.timestep_weights
 
     def forward(self, **inputs: Any) -> Tensor:
         """The loss, a scalar; see `noise_prediction_loss` for the inputs."""
@@ -33,6 +34,7 @@ class Objective(nn.Module):
             self.network,
             connect=self._connect,
             snr_gamma=self._snr_gamma,
+            weighting=self._weighting,
             **inputs,
         )
 

@@ -79,6 +79,7 @@ def _ruled_out(settings: TrainSettings, base: Base) -> Iterator[tuple[str, str]]
         "hint_start": family.hint_starts,
         "unfreeze": family.unfreezable if _unfreezes(settings) else (),
         "timestep_density": base.process.densities,
+        "timestep_weights": base.process.weightings,
     }
     for name, known in choices.items():
         if known and getattr(settings, name) not in known:

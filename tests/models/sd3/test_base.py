@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import SD3Transformer2DModel, StableDiffusion3ControlNetPipeline
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3ControlNetPipeline,
+)
+from diffusers.training_utils import (
+    compute_density_for_timestep_sampling,
+    compute_loss_weighting_for_sd3,
+)
 from safetensors.torch import save_file
 from transformers import T5EncoderModel
 
@@ -134,9 +142,7 @@ def test_a_long_prompt_is_said_in_one_line(loaded_sd3_base: Base) -> None:
 
 
 def test_densities_of_timesteps() -> None:
-    """Undone is the shift: the logit is normal, or the time uniform."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
+    """Undone is the shift: the logit is normal, or the time uniform, or as diffusers draws it."""
     process = FlowMatching(FlowMatchEulerDiscreteScheduler(shift=3.0))
     generator = torch.Generator().manual_seed(0)
 
@@ -150,6 +156,20 @@ def test_densities_of_timesteps() -> None:
     assert abs(logits.std() - 1) < 0.05
     quarters = torch.histc(draw("uniform"), bins=4, min=0, max=1) / 4000
     assert (quarters - 0.25).abs().max() < 0.03
+    theirs = compute_density_for_timestep_sampling("mode", 4000, mode_scale=1.29)
+    quantiles = torch.linspace(0.05, 0.95, 10)
+    found, expected = (torch.quantile(drawn, quantiles) for drawn in (draw("mode"), theirs))
+    assert (found - expected).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("weighting", ["none", "cosmap", "sigma_sqrt"])
+def test_weights_of_timesteps_are_those_of_diffusers(weighting: str, loaded_sd3_base: Base) -> None:
+    process = FlowMatching(FlowMatchEulerDiscreteScheduler(shift=3.0))
+    timesteps = torch.tensor([20.0, 500.0, 1000.0])
+    expected = compute_loss_weighting_for_sd3(weighting, timesteps / 1000)
+    torch.testing.assert_close(process.weights(timesteps, weighting), expected)
+    assert weighting in process.weightings
+    assert loaded_sd3_base.process.weightings == process.weightings
 
 
 def test_inpainting_reads_the_mask_of_generate(
