@@ -25,7 +25,7 @@ PAGES = [
         for path in sorted((ROOT / folder).glob("*.md"))
     ),
 ]
-WITHOUT_RECORD = {"bird-canny-hint.png", "evaluate-rows.png", "steps.png"}
+WITHOUT_RECORD = {"bird-canny-hint.png", "drawings.png", "evaluate-rows.png", "steps.png"}
 
 
 def shown_on(page: Path) -> set[Path]:

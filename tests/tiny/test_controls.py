@@ -15,6 +15,7 @@ from cnctl.registry import get_condition
 from cnctl.sampling.denoise import Control, sample
 from cnctl.tiny import WEIGHTS
 from cnctl.tiny.scenes import HELD_OUT, exact_maps, render_scene
+from tests.benchmarks.drawings import drawing, scores
 
 SCENES = [render_scene(HELD_OUT + number) for number in (0, 1)]
 PICTURES = ("blur-gaussian", "coco-stuff", "inpaint", "normal-bae", "tile")
@@ -56,3 +57,13 @@ def test_an_output_fits_its_own_hint_best(base: Base, name: str) -> None:
 
     own, other = fit(hints), fit(hints[::-1])
     assert (own > other) == find_metric(condition.metric).higher_is_better
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["ink", "poster", "pencil"])
+def test_canny_obeys_drawings_by_another_hand(base: Base, style: str) -> None:
+    drawings = [drawing(style, number) for number in range(8)]
+    canny = get_condition("canny")
+    found = scores(base, canny, open_control(canny, base), drawings, drawings)
+    assert found["own"] > 0.65
+    assert found["own"] > found["wrong"] + 0.3

@@ -1,10 +1,19 @@
 """Training sets of pairs: only what the prompt names changes, and orders of normals alternate."""
 
+import cv2
 import numpy as np
 
 from cnctl.data.open import open_dataset
 from cnctl.tiny.captions import vocabulary
-from examples.tiny.pairs import edited, with_normals, write_pairs
+from examples.tiny.free_shapes import free_picture
+from examples.tiny.pairs import (
+    PLAIN,
+    edited,
+    with_free_shapes,
+    with_normals,
+    with_scribbles,
+    write_pairs,
+)
 
 SEEDS = range(24)
 
@@ -42,3 +51,21 @@ def test_the_folder_is_a_data_set(tmp_path) -> None:
     np.testing.assert_array_equal(example.image, pair.image)
     np.testing.assert_array_equal(example.hint, pair.hint)
     assert example.prompt == pair.prompt
+
+
+def test_free_shapes_have_no_hint_and_scenes_are_among_them(tmp_path) -> None:
+    write_pairs(tmp_path, with_free_shapes, 6)
+    dataset = open_dataset(tmp_path)
+    assert (len(dataset), dataset.ready_hints) == (6, 0)
+    prompts = [dataset[i].prompt for i in range(6)]
+    assert [prompt == PLAIN for prompt in prompts] == [False, True, True] * 2
+    np.testing.assert_array_equal(dataset[1].image, free_picture(1))
+
+
+def test_strokes_cover_the_edges_of_their_picture() -> None:
+    for seed in range(0, 8, 2):
+        pair = with_scribbles(seed)
+        assert pair.hint is not None
+        edges = cv2.Canny(pair.image, 100, 200) > 0
+        assert pair.hint[edges].mean() > 0.9 * 255
+        assert 0.02 < pair.hint.mean() / 255 < 0.9
