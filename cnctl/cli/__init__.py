@@ -170,6 +170,9 @@ def _hush() -> None:
     import warnings
 
     warnings.simplefilter("ignore")
+    ours = logging.StreamHandler()
+    ours.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("cnctl").addHandler(ours)
     if logging.lastResort:  # prints what libraries log without a handler
         logging.lastResort.setLevel(logging.ERROR)
     for name, value in {

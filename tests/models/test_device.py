@@ -22,7 +22,7 @@ class TestDeviceAndPrecision:
 
     def test_no_cuda(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-        with pytest.raises(DeviceError, match="there is no device cuda: torch sees no CUDA"):
+        with pytest.raises(DeviceError, match="there is no device cuda: torch sees 0 CUDA devices"):
             pick_device("cuda")
 
     def test_no_mps(self, monkeypatch: pytest.MonkeyPatch) -> None:
