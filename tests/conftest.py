@@ -88,6 +88,22 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve of 40x80 pixels, of which training at 64 pixels sees a part."""
+    import numpy as np
+
+    from cnctl.images import write_image
+
+    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    lines = []
+    for number in range(12):
+        write_image(folder / f"{number}.png", rng.integers(0, 256, (40, 80, 3), dtype=np.uint8))
+        lines.append(json.dumps({"image": f"{number}.png", "prompt": f"a {number}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder of Stable Diffusion's structure at small width, with random weights.
 

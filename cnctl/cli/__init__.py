@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Annotated, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
@@ -20,6 +20,9 @@ from cnctl.cli.usage_errors import describe_usage_error
 from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, reason, shown, write_error
 from cnctl.system.processes import rank
 from cnctl.system.working_folder import kept_working_folder
+
+if TYPE_CHECKING:
+    from logging import LogRecord
 
 NO_TEMPORARY = "No usable temporary directory"
 """What Python's tempfile says, in FileNotFoundError."""
@@ -164,17 +167,19 @@ def _describe(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {one_line(str(error))}; see it with --debug", 1
 
 
+def _is_shown(record: LogRecord) -> bool:
+    """Of cnctl's own log everything, of libraries' errors alone."""
+    return record.name == "cnctl" or record.levelname in ("ERROR", "CRITICAL")
+
+
 def _hush() -> None:
     """Keep third-party chatter off stderr; `--debug` lets it through."""
     import logging
     import warnings
 
     warnings.simplefilter("ignore")
-    ours = logging.StreamHandler()
-    ours.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("cnctl").addHandler(ours)
-    if logging.lastResort:  # prints what libraries log without a handler
-        logging.lastResort.setLevel(logging.ERROR)
+    if logging.lastResort:  # prints what is logged without a handler
+        logging.lastResort.addFilter(_is_shown)
     for name, value in {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",

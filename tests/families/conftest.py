@@ -1,6 +1,5 @@
 """The families that the contract suite runs over, each as a base of reduced width."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,6 @@ from diffusers.models.controlnets.controlnet_sd3 import SD3MultiControlNetModel
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cnctl.images import write_image
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
 from cnctl.models.network import Network
@@ -570,15 +568,3 @@ def saved(network: Network, tmp_path: Path) -> Path:
     """The ControlNet as a training run saves it."""
     network.save(tmp_path / "source", description={"condition": "canny"})
     return tmp_path / "source"
-
-
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve of 40x80 pixels, of which training at 64 pixels sees a part."""
-    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    lines = []
-    for number in range(12):
-        write_image(folder / f"{number}.png", rng.integers(0, 256, (40, 80, 3), dtype=np.uint8))
-        lines.append(json.dumps({"image": f"{number}.png", "prompt": f"a {number}"}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
-    return folder

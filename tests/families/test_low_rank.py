@@ -1,6 +1,6 @@
 """What a family of transformers promises of Control-LoRAs, and of ControlNets moved between bases.
 
-U-Nets have tests of their own, because their layouts are published.
+Those of U-Nets, whose layouts are published, are tested in tests/models/unet.
 """
 
 import json

@@ -100,10 +100,10 @@ def check_data(
 
 
 def _cut_by(base: str | None, note: Callable[[str], None]) -> Callable[[str], bool]:
-    """Whether training on this base cuts a prompt; its tokenizers are read for the first long one.
+    """Whether training on this base cuts a prompt.
 
-    Most data have short ones, and importing torch takes seconds. A note says where there is no such
-    base.
+    Its tokenizers are read for the first long prompt, since most are short and importing torch
+    takes seconds. A note says if the base is not installed.
     """
 
     @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -85,11 +85,7 @@ def prepare(
     condition = find_condition(asked.condition)
     data = named_data(asked.data)
     whole = open_training_data(data, condition, columns=asked.columns, note=note)
-    if asked.config and not asked.init_from:
-        raise CnctlError("--config is for the weights of --init-from", hint="leave it out")
-    if asked.init_from:
-        with _needed_to_resume(asked.init_from, checkpoint):
-            check_controls(asked.base, [_start(asked, condition)], note=note)
+    _check_start_weights(asked, condition, checkpoint, note=note)
     outline = open_base(
         asked.base, device=asked.device, dtype=asked.dtype, weights=False, note=note
     )
@@ -151,6 +147,21 @@ def prepare(
         plan=plan,
         record=record,
     )
+
+
+def _check_start_weights(
+    asked: TrainRequest,
+    condition: Condition,
+    checkpoint: Checkpoint | None,
+    *,
+    note: Callable[[str], None],
+) -> None:
+    """Raise CnctlError where the weights of --init-from do not fit the base; none is read."""
+    if asked.config and not asked.init_from:
+        raise CnctlError("--config is for the weights of --init-from", hint="leave it out")
+    if asked.init_from:
+        with _needed_to_resume(asked.init_from, checkpoint):
+            check_controls(asked.base, [_start(asked, condition)], note=note)
 
 
 def _open_base(asked: TrainRequest) -> Base:

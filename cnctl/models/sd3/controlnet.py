@@ -56,7 +56,7 @@ class Sd3ControlNet(LatentHintNetwork, SD3ControlNetModel):
 
     @property
     def runs_base_layers(self) -> bool:  # type: ignore[override]  # it depends on the weights
-        """The base's position embedding, where it has none of its own."""
+        """True if it lacks a position embedding and runs the base's."""
         return self.pos_embed is None
 
     @property

@@ -99,7 +99,10 @@ def _initial(
 ) -> tuple[Any, Mapping[str, Any], str]:
     """Architecture, config and family of an untrained ControlNet for this base."""
     if config is not None:
-        raise CnctlError("this base has a config of its own", hint="leave out --config")
+        raise CnctlError(
+            "--config is for a base without a config, and this one has it",
+            hint="leave out --config",
+        )
     check_hint_channels(format.family, "an untrained ControlNet", hint_channels)
     network = _outline(format, base)
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

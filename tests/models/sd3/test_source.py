@@ -116,7 +116,7 @@ def test_what_convert_does_not_do_is_said_in_a_sentence(
         convert(ConvertRequest(sources=folder, target=target, to="original"))
     with pytest.raises(CnctlError, match="form 'bare' is not one of ControlNets for SD3"):
         convert(ConvertRequest(sources=folder, target=target, to="bare"))
-    with pytest.raises(CnctlError, match="this base has a config of its own"):
+    with pytest.raises(CnctlError, match="and this one has it"):
         init_from_base(InitRequest(base=random_sd3_base, target=target, config=folder))
     with pytest.raises(CnctlError, match="hints of an untrained ControlNet have 1 channels"):
         init_from_base(InitRequest(base=random_sd3_base, target=target, hint_channels=1))

@@ -1,17 +1,14 @@
 """What only SDXL has: two text encoders, zeros for an empty prompt, sizes as inputs."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 
 from cnctl.commands.train.run import TrainRequest, train
-from cnctl.images import write_image
 from cnctl.models.base import Base
 from cnctl.models.families import load_base
 from cnctl.models.prompts import PromptOptions, count_chunks, encode_prompts
@@ -88,19 +85,11 @@ def test_half_precision_keeps_the_autoencoder_in_float32(random_sdxl_base: Path)
     assert base.vae.dtype == torch.float32
 
 
-def photographs(folder: Path) -> Path:
-    """Twelve of 40x80 pixels, of which training at 64 pixels sees a part."""
-    rng = np.random.default_rng(0)
-    lines = []
-    for number in range(12):
-        write_image(folder / f"{number}.png", rng.integers(0, 256, (40, 80, 3), dtype=np.uint8))
-        lines.append(json.dumps({"image": f"{number}.png", "prompt": f"a {number}"}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
-    return folder
-
-
 def test_training_tells_the_sizes_and_crops_that_there_were(
-    random_sdxl_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    random_sdxl_base: Path,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = []
     forward = UNet2DConditionModel.forward
@@ -112,7 +101,7 @@ def test_training_tells_the_sizes_and_crops_that_there_were(
     monkeypatch.setattr(UNet2DConditionModel, "forward", listening)
     request = TrainRequest(
         condition="canny",
-        data=str(photographs(tmp_path)),
+        data=str(photographs),
         base=str(random_sdxl_base),
         settings={
             "steps": 3,
