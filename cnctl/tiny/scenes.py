@@ -118,15 +118,14 @@ def exact_maps(scene: Scene) -> dict[str, Any]:
         "normals": scene.normals,
         "labels": scene.segmentation,
         "names": NAMES,
-        "edges": soft_edges(scene),
+        "edges": soft_edges(scene.outlines),
         "people": np.stack(scene.keypoints) if scene.keypoints else np.zeros((0, 18, 2)),
     }
 
 
-def soft_edges(scene: Scene) -> Array:
-    """The outlines as an edge detector draws them, float32 (H, W) in [0, 1]."""
-    lines = scene.outlines.astype(np.float32)
-    soft = cv2.GaussianBlur(lines, (0, 0), len(lines) / 128)
+def soft_edges(lines: NDArray[np.uint8]) -> Array:
+    """White lines on black, uint8 (H, W), as an edge detector draws them: float32 in [0, 1]."""
+    soft = cv2.GaussianBlur(lines.astype(np.float32), (0, 0), len(lines) / 128)
     return soft / max(float(soft.max()), 1.0)
 
 

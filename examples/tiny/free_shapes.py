@@ -1,9 +1,9 @@
-"""Pictures of nothing in particular, for ControlNets that shall follow lines that belong to no toy.
+"""Pictures of nothing in particular, to train ControlNets that follow lines which are not a toy's.
 
-A picture is a backdrop under layers of shapes, each filled and outlined in a way of its own:
+A picture is a backdrop under layers of shapes, which differ in how they are filled and outlined:
 occluding discs whose sizes follow a power law ("dead leaves", the edge statistics of
 photographs: Lee, Mumford, Huang, 2001), contours of smooth noise, splines, strokes, text, grids.
-The drawings of tests/benchmarks/drawings.py, which measure the result, share no code with it.
+The drawings of tests/benchmarks/drawings.py, which measure the result, are drawn by other code.
 """
 
 from collections.abc import Callable
@@ -42,13 +42,6 @@ def free_picture(seed: int) -> NDArray[np.uint8]:
     if rng.random() < 0.4:
         small += rng.normal(0, rng.uniform(1, 5), (SIZE, SIZE, 1)).astype(np.float32)
     return np.clip(small + 0.5, 0, 255).astype(np.uint8)
-
-
-def soft_edges_of(picture: NDArray[np.uint8]) -> Array:
-    """Canny's edges in the form of `cnctl.tiny.scenes.soft_edges`, float32 (H, W) in [0, 1]."""
-    lines = cv2.Canny(picture, 100, 200).astype(np.float32) / 255
-    soft = cv2.GaussianBlur(lines, (0, 0), len(lines) / SIZE)
-    return soft / max(float(soft.max()), 1e-6)
 
 
 def backdrop(rng: np.random.Generator) -> Array:

@@ -3,25 +3,21 @@
     python -m examples.tiny.pairs edits --count 6000 --out out/edits
     python -m examples.tiny.pairs normals --count 6000 --out out/normals
     python -m examples.tiny.pairs shapes --count 12000 --out out/shapes
-    python -m examples.tiny.pairs scribbles --count 6000 --out out/scribbles
 
 edits: a picture before a change is the hint of the picture after it, and the prompt says what to
 change, for ip2p. normals: the hints of half of the scenes have x, y, z as red, green, blue, the
 others z, y, x, for a ControlNet that reads both. shapes: one picture of three is a scene, the
-others show nothing that has a name, without hints, which `--columns hint=` detects. scribbles:
-scenes and such pictures in turn, with strokes along their edges.
+others show nothing that has a name, without hints, which `--columns hint=` detects.
 """
 
 import argparse
 import json
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from cnctl_conditions.normal import normal
-from cnctl_conditions.scribble import scribble
 from numpy.typing import NDArray
 
 from cnctl.hints.run import hint_from_maps
@@ -40,13 +36,11 @@ from cnctl.tiny.scenes import (
 )
 from cnctl.tiny.shapes import COLOURS, KINDS
 from examples.tiny.dataset import training_scene
-from examples.tiny.free_shapes import free_picture, soft_edges_of
+from examples.tiny.free_shapes import free_picture
 
 SIZE = 128
 PLAIN = "a picture"
 """The default prompt of the base."""
-SPARSE = 0.1
-"""Mean of the soft edges of a picture that scribbles are made of."""
 STREAM = 20230217
 """Names the random stream of edits."""
 GROUND, MARGIN = 0.62, 0.95
@@ -124,30 +118,10 @@ def with_free_shapes(seed: int) -> Pair:
     return Pair(free_picture(seed), None, PLAIN)
 
 
-def sparse_picture(seed: int) -> NDArray[np.uint8]:
-    """A picture with so few edges that strokes along them leave room."""
-    pictures = (free_picture(1000 * seed + part) for part in count())
-    return next(each for each in pictures if 0 < soft_edges_of(each).mean() < SPARSE)
-
-
-def with_scribbles(seed: int) -> Pair:
-    """A scene or a picture of nothing, in turn, and strokes along its edges."""
-    if seed % 2:
-        scene = training_scene(seed)
-        image, prompt, maps = scene.image, scene.prompt, exact_maps(scene)
-    else:
-        image, prompt = sparse_picture(seed), PLAIN
-        maps = {"image": image, "edges": soft_edges_of(image)}
-    hint = hint_from_maps(scribble, maps)
-    return Pair(image, np.zeros_like(image) if hint is None else hint, prompt)
-
-
-def write_pairs(folder: Path, make: Callable[[int], Pair], number: int) -> None:
+def write_pairs(folder: Path, make: Callable[[int], Pair], count: int) -> None:
     """Write the pairs of the first seeds, and an index that `cnctl train` reads."""
     lines = []
-    for name in ("images", "hints"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for seed in range(number):
+    for seed in range(count):
         pair, name = make(seed), f"{seed:06d}.png"
         write_image(folder / "images" / name, pair.image, overwrite=True)
         line = {"image": f"images/{name}", "prompt": pair.prompt}
@@ -163,7 +137,6 @@ SETS = {
     "edits": edited,
     "normals": with_normals,
     "shapes": with_free_shapes,
-    "scribbles": with_scribbles,
 }
 
 

@@ -58,7 +58,7 @@ def reading_loss(found: dict[str, Tensor], scenes: list[Scene]) -> Tensor:
     labels = _stacked(scene.segmentation[::2, ::2] for scene in scenes).long()
     depth = F.avg_pool2d(_stacked(scene.depth[None] for scene in scenes), 2)
     normals = _stacked(scene.normals[::2, ::2] for scene in scenes).permute(0, 3, 1, 2)
-    edges = F.avg_pool2d(_stacked(soft_edges(scene)[None] for scene in scenes), 2)
+    edges = F.avg_pool2d(_stacked(soft_edges(scene.outlines)[None] for scene in scenes), 2)
     heat = _stacked(joint_heat(scene)[:, ::2, ::2] for scene in scenes)
     weight = 1 + 30 * heat  # joints are small
     return (

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -32,7 +33,7 @@ from cnctl.models.network import Network, hint_tensor
 from cnctl.plugin import Condition
 from cnctl.registry import get_condition
 from cnctl.sampling.denoise import Control, sample
-from examples.tiny.free_shapes import soft_edges_of
+from cnctl.tiny.scenes import soft_edges
 
 SIDE, FINE = 128, 4
 """Pixels of a drawing, and how many times finer it is drawn."""
@@ -166,7 +167,8 @@ def detector(condition: Condition) -> Detect:
         return load_detector(condition)
 
     def detect(picture: np.ndarray) -> np.ndarray | None:
-        return hint_from_maps(condition, {"image": picture, "edges": soft_edges_of(picture)})
+        edges = soft_edges(cv2.Canny(picture, 100, 200))
+        return hint_from_maps(condition, {"image": picture, "edges": edges})
 
     return detect
 

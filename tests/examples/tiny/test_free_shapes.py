@@ -1,8 +1,10 @@
 """Pictures of nothing in particular: a function of their seed, with edges everywhere."""
 
+import cv2
 import numpy as np
 
-from examples.tiny.free_shapes import free_picture, soft_edges_of
+from cnctl.tiny.scenes import soft_edges
+from examples.tiny.free_shapes import free_picture
 
 PICTURES = [free_picture(seed) for seed in range(40)]
 
@@ -15,7 +17,7 @@ def test_a_picture_is_a_function_of_its_seed() -> None:
 
 
 def test_edges_lie_everywhere_and_of_every_density() -> None:
-    edges = np.stack([soft_edges_of(picture) for picture in PICTURES])
+    edges = np.stack([soft_edges(cv2.Canny(picture, 100, 200)) for picture in PICTURES])
     assert edges.min() >= 0
     assert edges.max() == 1
     assert (edges.mean(axis=0).reshape(8, 16, 8, 16).mean(axis=(1, 3)) > 0.02).all()
