@@ -117,7 +117,7 @@ def write_index(folder: Path, *, guidance_scale: float) -> None:
             "resolution": 128,
             "summary": SUMMARY,
             "limits": LIMITS,
-            "default_prompt": "a picture",
+            "default_prompt": "",
             "captioner": ["cnctl.tiny.captioner", "SceneCaptioner"],
             "train": TRAIN,
         },

@@ -152,7 +152,7 @@ def write_flow_index(folder: Path, *, guidance_scale: float = 3.0) -> None:
             "resolution": 128,
             "summary": SUMMARY,
             "limits": LIMITS,
-            "default_prompt": "a picture",
+            "default_prompt": "",
             "max_sequence_length": 0,
             "captioner": ["cnctl.tiny.captioner", "SceneCaptioner"],
             "train": {name: value for name, value in TRAIN.items() if name != "snr_gamma"},

@@ -40,7 +40,7 @@ from examples.tiny.free_shapes import free_picture
 
 SIZE = 128
 PLAIN = "a picture"
-"""The default prompt of the base."""
+"""Words for a picture that shows nothing with a name."""
 STREAM = 20230217
 """Names the random stream of edits."""
 GROUND, MARGIN = 0.62, 0.95

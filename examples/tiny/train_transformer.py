@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from examples.tiny.flow import FlowBase, predict_velocity, sample_flow
 from examples.tiny.latents import Latents
 from examples.tiny.optim import fast_autocast, make_optimizers
 from examples.tiny.training import Watch, train_for
 
+ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 OUTER = ("pos_embed.", "time_text_embed.", "context_embedder.", "norm_out.", "proj_out.")
 
 
@@ -55,14 +57,18 @@ def train_transformer(
 def make_step(
     transformer: SD3Transformer2DModel, optimizers: list[torch.optim.Optimizer]
 ) -> Callable[..., Tensor]:
-    """One step, of latents, noise, times and hidden states; it returns the loss."""
+    """One step, of latents, noise, times and hidden states; it returns the loss.
+
+    On CPUs attention is plain matrix products, since torch's fused one has a slow backward pass.
+    """
+    backends = [SDPBackend.MATH] if transformer.device.type == "cpu" else ATTENTION
 
     def step(latents: Tensor, noise: Tensor, times: Tensor, states: Tensor) -> Tensor:
         noisy = at_times(latents, noise, times)
-        with fast_autocast(transformer.device):
+        with fast_autocast(transformer.device), sdpa_kernel(backends):
             predicted = predict_velocity(transformer, noisy, times, states)
-        loss = (predicted.float() - (noise - latents)).square().mean()
-        loss.backward()
+            loss = (predicted.float() - (noise - latents)).square().mean()
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

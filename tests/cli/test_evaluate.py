@@ -39,7 +39,7 @@ def test_prints_a_table_or_a_document() -> None:
     document = json.loads(run(*words, "--resume", "--json"))
     mean = document["intervals"]["fidelity"]["tiny"]["mean"]
     assert f"{mean:.3f}" == figures.split()[1]
-    assert [case["prompt"] for case in document["cases"]] == ["a picture"] * 2, "the base's own"
+    assert [case["prompt"] for case in document["cases"]] == [""] * 2, "the base's own"
     assert all(Path(page).is_file() for page in document["pages"])
 
 
