@@ -201,7 +201,12 @@ def check_control(control: Control, count: int, *, height: int, width: int, step
         raise CnctlError(
             f"unknown control mode {control.mode!r}", hint=f"use {', '.join(MODES[:-1])} or control"
         )
-    check_scale_counts(control, steps)
+    check_scale_counts(
+        control.step_scales,
+        control.residual_scales,
+        steps=steps,
+        residuals=control.network.residual_count,
+    )
 
 
 def check_every(every: int, *, reads_tokens: bool) -> None:
@@ -216,16 +221,17 @@ def check_every(every: int, *, reads_tokens: bool) -> None:
         )
 
 
-def check_scale_counts(control: Control, steps: int) -> None:
+def check_scale_counts(
+    step_scales: Sequence[float], residual_scales: Sequence[float], *, steps: int, residuals: int
+) -> None:
     """Raise CnctlError where the number of scales does not match steps, or residuals."""
-    if len(control.step_scales) not in (0, steps):
+    if len(step_scales) not in (0, steps):
         raise CnctlError(
-            f"{len(control.step_scales)} step scales for {steps} steps", hint="give one per step"
+            f"{len(step_scales)} step scales for {steps} steps", hint="give one per step"
         )
-    if len(control.residual_scales) not in (0, control.network.residual_count):
+    if len(residual_scales) not in (0, residuals):
         raise CnctlError(
-            f"{len(control.residual_scales)} residual scales for "
-            f"{control.network.residual_count} residuals",
+            f"{len(residual_scales)} residual scales for {residuals} residuals",
             hint="give one for each, from the first block to the last",
         )
 

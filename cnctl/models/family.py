@@ -116,6 +116,9 @@ class Family:
     """Where a folder, such as a run of `cnctl train`, holds weights of a network."""
     weights_file: Callable[[Path], Path]
     """The (first) file of tensors of what `find_weights` has found."""
+    count_residuals: Callable[[Path], int | None]
+    """`Network.residual_count` of weights that `check_weights` has found to fit, from headers; None
+    where they take the place of the base's network."""
     reads_tokens: Callable[[Path], bool] = lambda source: False
     """`Network.reads_tokens` of weights that `check_weights` has found to fit, from headers."""
     low_rank: tuple[str, ...] = ()

@@ -12,12 +12,15 @@ from safetensors.torch import load_file
 
 from cnctl.commands.convert.request import ConvertRequest
 from cnctl.commands.convert.run import convert
+from cnctl.commands.generate import setup
+from cnctl.commands.generate.dry_run import plan_generation
 from cnctl.commands.generate.replay import replay
-from cnctl.commands.generate.request import GenerateRequest
+from cnctl.commands.generate.request import ControlSpec, GenerateRequest
 from cnctl.commands.generate.run import generate
 from cnctl.commands.info import WeightsInfo, info
 from cnctl.commands.shared.events import Loading
 from cnctl.commands.train.run import TrainRequest, train
+from cnctl.errors import CnctlError
 from cnctl.images import write_image
 from cnctl.models.layouts import load_controlnet
 from cnctl.models.network import Network
@@ -97,6 +100,32 @@ def test_a_long_prompt_is_reported_before_weights_load(
     with pytest.raises(InterruptedError):
         list(generate(request, on_event=hear))
     assert any("the prompt is long" in text for text in said), said
+
+
+def test_a_wrong_number_of_scales_is_refused_before_weights_load(
+    source: str, network: Network, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "LARGE", -1)
+    write_image(tmp_path / "x.png", np.full((64, 64, 3), 40, np.uint8))
+    events: list[Any] = []
+    for scales, message in (
+        ("residual_scales", f"99 residual scales for {network.residual_count} residuals"),
+        ("step_scales", "99 step scales for 2 steps"),
+    ):
+        request = GenerateRequest(
+            controls=[ControlSpec(condition="canny", **{scales: (1.0,) * 99})],
+            images=[tmp_path / "x.png"],
+            base=source,
+            prompt="a",
+            weights=[str(saved)],
+            out=tmp_path / "out",
+            settings={"steps": 2, "resolution": 64},
+        )
+        with pytest.raises(CnctlError, match=message):
+            list(generate(request, on_event=events.append))
+        with pytest.raises(CnctlError, match=message):
+            plan_generation(request, events.append)
+    assert not any(isinstance(event, Loading) for event in events)
 
 
 def test_generates_and_makes_the_same_again(source: str, saved: Path, tmp_path: Path) -> None:

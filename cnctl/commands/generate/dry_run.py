@@ -120,7 +120,7 @@ def plan_generation(request: GenerateRequest, on_event: OnEvent) -> GeneratePlan
     places = [locate_control(one.condition, base, weights=one.weights) for one in named]
     for chosen in dict.fromkeys(settings_of(settings, task) for task in plan.tasks):
         check_settings(chosen, base)
-        check_acts(plan.controls, places, chosen, base.family)
+        check_acts(plan.controls, places, chosen, base.family, adapted=bool(request.loras))
     if request.quantize:
         check_library(request.quantize)
     ready = [request.ready_hint or control.ready for control in plan.controls]

@@ -14,13 +14,13 @@ from cnctl.commands.generate.controls import ACTS
 from cnctl.commands.generate.models import Models
 from cnctl.commands.generate.request import ControlSpec
 from cnctl.commands.shared.weights import NamedControl, locate_control
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, shown
 from cnctl.hints.detector import Detector
 from cnctl.images import fit_image
 from cnctl.models.base import Base
 from cnctl.models.control import MODES, Control, check_every, check_scale_counts
 from cnctl.models.family import Family
-from cnctl.models.network import Network, hint_tensor
+from cnctl.models.network import INPUT_CONCAT, Network, hint_tensor
 from cnctl.plugin import Condition, OptionValue
 from cnctl.settings import GenerateSettings
 
@@ -62,8 +62,6 @@ def load_controls(
             )
         )
         places.append(found)
-    for one in loaded:
-        _check_attached(one, settings, alone=len(loaded) == 1)
     models.update_base(places)
     return loaded
 
@@ -73,10 +71,26 @@ def check_acts(
     places: Sequence[Path],
     settings: GenerateSettings,
     family: Family,
+    *,
+    adapted: bool,
 ) -> None:
-    """Raise CnctlError where weights at these places cannot act so; no tensor is read."""
+    """Raise CnctlError where weights at these places cannot act so; no tensor is read.
+
+    adapted: whether LoRAs change the base.
+    """
     for control, place in zip(controls, places, strict=True):
-        _resolve_acts(control, settings)
+        acts = _resolve_acts(control, settings)
+        residuals = family.count_residuals(place)
+        if residuals is None:
+            alone = len(controls) == 1
+            _check_replacing(control, place, settings, alone=alone, adapted=adapted)
+            continue
+        check_scale_counts(
+            acts["step_scales"],
+            acts["residual_scales"],
+            steps=settings.steps,
+            residuals=residuals,
+        )
         check_every(settings.control_every, reads_tokens=family.reads_tokens(place))
 
 
@@ -123,15 +137,6 @@ class LoadedControl:
         """Its scale, start, end, mode, step_scales and residual_scales with these settings."""
         return _resolve_acts(self.spec, settings)
 
-    def check(self, settings: GenerateSettings) -> None:
-        """Raise CnctlError where the number of scales does not match steps or residuals, or where
-        the settings leave out steps in which this network has to run.
-        """
-        if not self.network.replaces_base:
-            acts = Control(self.network, hint=torch.empty(0), **self.acts(settings))
-            check_scale_counts(acts, settings.steps)
-            check_every(settings.control_every, reads_tokens=self.network.reads_tokens)
-
     def attach(
         self,
         base: Base,
@@ -158,18 +163,22 @@ class LoadedControl:
         return self.network.attach(base, tensor, region=region, **self.acts(settings))
 
 
-def _check_attached(control: LoadedControl, settings: GenerateSettings, *, alone: bool) -> None:
+def _check_replacing(
+    control: ControlSpec, place: Path, settings: GenerateSettings, *, alone: bool, adapted: bool
+) -> None:
     """Refuse what a network that replaces the base's cannot do."""
-    if not control.network.replaces_base:
-        return
-    usual = _resolve_acts(ControlSpec(condition=control.condition.name), GenerateSettings())
-    changed = control.acts(settings) != usual or settings.control_every != 1
+    usual = _resolve_acts(ControlSpec(condition=control.condition), GenerateSettings())
+    changed = _resolve_acts(control, settings) != usual or settings.control_every != 1
     if not alone or control.region is not None or changed:
-        name = control.given or control.weights.parent
         raise CnctlError(
-            f"{name} was trained by {control.network.method}: it takes the "
+            f"{shown(place)} was trained by {INPUT_CONCAT}: it takes the "
             "place of the base's network and always reads one hint",
             hint="use it alone, without scale, interval, mode or region",
+        )
+    if adapted:
+        raise CnctlError(
+            "a LoRA changes the base's network, and this control replaces that network",
+            hint="leave out --lora",
         )
 
 

@@ -24,7 +24,9 @@ PROMPT_MODES = ("none", "default", "automatic", "user")
 class ControlSpec:
     """One `--cond`: a condition, where its hint comes from, how it acts. None: as for all.
 
-    step_scales: a factor for each step; residual_scales: one for each of the 13 residuals.
+    step_scales: a factor for each step; residual_scales: one for each residual. A U-Net
+    has one for each skip, from the top, then the middle block's (13 in SD 1.x); a transformer one
+    for each block of the ControlNet.
     """
 
     condition: str

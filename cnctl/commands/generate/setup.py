@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from cnctl.commands.shared.captioner import Caption, open_captioner
 from cnctl.commands.shared.events import Note, loadings
 from cnctl.commands.shared.failures import Failures
 from cnctl.commands.shared.weights import NamedControl, check_controls, locate_control, open_base
-from cnctl.errors import CnctlError
 from cnctl.models.base import Base, check_size
 from cnctl.models.families import read_denoiser, weight_files
 from cnctl.models.short_prompts import is_short
@@ -124,10 +123,8 @@ def _check_size_and_prompts(checked: CheckedRun, base: Base, on_event: OnEvent) 
     """Report prompts that are too long for the base; CnctlError for what does not fit it."""
     if size := checked.plan.request.size:
         check_size(base, height=size[1], width=size[0])
-    by_task, named = _settings_by_task(checked, base), _named(checked)
-    places = [locate_control(one.condition, base, weights=one.weights) for one in named]
-    for chosen in dict.fromkeys(chosen for _, chosen in by_task):
-        check_acts(checked.plan.controls, places, chosen, base.family)
+    by_task = _settings_by_task(checked, base)
+    _check_acts(checked, base, by_task)
     note_long_prompts(base, by_task, note=lambda text: on_event(Note(text)))
 
 
@@ -141,12 +138,22 @@ def _settings_by_task(checked: CheckedRun, base: Base) -> list[tuple[Task, Gener
     return by_task
 
 
+def _check_acts(
+    checked: CheckedRun, base: Base, by_task: Sequence[tuple[Task, GenerateSettings]]
+) -> None:
+    plan, named = checked.plan, _named(checked)
+    places = [locate_control(one.condition, base, weights=one.weights) for one in named]
+    for chosen in dict.fromkeys(chosen for _, chosen in by_task):
+        check_acts(plan.controls, places, chosen, base.family, adapted=bool(plan.request.loras))
+
+
 def _load(checked: CheckedRun, models: Models, on_event: OnEvent, *, own: bool = False) -> Setup:
     """own: the models are for this run alone."""
     plan, request, base = checked.plan, checked.plan.request, models.base
     settings = choose_settings(plan.conditions[0], base, request.settings)
     by_task = _settings_by_task(checked, base)
     every = [*dict.fromkeys(chosen for _, chosen in by_task)]
+    _check_acts(checked, base, by_task)
     if request.low_memory and request.prompt_mode != "automatic":
         base = precompute(base, by_task)
         if own:
@@ -154,7 +161,6 @@ def _load(checked: CheckedRun, models: Models, on_event: OnEvent, *, own: bool =
     if own and _loads_in_turn(request):
         base = models.base = read_denoiser(base)
     controls = _load_controls(checked, models, settings)
-    _check_controls(controls, every, request)
     if request.low_memory:
         move_layers_if_too_large(
             base, [one.network for one in controls], note=lambda text: on_event(Note(text))
@@ -198,21 +204,6 @@ def _load_controls(
 def _named(checked: CheckedRun) -> list[NamedControl]:
     request = checked.plan.request
     return name_weights(checked.plan.conditions, request.weights, request.configs)
-
-
-def _check_controls(
-    controls: Sequence[LoadedControl],
-    settings: Iterable[GenerateSettings],
-    request: GenerateRequest,
-) -> None:
-    for chosen in settings:
-        for control in controls:
-            control.check(chosen)
-    if request.loras and any(control.network.replaces_base for control in controls):
-        raise CnctlError(
-            "a LoRA changes the base's network, and this control replaces that network",
-            hint="leave out --lora",
-        )
 
 
 def _open_captioner(request: GenerateRequest, base: Base) -> Caption:

@@ -23,7 +23,13 @@ from cnctl.models.flux.lora import NAMES
 from cnctl.models.flux.published import CONTROLNETS
 from cnctl.models.flux.shape import NAME, name_family
 from cnctl.models.flux.text import FluxPrompts
-from cnctl.models.flux.weights import check_weights, find_weights, open_network, weights_file
+from cnctl.models.flux.weights import (
+    check_weights,
+    count_residuals,
+    find_weights,
+    open_network,
+    weights_file,
+)
 from cnctl.models.latents import KLLatents
 from cnctl.models.location import Location
 from cnctl.models.lora import read_lora
@@ -84,6 +90,7 @@ FLUX = Family(
     build_network=build_network,
     open_network=open_network,
     check_weights=check_weights,
+    count_residuals=count_residuals,
     find_weights=find_weights,
     weights_file=weights_file,
     low_rank=(CONTROLNET, INPUT_CONCAT),

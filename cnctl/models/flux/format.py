@@ -183,6 +183,7 @@ FORMAT = ControlNetFormat(
     load_builder=load_builder,
     load_files=load_files,
     hint_layer="controlnet_x_embedder",
+    residual_layers=("controlnet_blocks", "controlnet_single_blocks"),
     respond=respond,
     condition_of=published.condition_of,
     summarise=summarise,

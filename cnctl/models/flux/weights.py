@@ -41,6 +41,13 @@ def check_weights(source: Path, location: Location, **asked: Any) -> tuple[str, 
     return of_controlnets.check_weights(FORMAT, FILES, source, location, **asked)
 
 
+def count_residuals(source: Path) -> int | None:
+    """As for ControlNets of transformers; None for a LoRA that reads hints."""
+    if find_control_lora(source):
+        return None
+    return of_controlnets.count_residuals(FORMAT, source)
+
+
 def open_network(
     source: Path, base: Base, *, dtype: torch.dtype | None = None, **asked: Any
 ) -> Network:

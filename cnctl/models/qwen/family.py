@@ -28,7 +28,7 @@ from cnctl.models.qwen.lora import NAMES
 from cnctl.models.qwen.published import CONTROLNETS
 from cnctl.models.qwen.shape import NAME, name_family
 from cnctl.models.qwen.text import QwenPrompts
-from cnctl.models.qwen.weights import check_weights, open_network
+from cnctl.models.qwen.weights import check_weights, count_residuals, open_network
 from cnctl.models.transformer.base_file import PART
 from cnctl.models.transformer.family import SCHEDULER, UNSUPPORTED, all_parameters, refuse
 from cnctl.models.transformer.files import completed_by, read_config
@@ -68,6 +68,7 @@ QWEN = Family(
     build_network=network_builder(FORMAT),
     open_network=open_network,
     check_weights=check_weights,
+    count_residuals=count_residuals,
     find_weights=find_weights,
     reads_tokens=lambda source: find_format(source) is BLOCKWISE,
     weights_file=weights_file,

@@ -18,6 +18,11 @@ def check_weights(source: Path, location: Location, **asked: Any) -> tuple[str, 
     return of_controlnets.check_weights(find_format(source), FILES, source, location, **asked)
 
 
+def count_residuals(source: Path) -> int:
+    """As for ControlNets of transformers."""
+    return of_controlnets.count_residuals(find_format(source), source)
+
+
 def open_network(source: Path, base: Base, **asked: Any) -> Network:
     """The ControlNet in these weights; checked before it loads."""
     return of_controlnets.open_network(find_format(source), source, base, **asked)

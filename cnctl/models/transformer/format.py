@@ -113,6 +113,8 @@ class ControlNetFormat:
     """One sentence on the hints of a published ControlNet, or ""."""
     hint_bounds: Callable[[Path], tuple[float, float] | None] = lambda path: None
     """What black and white were in the training of a published one, where it is not -1 and 1."""
+    residual_layers: tuple[str, ...] = ("controlnet_blocks",)
+    """Lists of layers that give a residual each."""
     summarise: Callable[[Any], str]
     """What a `Source` consists of, for `cnctl info`: "12 layers that read text"."""
     list_oddities: Callable[[Any], list[str]] = lambda source: []

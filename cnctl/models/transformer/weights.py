@@ -14,6 +14,7 @@ from cnctl.models.location import Location
 from cnctl.models.transformer.files import BaseFiles
 from cnctl.models.transformer.format import ControlNetFormat
 from cnctl.models.transformer.load import load_controlnet
+from cnctl.models.transformer.shapes import count_layers
 from cnctl.models.transformer.source import Source, describe, open_source
 from cnctl.models.weights_place import find_low_rank, locate_weights
 
@@ -64,6 +65,12 @@ def check_weights(
     denoiser = files.read_config(location)
     opened = _check_fits(format, source, denoiser, location.path, **asked)
     return format.list_assumptions(describe(format, opened)["config"], denoiser)
+
+
+def count_residuals(format: ControlNetFormat, source: Path) -> int:
+    """How many residuals the ControlNet in these weights gives; no tensor is read."""
+    expected = open_source(format, source, whole=False).expected
+    return sum(count_layers(expected, layers) for layers in format.residual_layers)
 
 
 def check_hint_channels(family: str, condition: str, hint_channels: int) -> None:

@@ -32,7 +32,13 @@ from cnctl.models.unet.shape import check_reads_latents, shape_of
 from cnctl.models.unet.text import ClipPrompts
 from cnctl.models.unet.textual_inversion import add_embedding
 from cnctl.models.unet.unfreeze import UNFREEZABLE, unfreezable_parameters
-from cnctl.models.unet.weights import check_weights, find_weights, open_network, weights_file
+from cnctl.models.unet.weights import (
+    check_weights,
+    count_residuals,
+    find_weights,
+    open_network,
+    weights_file,
+)
 from cnctl.weights import control_types
 
 ACTIVATION_BYTES = {False: 315, True: 75}
@@ -99,6 +105,7 @@ UNET = Family(
     build_network=build_network,
     open_network=open_network,
     check_weights=check_weights,
+    count_residuals=count_residuals,
     find_weights=find_weights,
     weights_file=weights_file,
     low_rank=(CONTROLNET,),

@@ -97,6 +97,18 @@ def check_weights(source: Path, location: Location, **asked: Any) -> tuple[str, 
     return (*assumed, odd) if odd else assumed
 
 
+def count_residuals(source: Path) -> int | None:
+    """How many residuals the ControlNet in these weights gives; None for a whole U-Net.
+
+    No tensor is read. One for the first layer, in each block one for each layer and one for making
+    smaller, which the last block does not do, and the middle block's.
+    """
+    if find_input_concat(source):
+        return None
+    own = open_source(source, whole=False).architecture
+    return len(own.widths) * (own.layers + 1) + 1
+
+
 def _check_fits(
     source: Path,
     unet: Mapping[str, Any],

@@ -24,6 +24,7 @@ from cnctl.models.transformer.fresh import network_builder
 from cnctl.models.transformer.starts import HINT_STARTS
 from cnctl.models.transformer.weights import (
     check_weights,
+    count_residuals,
     find_weights,
     open_network,
     weights_file,
@@ -88,6 +89,7 @@ ZIMAGE = Family(
     build_network=network_builder(FORMAT),
     open_network=partial(open_network, FORMAT),
     check_weights=partial(check_weights, FORMAT, FILES),
+    count_residuals=partial(count_residuals, FORMAT),
     find_weights=find_weights,
     weights_file=weights_file,
     low_rank=(CONTROLNET,),

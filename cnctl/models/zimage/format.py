@@ -98,6 +98,7 @@ FORMAT = ControlNetFormat(
     load_builder=load_builder,
     load_files=load_files,
     hint_layer="control_layers.0.before_proj",
+    residual_layers=("control_layers",),
     respond=respond,
     check_tensors=check_tensors,
     condition_of=lambda path: "",
