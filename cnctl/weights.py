@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+UNCHECKED = "not checked: see its page on the hub"
+"""A licence that nobody has read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:

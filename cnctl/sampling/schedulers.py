@@ -33,7 +33,7 @@ def build_scheduler(base: Base, name: str) -> Any:
     if not base.process.suits(kind):
         raise CnctlError(
             f"the scheduler {name!r} does not suit {base.name} ({base.family.name})",
-            hint=f"use {', '.join(base.process.schedulers[:-1])} or {base.process.schedulers[-1]}",
+            hint=f"use one of {', '.join(base.process.schedulers)}",
         )
     # PNDM's warm-up would make more steps than were asked for; Stable Diffusion goes without.
     options = {"skip_prk_steps": True} if "skip_prk_steps" in parameters else {}

@@ -124,7 +124,7 @@ def test_what_is_masked_stays_as_it_was(base: Base) -> None:
 def test_a_scheduler_of_another_process_is_refused(base: Base) -> None:
     with pytest.raises(CnctlError, match="'ddim' does not suit random-sd3") as caught:
         sample(base, [], ["a"], seeds=[0], height=64, width=64, scheduler="ddim")
-    assert caught.value.hint == "use flow_match_euler or flow_match_heun"
+    assert caught.value.hint == "use one of flow_match_euler, flow_match_heun"
 
 
 FAMILY_WORDS = re.compile(

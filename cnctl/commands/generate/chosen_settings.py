@@ -38,6 +38,12 @@ def check_settings(settings: GenerateSettings, base: Base) -> None:
             hint="give fractions of the run with 0 <= start <= end <= 1",
         )
     if settings.clip_skip > (most := most_clip_skip(base)):
+        if most == 1:
+            raise CnctlError(
+                f"--clip-skip is not supported on {base.name} ({base.family.name}): it reads one "
+                "layer of its text encoders",
+                hint="leave out --clip-skip",
+            )
         raise CnctlError(
             f"--clip-skip {settings.clip_skip}: {base.name} has layers 1 to {most} to read",
             hint="1 is the usual one, 2 that of many anime bases",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cnctl.models.qwen.shape import NAME
-from cnctl.weights import PublishedBase, Weights
+from cnctl.weights import UNCHECKED, PublishedBase, Weights
 
 LICENCE = "Apache-2.0"
 BASES: Mapping[str, PublishedBase] = {
@@ -27,10 +27,12 @@ OF_UNION = (
 def _blockwise(kind: str) -> Weights:
     """DiffSynth's, with a block after each of the base's."""
     source = f"DiffSynth-Studio/Qwen-Image-Blockwise-ControlNet-{kind.title()}"
-    licence = "not checked: see its page on the hub"
-    return Weights(source=source, family=NAME, licence=licence, file="model.safetensors")
+    return Weights(source=source, family=NAME, licence=UNCHECKED, file="model.safetensors")
 
 
+FILLING = Weights(
+    source="InstantX/Qwen-Image-ControlNet-Inpainting", family=NAME, licence=UNCHECKED
+)
 KINDS = ("canny", "depth", "inpaint")
 CANNY, DEPTH, INPAINT = map(_blockwise, KINDS)
 CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
@@ -39,7 +41,7 @@ CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
         "canny": (UNION, CANNY),
         "depth": (UNION, DEPTH),
         "depth-anything": (UNION, DEPTH),
-        "inpaint": (INPAINT,),
+        "inpaint": (FILLING, INPAINT),
     }
 }
 """Family -> condition -> published ControlNets, best first."""

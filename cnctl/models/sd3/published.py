@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnctl.weights import PublishedBase, Weights
+from cnctl.weights import UNCHECKED, PublishedBase, Weights
 
 LICENCE = "Stability AI Community License"
 """Free of charge for a yearly revenue under one million dollars."""
@@ -40,6 +40,13 @@ def _large(word: str) -> tuple[Weights, ...]:
 CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
     "SD3 medium": {
         "canny": _instantx("Canny"),
+        "inpaint": (
+            Weights(
+                source="alimama-creative/SD3-Controlnet-Inpainting",
+                family="SD3 medium",
+                licence=UNCHECKED,
+            ),
+        ),
         "openpifpaf": _instantx("Pose"),
         "openpose": _instantx("Pose"),
         "pose": _instantx("Pose"),

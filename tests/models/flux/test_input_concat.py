@@ -4,9 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from diffusers import FluxControlPipeline
+from diffusers import (
+    FluxControlImg2ImgPipeline,
+    FluxControlInpaintPipeline,
+    FluxControlPipeline,
+)
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
@@ -18,6 +23,7 @@ from cnctl.models.families import load_base
 from cnctl.models.flux.input_concat import FluxInputConcat, build_input_concat
 from cnctl.models.prompts import encode_prompts
 from cnctl.sampling.denoise import denoise, draw_noise
+from cnctl.sampling.image_to_image import Edit, encode_edit
 
 SIZE = {"height": 64, "width": 80}
 
@@ -114,6 +120,47 @@ def test_equals_diffusers_pipeline(
     )  # fmt: skip
     assert_same(made, FluxControlPipeline._unpack_latents(expected, 64, 80, 8))
     assert info(tmp_path / "input-concat").as_dict()["rank"] == 4
+
+
+@pytest.mark.parametrize("kind", [FluxControlImg2ImgPipeline, FluxControlInpaintPipeline])
+def test_edits_equal_diffusers_pipelines(
+    kind: Any, flux_base: Base, trained: FluxInputConcat, hint: Tensor, tmp_path: Path,
+    stock_of: Any, random_flux_base: Path, assert_same: Callable[[Tensor, Tensor], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """3 steps at strength 0.6 are the last of the 5 that diffusers gets."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 80, 3), dtype=np.uint8)
+    mask = np.zeros((1, 64, 80), bool)
+    mask[0, 16:48, 32:64] = True
+    masked = kind is FluxControlInpaintPipeline
+    draw, hints = DiagonalGaussianDistribution.sample, [True] * (1 + masked)
+
+    def sample(self: Any, generator: Any = None) -> Tensor:
+        """The mode of the hint, and of what is masked, which that pipeline never uses."""
+        return self.mode() if hints and hints.pop() else draw(self, generator)
+
+    trained.save(tmp_path / "input-concat", description={"method": "input-concat"})
+    stock = stock_of(kind, load_base(random_flux_base), None)
+    FluxControlPipeline(**stock.components).load_lora_weights(
+        tmp_path / "input-concat", weight_name="diffusion_pytorch_model.safetensors"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(DiagonalGaussianDistribution, "sample", sample)
+        expected = stock(
+            "a cat", image=torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255,
+            control_image=2 * hint - 1, num_inference_steps=5, strength=0.6, guidance_scale=3.5,
+            generator=torch.Generator().manual_seed(3), output_type="latent",
+            **({"mask_image": torch.from_numpy(mask)[:, None].float()} if masked else {}), **SIZE,
+        ).images  # fmt: skip
+    own, controls = trained.attach(flux_base, hint)
+    generators = [torch.Generator().manual_seed(3)]
+    edit = encode_edit(own, Edit(image, mask if masked else None, 0.6), generators)
+    made = denoise(
+        own, controls, draw_noise(flux_base, generators, **SIZE), edit=edit, generators=generators,
+        text=encode_prompts(flux_base, ["a cat"]), steps=3, scheduler="flow_match_euler",
+        distilled_guidance=3.5,
+    )  # fmt: skip
+    assert_same(made, FluxControlPipeline._unpack_latents(expected, 64, 80, 8))
 
 
 def test_another_base(trained: FluxInputConcat, flux_base: Base, tmp_path: Path) -> None:

@@ -75,6 +75,10 @@ def test_published_families_by_their_configs(
 def test_published_controlnets_have_short_names() -> None:
     names = {short_name(one.source) for one in published_controlnets("canny")}
     assert {"sd3_canny", "sd35m_canny", "sd35l_canny"} <= names
+    assert {short_name(one.source) for one in published_controlnets("inpaint")} >= {
+        "sd3_inpainting",
+        "qwen_inpainting",
+    }
 
 
 def test_without_t5_its_tokens_are_zeros_as_in_diffusers(own_sd3_base: Path, stock_of: Any) -> None:
@@ -241,7 +245,7 @@ class TestRefused:
             ({"size": (320, 64)}, "320x64 pixels cannot be generated"),
             ({"settings": {"emphasis": True}}, "--emphasis is not supported on random-sd3"),
             ({"settings": {"scheduler": "ddim"}}, "'ddim' does not suit random-sd3"),
-            ({"settings": {"clip_skip": 2}}, "--clip-skip 2: random-sd3 has layers 1 to 1"),
+            ({"settings": {"clip_skip": 2}}, "--clip-skip is not supported on random-sd3"),
             ({"loras": ["x.safetensors"]}, "1 of 1 tensors fit nothing in this base"),
         ],
     )
