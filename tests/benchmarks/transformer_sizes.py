@@ -104,7 +104,9 @@ def main() -> None:
 
 
 def _fresh_network(case: Case, base: Base) -> Network:
-    return case.family.build_network(base, hint_channels=3).requires_grad_(False)
+    return case.family.build_network(base, method="controlnet", hint_channels=3).requires_grad_(
+        False
+    )
 
 
 def _sampling_line(case: Case, base: Base, network: Network) -> str:
