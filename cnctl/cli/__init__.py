@@ -180,6 +180,7 @@ def _hush() -> None:
     warnings.simplefilter("ignore")
     if logging.lastResort:  # prints what is logged without a handler
         logging.lastResort.addFilter(_is_shown)
+    logging.getLogger("torch.utils.cpp_extension").addFilter(_is_shown)  # PyTorch has handlers
     for name, value in {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",

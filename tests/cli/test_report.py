@@ -73,6 +73,9 @@ _hush()
 logging.getLogger("cnctl").warning("a plugin is broken")
 logging.getLogger("library").warning("chatter")
 logging.getLogger("library").error("a failure")
+logging.getLogger("torch").addHandler(logging.StreamHandler())  # as PyTorch does
+logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found")
+logging.getLogger("torch.utils.cpp_extension").error("another")
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stderr.split("\n") == ["a plugin is broken", "a failure", ""]
+    assert run.stderr.split("\n") == ["a plugin is broken", "a failure", "another", ""]
