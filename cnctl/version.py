@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 __version__ = version("cnctl")
 LIBRARIES = (
     *("torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "safetensors"),
-    *("huggingface-hub", "controlnet-aux", "opencv-python-headless", "pillow", "numpy"),
+    *("huggingface-hub", "controlnet-aux", "opencv-python", "pillow", "numpy"),
 )
 
 
