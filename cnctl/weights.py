@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 UNCHECKED = "not checked: see its page on the hub"
 """A licence that nobody has read."""
+EMBEDDED_BASES = ("tiny", "tiny-flow")
+"""The bases that come with cnctl, and with ControlNets of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +16,7 @@ class Weights:
     """A trained ControlNet for this condition: where it lives and what it fits."""
 
     source: str
-    """Hub id; "tiny/NAME" is a ControlNet that comes with the embedded base."""
+    """Hub id; "tiny/NAME" is a ControlNet that comes with an embedded base."""
     family: str
     """Family of the base it was trained on, e.g. "SD 1.x"."""
     licence: str
@@ -26,8 +28,8 @@ class Weights:
 
     @property
     def embedded(self) -> bool:
-        """Whether it comes with the embedded base."""
-        return self.source.startswith("tiny/")
+        """Whether it comes with an embedded base."""
+        return self.source.partition("/")[0] in EMBEDDED_BASES
 
 
 def control_types(controlnets: Mapping[str, Iterable[Weights]]) -> dict[str, int]:

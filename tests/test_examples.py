@@ -154,7 +154,7 @@ def test_the_sheet_of_the_convergence_experiment_shows_the_right_previews(tmp_pa
 
     control = run("a", [0, 50, 100, 150, 200], converged=100)
     concat = run("b", [0, 50, 200], converged=None)
-    sheet = script.draw_sheet(control, concat)
+    sheet = script.draw_sheet(control, concat, "input-concat")
     for row in range(3):
         shades = [sheet[68 + row * 132, 68 + column * 132, 0] for column in range(6)]
         assert shades == [0, 0 + 1, 50 + 1, 100 + 1, 200 + 1, 200 + 1]

@@ -14,9 +14,11 @@ import pytest
 
 from cnctl.images import read_hint, read_image, read_metadata
 from cnctl.models.locate import EMBEDDED
-from cnctl.models.unet.published import CONTROLNETS
+from cnctl.models.sd3 import published as sd3
+from cnctl.models.unet import published as unet
 
 ROOT = Path(__file__).parents[1]
+CONTROLNETS = {**unet.CONTROLNETS, **sd3.CONTROLNETS}
 PAGES = [
     ROOT / "README.md",
     *(
@@ -75,22 +77,24 @@ def test_a_picture_is_made_by_the_command_beside_it(page: Path, picture: Path) -
         (control,) = record["controls"]
         source = next((ROOT / "examples").glob(f"*/{control['source']['name']}"))
         assert control["source"]["sha256"] == sha256(source)
-        assert (record["base"], record["seed"]) == ("tiny", seed)
-        (known,) = CONTROLNETS["tiny"][control["condition"]]
-        folder = EMBEDDED / "controls" / known.source.removeprefix("tiny/")
+        assert record["seed"] == seed
+        (known,) = CONTROLNETS[record["base"]][control["condition"]]
+        folder = EMBEDDED[known.family] / "controls" / known.source.partition("/")[2]
         network = folder / control["weights"]["name"]
         assert control["weights"]["sha256"] == sha256(network), "made by other weights"
-        asked = (control["condition"], record["prompt"])
+        asked = (control["condition"], record["prompt"], record["base"])
         if picture.name in toys(page):
-            assert asked == toys(page)[picture.name]
+            assert asked == (*toys(page)[picture.name], "tiny")
         else:
             relative = str(source.relative_to(ROOT))
             fitting = [words for words in commands(page) if relative in words]
-            assert asked in [(of(words, "--cond"), of(words, "-p")) for words in fitting]
+            flags = ("--cond", "-p", "--base")
+            assert asked in [tuple(of(words, flag) for flag in flags) for words in fitting]
 
 
 def of(words: list[str], flag: str) -> str:
-    return words[words.index(flag) + 1] if flag in words else ""
+    usual = {"--base": "tiny"}
+    return words[words.index(flag) + 1] if flag in words else usual.get(flag, "")
 
 
 def test_the_first_hint_is_that_of_the_first_picture() -> None:

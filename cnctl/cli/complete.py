@@ -58,8 +58,9 @@ def complete_sweep(incomplete: str) -> list[str]:
 
 def _bases() -> tuple[str, ...]:
     from cnctl.models.published import BASES
+    from cnctl.weights import EMBEDDED_BASES
 
-    return ("tiny", *BASES)
+    return (*EMBEDDED_BASES, *BASES)
 
 
 def _beginning(names: Iterable[str], incomplete: str) -> list[str]:

@@ -116,10 +116,9 @@ def _cells(entry: Entry, condition: Condition, own: bool) -> tuple[str, ...]:
 
 
 def _is_installed(known: Weights) -> bool:
-    from cnctl.commands.shared.cached import find_known
-    from cnctl.models.locate import locate_base
+    from cnctl.commands.shared.cached import find_installed
 
-    return find_known(known, locate_base("tiny").path) is not None
+    return find_installed(known) is not None
 
 
 def _show(name: str, *, json: bool) -> None:

@@ -35,7 +35,7 @@ def doctor() -> list[Check]:
         _imports,
         _opencv,
         _conditions,
-        _embedded_base,
+        _embedded_bases,
         _cache,
     )
     return [check for make in checks for check in _guarded(make)]
@@ -122,12 +122,14 @@ def _conditions() -> Iterator[Check]:
         yield Check("conditions", "warn", f"{entry.name}: {entry.problem}", "fix or uninstall it")
 
 
-def _embedded_base() -> Iterator[Check]:
+def _embedded_bases() -> Iterator[Check]:
     from cnctl.models.families import read_family
     from cnctl.models.locate import locate_base
+    from cnctl.weights import EMBEDDED_BASES
 
-    family = read_family("tiny")
-    yield Check("tiny", "ok", f"embedded base, {family.name}: {locate_base('tiny').path}")
+    for name in EMBEDDED_BASES:
+        path = locate_base(name).path
+        yield Check(name, "ok", f"embedded base, {read_family(name).name}: {path}")
 
 
 def _cache() -> Iterator[Check]:

@@ -51,23 +51,31 @@ def load_parts(
             pair = ("text_encoder", "tokenizer")
             kinds |= {f"{part}_{number}": COMPONENTS[part] for part in pair}
     classes = {part: _component_class(folder, index, part, kind) for part, kind in kinds.items()}
+    places = {part: _place(folder, index, part) for part in kinds}
     outlines = {part for part in dtypes if not weights or part in outlined}
-    for part in (classes.keys() & dtypes.keys()) - outlines:
-        _check_files(folder / part)
+    read = (classes.keys() & dtypes.keys()) - outlines
+    for part in read:
+        _check_files(places[part])
     # Their bars would stand among our own lines.
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
-    sizes = {part: size_of(folder / part) for part in dtypes if part not in outlines}
+    sizes = {part: size_of(places[part]) for part in read}
     parts, done = {}, 0
     for part, kind in classes.items():
         if part in outlines:
-            parts[part] = _outline(folder / part, kind, dtype=dtypes[part])
+            parts[part] = _outline(places[part], kind, dtype=dtypes[part])
             continue
         if part in sizes:
             report_reading(part, done, sum(sizes.values()))
             done += sizes[part]
-        parts[part] = _load_part(folder / part, kind, dtype=dtypes.get(part))
+        parts[part] = _load_part(places[part], kind, dtype=dtypes.get(part))
     return parts
+
+
+def _place(folder: Path, index: Mapping[str, Any], part: str) -> Path:
+    """The component's folder: of its own name, or the one that it shares with another base."""
+    own, shared = folder / part, index.get("cnctl", {}).get("parts", {})
+    return folder / shared[part] if part in shared and not own.exists() else own
 
 
 def _component_class(folder: Path, index: Mapping[str, Any], part: str, of: type) -> type:

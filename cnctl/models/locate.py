@@ -13,11 +13,14 @@ from cnctl.models.identify import check_role
 from cnctl.models.location import Location, cached_folder
 from cnctl.models.published import BASES
 from cnctl.models.signatures import BASE
+from cnctl.weights import EMBEDDED_BASES
 
 HUB_NAMES = {name: base.ids for name, base in BASES.items()}
 """Short names of bases on the hub, and the ids that they may be cached under."""
-EMBEDDED = Path(str(importlib.resources.files("cnctl"))) / "tiny" / "weights"
-SHORT_NAMES = ("tiny", *HUB_NAMES)
+_OURS = Path(str(importlib.resources.files("cnctl"))) / "tiny"
+EMBEDDED = dict(zip(EMBEDDED_BASES, (_OURS / "weights", _OURS / "flow"), strict=True))
+"""The folders of the bases that come with cnctl, by name."""
+SHORT_NAMES = (*EMBEDDED, *HUB_NAMES)
 
 
 def default_base() -> Location:
@@ -29,14 +32,14 @@ def default_base() -> Location:
         if folder := cached_folder(hub_id):
             return Location(folder, hub_id, f"using {hub_id}, found in the hub cache")
     reason = "using the base tiny, which draws toys; for photographs: cnctl models pull sd15"
-    return Location(_embedded_folder(), "tiny", reason)
+    return Location(_embedded_folder("tiny"), "tiny", reason)
 
 
 def locate_base(source: str | Path) -> Location:
     """Find a base without reading it: a short name first, then a path, then the hub's cache."""
     name = str(source)
-    if name == "tiny":
-        return Location(_embedded_folder(), "tiny", "the embedded base")
+    if name in EMBEDDED:
+        return Location(_embedded_folder(name), name, "an embedded base")
     if name in HUB_NAMES:
         return _locate_cached(name, HUB_NAMES[name])
     path = Path(source).expanduser()
@@ -51,10 +54,10 @@ def locate_base(source: str | Path) -> Location:
     raise MissingError(f"no base at {name!r}", hint=f"give a folder, a file or a hub id; {known}")
 
 
-def _embedded_folder() -> Path:
-    if not (EMBEDDED / "model_index.json").is_file():
-        raise MissingError("this installation lacks the embedded base", hint="reinstall cnctl")
-    return EMBEDDED
+def _embedded_folder(name: str) -> Path:
+    if not (EMBEDDED[name] / "model_index.json").is_file():
+        raise MissingError(f"this installation lacks the base {name}", hint="reinstall cnctl")
+    return EMBEDDED[name]
 
 
 def _locate_cached(name: str, hub_ids: Sequence[str]) -> Location:

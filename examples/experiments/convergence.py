@@ -1,12 +1,12 @@
-"""Figures 20 and 21 of the paper on the embedded base: sudden convergence, and the ablation.
+"""Figures 20 and 21 of the paper on an embedded base: sudden convergence, and the ablation.
 
-    python examples/experiments/convergence.py [OUT] [--steps 500]
+    python examples/experiments/convergence.py [OUT] [--base tiny-flow] [--against hint-start=zero]
 
 A ControlNet, and by input-concat the whole base, learn Canny edges of drawn scenes with the same
-data, seed and settings. OUT then holds both runs, sheet.png (scenes that were held out: before
-convergence, at it, and at the end) and curves.svg; F1 of the edges is printed. Repeated, it
-continues where it was stopped. Exits with 1 where the ControlNet stays below 0.6 or below
-input-concat.
+data, seed and settings; or the second arm is a ControlNet with another setting of `cnctl train`.
+OUT then holds both runs, sheet.png (scenes that were held out: before convergence, at it, and at
+the end) and curves.svg; F1 of the edges is printed. Repeated, it continues where it was stopped.
+Exits with 1 where the ControlNet stays below 0.6 or below the second arm.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from cnctl.commands.train.session import LOG, PREVIEWS
 from cnctl.images import read_image, write_image
 from cnctl.training.trainer import StepReport
 
-METHODS = ("controlnet", "input-concat")
+CONTROLNET = "controlnet"
 SIDE = 128
 SCENES = 3
 """In the sheet."""
@@ -55,14 +56,16 @@ class Learnt:
         return [picture[row : row + SIDE, across : across + SIDE] for row in rows]
 
 
-def learn(method: str, folder: Path, *, steps: int, every: int) -> Learnt:
+def learn(
+    arm: str, folder: Path, *, base: str, changes: Mapping[str, Any], steps: int, every: int
+) -> Learnt:
     """Train, or go on, and read what the run has written down."""
-    settings = {"method": method, "steps": steps, "preview_every": every, "held_out": 32}
-    request = TrainRequest(condition="canny", data="scenes:4000", base="tiny", settings=settings)
+    settings = {"steps": steps, "preview_every": every, "held_out": 32, **changes}
+    request = TrainRequest(condition="canny", data="scenes:4000", base=base, settings=settings)
 
     def tell(event: object) -> None:
         if isinstance(event, StepReport) and event.step % every == 0:
-            print(f"{method}: step {event.step} of {steps}", file=sys.stderr)
+            print(f"{arm}: step {event.step} of {steps}", file=sys.stderr)
 
     train(request, folder, resume=True, on_event=tell)
     entries = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
@@ -73,12 +76,12 @@ def learn(method: str, folder: Path, *, steps: int, every: int) -> Learnt:
     )
 
 
-def draw_sheet(control: Learnt, concat: Learnt) -> np.ndarray:
-    """Scenes by row; the hint, then the ControlNet's outputs by step, and input-concat's last."""
+def draw_sheet(control: Learnt, other: Learnt, name: str) -> np.ndarray:
+    """Scenes by row; the hint, then the ControlNet's outputs by step, and the other arm's last."""
     steps = [step for step in sorted(control.fidelity) if step in _moments(control)]
     columns = {"hint": control.cells(0, 0)}
     columns |= {f"step {step}": control.cells(step, 1) for step in steps}
-    columns[f"input-concat, {concat.last}"] = concat.cells(concat.last, 1)
+    columns[f"{name}, {other.last}"] = other.cells(other.last, 1)
     *rows, last = zip(*columns.values(), strict=True)
     named = labelled([*zip(last, columns, strict=True)])
     return np.concatenate([arrange(rows)[:-GAP], arrange([named])])
@@ -95,20 +98,20 @@ def _moments(run: Learnt) -> set[int]:
 def draw_curves(runs: Mapping[str, Learnt]) -> str:
     """F1 by step, as SVG, with the steps of convergence."""
     curves = {
-        f"{method}, {run.fidelity[run.last]:.3f}": sorted(run.fidelity.items())
-        for method, run in runs.items()
+        f"{arm}, {run.fidelity[run.last]:.3f}": sorted(run.fidelity.items())
+        for arm, run in runs.items()
     }
     marks = {
-        f"{method} converged, {run.converged}": run.converged
-        for method, run in runs.items()
+        f"{arm} converged, {run.converged}": run.converged
+        for arm, run in runs.items()
         if run.converged
     }
     return plot(curves, marks=marks)
 
 
 def print_table(runs: Mapping[str, Learnt]) -> None:
-    print(f"{'step':>9}", *(f"{method:>14}" for method in runs))
-    for step in sorted(runs["controlnet"].fidelity):
+    print(f"{'step':>9}", *(f"{arm:>14}" for arm in runs))
+    for step in sorted(runs[CONTROLNET].fidelity):
         print(f"{step:>9}", *(f"{run.fidelity[step]:>14.3f}" for run in runs.values()))
     print("converged", *(f"{run.converged or 'not yet':>14}" for run in runs.values()))
 
@@ -118,17 +121,19 @@ def main() -> None:
     parser.add_argument("out", nargs="?", type=Path, default=Path("out/convergence"))
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--every", type=int, default=25, help="steps between previews")
+    parser.add_argument("--base", default="tiny")
+    parser.add_argument("--against", default="method=input-concat", metavar="SETTING=VALUE")
     asked = parser.parse_args()
-    runs = {
-        method: learn(method, asked.out / method, steps=asked.steps, every=asked.every)
-        for method in METHODS
-    }
+    setting, _, value = asked.against.partition("=")
+    arms = {CONTROLNET: {}, value: {setting.replace("-", "_"): value}}
+    how = {"base": asked.base, "steps": asked.steps, "every": asked.every}
+    runs = {arm: learn(arm, asked.out / arm, changes=arms[arm], **how) for arm in arms}
     print_table(runs)
-    control, concat = runs.values()
-    write_image(asked.out / "sheet.png", draw_sheet(control, concat), overwrite=True)
+    control, other = runs.values()
+    write_image(asked.out / "sheet.png", draw_sheet(control, other, value), overwrite=True)
     (asked.out / "curves.svg").write_text(draw_curves(runs))
     reached = control.fidelity[control.last]
-    if reached < max(ENOUGH, concat.fidelity[concat.last]):
+    if reached < max(ENOUGH, other.fidelity[other.last]):
         sys.exit(f"the ControlNet has reached {reached:.3f} only")
 
 

@@ -16,12 +16,23 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from cnctl.tiny.autoencoder import PatchAutoencoder
-from examples.tiny.base import LIMITS, TRAIN, load_base, save_half
+from examples.tiny import base as of_tiny
+from examples.tiny.base import LIMITS, load_base, save_half
 from examples.tiny.dataset import to_pictures
 from examples.tiny.tokenizer import MAX_LENGTH
 
 SUMMARY = "a tiny Stable Diffusion 3 for pictures of toys, trained by this project"
 WIDTH, HEADS, BLOCKS = 128, 4, 8
+TRAIN = {name: value for name, value in of_tiny.TRAIN.items() if name != "snr_gamma"}
+TRAIN |= {"steps": 400, "learning_rate": 2e-3}
+"""How to train a ControlNet for this base on a CPU."""
+SHARED = {
+    "text_encoder_2": "text_encoder",
+    "tokenizer": "../weights/tokenizer",
+    "tokenizer_2": "../weights/tokenizer",
+    "vae": "../weights/vae",
+}
+"""Parts that the package holds once: where they are, as seen from the folder that is shipped."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +165,9 @@ def write_flow_index(folder: Path, *, guidance_scale: float = 3.0) -> None:
             "limits": LIMITS,
             "default_prompt": "",
             "max_sequence_length": 0,
+            "parts": SHARED,
             "captioner": ["cnctl.tiny.captioner", "SceneCaptioner"],
-            "train": {name: value for name, value in TRAIN.items() if name != "snr_gamma"},
+            "train": TRAIN,
         },
         "feature_extractor": [None, None],
         "image_encoder": [None, None],

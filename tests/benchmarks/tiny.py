@@ -1,4 +1,4 @@
-"""The scores of the embedded base on held-out scenes, as one JSON document.
+"""The scores of an embedded base on held-out scenes, as one JSON document.
 
     python tests/benchmarks/tiny.py [--base FOLDER] [--only canny,depth]
 
@@ -35,7 +35,6 @@ from cnctl.tiny.scenes import HELD_OUT, Scene, exact_maps, render_scene
 from examples.tiny import base as recipe
 from examples.tiny.judge import class_and_colour, train_judge
 from examples.tiny.pairs import edited
-from examples.tiny.sample import sample as sample_base
 from examples.tiny.scores import edge_f1, edges
 from examples.tiny.train_autoencoder import round_trip
 
@@ -86,9 +85,14 @@ def makers(condition: Condition) -> tuple[Callable[[Scene], np.ndarray | None], 
 
 
 def generate(
-    base: Base, prompts: Sequence[str], guidance_scale: float, control: Callable | None = None
+    base: Base,
+    prompts: Sequence[str],
+    guidance_scale: float,
+    control: Callable | None = None,
+    *,
+    first_seed: int = 0,
 ) -> list[np.ndarray]:
-    """One output a prompt, seed i for prompt i."""
+    """One output a prompt, each with the next seed."""
     outputs: list[np.ndarray] = []
     for start in range(0, len(prompts), BATCH):
         part = range(start, min(start + BATCH, len(prompts)))
@@ -97,10 +101,11 @@ def generate(
                 base,
                 [control(part)] if control else [],
                 [prompts[i] for i in part],
-                seeds=part,
+                seeds=[first_seed + i for i in part],
                 height=base.resolution,
                 width=base.resolution,
                 guidance_scale=guidance_scale,
+                scheduler=base.defaults.get("scheduler", "ddim"),
             )
         )
     return outputs
@@ -188,18 +193,17 @@ def main() -> None:
     scores: dict[str, object] = {}
     without: dict[tuple[str, ...], list[np.ndarray]] = {}
     if not arguments.only:
-        parts = recipe.load_base(base.path)
         judge, judged = train_judge()
-        scores["autoencoder"] = round_trip(parts.vae, 256)
+        scores["autoencoder"] = round_trip(base.vae, 256)
         scores["judge"] = judged
         scores["base"] = class_and_colour(
-            lambda prompts, seed: sample_base(
-                parts, prompts, guidance_scale=guidance_scale, seed=seed
+            lambda prompts, seed: np.stack(
+                generate(base, prompts, guidance_scale, first_seed=seed)
             ),
             judge,
         )
     own = {folder.name for folder in (base.path / "controls").iterdir()}
-    found = sorted(own | SHARING)
+    found = sorted(own | (SHARING & base.family.controlnets.keys()))
     for name in arguments.only.split(",") if arguments.only else found:
         scores[name] = control_scores(base, name, guidance_scale, without)
     print(json.dumps(scores, indent=2))

@@ -32,11 +32,11 @@ def test_a_pipe_gets_one_line_of_eight_columns_for_each_model(cnctl):
 def test_a_terminal_gets_tables_by_kind_with_the_installed_first(terminal):
     shown = terminal("models", columns=72)
     lines = shown.splitlines()
-    assert [line.split()[0] for line in lines[:4]] == ["Bases", "name", "tiny", "sd15"]
+    assert [line.split()[0] for line in lines[:4]] == ["Bases", "name", "tiny", "tiny-flow"]
     titles = ["Bases", "ControlNets for SD 1.x", "ControlNets for SDXL", "Detectors", "Captioners"]
     assert [shown.index(title) for title in titles] == sorted(map(shown.index, titles))
-    assert "12 of " in lines[-2]
-    assert "95 MB on disk" in lines[-2]
+    assert "16 of " in lines[-2]
+    assert "102 MB on disk" in lines[-2]
     assert max(len(line) for line in lines if not line.startswith("tiny: ")) <= 72
 
 
@@ -57,10 +57,13 @@ def test_filters(cnctl):
 
 def test_json_says_all_and_the_total(cnctl):
     document = json.loads(cnctl("models", "--installed", "--json").stdout)
-    tiny = document["models"][0]
-    assert (tiny["name"], tiny["installed"]) == ("tiny", True)
-    # The ControlNets lie in its folder.
-    assert document["size"] == tiny["size"] > sum(one["size"] for one in document["models"][1:])
+    tiny, flow, *others = document["models"]
+    assert [(one["name"], one["installed"]) for one in (tiny, flow)] == [
+        ("tiny", True),
+        ("tiny-flow", True),
+    ]
+    # The ControlNets lie in their folders.
+    assert document["size"] == tiny["size"] + flow["size"] > sum(one["size"] for one in others)
 
 
 def test_options_before_a_command_are_refused(cnctl):

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from cnctl.models.locate import EMBEDDED
 from cnctl.tiny import WEIGHTS
 from cnctl.tiny.autoencoder import PatchAutoencoder
 from cnctl.tiny.scenes import HELD_OUT, render_scene
@@ -67,14 +68,16 @@ def test_the_unet_has_stable_diffusions_structure(parts):
 
 
 def test_the_weights_are_small_and_half_precision():
-    files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 100e6
+    files = [path for folder in EMBEDDED.values() for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 103e6
     assert not [path for path in files if path.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
-    tensors = [t for path in WEIGHTS.rglob("*.safetensors") for t in load_file(path).values()]
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    tensors = [tensor for path in weights for tensor in load_file(path).values()]
     assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float16}
 
 
 def test_the_weights_do_not_say_where_they_were_made():
-    configs = [json.loads(path.read_text()) for path in WEIGHTS.rglob("config.json")]
-    assert len(configs) == 15
+    found = [path for folder in EMBEDDED.values() for path in folder.rglob("config.json")]
+    configs = [json.loads(path.read_text()) for path in found]
+    assert len(configs) == 14
     assert not [config for config in configs if "_name_or_path" in config]

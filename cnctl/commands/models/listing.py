@@ -10,20 +10,19 @@ from pathlib import Path
 from cnctl.commands.models.disk import size_on_disk
 from cnctl.commands.models.hub_cache import cached_models
 from cnctl.commands.models.model import Model
-from cnctl.commands.shared.cached import find_known
+from cnctl.commands.shared.cached import find_installed
 from cnctl.commands.shared.known_controls import known_weights
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import find_file, title
 from cnctl.hints.hub_models import HUB_MODELS
-from cnctl.models.locate import SHORT_NAMES, locate_base
+from cnctl.models.locate import EMBEDDED, SHORT_NAMES, locate_base
 from cnctl.models.location import read_defaults
 from cnctl.models.published import BASES, listed_name
 from cnctl.plugin import Condition, WeightFile
 from cnctl.registry import find_entry, list_conditions
 
-TINY = "tiny"
-TINY_LICENCE = "Apache-2.0"
-FAMILIES = (TINY, *dict.fromkeys(base.family for base in BASES.values()))
+EMBEDDED_LICENCE = "Apache-2.0"
+FAMILIES = (*EMBEDDED, *dict.fromkeys(base.family for base in BASES.values()))
 KINDS = ("base", "control", "detector", "captioner", "metric")
 
 
@@ -80,8 +79,8 @@ def _bases() -> Iterator[Model]:
         model = Model(
             kind="base",
             name=name,
-            family=known.family if known else TINY,
-            licence=known.licence if known else TINY_LICENCE,
+            family=known.family if known else name,
+            licence=known.licence if known else EMBEDDED_LICENCE,
             hub_id=known.ids[0] if known else "",
             pull=name,
         )
@@ -103,14 +102,13 @@ def _bases() -> Iterator[Model]:
 
 def _controls() -> list[Model]:
     """Each ControlNet once, with all conditions that it serves."""
-    embedded = locate_base(TINY).path
     found: dict[str, Model] = {}
     for condition in _conditions():
         for known in known_weights(condition):
             if known.source in found:
                 found[known.source] = _serving(found[known.source], condition.name)
                 continue
-            path = find_known(known, embedded)
+            path = find_installed(known)
             found[known.source] = Model(
                 kind="control",
                 name=listed_name(known),
@@ -121,7 +119,7 @@ def _controls() -> list[Model]:
                 file=known.file,
                 path=path,
                 size=size_on_disk([path]) if path else 0,
-                pull=TINY if known.embedded else listed_name(known),
+                pull=known.family if known.embedded else listed_name(known),
             )
     return list(found.values())
 

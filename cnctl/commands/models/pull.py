@@ -26,7 +26,7 @@ from cnctl.hints.files import (
     weights_in,
 )
 from cnctl.hints.hub_models import HUB_MODELS
-from cnctl.models.locate import HUB_NAMES, locate_base
+from cnctl.models.locate import EMBEDDED, HUB_NAMES, locate_base
 from cnctl.plugin import WeightFile
 from cnctl.registry import condition_names, get_condition
 from cnctl.tensorfiles.digest import known_sha256, sha256
@@ -50,7 +50,7 @@ def pull(name: str) -> list[Path]:
     """Fetch a base, a hub id, blip, clip, or all that a condition's detector reads; to where."""
     if name in HUB_MODELS:
         return [pull_detector(HUB_MODELS[name][1])]
-    if name in HUB_NAMES or name == "tiny" or "/" in name or name not in condition_names():
+    if name in HUB_NAMES or name in EMBEDDED or "/" in name or name not in condition_names():
         return [pull_model(name)]
     condition = get_condition(name)
     if not condition.files:
@@ -77,8 +77,8 @@ def pull_model(name: str) -> Path:
     Only configs, tokenizers and safetensors come. Returns the folder of the snapshot, or
     the file of a repository that has no config.
     """
-    if name == "tiny":
-        return locate_base("tiny").path
+    if name in EMBEDDED:
+        return locate_base(name).path
     known = find_control(name)
     hub_id = known.source if known else HUB_NAMES.get(name, (name,))[0]
     if hub_id.count("/") != 1:

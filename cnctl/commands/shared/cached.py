@@ -16,8 +16,15 @@ from cnctl.tensorfiles.listing import WEIGHTS
 
 def find_known(known: Weights, base: Path) -> Path | None:
     """The path of a condition's ControlNet: the base's own, or one in the hub's cache."""
-    own = base / "controls" / known.source.removeprefix("tiny/")
-    return own if own.is_dir() else find_cached(known.source, known.file)
+    if known.embedded:
+        own = base / "controls" / known.source.partition("/")[2]
+        return own if own.is_dir() else None
+    return find_cached(known.source, known.file)
+
+
+def find_installed(known: Weights) -> Path | None:
+    """The path of a condition's ControlNet: an embedded base's, or one in the hub's cache."""
+    return cached_weights(known.source) if known.embedded else find_cached(known.source, known.file)
 
 
 def cached_weights(hub_id: str) -> Path | None:
@@ -25,16 +32,13 @@ def cached_weights(hub_id: str) -> Path | None:
 
     "tiny/NAME" is one that comes with cnctl, as `cnctl models` lists it.
     """
-    if hub_id.startswith("tiny/") and (own := _embedded(hub_id)).is_dir():
+    base, _, name = hub_id.partition("/")
+    if base in EMBEDDED and name and (own := EMBEDDED[base] / "controls" / name).is_dir():
         return own
     if hub_id.count("/") != 1:
         return None
     known = find_control(hub_id)
     return find_cached(hub_id, known.file if known else "")
-
-
-def _embedded(source: str) -> Path:
-    return EMBEDDED / "controls" / source.removeprefix("tiny/")
 
 
 def find_cached(hub_id: str, file: str) -> Path | None:

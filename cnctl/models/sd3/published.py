@@ -37,6 +37,11 @@ def _large(word: str) -> tuple[Weights, ...]:
     return (Weights(source=source, family="SD3.5 large", licence=LICENCE),)
 
 
+def _tiny(name: str) -> tuple[Weights, ...]:
+    """One that the embedded base brings along; cnctl's own."""
+    return (Weights(source=f"tiny-flow/{name}", family="tiny-flow", licence="Apache-2.0"),)
+
+
 CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
     "SD3 medium": {
         "canny": _instantx("Canny"),
@@ -64,6 +69,13 @@ CONTROLNETS: Mapping[str, Mapping[str, tuple[Weights, ...]]] = {
         "canny": _large("canny"),
         "depth": _large("depth"),
         "depth-anything": _large("depth"),
+    },
+    "tiny-flow": {
+        "canny": _tiny("canny"),
+        "depth": _tiny("depth"),
+        "depth-anything": _tiny("depth"),
+        "depth-zoe": _tiny("depth"),
+        "scribble": _tiny("scribble"),
     },
 }
 """Family -> condition -> published ControlNets, best first."""

@@ -21,23 +21,30 @@ DEFAULTS: Mapping[str, Any] = {
 """What diffusers takes for fields that a config leaves out."""
 
 
+HEAD_WIDTH = 64
+"""Of all that are published."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class KnownFamily:
-    """A published family: what distinguishes it, and its model card's settings."""
+    """A family: what distinguishes it, and its model card's settings."""
 
     name: str
     heads: int
+    head_width: int = HEAD_WIDTH
     normalised: bool
     """Whether attention normalises queries and keys, as 3.5 does."""
     steps: int
     guidance_scale: float
 
 
-HEAD_WIDTH = 64
 KNOWN = (
     KnownFamily(name="SD3 medium", heads=24, normalised=False, steps=28, guidance_scale=7.0),
     KnownFamily(name="SD3.5 medium", heads=24, normalised=True, steps=40, guidance_scale=4.5),
     KnownFamily(name="SD3.5 large", heads=38, normalised=True, steps=28, guidance_scale=3.5),
+    KnownFamily(
+        name="tiny-flow", heads=4, head_width=32, normalised=True, steps=20, guidance_scale=3.0
+    ),
 )
 
 
@@ -103,7 +110,7 @@ def check_same_shape(control: Mapping[str, Any], base: Mapping[str, Any]) -> Non
 def _name(heads: int, head_width: int, normalised: bool | None) -> str:
     """Of the published family; of a ControlNet that reads no text, the first that may be meant."""
     for family in KNOWN:
-        fits = (family.heads, HEAD_WIDTH) == (heads, head_width)
+        fits = (family.heads, family.head_width) == (heads, head_width)
         if fits and normalised in (family.normalised, None):
             return family.name
     generation = "3.5" if normalised else "3"

@@ -32,8 +32,8 @@ def test_short_names(hub_id: str, name: str) -> None:
 
 def test_no_two_ids_have_one_name() -> None:
     conditions = [entry.condition for entry in list_conditions() if entry.condition]
-    ids = {one.source for condition in conditions for one in known_weights(condition)}
-    ids = {one for one in ids if not one.startswith("tiny/")}
+    known = [one for condition in conditions for one in known_weights(condition)]
+    ids = {one.source for one in known if not one.embedded}
     assert len({short_name(one) for one in ids}) == len(ids)
     for one in ids:
         found = find_control(short_name(one))

@@ -49,7 +49,7 @@ def tiny() -> Base:
 @pytest.fixture
 def plain(tmp_path: Path) -> Path:
     """A ControlNet for tiny in a file without a config."""
-    weights = EMBEDDED / "controls" / "canny" / "diffusion_pytorch_model.safetensors"
+    weights = EMBEDDED["tiny"] / "controls" / "canny" / "diffusion_pytorch_model.safetensors"
     save_file(load_file(weights), tmp_path / "plain.safetensors")
     return tmp_path / "plain.safetensors"
 
@@ -80,7 +80,7 @@ def test_a_fresh_one_is_averaged_for_shuffle_alone(tiny: Base) -> None:
 
 def test_a_config_without_the_field_leaves_it_to_the_name(plain: Path) -> None:
     path = plain.rename(plain.with_name(PUBLISHED))
-    config = EMBEDDED / "unet" / "config.json"  # what tells the heads, and nothing else
+    config = EMBEDDED["tiny"] / "unet" / "config.json"  # what tells the heads, and nothing else
     source = open_source(path, config=config)
     assert source.config[FIELD]
     assert source.assumed
