@@ -183,6 +183,7 @@ def _hush() -> None:
     logging.getLogger("torch.utils.cpp_extension").addFilter(_is_shown)  # PyTorch has handlers
     for name, value in {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_VERBOSITY": "error",
         "TRANSFORMERS_VERBOSITY": "error",
         "DIFFUSERS_VERBOSITY": "error",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
