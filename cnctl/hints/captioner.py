@@ -16,7 +16,7 @@ from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import find_file, safe_file
 from cnctl.hints.hub_models import BLIP
 from cnctl.models.locate import locate_base
-from cnctl.models.location import read_defaults
+from cnctl.models.location import part_folder, read_defaults
 from cnctl.plugin import WeightFile
 
 Caption = Callable[[Sequence[np.ndarray]], list[str]]
@@ -60,7 +60,8 @@ def load_own_captioner(
     if not module.startswith("cnctl."):
         raise CnctlError(f"{base.name} takes its captioner from {module!r}, which is not trusted")
     kind = getattr(importlib.import_module(module), name)
-    model = kind.from_pretrained(base / "captioner", local_files_only=True, use_safetensors=True)
+    folder = part_folder(base, defaults, "captioner")
+    model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     caption = model.eval().to(device).caption
     return lambda images: [caption(image) for image in images]
 

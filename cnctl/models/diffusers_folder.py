@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from cnctl.errors import CnctlError, MissingError
-from cnctl.models.location import read_json
+from cnctl.models.location import part_folder, read_json
 from cnctl.models.reading import report_reading, size_of
 from cnctl.tensorfiles.parts import read_index
 
@@ -51,7 +51,7 @@ def load_parts(
             pair = ("text_encoder", "tokenizer")
             kinds |= {f"{part}_{number}": COMPONENTS[part] for part in pair}
     classes = {part: _component_class(folder, index, part, kind) for part, kind in kinds.items()}
-    places = {part: _place(folder, index, part) for part in kinds}
+    places = {part: part_folder(folder, index.get("cnctl", {}), part) for part in kinds}
     outlines = {part for part in dtypes if not weights or part in outlined}
     read = (classes.keys() & dtypes.keys()) - outlines
     for part in read:
@@ -70,12 +70,6 @@ def load_parts(
             done += sizes[part]
         parts[part] = _load_part(places[part], kind, dtype=dtypes.get(part))
     return parts
-
-
-def _place(folder: Path, index: Mapping[str, Any], part: str) -> Path:
-    """The component's folder: of its own name, or the one that it shares with another base."""
-    own, shared = folder / part, index.get("cnctl", {}).get("parts", {})
-    return folder / shared[part] if part in shared and not own.exists() else own
 
 
 def _component_class(folder: Path, index: Mapping[str, Any], part: str, of: type) -> type:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CnctlError(f"{path} is not a JSON object", hint="fetch the base again")
     return content
+
+
+def part_folder(base: Path, defaults: Mapping[str, Any], part: str) -> Path:
+    """Where a part of a base lies: in the folder of its name, or in one that it shares with another
+    base, as its defaults say.
+    """
+    own, shared = base / part, defaults.get("parts", {})
+    return base / shared[part] if part in shared and not own.exists() else own

@@ -27,6 +27,7 @@ TRAIN = {name: value for name, value in of_tiny.TRAIN.items() if name != "snr_ga
 TRAIN |= {"steps": 400, "learning_rate": 2e-3}
 """How to train a ControlNet for this base on a CPU."""
 SHARED = {
+    "captioner": "../weights/captioner",
     "text_encoder_2": "text_encoder",
     "tokenizer": "../weights/tokenizer",
     "tokenizer_2": "../weights/tokenizer",
@@ -128,7 +129,7 @@ def load_flow_base(folder: Path) -> FlowBase:
 def make_flow_base(folder: Path, start: Path, *, seed: int = 0) -> None:
     """Write a base with a fresh transformer, and with the other parts of the base at `start`."""
     torch.manual_seed(seed)
-    for part in ("vae", "tokenizer"):
+    for part in ("vae", "tokenizer", "captioner"):
         shutil.copytree(start / part, folder / part)
     shutil.copytree(start / "tokenizer", folder / "tokenizer_2")
     for part in ("text_encoder", "text_encoder_2"):

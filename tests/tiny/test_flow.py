@@ -6,6 +6,7 @@ import torch
 from diffusers import SD3Transformer2DModel
 
 from cnctl.commands.shared.weights import open_control
+from cnctl.hints.captioner import load_captioner, load_own_captioner
 from cnctl.hints.metrics import score
 from cnctl.hints.run import load_detector
 from cnctl.models.base import Base
@@ -37,6 +38,12 @@ def test_it_is_a_small_stable_diffusion_3_over_tinys_latents(base: Base) -> None
     assert all(torch.equal(base.vae.state_dict()[name], tinys[name]) for name in tinys)
     first, second = (encoder.model.state_dict() for encoder in base.text_encoders)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_it_has_tinys_captioner(base: Base) -> None:
+    caption = load_own_captioner(base.path, base.defaults, device="cpu")
+    scene = render_scene(HELD_OUT)
+    assert caption([scene.image]) == load_captioner("tiny", device="cpu")([scene.image])
 
 
 def test_canny_obeys_its_own_hints_and_not_others(base: Base) -> None:

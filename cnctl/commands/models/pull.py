@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from cnctl.commands.shared.cached import embedded_control
 from cnctl.commands.shared.known_controls import find_control, near_names
 from cnctl.errors import CnctlError, MissingError
 from cnctl.hints.files import (
@@ -79,6 +80,8 @@ def pull_model(name: str) -> Path:
     """
     if name in EMBEDDED:
         return locate_base(name).path
+    if own := embedded_control(name):
+        return own
     known = find_control(name)
     hub_id = known.source if known else HUB_NAMES.get(name, (name,))[0]
     if hub_id.count("/") != 1:

@@ -27,13 +27,19 @@ def find_installed(known: Weights) -> Path | None:
     return cached_weights(known.source) if known.embedded else find_cached(known.source, known.file)
 
 
+def embedded_control(name: str) -> Path | None:
+    """The folder of a ControlNet that comes with cnctl, such as "tiny/canny"; None for others."""
+    base, _, control = name.partition("/")
+    own = EMBEDDED[base] / "controls" / control if base in EMBEDDED and control else None
+    return own if own and own.is_dir() else None
+
+
 def cached_weights(hub_id: str) -> Path | None:
     """The folder or file of this ControlNet in the hub's cache, or None.
 
     "tiny/NAME" is one that comes with cnctl, as `cnctl models` lists it.
     """
-    base, _, name = hub_id.partition("/")
-    if base in EMBEDDED and name and (own := EMBEDDED[base] / "controls" / name).is_dir():
+    if own := embedded_control(hub_id):
         return own
     if hub_id.count("/") != 1:
         return None
