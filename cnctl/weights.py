@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 UNCHECKED = "not checked: see its page on the hub"
 """A licence that nobody has read."""
-EMBEDDED_BASES = ("tiny", "tiny-flow")
-"""The bases that come with cnctl, and with ControlNets of their own."""
+EMBEDDED_BASES = {"tiny": "weights", "tiny-flow": "flow"}
+"""Bases that come with cnctl, each with its own ControlNets, and their folders in cnctl/tiny."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cnctl.weights import EMBEDDED_BASES
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
@@ -34,10 +36,16 @@ def test_wheel_from_sdist_holds_every_source_file(wheel: zipfile.ZipFile) -> Non
 
 def test_wheel_holds_weights_and_type_markers(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    weights = ROOT / "cnctl" / "tiny" / "weights"
-    files = {p.relative_to(ROOT).as_posix() for p in weights.rglob("*") if p.is_file()}
-    assert files
+    folders = [ROOT / "cnctl" / "tiny" / folder for folder in EMBEDDED_BASES.values()]
+    found = {folder: {path for path in folder.rglob("*") if path.is_file()} for folder in folders}
+    assert all(found.values())
+    files = {path.relative_to(ROOT).as_posix() for path in set().union(*found.values())}
     assert files | {"cnctl/py.typed", "cnctl_conditions/py.typed"} <= names
+
+
+def test_wheel_stays_small(wheel: zipfile.ZipFile) -> None:
+    assert wheel.filename
+    assert Path(wheel.filename).stat().st_size < 95e6
 
 
 def test_every_condition_file_has_an_entry_point(wheel: zipfile.ZipFile) -> None:

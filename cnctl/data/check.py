@@ -110,8 +110,10 @@ def _look(example: Example, hint: np.ndarray | None, resolution: int) -> Iterato
 
 
 def _same_aspect(image: np.ndarray, hint: np.ndarray) -> bool:
+    """Whether they differ by little, or by no more than sides rounded to multiples of 8 do."""
+    tolerance = max(ASPECT_TOLERANCE, 8 / min(hint.shape[:2]))
     ratio = (image.shape[0] * hint.shape[1]) / (image.shape[1] * hint.shape[0])
-    return abs(ratio - 1) <= ASPECT_TOLERANCE
+    return abs(ratio - 1) <= tolerance
 
 
 def _twin(example: Example, name: str, seen: dict[bytes, str]) -> Iterator[str]:

@@ -41,7 +41,7 @@ def unfolded_shapes(tensors: Mapping[str, TensorSpec]) -> dict[str, Shape]:
 
 
 def count_merged(tensors: Mapping[str, TensorSpec]) -> int:
-    """The number of parameters after merging with the base; 0 if the file has no factors."""
+    """Parameters of the ControlNet that the factors and their base make; 0 for other files."""
     if not rank_of(tensors):
         return 0
     return sum(map(prod, unfolded_shapes(tensors).values()))

@@ -14,7 +14,7 @@ from cnctl.models.family import Family, Recognise
 from cnctl.models.flux.family import recognise as recognise_flux
 from cnctl.models.identify import check_role
 from cnctl.models.locate import locate_base
-from cnctl.models.location import Location
+from cnctl.models.location import Location, read_defaults, shared_folders
 from cnctl.models.qwen.family import recognise as recognise_qwen
 from cnctl.models.sd3.family import recognise as recognise_sd3
 from cnctl.models.signatures import BASE
@@ -91,7 +91,9 @@ def read_family(source: str | Path) -> Family:
 def weight_files(location: Location) -> list[Path]:
     """The files that the weights of the base at this place may be read from."""
     if location.path.is_dir():
-        return [*location.path.rglob("*.safetensors")]
+        shared = shared_folders(location.path, read_defaults(location.path)).values()
+        folders = dict.fromkeys([location.path, *(folder.resolve() for folder in shared)])
+        return [*dict.fromkeys(file for each in folders for file in each.rglob("*.safetensors"))]
     completed_by = find_family(location).completed_by
     return [location.path, *(completed_by.rglob("*.safetensors") if completed_by else ())]
 

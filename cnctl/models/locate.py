@@ -18,7 +18,7 @@ from cnctl.weights import EMBEDDED_BASES
 HUB_NAMES = {name: base.ids for name, base in BASES.items()}
 """Short names of bases on the hub, and the ids that they may be cached under."""
 _OURS = Path(str(importlib.resources.files("cnctl"))) / "tiny"
-EMBEDDED = dict(zip(EMBEDDED_BASES, (_OURS / "weights", _OURS / "flow"), strict=True))
+EMBEDDED = {name: _OURS / folder for name, folder in EMBEDDED_BASES.items()}
 """The folders of the bases that come with cnctl, by name."""
 SHORT_NAMES = (*EMBEDDED, *HUB_NAMES)
 

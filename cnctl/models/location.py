@@ -52,8 +52,28 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def part_folder(base: Path, defaults: Mapping[str, Any], part: str) -> Path:
-    """Where a part of a base lies: in the folder of its name, or in one that it shares with another
-    base, as its defaults say.
+    """Where a part of a base lies: in the folder of its name, else in the one that its defaults
+    name under "parts", which it shares with another base.
+
+    Raises MissingError where that one is not there.
     """
-    own, shared = base / part, defaults.get("parts", {})
-    return base / shared[part] if part in shared and not own.exists() else own
+    own, shared = base / part, shared_folders(base, defaults).get(part)
+    if shared is None or own.exists():
+        return own
+    if not shared.is_dir():
+        raise MissingError(
+            f"{base} shares its {part} with {shared}, which is not there",
+            hint="copy both folders, as they lie in the package",
+        )
+    return shared
+
+
+def shared_folders(base: Path, defaults: Mapping[str, Any]) -> dict[str, Path]:
+    """The folders that a base shares with others, by the names of its parts."""
+    parts = defaults.get("parts", {})
+    if not isinstance(parts, dict) or not all(isinstance(one, str) for one in parts.values()):
+        raise CnctlError(
+            f'{base}/model_index.json: "parts" is not an object of folders by the names of parts',
+            hint="fix it, or fetch the base again",
+        )
+    return {part: base / folder for part, folder in parts.items()}

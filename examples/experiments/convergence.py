@@ -26,6 +26,8 @@ from cnctl.commands.shared.report.plots import plot
 from cnctl.commands.shared.report.sheets import GAP, arrange, labelled
 from cnctl.commands.train.session import LOG, PREVIEWS
 from cnctl.images import read_image, write_image
+from cnctl.settings import TrainSettings
+from cnctl.settings.resolve import parse_setting
 from cnctl.training.trainer import StepReport
 
 CONTROLNET = "controlnet"
@@ -124,8 +126,11 @@ def main() -> None:
     parser.add_argument("--base", default="tiny")
     parser.add_argument("--against", default="method=input-concat", metavar="SETTING=VALUE")
     asked = parser.parse_args()
-    setting, _, value = asked.against.partition("=")
-    arms = {CONTROLNET: {}, value: {setting.replace("-", "_"): value}}
+    setting, equals, value = asked.against.partition("=")
+    if not equals or value == CONTROLNET:
+        parser.error("--against takes another setting of cnctl train, such as hint-start=zero")
+    name = setting.replace("-", "_")
+    arms = {CONTROLNET: {}, value: {name: parse_setting(TrainSettings, name, value)}}
     how = {"base": asked.base, "steps": asked.steps, "every": asked.every}
     runs = {arm: learn(arm, asked.out / arm, changes=arms[arm], **how) for arm in arms}
     print_table(runs)

@@ -5,6 +5,7 @@ noise at time 1 to a picture at 0 on a straight line, whose direction is what is
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from examples.tiny.latents import Latents
 from examples.tiny.optim import fast_autocast, make_optimizers
 from examples.tiny.training import Watch, train_for
 
-ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 OUTER = ("pos_embed.", "time_text_embed.", "context_embedder.", "norm_out.", "proj_out.")
 
 
@@ -61,11 +61,12 @@ def make_step(
 
     On CPUs attention is plain matrix products, since torch's fused one has a slow backward pass.
     """
-    backends = [SDPBackend.MATH] if transformer.device.type == "cpu" else ATTENTION
+    on_cpu = transformer.device.type == "cpu"
 
     def step(latents: Tensor, noise: Tensor, times: Tensor, states: Tensor) -> Tensor:
         noisy = at_times(latents, noise, times)
-        with fast_autocast(transformer.device), sdpa_kernel(backends):
+        attention = sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext()
+        with fast_autocast(transformer.device), attention:
             predicted = predict_velocity(transformer, noisy, times, states)
             loss = (predicted.float() - (noise - latents)).square().mean()
             loss.backward()

@@ -1,20 +1,21 @@
 """How well tiny's ControlNets obey drawings and photographs of a world that they never saw.
 
     python tests/benchmarks/drawings.py [--base FOLDER] [--cond canny,hed] [--control WEIGHTS]
-        [--sheet FILE.png]
+        [--prompt TEXT] [--sheet FILE.png]
 
 Three styles of 32 drawings at 128 px, which nothing is trained on and whose code shares nothing
 with `cnctl.tiny`: blobs inked with a thick line, flat posters of shapes, stripes and letters, and
 pencil lines that break off. Beside them the photographs of examples/images, with four seeds each.
-Prints the condition's metric of outputs for the base's default prompt: against their own hint,
-against another's, and of outputs without control against the hint; for canny it is the F1 of edges
-within 2 px. The hints of hed and scribble are made from Canny's edges, blurred, because their
-detectors need weights; those of hough are LSD's lines. Fixed seeds.
+Prints the condition's metric of outputs for the base's default prompt, or another: against their
+own hint, against another's, and of outputs without control against the hint; for canny it is the F1
+of edges within 2 px. The hints of hed and scribble are made from Canny's edges, blurred, because
+their detectors need weights; those of hough are LSD's lines. Fixed seeds.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -206,8 +207,9 @@ def generate(base: Base, network: Network | None, hints: Sequence[np.ndarray]) -
         control = [] if network is None else [Control(network, tensors[part.start : part.stop])]
         prompts = [default_prompt(base.defaults)] * len(part)
         guidance = float(base.defaults["guidance_scale"])
+        scheduler = base.defaults.get("scheduler", "ddim")
         size = {"height": SIDE, "width": SIDE, "guidance_scale": guidance}
-        outputs += list(sample(base, control, prompts, seeds=part, **size))
+        outputs += list(sample(base, control, prompts, seeds=part, scheduler=scheduler, **size))
     return outputs
 
 
@@ -230,11 +232,14 @@ def main() -> None:
     parser.add_argument("--base", default="tiny")
     parser.add_argument("--cond", default="canny", help=f"some of {', '.join(CONDITIONS)}")
     parser.add_argument("--control", help="another ControlNet for the condition")
+    parser.add_argument("--prompt", help="for all, in place of the base's default prompt")
     parser.add_argument("--sheet", help="where to write four of each, their hints and outputs")
     asked = parser.parse_args()
     if "," in asked.cond and (asked.sheet or asked.control):
         parser.error("--sheet and --control are for one condition")
     base = load_base(asked.base)
+    if asked.prompt is not None:
+        base = replace(base, defaults={**base.defaults, "default_prompt": asked.prompt})
     sets = {style: [drawing(style, i) for i in range(COUNT)] for style in STYLES}
     photos = photographs()
     shown = [picture for drawn in sets.values() for picture in drawn[:4]] + photos

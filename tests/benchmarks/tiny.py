@@ -1,6 +1,6 @@
 """The scores of an embedded base on held-out scenes, as one JSON document.
 
-    python tests/benchmarks/tiny.py [--base FOLDER] [--only canny,depth]
+    python tests/benchmarks/tiny.py [--base FOLDER] [--only canny,depth] [--prompt TEXT]
 
 Class and colour, over 192 prompts: by a classifier that is trained here, from scratch, and whose
 own score on held-out scenes stands beside. Each ControlNet, over 64 scenes: fidelity by its
@@ -11,6 +11,9 @@ before a change, outputs are compared with the scene after it. Everything has fi
 Where a hint lacks something that the output is to have, a second score says how well it has it:
 the F1 of the scene's own Canny edges for tile and blur-gaussian, and for inpaint the RMSE of what
 was masked; "hint" is that of the hint itself, in whose hole is the mean of what it shows.
+
+With --prompt all outputs have this prompt, and "class" is the share of the scenes with one object
+that the base's captioner names in the output.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import numpy as np
 
 from cnctl.commands.shared.weights import open_control
 from cnctl.data.scenes import SceneDataset
+from cnctl.hints.captioner import load_own_captioner
 from cnctl.hints.metrics import find_metric, score
 from cnctl.hints.run import hint_from_maps, load_detector
 from cnctl.models.base import Base
@@ -57,6 +61,8 @@ class Case:
     hint: np.ndarray
     prompt: str
     wanted: np.ndarray
+    thing: str = ""
+    """What the scene shows, where it is one object."""
 
 
 def cases(condition: Condition) -> tuple[list[Case], Detect]:
@@ -68,7 +74,15 @@ def cases(condition: Condition) -> tuple[list[Case], Detect]:
     drawn = [render_scene(HELD_OUT + i, show=show) for i in range(SCENES)]
     make, detect = makers(condition)
     made = [(scene, hint) for scene in drawn if (hint := make(scene)) is not None]
-    return [Case(scene.image, hint, scene.prompt, hint) for scene, hint in made], detect
+    return [
+        Case(scene.image, hint, scene.prompt, hint, thing=only_object(scene))
+        for scene, hint in made
+    ], detect
+
+
+def only_object(scene: Scene) -> str:
+    """The name of a scene's only object; "" where there are several."""
+    return scene.objects[0].name if len(scene.objects) == 1 else ""
 
 
 def makers(condition: Condition) -> tuple[Callable[[Scene], np.ndarray | None], Detect]:
@@ -112,7 +126,11 @@ def generate(
 
 
 def control_scores(
-    base: Base, name: str, guidance_scale: float, without: dict[tuple[str, ...], list[np.ndarray]]
+    base: Base,
+    name: str,
+    guidance_scale: float,
+    without: dict[tuple[str, ...], list[np.ndarray]],
+    prompt: str | None = None,
 ) -> dict[str, object]:
     """Fidelity of one ControlNet. without: outputs without control, by their prompts, as known."""
     condition = get_condition(name)
@@ -123,7 +141,7 @@ def control_scores(
     def control(part: range) -> Control:
         return Control(network, tensors[part.start : part.stop])
 
-    prompts = tuple(case.prompt for case in asked)
+    prompts = tuple(case.prompt if prompt is None else prompt for case in asked)
     obeyed = generate(base, prompts, guidance_scale, control)
     if prompts not in without:
         without[prompts] = generate(base, prompts, guidance_scale)
@@ -142,6 +160,8 @@ def control_scores(
         "wrong_hint": mean(wanted[1:] + wanted[:1], obeyed),
         "ceiling": mean(wanted, copies),
     }
+    if prompt is not None:
+        scores["class"] = share_named(base, asked, obeyed)
     if name == "ip2p":
         scores["unchanged"] = mean(wanted, [case.hint for case in asked])
     if name in ADDED:
@@ -152,6 +172,16 @@ def control_scores(
             for how, pictures in shown.items()
         }
     return scores
+
+
+def share_named(base: Base, asked: Sequence[Case], pictures: Sequence[np.ndarray]) -> float:
+    """How often the base's captioner names a scene's only object in the picture."""
+    single = [pair for pair in zip(asked, pictures, strict=True) if pair[0].thing]
+    captions = load_own_captioner(base.path, base.defaults, device="cpu")([p for _, p in single])
+    named = [
+        case.thing in caption.split() for (case, _), caption in zip(single, captions, strict=True)
+    ]
+    return round(float(np.mean(named)), 3)
 
 
 def detail(case: Case, picture: np.ndarray) -> float:
@@ -186,6 +216,7 @@ ADDED = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="tiny")
+    parser.add_argument("--prompt", help="for all outputs, in place of the scenes' prompts")
     parser.add_argument("--only", default="", help="ControlNets, by their conditions' names")
     arguments = parser.parse_args()
     base = load_base(arguments.base)
@@ -205,7 +236,7 @@ def main() -> None:
     own = {folder.name for folder in (base.path / "controls").iterdir()}
     found = sorted(own | (SHARING & base.family.controlnets.keys()))
     for name in arguments.only.split(",") if arguments.only else found:
-        scores[name] = control_scores(base, name, guidance_scale, without)
+        scores[name] = control_scores(base, name, guidance_scale, without, arguments.prompt)
     print(json.dumps(scores, indent=2))
 
 

@@ -74,3 +74,23 @@ def test_scenes_are_sound() -> None:
     report = check_dataset(open_dataset("scenes:4", size=64), detect=edges, resolution=64)
     assert report.problems == []
     assert report.detected == 4
+
+
+def test_a_hint_of_rounded_sides_has_the_aspect_of_its_image(tmp_path: Path) -> None:
+    """At resolution 64, 175 x 150 pixels give 74.7 x 64, which annotate rounds to 72 x 64."""
+    write_image(tmp_path / "image.png", picture(0, 150, 175))
+    write_hint(tmp_path / "rounded.png", picture(1, 64, 72)[..., :1])
+    write_hint(tmp_path / "square.png", picture(1, 64, 64)[..., :1])
+
+    def problems(hint: str) -> list[str]:
+        entry = {"image": "image.png", "hint": hint, "prompt": "a picture"}
+        (tmp_path / "data.jsonl").write_text(json.dumps(entry))
+        report = check_dataset(
+            open_dataset(tmp_path / "data.jsonl", read_hint=partial(read_hint, channels=1)),
+            detect=edges,
+            resolution=64,
+        )
+        return [problem.what for problem in report.problems]
+
+    assert problems("rounded.png") == []
+    assert "do not match if cropped" in problems("square.png")[0]
