@@ -29,7 +29,7 @@ from cnctl.curation.tools import Tools
 from cnctl.errors import CnctlError, shown
 from cnctl.hints.options import check_options
 from cnctl.hints.run import draw_options
-from cnctl.images import count_frames, encode_hint, fit_image, hint_suffix, read_image, working_size
+from cnctl.images import Picture, encode_hint, fit_image, hint_suffix, read_picture, working_size
 from cnctl.plugin import Detection, OptionValue
 from cnctl.system.lines import is_utf8
 
@@ -77,11 +77,11 @@ def load_example(number: int, row: Row, tools: Tools) -> Loaded | Outcome:
     recipe = tools.recipe
     try:
         content, picture = _read(row, recipe, tools.secrets)
-        images = _at_working_size(picture, recipe)
+        images = _at_working_size(picture.pixels, recipe)
     except LeftOut as why:
         return left_out(number, row, why)
     first = images[recipe.hints[0].resolution]
-    subject = Subject(picture.shape[:2], first, content.caption)
+    subject = Subject(picture.pixels.shape[:2], first, content.caption)
     comes_later = {CAPTION: Bounds()} if recipe.captioner and not content.caption else {}
     judged = judge_image(subject, {**recipe.bounds, **comes_later})
     wants_hash = recipe.bounds[DUPLICATES].most is not None
@@ -91,7 +91,7 @@ def load_example(number: int, row: Row, tools: Tools) -> Loaded | Outcome:
         content=content,
         sha256=hashlib.sha256(content.data).hexdigest(),
         size=subject.size,
-        frames=count_frames(content.data, shown(row.name)),
+        frames=picture.frames,
         images=images,
         options={hint.condition: _options(row, hint, tools) for hint in recipe.hints},
         stored=store_image(
@@ -138,7 +138,7 @@ def _without_hash(loaded: Loaded, why: LeftOut) -> Outcome:
     return loaded.outcome(reason=why.reason, error=why.error, perceptual_hash=None)
 
 
-def _read(row: Row, recipe: Recipe, secrets: Mapping[str, str]) -> tuple[Content, np.ndarray]:
+def _read(row: Row, recipe: Recipe, secrets: Mapping[str, str]) -> tuple[Content, Picture]:
     try:
         content = read_row(row, secrets)
     except CnctlError as error:
@@ -148,7 +148,7 @@ def _read(row: Row, recipe: Recipe, secrets: Mapping[str, str]) -> tuple[Content
     if not is_utf8(content.caption):
         raise LeftOut(Reason.UNREADABLE, "its caption is not UTF-8")
     try:
-        return content, read_image(content.data, name=shown(row.name))
+        return content, read_picture(content.data, name=shown(row.name))
     except CnctlError as error:
         raise LeftOut(Reason.UNDECODABLE, shown(str(error))) from error
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnctl.curation.recipe import Images
-from cnctl.images import copied_suffix, encode_image, is_lossy
+from cnctl.images import Picture, encode_image
 
 
 class Stored(NamedTuple):
@@ -24,7 +24,7 @@ class Stored(NamedTuple):
 
 def store_image(
     data: bytes,
-    picture: np.ndarray,
+    picture: Picture,
     *,
     images: Images,
     image: np.ndarray,
@@ -32,15 +32,16 @@ def store_image(
 ) -> Stored:
     """The file as it is, where every reader shows it upright; else written again.
 
-    picture: RGB uint8 (H, W, 3); image: the same at working size; path: of the file, None where it
-    is a part of another. A file with losses is resized to JPEG of quality 95, any other to PNG.
+    picture: the file, decoded. image: RGB uint8 (H, W, 3), the same at working size. path: of the
+    file, None where it is a part of another. A file with losses is resized to JPEG of quality 95,
+    any other to PNG.
     """
-    suffix = copied_suffix(data)
-    if images != "resize" and suffix:
+    if images != "resize" and picture.suffix:
+        kind = picture.suffix[1:]
         if images == "link" and path is not None:
-            return Stored(suffix[1:], path.absolute(), "linked")
-        return Stored(suffix[1:], data, "copied")
+            return Stored(kind, path.absolute(), "linked")
+        return Stored(kind, data, "copied")
     if images != "resize":
-        return Stored("png", encode_image(picture, ".png", {}), "re-encoded")
-    kind = ".jpg" if is_lossy(data) else ".png"
+        return Stored("png", encode_image(picture.pixels, ".png", {}), "re-encoded")
+    kind = ".jpg" if picture.is_lossy else ".png"
     return Stored(kind[1:], encode_image(image, kind, {}), "resized")

@@ -13,14 +13,7 @@ from cnctl.images.find import (
 from cnctl.images.fit import Resize, cover, fit_hint, fit_image, fit_pair, working_size
 from cnctl.images.mask import read_mask
 from cnctl.images.opening import MAX_BYTES, MAX_PIXELS, read_bytes
-from cnctl.images.read import (
-    copied_suffix,
-    count_frames,
-    describe_frames,
-    is_lossy,
-    read_image,
-    read_size,
-)
+from cnctl.images.read import Picture, read_image, read_picture, read_size
 from cnctl.images.stored import read_hint, read_hint_as_stored, read_metadata, read_values
 from cnctl.images.terminal import draw, half_blocks
 from cnctl.images.write import (
@@ -41,13 +34,11 @@ __all__ = [
     "SUFFIXES",
     "UNREADABLE_PHOTOS",
     "ImageFile",
+    "Picture",
     "Resize",
     "check_folder",
     "check_output",
-    "copied_suffix",
-    "count_frames",
     "cover",
-    "describe_frames",
     "draw",
     "eight_bits",
     "encode_hint",
@@ -58,7 +49,6 @@ __all__ = [
     "fit_pair",
     "half_blocks",
     "hint_suffix",
-    "is_lossy",
     "matched_images",
     "names_a_file",
     "read_bytes",
@@ -67,6 +57,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_metadata",
+    "read_picture",
     "read_size",
     "read_values",
     "shown",

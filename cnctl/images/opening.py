@@ -51,14 +51,24 @@ def read_named(source: str | Path | bytes) -> tuple[bytes, str]:
 def decoded(data: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
     """Yield the first frame, upright, in the mode that the file has."""
     with opened(data, name) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise _too_large(name, f"{width} x {height} pixels", max_pixels)
-        with _silent_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
-            image.load()
-        with contextlib.suppress(Exception):  # a broken EXIF block is ignored
-            ImageOps.exif_transpose(image, in_place=True)
+        load(image, name, max_pixels)
+        turn_upright(image)
         yield image
+
+
+def load(image: Image.Image, name: str, max_pixels: int) -> None:
+    """Decode the first frame; CnctlError where it has more pixels than these."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width} x {height} pixels", max_pixels)
+    with _silent_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
+
+
+def turn_upright(image: Image.Image) -> None:
+    """Apply the EXIF orientation, in place."""
+    with contextlib.suppress(Exception):  # a broken EXIF block is ignored
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,36 @@ from PIL import ExifTags, Image, ImageCms
 from cnctl.errors import CnctlError
 from cnctl.images.bits import eight_bits
 from cnctl.images.damage import FORMATS
-from cnctl.images.opening import MAX_PIXELS, decoded, opened, read_named, refusal, without_warnings
+from cnctl.images.opening import (
+    MAX_PIXELS,
+    load,
+    opened,
+    read_named,
+    refusal,
+    turn_upright,
+    without_warnings,
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image file.
+
+    pixels: as `read_image` returns them. frames: how many frames, or pages, the file has, of which
+    the first is read. is_lossy: whether its format loses detail, as JPEG does.
+    suffix: ".jpg", ".png" or ".webp" where every reader shows the file as these pixels; "" for
+    another format, one of 16 bits of grey or with transparent pixels, which others clip and show in
+    their hidden colours, and one that only its EXIF orientation turns upright.
+    """
+
+    pixels: np.ndarray
+    frames: int
+    is_lossy: bool
+    suffix: str
+
+    def describe_frames(self, name: str) -> str:
+        """Say in one line that of several frames the first is read; "" for a file with one."""
+        return f"{name} has {self.frames} frames; the first is read" if self.frames > 1 else ""
 
 
 def read_image(
@@ -25,23 +55,26 @@ def read_image(
     animation the first frame is read. A broken profile or EXIF block is ignored, as browsers do.
     name: what messages call bytes.
     """
+    return read_picture(source, name=name, max_pixels=max_pixels).pixels
+
+
+def read_picture(
+    source: str | Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Return an image file as `read_image` reads it, with what its header says."""
     data, found = read_named(source)
     name = name or found
-    with decoded(data, name, max_pixels) as image:
-        return flatten(_to_srgb(to_eight_bits(image, name)), background=255)
-
-
-def count_frames(data: bytes, name: str) -> int:
-    """Return how many frames, or pages, an image has; the first is read."""
     with opened(data, name) as image:
-        # The further frames of a photograph (MPO) are previews of it.
-        return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-
-
-def describe_frames(data: bytes, name: str) -> str:
-    """Say in one line that of several frames the first is read; "" for an image with one."""
-    frames = count_frames(data, name)
-    return f"{name} has {frames} frames; the first is read" if frames > 1 else ""
+        frames = _count_frames(image)
+        load(image, name, max_pixels)
+        suffix = _copied_suffix(image)  # before its orientation is applied
+        turn_upright(image)
+        return Picture(
+            pixels=flatten(_to_srgb(to_eight_bits(image, name)), background=255),
+            frames=frames,
+            is_lossy=image.format in ("JPEG", "MPO", "WEBP"),
+            suffix=suffix,
+        )
 
 
 def read_size(source: str | Path | bytes) -> tuple[int, int]:
@@ -59,25 +92,18 @@ def read_size(source: str | Path | bytes) -> tuple[int, int]:
         raise refusal(data, name, error) from error
 
 
-def copied_suffix(data: bytes) -> str:
-    """Return ".jpg", ".png" or ".webp" for a file that every reader shows as `read_image` does; ""
-    for another format, one of 16 bits of grey or with transparent pixels, which others clip and
-    show in their hidden colours, and one that only its EXIF orientation turns upright.
-    """
-    with opened(data, "an image") as image:
-        if image.mode.startswith(("I", "F")) or _is_transparent(image):
+def _count_frames(image: Image.Image) -> int:
+    # The further frames of a photograph (MPO) are previews of it.
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
+def _copied_suffix(image: Image.Image) -> str:
+    if image.mode.startswith(("I", "F")) or _is_transparent(image):
+        return ""
+    with contextlib.suppress(Exception):  # a broken EXIF block is ignored
+        if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):
             return ""
-        suffix = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}.get(str(image.format), "")
-        with contextlib.suppress(Exception):  # a broken EXIF block is ignored
-            if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):
-                return ""
-    return suffix
-
-
-def is_lossy(data: bytes) -> bool:
-    """Return whether a file is of a format that loses detail, as JPEG does."""
-    with opened(data, "an image") as image:
-        return image.format in ("JPEG", "MPO", "WEBP")
+    return {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}.get(str(image.format), "")
 
 
 def _is_transparent(image: Image.Image) -> bool:

@@ -10,11 +10,9 @@ from PIL import Image, ImageCms
 
 from cnctl.errors import CnctlError
 from cnctl.images import (
-    copied_suffix,
-    describe_frames,
-    is_lossy,
     read_hint,
     read_image,
+    read_picture,
     read_size,
 )
 
@@ -150,8 +148,9 @@ def test_files_that_every_reader_shows_alike(format, orientation, suffix) -> Non
         exif[0x0112] = orientation
     buffer = io.BytesIO()
     Image.new("RGB", (4, 3), "red").save(buffer, format, **({"exif": exif} if orientation else {}))
-    assert copied_suffix(buffer.getvalue()) == suffix
-    assert is_lossy(buffer.getvalue()) == (format in ("JPEG", "WEBP"))
+    picture = read_picture(buffer.getvalue())
+    assert picture.suffix == suffix
+    assert picture.is_lossy == (format in ("JPEG", "WEBP"))
 
 
 @pytest.mark.parametrize(
@@ -170,20 +169,20 @@ def test_a_png_is_copied_where_a_plain_reader_sees_the_same(mode, colour, settin
     buffer = io.BytesIO()
     Image.new(mode, (4, 3), colour).save(buffer, "PNG", **settings)
     plain = np.asarray(Image.open(buffer).convert("RGB"))
-    is_alike = np.array_equal(plain, read_image(buffer.getvalue()))
-    assert copied_suffix(buffer.getvalue()) == (".png" if is_alike else "")
+    picture = read_picture(buffer.getvalue())
+    assert picture.suffix == (".png" if np.array_equal(plain, picture.pixels) else "")
 
 
 def test_an_animation_is_said_to_be_read_in_part(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    data = (tmp_path / "a.gif").read_bytes()
-    assert describe_frames(data, "a.gif") == "a.gif has 3 frames; the first is read"
-    assert read_image(data, name="a.gif")[0, 0].tolist() == [255, 0, 0]
+    animation = read_picture(tmp_path / "a.gif")
+    assert animation.describe_frames("a.gif") == "a.gif has 3 frames; the first is read"
+    assert animation.pixels[0, 0].tolist() == [255, 0, 0]
     frames[0].save(tmp_path / "a.png")
-    assert describe_frames((tmp_path / "a.png").read_bytes(), "a.png") == ""
+    assert read_picture(tmp_path / "a.png").describe_frames("a.png") == ""
     frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:])
-    assert describe_frames((tmp_path / "a.mpo").read_bytes(), "a.mpo") == ""
+    assert read_picture(tmp_path / "a.mpo").describe_frames("a.mpo") == ""
 
 
 def _linear_profile() -> bytes:

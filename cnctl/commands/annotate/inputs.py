@@ -10,7 +10,7 @@ import numpy as np
 
 from cnctl.commands.annotate.found import NoFile
 from cnctl.commands.annotate.plan import Target
-from cnctl.images import ImageFile, describe_frames, read_bytes, read_image, shown
+from cnctl.images import ImageFile, read_bytes, read_picture, shown
 
 
 class InputImages:
@@ -43,9 +43,10 @@ class InputImages:
         """The picture at its own size, RGB uint8 (H, W, 3), decoded once. Do not change it."""
         if image not in self._pictures:
             content = self._contents.pop(image, None) or _read(image)
-            self._pictures[image] = read_image(content, name=title(image))
-            if text := describe_frames(content, title(image)):
+            picture = read_picture(content, name=title(image))
+            if text := picture.describe_frames(title(image)):
                 self._note(text)
+            self._pictures[image] = picture.pixels
         return self._pictures[image]
 
     def forget(self, image: ImageFile) -> None:

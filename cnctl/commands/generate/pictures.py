@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnctl.hints.ready import read_ready
-from cnctl.images import describe_frames, read_bytes, read_image, shown
+from cnctl.images import read_picture, shown
 from cnctl.plugin import Condition
 
 KEPT_BYTES = 2**28
@@ -37,12 +37,11 @@ class Pictures:
         return self._read(path, condition.name, lambda: read_ready(condition, path))
 
     def _decode(self, path: Path) -> np.ndarray:
-        data = read_bytes(path)
-        picture = read_image(data, name=shown(path))
-        if path not in self._noted and (text := describe_frames(data, shown(path))):
+        picture = read_picture(path)
+        if path not in self._noted and (text := picture.describe_frames(shown(path))):
             self._note(text)
         self._noted.add(path)
-        return picture
+        return picture.pixels
 
     def _read(self, path: Path, condition: str, decode: Callable[[], np.ndarray]) -> np.ndarray:
         key = path, condition

@@ -1,19 +1,18 @@
 """An input image is decoded once, however often it is needed."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from diffusers import ControlNetModel
+from PIL import Image
 
 from cnctl.commands.generate.pictures import Pictures
 from cnctl.commands.generate.request import GenerateRequest
 from cnctl.commands.generate.run import generate
-from cnctl.images import opening, read, read_image, stored, write_image
+from cnctl.images import opening, read, read_image, write_image
 from cnctl.registry import get_condition
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -24,14 +23,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each image file has been decoded, by its name."""
     counts: Counter[str] = Counter()
 
-    @contextmanager
-    def count(data: bytes, name: str, max_pixels: int) -> Iterator[Any]:
-        counts[Path(name).name] += 1
-        with opening.decoded(data, name, max_pixels) as image:
-            yield image
+    load = opening.load
 
-    for module in (read, stored):
-        monkeypatch.setattr(module, "decoded", count)
+    def count(image: Image.Image, name: str, max_pixels: int) -> None:
+        counts[Path(name).name] += 1
+        load(image, name, max_pixels)
+
+    for module in (opening, read):
+        monkeypatch.setattr(module, "load", count)
     return counts
 
 
