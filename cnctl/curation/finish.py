@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from cnctl.curation.plan import Plan
 from cnctl.curation.reasons import Reason
 from cnctl.curation.recipe import Form
 from cnctl.curation.rules.judge import DUPLICATES
-from cnctl.curation.shard import Entry, read_part, write_shard
+from cnctl.curation.shard import Entry, read_part, rewrite_records, write_shard
 from cnctl.curation.statistics import (
     Statistics,
     count_records,
@@ -59,15 +59,22 @@ def is_finished(out: Path, plan: Plan) -> bool:
 
 
 def _leave_out_duplicates(place: Workplace) -> None:
-    """Write the shards that hold duplicates again, without them, and then the manifest."""
+    """Write the shards that hold duplicates again, without them, and then the manifest.
+
+    Where all are kept, only the records are written again, which name the rule that is not met.
+    """
     out, plan = place.out, place.plan
     reports = place.manifest.reports()
     most = plan.recipe.bounds[DUPLICATES].most
     like = {} if most is None else _duplicates(read_records(out, plan), int(most))
+    form = plan.recipe.form
     for shard in sorted({row // plan.recipe.per_shard for row in like}):
-        entries = _entries(out, plan, shard, like)
-        form, count = plan.recipe.form, plan.count(shard)
-        reports[shard] = write_shard(out, shard, entries, form=form, rows=count)
+        if plan.recipe.keep_all:
+            marked = _marked(shard_records(out, shard), like)
+            reports[shard] = rewrite_records(out, reports[shard], marked)
+        else:
+            entries = _entries(out, form, shard, like)
+            reports[shard] = write_shard(out, shard, entries, form=form, rows=plan.count(shard))
     place.manifest.rewrite(reports.values())
 
 
@@ -82,19 +89,25 @@ def _duplicates(records: Iterator[Record], distance: int) -> dict[int, int]:
     return {rows[i]: rows[like[i]] for i in np.flatnonzero(like >= 0)}
 
 
-def _entries(out: Path, plan: Plan, shard: int, like: Mapping[int, int]) -> Iterator[Entry]:
-    """The entries of a shard again, those that are like others marked or left out."""
-    members = _Stored(out, plan.recipe.form, shard)
-    for record in shard_records(out, shard):
-        if record["row"] not in like:
-            yield record, members.of(record)
-        elif plan.recipe.keep_all:
+def _marked(records: Iterable[Record], like: Mapping[int, int]) -> Iterator[Record]:
+    """The records, those of rows that are like others with the rule that they do not meet."""
+    for record in records:
+        if record["row"] in like:
             not_met = list(dict.fromkeys([*record["not_met"], Reason.DUPLICATE]))
-            yield {**record, "not_met": not_met}, members.of(record)
-        else:
+            record = {**record, "not_met": not_met}
+        yield record
+
+
+def _entries(out: Path, form: Form, shard: int, like: Mapping[int, int]) -> Iterator[Entry]:
+    """The entries of a shard again; those that are like others are left out."""
+    members = _Stored(out, form, shard)
+    for record in shard_records(out, shard):
+        if record["row"] in like:
             error = f"it is like row {like[record['row']]}"
             known = {name: value for name, value in record.items() if name != ENTRY}
             yield {**known, "reason": Reason.DUPLICATE, "error": error}, {}
+        else:
+            yield record, members.of(record)
 
 
 class _Stored:

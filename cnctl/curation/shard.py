@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,16 @@ def write_shard(
     )
 
 
+def rewrite_records(out: Path, report: ShardReport, records: Iterable[Record]) -> ShardReport:
+    """Write the records of a shard again; its examples stay as they are."""
+    path = out / (name := records_name(report.shard))
+    with publishing(path) as file:
+        for record in records:
+            file.write(_line(record))
+        written = publish(file, path)
+    return replace(report, files={**report.files, name: written})
+
+
 def read_part(
     out: Path, form: Form, split: str, shard: int, *, only: str | None = None
 ) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
@@ -117,7 +127,7 @@ class _ShardFiles:
     def add(self, record: Record, members: Members) -> None:
         if not record["reason"]:
             record = self._part(record["split"]).add(record, members)
-        self._records.write((json.dumps(record) + "\n").encode("ascii"))
+        self._records.write(_line(record))
 
     def publish(self) -> dict[str, Published]:
         """Publish all; the part of a split that an earlier attempt had and this has not goes."""
@@ -133,3 +143,7 @@ class _ShardFiles:
             opened = OPEN[self._form](self._out / self._names[split])
             self._parts[split] = self._open.enter_context(opened)
         return self._parts[split]
+
+
+def _line(record: Record) -> bytes:
+    return (json.dumps(record) + "\n").encode("ascii")

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cnctl.curation import finish
 from cnctl.curation.duplicates import find_duplicates
+from cnctl.curation.work import Workplace
 from tests.curation.data_sets import digest, examples, make, paint, reasons, records
 
 
@@ -60,28 +63,42 @@ def test_duplicates_are_found_across_shards_and_workers(photos: Path) -> None:
     assert not_met == left_out.keys()
 
 
+@pytest.mark.parametrize("keep_all", [False, True])
 def test_finishing_that_was_interrupted_is_repeated(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, monkeypatch: pytest.MonkeyPatch, keep_all: bool
 ) -> None:
     for number in range(3):
         shutil.copy(photos / "a.png", photos / f"y{number}.png")
-    make(photos, prompt="x", shards=2)
+    asked: dict[str, Any] = {"prompt": "x", "shards": 2, "keep_all": keep_all}
+    make(photos, **asked)
     done = digest("out")
+    writes = "rewrite_records" if keep_all else "write_shard"
+    write = getattr(finish, writes)
     for stop_at in (1, 2):
         calls = itertools.count(1)
-        from cnctl.curation import finish
 
-        def interrupted(*args, write=finish.write_shard, stop=stop_at, calls=calls, **named):
+        def interrupted(*args, write=write, stop=stop_at, calls=calls, **named):
             if next(calls) == stop:
                 raise KeyboardInterrupt
             return write(*args, **named)
 
         with monkeypatch.context() as patch:
-            patch.setattr("cnctl.curation.finish.write_shard", interrupted)
+            patch.setattr(finish, writes, interrupted)
             with pytest.raises(KeyboardInterrupt):
-                make(photos, prompt="x", shards=2, out=f"again{stop_at}")
-        make(photos, prompt="x", shards=2, out=f"again{stop_at}")
+                make(photos, **asked, out=f"again{stop_at}")
+        make(photos, **asked, out=f"again{stop_at}")
         assert digest(f"again{stop_at}") == done
+    with Workplace(Path("out"), None) as place:
+        assert not place.manifest.damaged()
+
+
+def test_examples_that_are_all_kept_are_written_once(photos: Path) -> None:
+    shutil.copy(photos / "a.png", photos / "z.png")
+    make(photos, prompt="x", shards=2, keep_all=True, rules=["duplicates=off"])
+    before = {path.name: path.read_bytes() for path in Path("out/train").iterdir()}
+    make(photos, prompt="x", shards=2, keep_all=True, out="marked")
+    assert {path.name: path.read_bytes() for path in Path("marked/train").iterdir()} == before
+    assert any(record["not_met"] == ["duplicate"] for record in records("marked"))
 
 
 def test_subsets_are_nested_and_drawn_by_content(photos: Path) -> None:
