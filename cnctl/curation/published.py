@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ class Published:
     bytes: int
 
 
-class HashedFile(io.RawIOBase):
+class HashedFile:
     """A new file whose content is hashed while it is written."""
 
     def __init__(self, path: Path) -> None:
@@ -34,16 +33,17 @@ class HashedFile(io.RawIOBase):
         self._hash = hashlib.sha256()
         self._size = 0
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: bytes) -> None:
         self._hash.update(data)
         self._size += len(data)
-        return self._file.write(data)
+        self._file.write(data)
 
     def tell(self) -> int:
         return self._size
+
+    def fill(self, block: int) -> None:
+        """Write zeros until the size is a multiple of this one."""
+        self.write(bytes(-self._size % block))
 
     def finish(self) -> Published:
         """Write it to the disk and close it."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from cnctl.curation.parts import Members, Record
 from cnctl.curation.published import HashedFile, Published, publish, publishing
@@ -25,8 +23,6 @@ class TarPart:
 
     def __init__(self, path: Path, file: HashedFile) -> None:
         self._path, self._file = path, file
-        stream = cast(BinaryIO, file)
-        self._tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
 
     def add(self, record: Record, members: Members) -> Record:
         """Add the members of an example, by the ends of their names."""
@@ -34,12 +30,15 @@ class TarPart:
             assert isinstance(data, bytes), "a tar file links to nothing"
             info = tarfile.TarInfo(f"{record['key']}.{kind}")
             info.size = len(data)
-            self._tar.addfile(info, io.BytesIO(data))
+            self._file.write(info.tobuf(tarfile.USTAR_FORMAT))
+            self._file.write(data)
+            self._file.fill(tarfile.BLOCKSIZE)
         return record
 
     def publish(self) -> Published:
         """Close the file and give it its name."""
-        self._tar.close()
+        self._file.write(bytes(2 * tarfile.BLOCKSIZE))
+        self._file.fill(tarfile.RECORDSIZE)
         return publish(self._file, self._path)
 
 

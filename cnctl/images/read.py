@@ -28,8 +28,8 @@ from cnctl.images.opening import (
 class Picture:
     """A decoded image file.
 
-    pixels: as `read_image` returns them. frames: how many frames, or pages, the file has, of which
-    the first is read. is_lossy: whether its format loses detail, as JPEG does.
+    pixels: as `read_image` returns them, but read-only. frames: how many frames, or pages, the file
+    has, of which the first is read. is_lossy: whether its format loses detail, as JPEG does.
     suffix: ".jpg", ".png" or ".webp" where every reader shows the file as these pixels; "" for
     another format, one of 16 bits of grey or with transparent pixels, which others clip and show in
     their hidden colours, and one that only its EXIF orientation turns upright.
@@ -55,7 +55,7 @@ def read_image(
     animation the first frame is read. A broken profile or EXIF block is ignored, as browsers do.
     name: what messages call bytes.
     """
-    return read_picture(source, name=name, max_pixels=max_pixels).pixels
+    return read_picture(source, name=name, max_pixels=max_pixels).pixels.copy()
 
 
 def read_picture(
@@ -70,7 +70,7 @@ def read_picture(
         suffix = _copied_suffix(image)  # before its orientation is applied
         turn_upright(image)
         return Picture(
-            pixels=flatten(_to_srgb(to_eight_bits(image, name)), background=255),
+            pixels=np.asarray(flatten(_to_srgb(to_eight_bits(image, name)), background=255)),
             frames=frames,
             is_lossy=image.format in ("JPEG", "MPO", "WEBP"),
             suffix=suffix,
@@ -127,12 +127,12 @@ def to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
-def flatten(image: Image.Image, *, background: int) -> np.ndarray:
-    """Return RGB uint8 (H, W, 3), blended with the background where it is transparent."""
+def flatten(image: Image.Image, *, background: int) -> Image.Image:
+    """Return an RGBA image as RGB, blended with the background; another as it is."""
     if image.mode != "RGBA":
-        return np.array(image)
+        return image
     below = Image.new("RGBA", image.size, (background, background, background, 255))
-    return np.array(Image.alpha_composite(below, image).convert("RGB"))
+    return Image.alpha_composite(below, image).convert("RGB")
 
 
 def _is_on_its_side(image: Image.Image) -> bool:

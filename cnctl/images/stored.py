@@ -75,7 +75,7 @@ def _read_picture(data: bytes, name: str, channels: int) -> np.ndarray:
         if image.mode == "L" and not image.has_transparency_data:
             return np.array(image)[:, :, None]
         mode = "RGBA" if image.has_transparency_data else "RGB"
-        return flatten(image.convert(mode), background=0)
+        return np.array(flatten(image.convert(mode), background=0))
 
 
 def _read_npy(data: bytes, name: str) -> np.ndarray:

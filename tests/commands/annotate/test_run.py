@@ -21,7 +21,7 @@ from cnctl.commands.shared.events import FailedImage, Note, Stage, ignore
 from cnctl.commands.shared.report.sheets import GAP
 from cnctl.errors import CnctlError, MissingError, OutputError
 from cnctl.hints.ready import read_ready
-from cnctl.images import read_hint, read_image, read_metadata
+from cnctl.images import read_hint, read_image, read_metadata, read_picture
 from cnctl.plugin import BatchDetector, Condition, GroundTruth, Option, WeightFile
 from cnctl.registry import get_condition
 
@@ -133,8 +133,8 @@ def test_the_tree_is_kept(photos):
 def test_several_conditions_decode_each_image_once(photos, monkeypatch):
     opened = []
     monkeypatch.setattr(
-        "cnctl.commands.annotate.inputs.read_image",
-        lambda data, name: opened.append(name) or read_image(data, name=name),
+        "cnctl.commands.annotate.inputs.read_picture",
+        lambda data, name: opened.append(name) or read_picture(data, name=name),
     )
     options = ["shade.strength=3", "canny.high_threshold=90"]
     result = annotate(["canny", "shade", "six"], [photos], resolution=32, options=options)
