@@ -1,7 +1,8 @@
 """A full Stable Diffusion 1.5 control checkpoint of true size through `cnctl convert`.
 
     python tests/benchmarks/convert.py [--folder /tmp] [--container pth]
-    python tests/benchmarks/convert.py --reduced       # control weights alone, 0.37 GB
+    python tests/benchmarks/convert.py --alone         # the control weights, 1.45 GB
+    python tests/benchmarks/convert.py --reduced       # of a narrower one, 0.37 GB
 
 Makes 5.7 GB of random weights (needs 14 GB of disk, all of it given back) and converts them. Prints
 the seconds, best of some rounds, their ratio to sha256sum's in the same round (median, least to
@@ -86,9 +87,11 @@ def companions() -> Tensors:
     }
 
 
-def make(folder: Path, container: str, *, reduced: bool) -> Path:
+def make(folder: Path, container: str, *, alone: bool, reduced: bool) -> Path:
     path = folder / "full.safetensors"
-    tensors = control(REDUCED) if reduced else control() | companions()
+    tensors = control(REDUCED if reduced else SD15)
+    if not alone and not reduced:
+        tensors |= companions()
     write_tensors(path, tensors, metadata=lambda _: {})
     (folder / "config.json").write_text(json.dumps(CONFIG))
     if container == "safetensors":
@@ -173,11 +176,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where to make the files")
     parser.add_argument("--container", choices=("safetensors", "pth"), default="safetensors")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", action="store_true", help="no weights but those of control")
     parser.add_argument("--reduced", action="store_true", help="0.37 GB of control weights alone")
     arguments = parser.parse_args()
     weights = total_bytes(control(REDUCED if arguments.reduced else SD15))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        source = make(Path(name), arguments.container, reduced=arguments.reduced)
+        source = make(
+            Path(name), arguments.container, alone=arguments.alone, reduced=arguments.reduced
+        )
         size = source.stat().st_size
         print(f"{source.name}: {size / 1e9:.2f} GB, of it control {weights / 1e9:.2f} GB")
         found: dict[str, list[Cost]] = {}
