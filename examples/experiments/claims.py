@@ -99,8 +99,10 @@ CLAIMS = {
     "dropout": Claim(
         arms=[
             PLAIN,
-            *(Arm(f"dropout {share}", {1.0: {"prompt_dropout": share}}) for share in (0, 0.75)),
-            Arm("dropout 0.25", {1.0: {"prompt_dropout": 0.25}}),
+            *(
+                Arm(f"dropout {share}", {1.0: {"prompt_dropout": share}})
+                for share in (0, 0.25, 0.75)
+            ),
         ],
         measures={
             "F1 without prompt": lambda run: f1(run.without_prompt()),

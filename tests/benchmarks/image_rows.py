@@ -49,10 +49,15 @@ Sides = dict[str, Callable[[], np.ndarray]]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRow:
-    """Images of one kind of base. ours, stock: how the control acts, for each side."""
+    """Images of one kind of base. ours, stock: how the control acts, for each side.
+
+    pixels: None for those of the kind.
+    """
 
     kind: str
     batch: int = 1
+    pixels: int | None = None
+    steps: int = 20
     compiled: bool = False
     how: str = "control throughout"
     ours: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +74,7 @@ class ImageRow:
         """Seconds of both sides, and what they mean."""
         base = build_base(self.kind, device=device, dtype=dtype, reduced=reduced)
         network = fresh_network(base)
-        sides = self._sides(base, network, reduced=reduced)
+        sides = self.sides(base, network, reduced=reduced)
         with flop_counter() as counter:
             sides["cnctl"]()
         if self.compiled:
@@ -78,7 +83,7 @@ class ImageRow:
             # Their own modules: what is compiled in place stays so.
             other = build_base(self.kind, device=device, dtype=dtype, reduced=reduced)
             theirs = fresh_network(other)
-            sides["diffusers"] = self._sides(other, theirs, reduced=reduced)["diffusers"]
+            sides["diffusers"] = self.sides(other, theirs, reduced=reduced)["diffusers"]
             for part in (base.denoiser, network):
                 compile_blocks(part, base.family, backend=backend)
             for part in (other.denoiser, theirs):
@@ -99,8 +104,11 @@ class ImageRow:
     def _batch(self, reduced: bool) -> int:
         return min(self.batch, 2) if reduced else self.batch
 
-    def _sides(self, base: Base, network: Network, *, reduced: bool) -> Sides:
-        steps, pixels = (6, 32) if reduced else (20, KINDS[self.kind].pixels)
+    def sides(self, base: Base, network: Network, *, reduced: bool) -> Sides:
+        """What each side does."""
+        steps, pixels = self.steps, self.pixels or KINDS[self.kind].pixels
+        if reduced:
+            steps, pixels = 6, 32
         batch = self._batch(reduced)
         text, negative = (
             text_features(self.kind, base, batch, reduced=reduced, seed=seed) for seed in (1, 2)

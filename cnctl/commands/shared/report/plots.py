@@ -42,6 +42,7 @@ def plot(
     with_dots = any(isinstance(one, Dots) for one in series.values())
     curves = [_points(one, row) for row, one in enumerate(series.values())]
     points = [point for curve in curves for point in curve]
+    points += [(x, 0.0) for one in series.values() if isinstance(one, Dots) for x in one.interval]
     height = ROW * (len(series) - 1) if with_dots else HEIGHT
     x = _scale((x for x, _ in points), 0, last=WIDTH)
     y = _scale((y for _, y in points), height, last=0)

@@ -37,6 +37,13 @@ def test_dots_stand_in_rows_over_one_axis_with_their_intervals() -> None:
     assert [text.text for text in drawn.iter(f"{SVG}text")] == ["a", "<b>", "0", "1", "ssim"]
 
 
+def test_an_interval_that_is_wider_than_the_values_stays_inside() -> None:
+    drawn = ElementTree.fromstring(plot({"a": Dots([4.0, 6.0], (0.0, 5.0, 10.0))}, x_name="F1"))
+    (interval,) = (str(path.get("d")) for path in drawn.iter(f"{SVG}path"))
+    assert interval.startswith(f"M0.0 0.0H{WIDTH:.1f}M{WIDTH / 2} ")
+    assert [text.text for text in drawn.iter(f"{SVG}text")] == ["a", "0", "10", "F1"]
+
+
 def test_names_of_curves_that_end_together_do_not_overlap() -> None:
     ends = {"a": 9.0, "b": 10.0, "c": 9.9}
     drawn = plot({name: [(0, 0), (1, end)] for name, end in ends.items()})
