@@ -24,6 +24,7 @@ from cnctl.curation.statistics import Statistics
 from cnctl.curation.work import Workplace, load_tools
 from cnctl.curation.workers import Crew, Workers
 from cnctl.errors import CnctlError, OutputError, shown, writing
+from cnctl.system.cores import cores
 from cnctl.system.locks import Claims
 
 PLAN_LOCK = (1 << 60) + 1
@@ -102,7 +103,11 @@ def make_dataset(
         left = plan.shards - len(place.manifest.reports())
         was_done = not missing and (left > 0 or is_finished(job.out, plan))
         if not left:
-            finish(place, lambda statistics: write_report(plan, statistics, secrets))
+            finish(
+                place,
+                lambda statistics: write_report(plan, statistics, secrets),
+                processes=min(len(job.devices), cores()),
+            )
         tally = _tally(place, numbers)
     return Made(plan=plan, tally=tally, left=left, was_done=was_done)
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -25,6 +23,7 @@ from cnctl.curation.shard import ShardReport
 from cnctl.curation.tools import NO_ROWS
 from cnctl.curation.work import Workplace, load_tools
 from cnctl.errors import CnctlError, DeviceError
+from cnctl.system.children import follow_parent
 from cnctl.system.cores import cores
 
 TICK = 0.5
@@ -250,9 +249,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 def _work(out: Path, crew: Crew, pipe: Connection, position: Any) -> None:
     """What a worker process does until its parent ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()
 
     def at(first: int, last: int) -> None:
         position[0], position[1], position[2] = *NO_ROWS, time.monotonic_ns()
@@ -290,10 +287,3 @@ def _set_threads() -> None:
     import cv2
 
     cv2.setNumThreads(int(os.environ["OMP_NUM_THREADS"]))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
