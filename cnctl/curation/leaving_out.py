@@ -47,6 +47,7 @@ def leave_out_duplicates(place: Workplace, *, processes: int) -> None:
     is_much = not plan.recipe.keep_all and len(tasks) * plan.recipe.per_shard >= MANY
     with _pool(processes) if is_much and processes > 1 else nullcontext() as pool:
         for report in (pool.map if pool else map)(rewrite, tasks):
+            place.manifest.append(report)  # else a run that is killed now would make it again
             reports[report.shard] = report
     place.manifest.rewrite(reports.values())
 

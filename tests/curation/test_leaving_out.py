@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cnctl.curation import leaving_out, run
+from cnctl.curation import leaving_out, run, work
 from cnctl.curation.work import Workplace
 from cnctl.errors import DeviceError
 from tests.curation.data_sets import digest, examples, make, reasons, records
@@ -56,7 +56,9 @@ def test_finishing_that_was_interrupted_is_repeated(
             patch.setattr(leaving_out, writes, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 make(photos, **asked, out=f"again{stop_at}")
-        make(photos, **asked, out=f"again{stop_at}")
+        with monkeypatch.context() as patch:
+            patch.setattr(work, "make_shard", None)  # no shard is made again
+            make(photos, **asked, out=f"again{stop_at}")
         assert digest(f"again{stop_at}") == done
     with Workplace(Path("out"), None) as place:
         assert not place.manifest.damaged()
