@@ -18,7 +18,7 @@ from cnctl.tiny.scenes import HELD_OUT, exact_maps, render_scene
 from tests.benchmarks.drawings import drawing, scores
 
 SCENES = [render_scene(HELD_OUT + number) for number in (0, 1)]
-PICTURES = ("blur-gaussian", "coco-stuff", "inpaint", "normal-bae", "tile")
+PICTURES = ("blur-gaussian", "coco-stuff", "inpaint", "ip2p", "normal-bae", "shuffle", "tile")
 """Conditions that nothing else generates with."""
 
 
