@@ -35,8 +35,8 @@ def test_a_terminal_gets_tables_by_kind_with_the_installed_first(terminal):
     assert [line.split()[0] for line in lines[:4]] == ["Bases", "name", "tiny", "tiny-flow"]
     titles = ["Bases", "ControlNets for SD 1.x", "ControlNets for SDXL", "Detectors", "Captioners"]
     assert [shown.index(title) for title in titles] == sorted(map(shown.index, titles))
-    assert "16 of " in lines[-2]
-    assert "102 MB on disk" in lines[-2]
+    assert "18 of " in lines[-2]
+    assert "101 MB on disk" in lines[-2]
     assert max(len(line) for line in lines if not line.startswith("tiny: ")) <= 72
 
 
