@@ -68,9 +68,19 @@ def _alone(one: Loaded, hint: HintRecipe, detector: LoadedDetector) -> Result:
     try:
         return detector(_image(one, hint), **one.options[hint.condition])
     except CnctlError as error:
-        if error.exit_code != CnctlError.exit_code:
+        if error.exit_code != CnctlError.exit_code and not _works(detector, hint):
             raise
         return error
+
+
+def _works(detector: LoadedDetector, hint: HintRecipe) -> bool:
+    """Whether a blank image passes: then memory, or whatever failed, is short for one image."""
+    blank = np.zeros((hint.resolution, hint.resolution, 3), np.uint8)
+    try:
+        detector(blank, **hint.options)
+    except CnctlError:
+        return False
+    return True
 
 
 def _stated(one: Loaded, hint: HintRecipe, tools: Tools) -> Result:

@@ -19,6 +19,8 @@ def one(image):
         time.sleep(60)
     if first == (0, 9, 0):
         raise RuntimeError("it stumbles")
+    if first == (9, 0, 9) or "SMALL" in os.environ:
+        raise MemoryError
     if first == (0, 0, 9):
         return None
     if first == (9, 9, 9):

@@ -15,6 +15,7 @@ from cnctl.commands.annotate.request import AnnotateRequest
 from cnctl.commands.shared.events import ignore
 
 KILLS, STUMBLES, EMPTY, DEAD, HANGS = (9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9), (0, 9, 9)
+FILLS = (9, 0, 9)
 """Colours of the first pixels at which the plugin of conftest.py fails."""
 
 

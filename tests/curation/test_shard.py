@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnctl.errors import CnctlError
+from cnctl.errors import CnctlError, DeviceError
 from tests.curation.data_sets import (
     DEAD,
     EMPTY,
+    FILLS,
     STUMBLES,
     decoded,
     digest,
@@ -77,6 +78,18 @@ def test_headers_name_no_owner_and_no_time(photos: Path) -> None:
     ]
 
 
+def test_a_tar_file_has_the_bytes_that_tarfile_writes(photos: Path) -> None:
+    make(photos, shards=7)
+    again = io.BytesIO()
+    with tarfile.open(fileobj=again, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, files in examples("out").items():
+            for kind, data in files.items():
+                info = tarfile.TarInfo(f"{key}.{kind}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    assert Path("out/train/000000.tar").read_bytes() == again.getvalue()
+
+
 @pytest.mark.usefixtures("plugin")
 def test_every_input_is_done_or_left_out_for_its_reason(photos: Path) -> None:
     paint(photos / "1-stumbles.png", 21, first=STUMBLES)
@@ -108,6 +121,21 @@ def test_every_input_is_done_or_left_out_for_its_reason(photos: Path) -> None:
     assert tally.done == len(examples("out")) == 6
     assert tally.done + tally.left_out.total() == tally.rows == len(records("out")) == 16
     assert made.failed == 5
+
+
+@pytest.mark.usefixtures("plugin")
+def test_an_image_for_which_memory_is_short_is_left_out_unless_it_is_for_every_one(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(photos / "1-fills.png", 21, first=FILLS)
+    make(photos, cond="brittle", prompt="x")
+    assert [name for name, reason in reasons("out").items() if reason] == ["1-fills.png"]
+    failed = records("out")[0]
+    assert failed["reason"] == "detector failed"
+    assert "MemoryError" in failed["error"]
+    monkeypatch.setenv("SMALL", "1")
+    with pytest.raises(DeviceError, match="MemoryError"):
+        make(photos, cond="brittle", prompt="x", out="none")
 
 
 @pytest.mark.usefixtures("plugin")
