@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,28 @@ def test_datasets_reads_it(photos: Path, tmp_path: Path) -> None:
             )
             assert row["txt"] == files["txt"].decode()
             assert row["json"]["source_sha256"] == json.loads(files["json"])["source_sha256"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_reads_shards_of_several_formats_as_the_page_says(
+    photos: Path, tmp_path: Path
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "annotate-at-scale.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    make(photos, "shards")
+    import datasets
+
+    code = code.replace('"webdataset",', f'"webdataset", cache_dir="{tmp_path}/cache",')
+    exec(code, found := {})
+    assert isinstance(found["pairs"], datasets.DatasetDict)
+    rows, ours = found["pairs"]["train"], examples("shards")
+    assert {kind for files in ours.values() for kind in files} > {"jpg", "png", "webp"}
+    for row, files in zip(rows, ours.values(), strict=True):
+        for kind in ("jpg", "png", "webp", "hint.png"):
+            assert (row[kind] is not None) == (kind in files)
+            if kind in files:
+                picture = Image.open(io.BytesIO(files[kind]))
+                assert np.array_equal(np.asarray(row[kind]), np.asarray(picture))
 
 
 @pytest.mark.filterwarnings("ignore")
