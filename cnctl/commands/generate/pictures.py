@@ -48,7 +48,7 @@ class Pictures:
         if key not in self._kept:
             picture = decode()
             if picture.nbytes > self._room:
-                return picture
+                return picture.copy()
             self._room -= picture.nbytes
             self._kept[key] = picture
         return self._kept[key].copy()  # a detector may draw on its input

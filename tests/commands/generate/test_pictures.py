@@ -76,9 +76,12 @@ def test_large_ones_are_not_kept(tmp_path: Path, decoded: Counter[str]) -> None:
     assert decoded == {"a.png": 1, "b.png": 2}
 
 
-def test_a_change_to_what_is_read_does_not_reach_the_next_reader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [0, 10**6])
+def test_a_change_to_what_is_read_does_not_reach_the_next_reader(
+    tmp_path: Path, limit: int
+) -> None:
     write_image(tmp_path / "a.png", PHOTO)
-    pictures = Pictures()
+    pictures = Pictures(limit=limit)
     pictures.photograph(tmp_path / "a.png")[:] = 0
     pictures.hint(get_condition("canny"), tmp_path / "a.png")[:] = 0
     assert np.array_equal(pictures.photograph(tmp_path / "a.png"), read_image(tmp_path / "a.png"))
