@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cnctl.curation.rows import Place, Row
+from cnctl.curation.sources.broken import broken_row
 from cnctl.curation.sources.content import Content, caption_of
 from cnctl.curation.sources.lists import LIST_COLUMNS, read_names
 from cnctl.data.columns import FLAG, check_given
@@ -19,11 +21,19 @@ SUFFIXES = frozenset({".parquet", ".arrow"})
 
 
 def table_rows(source: Path, files: Sequence[Path], columns: Mapping[str, str]) -> Iterator[Row]:
-    """Yield the rows of tables. source: the folder to which paths in them are relative."""
+    """Yield the rows of tables; one that cannot be opened is a row, too.
+
+    source: the folder to which paths in them are relative.
+    """
     names = LIST_COLUMNS.replaced(columns)
     given = read_names(columns)
     for path in files:
-        for part in _parts(path):
+        try:
+            parts = _parts(path)
+        except _DamagedError as error:
+            yield broken_row(path.name, str(error))
+            continue
+        for part in parts:
             check_given(given, list(part.names), shown(path))
             image = next((name for name in names.image if name in part.names), None)
             if image is None:
@@ -39,8 +49,10 @@ def read(place: Place) -> Content:
     """The image of a row and its caption."""
     _, source, path, group, row, image, caption = place
     part = Part(Path(str(path)), None if group == -1 else int(group), 0, ())
-    data = _bytes(part.cell(str(image), int(row)), Path(str(source)))
-    fields = {str(caption): part.cell(str(caption), int(row))} if caption else {}
+    with _reading(part.path):
+        value = part.cell(str(image), int(row))
+        fields = {str(caption): part.cell(str(caption), int(row))} if caption else {}
+    data = _bytes(value, Path(str(source)))
     text = caption_of(fields, tuple(fields))
     return Content(data, text, f"column {caption}" if text else "")
 
@@ -54,15 +66,26 @@ def _rows(source: Path, part: Part, image: str, caption: str) -> Iterator[Row]:
 
 def _parts(path: Path) -> list[Part]:
     try:
-        return open_parts(path)
+        with _reading(path):
+            return open_parts(path)
     except ImportError as error:
         raise MissingError(
             f"{shown(path)} is a table, and pyarrow, which reads it, is not installed",
             hint="pip install 'cnctl[arrow]'",
         ) from error
-    except (OSError, ValueError) as error:  # the base classes of pyarrow's errors
-        text = str(error).splitlines()[0]
-        raise CnctlError(f"{shown(path)} cannot be read: {text}", hint="copy it again") from error
+
+
+class _DamagedError(CnctlError):
+    """A table cannot be read."""
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError) as error:  # bases of pyarrow's errors
+        text = f"{shown(path)} cannot be read: {' '.join(str(error).split())[:200]}"
+        raise _DamagedError(text, hint="copy it again") from error
 
 
 def _bytes(value: Any, source: Path) -> bytes:

@@ -275,6 +275,32 @@ def test_folders_of_datasets(photos: Path) -> None:
     assert [found[0] for found in contents(rows("photos/paths.parquet"))] == [w[0] for w in wanted]
 
 
+def test_tables_that_are_damaged_are_rows(photos: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    from pyarrow import Table
+
+    image = (photos / "a.png").read_bytes()
+    table = Table.from_pydict({"image": [image] * 2})
+    Path("tables").mkdir()
+    for name in "abc":
+        parquet.write_table(table, f"tables/{name}.parquet", row_group_size=1)
+    cut, damaged = Path("tables/b.parquet"), Path("tables/c.parquet")
+    cut.write_bytes(cut.read_bytes()[:-9])
+    Path("tables/d.parquet").touch()
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:4] + bytes(40) + data[44:])
+    make("tables", prompt="x", rules=["duplicates=off"])
+    assert [(r["name"], r["reason"]) for r in records("out")] == [
+        ("a.parquet, row 0 of group 0", None),
+        ("a.parquet, row 0 of group 1", None),
+        ("b.parquet", "cannot be read"),
+        ("c.parquet, row 0 of group 0", "cannot be read"),
+        ("c.parquet, row 0 of group 1", None),
+        ("d.parquet", "cannot be read"),
+    ]
+    assert "tables/b.parquet cannot be read: " in records("out")[2]["error"]
+
+
 def test_an_imagefolder_is_read_by_its_metadata(photos: Path) -> None:
     Path("photos/metadata.jsonl").write_text('{"file_name": "sub/e.jpg", "text": "it"}\n')
     told: list[str] = []
