@@ -11,18 +11,16 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from cnctl.cli.group import ClosedPipe, Program
 from cnctl.cli.usage_errors import describe_usage_error
 from cnctl.errors import CnctlError, ReportedByOtherRank, one_line, reason, shown, write_error
+from cnctl.system.chatter import hush
 from cnctl.system.processes import rank
 from cnctl.system.working_folder import kept_working_folder
-
-if TYPE_CHECKING:
-    from logging import LogRecord
 
 NO_TEMPORARY = "No usable temporary directory"
 """What Python's tempfile says, in FileNotFoundError."""
@@ -60,7 +58,7 @@ def options(
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(CnctlError.exit_code)
     if not debug:
-        _hush()
+        hush()
     if any(name.startswith("CNCTL_") for name in os.environ):
         _note_unread()
 
@@ -165,28 +163,3 @@ def _describe(error: BaseException) -> tuple[str, int]:
     if type(error).__name__ == "OutOfMemoryError":
         return "out of device memory; try a smaller size or batch", 5
     return f"unexpected {type(error).__name__}: {one_line(str(error))}; see it with --debug", 1
-
-
-def _is_shown(record: LogRecord) -> bool:
-    """Of cnctl's own log everything, of libraries' errors alone."""
-    return record.name == "cnctl" or record.levelname in ("ERROR", "CRITICAL")
-
-
-def _hush() -> None:
-    """Keep third-party chatter off stderr; `--debug` lets it through."""
-    import logging
-    import warnings
-
-    warnings.simplefilter("ignore")
-    if logging.lastResort:  # prints what is logged without a handler
-        logging.lastResort.addFilter(_is_shown)
-    logging.getLogger("torch.utils.cpp_extension").addFilter(_is_shown)  # PyTorch has handlers
-    for name, value in {
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_VERBOSITY": "error",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "DIFFUSERS_VERBOSITY": "error",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",
-        "OPENCV_FFMPEG_LOGLEVEL": "-8",
-    }.items():
-        os.environ.setdefault(name, value)

@@ -23,6 +23,7 @@ from cnctl.curation.shard import ShardReport
 from cnctl.curation.tools import NO_ROWS
 from cnctl.curation.work import Workplace, load_tools
 from cnctl.errors import CnctlError, DeviceError
+from cnctl.system.chatter import hush, is_hushed
 from cnctl.system.children import follow_parent
 from cnctl.system.cores import cores
 
@@ -223,7 +224,9 @@ class Workers:
         position = _SPAWN.RawArray("q", (*NO_ROWS, 0))
         crew = replace(self._crew, devices=[device])
         process = _SPAWN.Process(
-            target=_work, args=(self._place.out, crew, theirs, position), daemon=True
+            target=_work,
+            args=(self._place.out, crew, theirs, position, is_hushed()),
+            daemon=True,
         )
         with _environment({**KEEP_MEMORY, **os.environ, "OMP_NUM_THREADS": str(self._threads)}):
             process.start()
@@ -247,9 +250,11 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _work(out: Path, crew: Crew, pipe: Connection, position: Any) -> None:
+def _work(out: Path, crew: Crew, pipe: Connection, position: Any, hushed: bool) -> None:
     """What a worker process does until its parent ends it."""
     follow_parent()
+    if hushed:
+        hush()
 
     def at(first: int, last: int) -> None:
         position[0], position[1], position[2] = *NO_ROWS, time.monotonic_ns()

@@ -67,9 +67,9 @@ def test_what_libraries_log_as_warnings_is_not_shown() -> None:
     """Python prints what is logged without a handler; what cnctl logs so is shown, once."""
     script = """
 import logging
-from cnctl.cli import _hush
-_hush()
-_hush()
+from cnctl.system.chatter import hush
+hush()
+hush()
 logging.getLogger("cnctl").warning("a plugin is broken")
 logging.getLogger("library").warning("chatter")
 logging.getLogger("library").error("a failure")

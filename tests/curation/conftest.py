@@ -8,7 +8,7 @@ import pytest
 from tests.curation.data_sets import paint
 
 PLUGIN = """
-import os, signal, time
+import logging, os, signal, time, warnings
 from cnctl.plugin import BatchDetector, Condition, Detection
 
 def one(image):
@@ -35,6 +35,8 @@ together = Condition(
 )
 
 def slow(device):
+    logging.getLogger("stranger").warning("it chatters")
+    warnings.warn("it chatters")
     def detect(image):
         time.sleep(float(os.environ.get("SLOW", "0.05")))
         return 255 - image

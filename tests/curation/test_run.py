@@ -162,6 +162,19 @@ def test_a_number_is_claimed_by_one_process(tmp_path: Path) -> None:
         assert subprocess.check_output(ask, text=True) == "[True, True, True]\n"
 
 
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_what_libraries_log_in_workers_is_shown_with_debug_alone(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, debug: str
+) -> None:
+    monkeypatch.setenv("SLOW", "0")
+    monkeypatch.setenv("CNCTL_DEBUG", debug)
+    words = ["--cond", "slow", str(photos), "-o", "out", "--workers", "1"]
+    run = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert ("it chatters" in run.stderr) == bool(debug)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("plugin")
 @pytest.mark.parametrize(
