@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -45,8 +45,8 @@ def leave_out_duplicates(place: Workplace, *, processes: int) -> None:
     rewrite = partial(_rewrite, place.out, plan.recipe)
     tasks = [(reports[shard], by_shard[shard]) for shard in sorted(by_shard)]
     is_much = not plan.recipe.keep_all and len(tasks) * plan.recipe.per_shard >= MANY
-    with _pool(processes) if is_much and processes > 1 else nullcontext() as pool:
-        for report in (pool.map if pool else map)(rewrite, tasks):
+    with _mapping(processes if is_much else 1) as apply:
+        for report in apply(rewrite, tasks):
             place.manifest.append(report)  # else a run that is killed now would make it again
             reports[report.shard] = report
     place.manifest.rewrite(reports.values())
@@ -61,11 +61,15 @@ def _rewrite(out: Path, recipe: Recipe, task: tuple[ShardReport, Mapping[int, in
 
 
 @contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+def _mapping(processes: int) -> Iterator[Callable[..., Iterator[ShardReport]]]:
+    """Yield a `map` that works in so many processes."""
+    if processes <= 1:
+        yield map
+        return
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(processes, spawn, initializer=follow_parent) as pool:
-            yield pool
+            yield pool.map
     except BrokenProcessPool as error:
         raise DeviceError(
             "a process that leaves out duplicates was killed", hint="run it again: it continues"

@@ -43,5 +43,5 @@ def store_image(
         return Stored(kind, data, "copied")
     if images != "resize":
         return Stored("png", encode_image(picture.pixels, ".png", {}), "re-encoded")
-    kind = ".jpg" if picture.is_lossy else ".png"
-    return Stored(kind[1:], encode_image(image, kind, {}), "resized")
+    kind = "jpg" if picture.is_lossy else "png"
+    return Stored(kind, encode_image(image, f".{kind}", {}), "resized")

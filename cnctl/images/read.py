@@ -15,6 +15,7 @@ from cnctl.images.bits import eight_bits
 from cnctl.images.damage import FORMATS
 from cnctl.images.opening import (
     MAX_PIXELS,
+    decoded,
     load,
     opened,
     read_named,
@@ -55,13 +56,19 @@ def read_image(
     animation the first frame is read. A broken profile or EXIF block is ignored, as browsers do.
     name: what messages call bytes.
     """
-    return read_picture(source, name=name, max_pixels=max_pixels).pixels.copy()
+    data, found = read_named(source)
+    name = name or found
+    with decoded(data, name, max_pixels) as image:
+        return np.array(_to_rgb(image, name))
 
 
 def read_picture(
     source: str | Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS
 ) -> Picture:
-    """Return an image file as `read_image` reads it, with what its header says."""
+    """Return an image file as `read_image` reads it, with what else is known of the file.
+
+    Where its frames cannot be counted it is refused, also if the first could be read.
+    """
     data, found = read_named(source)
     name = name or found
     with opened(data, name) as image:
@@ -70,7 +77,7 @@ def read_picture(
         suffix = _copied_suffix(image)  # before its orientation is applied
         turn_upright(image)
         return Picture(
-            pixels=np.asarray(flatten(_to_srgb(to_eight_bits(image, name)), background=255)),
+            pixels=np.asarray(_to_rgb(image, name)),
             frames=frames,
             is_lossy=image.format in ("JPEG", "MPO", "WEBP"),
             suffix=suffix,
@@ -141,6 +148,11 @@ def _is_on_its_side(image: Image.Image) -> bool:
     with contextlib.suppress(Exception):  # a broken EXIF block is ignored
         return bool(image.getexif().get(ExifTags.Base.Orientation, 1) >= 5)
     return False
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return RGB in sRGB, on white where the image is transparent."""
+    return flatten(_to_srgb(to_eight_bits(image, name)), background=255)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

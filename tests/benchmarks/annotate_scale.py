@@ -1,11 +1,13 @@
 """`cnctl annotate --dataset --shards`: speed against plain loops, scaling, kills, a long list.
 
-    python tests/benchmarks/annotate_scale.py [speed] [scaling] [kills] [list] [estimate]
+    python tests/benchmarks/annotate_scale.py [speed] [scaling] [duplicates] [kills] [list]
+        [estimate]
         [--photographs 200] [--rounds 2] [--items 2000] [--kills 5] [--rows 100000] [--workers 2]
 
 speed: canny over photographs of 512 pixels, against a loop over controlnet_aux's detector and
 against OpenCV in a pool of processes; the pixels are compared. scaling: a detector that only waits
-for 50 ms, with 1 to 16 workers, so that what is measured is the coordination. kills: small items
+for 50 ms, with 1 to 16 workers, so that what is measured is the coordination. duplicates:
+what is done once all shards of photographs are there, of which most hold some. kills: small items
 while workers are killed; the bytes must be those of an undisturbed run. list: start-up and memory
 of a long list, and of repeating a run that is finished. estimate: three million images.
 """
@@ -13,6 +15,7 @@ of a long list, and of repeating a run that is finished. estimate: three million
 import argparse
 import hashlib
 import io
+import json
 import multiprocessing
 import os
 import shutil
@@ -229,6 +232,31 @@ def rate_of(given: str, workers: int) -> float:
     return (whole - half) / (end - middle)
 
 
+# --- duplicates ---------------------------------------------------------------------------------
+
+
+def duplicates(asked: argparse.Namespace) -> None:
+    """One process: others are started for larger sets."""
+    if not Path("photos").exists():
+        photographs(Path("photos").absolute(), asked.photographs)
+    shards: list[float] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, Progress):
+            shards.append(time.perf_counter())
+
+    how: dict[str, Any] = {"workers": 1, "shards": 100, "keep_all": False, "on_event": note}
+    make("photos", "out", "canny", rules=["duplicates=..0"], **how)
+    took = time.perf_counter() - shards[-1]
+    rows = [json.loads(line) for p in Path("out/records").iterdir() for line in p.open()]
+    held = {row["row"] // 100 for row in rows if row["reason"] == "duplicate"}
+    print(
+        f"  {sum(row['reason'] == 'duplicate' for row in rows)} duplicates in {len(held)} of "
+        f"{-(-len(rows) // 100)} shards are left out, and the report is written, in {took:.2f} s: "
+        f"{len(held) * 100 / took:.0f} images a second"
+    )
+
+
 # --- kills --------------------------------------------------------------------------------------
 
 
@@ -330,6 +358,7 @@ def estimate(asked: argparse.Namespace) -> None:
 RUN = {
     "speed": speed,
     "scaling": scaling,
+    "duplicates": duplicates,
     "kills": kills,
     "list": long_list,
     "estimate": estimate,

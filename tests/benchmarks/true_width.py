@@ -2,9 +2,9 @@
 
     python tests/benchmarks/true_width.py [--rounds 3] [--steps 5] [--threads 2] [--dtype bfloat16]
 
-Random weights, 256 pixels, guidance, one ControlNet. Both sides are measured in one process, in
-turns, and each in processes of its own, in turns too. Printed are the least seconds of the clock
-and of CPU of each, and the medians of the ratios of rounds.
+Random weights, 256 pixels, guidance, one ControlNet. The two sides take turns, first in one
+process, then each in its own. Printed are the least seconds of each, by the clock and of CPU, and
+the median of the ratios of all rounds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     apart: list[Round] = []
     for _ in range(asked.rounds):
         apart.append({side: _measured(asked, side, rounds=1)[0][side] for side in SIDES})
-    show("processes of their own", apart)
+    show("a process each", apart)
 
 
 def measure(asked: argparse.Namespace) -> list[Round]:

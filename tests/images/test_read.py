@@ -211,3 +211,14 @@ def _linear_profile() -> bytes:
     header[68:80] = b"".join(map(number, (0.9642, 1.0, 0.8249)))
     profile = bytes(header) + struct.pack(">I", len(tags)) + table + body
     return struct.pack(">I", len(profile)) + profile[4:]
+
+
+def test_damage_in_later_frames_is_of_no_concern_to_the_first(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green")]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    data = (tmp_path / "a.tiff").read_bytes()
+    first = struct.unpack_from("<I", data, 4)[0]
+    entries = struct.unpack_from("<H", data, first)[0]
+    second = struct.unpack_from("<I", data, first + 2 + 12 * entries)[0]
+    cut = data[: second + 1]
+    assert np.array_equal(read_image(cut), read_image(data))

@@ -55,6 +55,5 @@ def perceptual_hash(subject: Subject) -> int:
         .resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     )
     low = _FREQUENCIES @ np.asarray(grey, np.float64) @ _FREQUENCIES.T
-    median = np.sort(low, axis=None)[LOW * LOW // 2 - 1 :][:2].mean()  # np.median is slow
-    bits = np.packbits(low > median)
+    bits = np.packbits(low > np.median(low))
     return int.from_bytes(bits.tobytes(), "big")
